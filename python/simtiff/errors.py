@@ -1,0 +1,23 @@
+"""The errors simtiff raises; every one is a `SimtiffError`."""
+
+from __future__ import annotations
+
+
+class SimtiffError(Exception):
+    """Base of all errors that simtiff raises on purpose."""
+
+
+class ConfigError(SimtiffError, ValueError):
+    """A config or an argument is wrong; the message names the file, the key and what is allowed."""
+
+
+class ShapeError(SimtiffError, ValueError):
+    """An array has the wrong shape, dtype or layout."""
+
+
+class DataError(SimtiffError, ValueError):
+    """A data file (zmap, emitters.h5, TIFF, status) is missing, damaged or does not fit."""
+
+
+class BatchError(SimtiffError):
+    """A batch could not start or could not go on."""

@@ -1,0 +1,37 @@
+//! The one error of the crate.
+
+/// What can be wrong with the arguments of a call into this crate.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A number lies outside what the formula or the memory allows.
+    #[error("{name} is {got}; expected {expected}")]
+    Value {
+        /// The argument.
+        name: &'static str,
+        /// The offending value.
+        got: String,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// A buffer has the wrong length.
+    #[error("{name} has {got} elements; expected {expected}")]
+    Length {
+        /// The argument.
+        name: &'static str,
+        /// Its length.
+        got: usize,
+        /// The length that fits the other arguments.
+        expected: usize,
+    },
+}
+
+impl Error {
+    /// An [`Error::Value`] with the offending value printed.
+    pub(crate) fn value(name: &'static str, got: impl std::fmt::Display, expected: &'static str) -> Self {
+        Self::Value { name, got: got.to_string(), expected }
+    }
+}
+
+/// The result of a call into this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
