@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from simtiff.config_errors import Problem, problems_of, raise_problems, value_paths
+from simtiff.config_errors import Problem, printable, problems_of, raise_problems, value_paths
 from simtiff.config_text import parse_config_text, plain, read_config_file
 from simtiff.errors import ConfigError
 from simtiff.settings import (
@@ -42,6 +42,7 @@ __all__ = [
     "TiffConfig",
     "ZernikeConfig",
     "json_schema",
+    "load_any_config",
     "load_batch_config",
     "load_job_config",
     "parse_config_text",
@@ -89,11 +90,22 @@ def load_batch_config(
     return _check_batch(raw, source, folder, overrides)
 
 
+def load_any_config(config: str | os.PathLike[str] | Mapping[str, Any]) -> BatchConfig:
+    """Load a batch's config, or a job's as a batch of one job; see `load_batch_config`."""
+    raw, source, folder = _read(config)
+    if "base_config" in raw or "zmap_path" not in raw:
+        return _check_batch(raw, source, folder, ())
+    batch = BatchConfig(base_config=load_job_config(config))
+    batch._source = source
+    return batch
+
+
 def load_job_config(
     config: str | os.PathLike[str] | Mapping[str, Any] | JobConfig,
     overrides: Sequence[str] = (),
     *,
     zmap_path: str | os.PathLike[str] | None = None,
+    needs_zmap: bool = True,
 ) -> JobConfig:
     """Load and check one job's config.
 
@@ -105,6 +117,8 @@ def load_job_config(
         ``KEY=VALUE`` texts that replace values, such as ``emitters.frames=3``.
     zmap_path
         Replaces the config's ``zmap_path`` (which may then be missing); relative to the current directory.
+    needs_zmap
+        False where coefficients are known already: ``zmap_path`` may be missing and says nothing.
 
     Raises
     ------
@@ -121,6 +135,8 @@ def load_job_config(
         target = raw["base_config"]
     if zmap_path is not None and isinstance(target, dict):
         target["zmap_path"] = absolute_zmap(os.fspath(zmap_path), Path.cwd())
+    if not needs_zmap and isinstance(target, dict):
+        target.setdefault("zmap_path", BUILTIN_ZMAPS[0])
     if "base_config" in raw:
         return _check_batch(raw, source, folder, overrides).base_config
     problems = apply_overrides(raw, overrides, batch=BatchConfig, job=JobConfig, bare=True)
@@ -141,7 +157,7 @@ def _read(config: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[dict[str,
         problems: list[Problem] = []
         return plain(config, "config", problems), "config", Path.cwd()
     if isinstance(config, str | os.PathLike):
-        return read_config_file(config), os.fspath(config), Path(config).absolute().parent
+        return read_config_file(config), printable(os.fspath(config)), Path(config).absolute().parent
     raise ConfigError(f"a config must be the path of a file or a dict, not {type(config).__name__}")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from simtiff.config import BatchConfig, JobConfig
-from simtiff.config_errors import Problem, problems_of, raise_problems, show
+from simtiff.config_errors import Problem, problems_of, raise_problems
 from simtiff.names import LONGEST_NAME, sample_name, shorten, value_name
 from simtiff.variables import variable_problems
 
@@ -203,9 +203,12 @@ def flat_settings(config: BaseModel) -> dict[str, Any]:
     return result
 
 
-def settings_text(job: Job, base: JobConfig) -> str:
-    """Return what a job sets differently from the base config: ``emitters.frames=5 psf.size_px=31``."""
-    before = flat_settings(base)
-    return " ".join(
-        f"{key}={show(value)}" for key, value in flat_settings(job.config).items() if value != before[key]
-    )
+def split_settings(jobs: Sequence[Job]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the settings that all jobs share, and for each job those that differ between jobs."""
+    all_settings = [flat_settings(job.config) for job in jobs]
+    if not all_settings:
+        return {}, []
+    first = all_settings[0]
+    varied = [key for key, value in first.items() if any(other[key] != value for other in all_settings)]
+    shared = {key: value for key, value in first.items() if key not in varied}
+    return shared, [{key: settings[key] for key in varied} for settings in all_settings]
