@@ -213,6 +213,8 @@ def _sentence(error: ErrorDetails, allowed: str) -> str:
         return f"required {what} is missing{tail}"
     if kind == "literal_error":
         return f"{show(value)} is not allowed{tail}"
+    if kind in {"int_type", "int_from_float"} and isinstance(value, float) and math.isfinite(value):
+        return f"{show(value)} is not an integer{tail}"
     if kind in _TOO_SMALL:
         return f"{show(value)} is too small{tail}"
     if kind in _TOO_LARGE:
@@ -220,11 +222,7 @@ def _sentence(error: ErrorDetails, allowed: str) -> str:
     if kind == "finite_number" or (isinstance(value, float) and not math.isfinite(value)):
         return f"{show(value)} is not a finite number{tail}"
     if kind in _WRONG_TYPES:
-        return (
-            f"{show(value)} is {_kind(value)}{tail}"
-            if kind != "literal_error"
-            else f"got {show(value)}{tail}"
-        )
+        return f"{show(value)} is {_kind(value)}{tail}"
     return error["msg"]
 
 
