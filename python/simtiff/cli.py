@@ -132,9 +132,10 @@ def _print(text: str) -> None:
 
 
 def _batch(arguments: Arguments) -> int:
+    workers = whole_number(arguments, "--max-workers", 1, 1024)
+
     from simtiff.config import load_batch_config
 
-    workers = whole_number(arguments, "--max-workers", 1, 1024)
     overrides = list(arguments["--set"])
     config = load_batch_config(arguments["CONFIG"] or arguments["--batch-config"], overrides)
     output_dir = arguments["--output-dir"]
@@ -154,16 +155,19 @@ def _batch(arguments: Arguments) -> int:
         progress=console(verbose=arguments["--verbose"]),
     )
     _print(str(summary))
-    return FAILED if summary.failed else DONE
+    if summary.interrupted:
+        raise KeyboardInterrupt
+    return summary.exit_code
 
 
 def _dry_run(source: str, config: Any, output_dir: str) -> str:
     import json
 
+    from simtiff.inputs import check_inputs
     from simtiff.jobs import expand_jobs, split_settings
 
     jobs = expand_jobs(config)
-    _check_maps(jobs)
+    check_inputs(job.config for job in jobs)
     shared, varied = split_settings(jobs)
     lines = [f"{source}: {_totals(jobs)}, to be written to {output_dir}"]
     for job, settings in zip(jobs, varied, strict=True):
@@ -195,31 +199,14 @@ def _bytes(size: float) -> str:
     return f"{size:,.3g} TB"
 
 
-def _check_maps(jobs: Sequence[Job], *, whole: bool = False) -> None:
-    """Check that each map of the jobs can be read and covers the fields; `whole`: also every number in it."""
-    from simtiff.errors import DataError
-    from simtiff.zmap import check_map, open_field
-
-    different = {
-        (job.config.zmap_path, job.config.emitters.area_px, job.config.zernike): job.config for job in jobs
-    }
-    problems: dict[str, None] = {}
-    for config in different.values():
-        try:
-            open_field(config)
-            if whole:
-                check_map(config.zmap_path)
-        except DataError as error:
-            problems[f"base_config.zmap_path: {error}"] = None
-    if problems:
-        raise DataError("\n".join(problems))
-
-
 def _pipeline(arguments: Arguments) -> int:
     from simtiff.config import load_job_config
+    from simtiff.inputs import check_inputs
     from simtiff.pipeline import run_pipeline
 
     config = load_job_config(arguments["--config"] or {}, zmap_path=arguments["--zmap"])
+    if not arguments["--skip-zernike"]:
+        check_inputs([config])
     with _report_of_one() as report:
         files = run_pipeline(
             config,
@@ -234,12 +221,13 @@ def _pipeline(arguments: Arguments) -> int:
 
 
 def _stream(arguments: Arguments) -> int:
-    from simtiff.config import load_job_config
-    from simtiff.pipeline import stream_movie
-
     chunk_size = whole_number(arguments, "--chunk-size", 1, 10**7)
     h5, output = Path(arguments["--h5"]), Path(arguments["--output"])
     _refuse_overwriting(output, "--output", h5)
+
+    from simtiff.config import load_job_config
+    from simtiff.pipeline import stream_movie
+
     config = load_job_config(arguments["--config"], needs_zmap=False) if arguments["--config"] else None
     with _report_of_one() as report:
         stream_movie(h5, output, config, chunk_size, report)
@@ -273,11 +261,12 @@ def _status(arguments: Arguments) -> int:
 
 def _validate(arguments: Arguments) -> int:
     from simtiff.config import load_any_config
+    from simtiff.inputs import check_inputs
     from simtiff.jobs import expand_jobs
 
     batch = load_any_config(arguments["CONFIG"])
     jobs = expand_jobs(batch)
-    _check_maps(jobs, whole=True)
+    check_inputs(job.config for job in jobs)
     _print(f"{batch.source}: valid; {_totals(jobs)}")
     return DONE
 
@@ -303,11 +292,12 @@ def _preview(arguments: Arguments) -> int:
 
 
 def _zmap_synth(arguments: Arguments) -> int:
-    from simtiff.zmap import synthesize
-
     size = whole_number(arguments, "--size", 1, 8192)
     seed = whole_number(arguments, "--seed", 0, 2**63 - 1)
     out = Path(arguments["OUT"])
+
+    from simtiff.zmap import synthesize
+
     _refuse_measured(out)
     synthesize(out, size=size or 256, seed=seed or 0)
     _print(str(out))
