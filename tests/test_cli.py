@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,10 +16,12 @@ from typing import Any
 import jsonschema
 import pytest
 import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
 
 import simtiff
 from simtiff import cli
-from simtiff.arguments import UsageError, parse_arguments
+from simtiff.arguments import USAGE, UsageError, parse_arguments
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 TINY = ["--set=emitters.area_px=40", "--set=tiff.roi_size=40", "--set=psf.size_px=15", "--max-workers=1"]
@@ -125,6 +129,7 @@ def test_command_lines_of_the_guide_and_the_design(line: str, name: str, wanted:
         ("schema --all", "it takes no options"),
         ("batch c --max-workers", "--max-workers needs a value"),
         ("batch c --dry-run=yes", "--dry-run takes no value"),
+        ("batch c --dry-run --dry-run", "--dry-run is given twice"),
         ("--dry-run batch c", "--dry-run must come after a command"),
         ("batch", "usage: simtiff batch (CONFIG | --batch-config=FILE)"),
         ("batch a b", "usage: simtiff batch"),
@@ -168,6 +173,17 @@ def test_wrong_input_is_one_message_and_exit_2(
     assert words in message
     assert message.count("\n") <= 2
     assert not list(tmp_path.iterdir())
+
+
+WORDS = st.sampled_from(re.findall(r"--[a-z0-9-]+=?|[a-zA-Z]+", USAGE)[:200]) | st.text(max_size=6)
+
+
+@given(st.lists(WORDS | st.sampled_from(["--", "-", "-h", "batch", "zmap", "synth"]), max_size=6))
+def test_any_command_line_is_parsed_or_a_usage_error(words: list[str]) -> None:
+    with contextlib.suppress(UsageError):
+        command, arguments = parse_arguments(words)
+        assert command.split()[0] == words[0]
+        assert isinstance(arguments, dict)
 
 
 def test_config_errors_are_one_block_on_stderr(command: Command, tmp_path: Path) -> None:
@@ -237,6 +253,19 @@ def test_closed_stdout_is_no_traceback() -> None:
             check=False,
         )
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_full_disk_under_stdout_is_one_message() -> None:
+    with Path("/dev/full").open("wb") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-m", "simtiff", "schema"],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "simtiff: No space left on device\n")
 
 
 def test_schema_is_printed_as_json(command: Command) -> None:

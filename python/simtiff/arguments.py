@@ -132,6 +132,7 @@ def _command(words: Sequence[str], commands: Sequence[str]) -> str:
 def _check_options(words: Sequence[str], command: str, takes_value: dict[str, bool]) -> None:
     # docopt would guess at misspelt options; a guess that starts hours of work must be refused.
     position = 0
+    given: set[str] = set()
     while position < len(words) and words[position] != "--":
         word = words[position]
         position += 1
@@ -146,6 +147,9 @@ def _check_options(words: Sequence[str], command: str, takes_value: dict[str, bo
             position += 1
         elif equals and not takes_value[name]:
             raise UsageError(f"{name} takes no value")
+        if name in given and name != "--set":
+            raise UsageError(f"{name} is given twice")
+        given.add(name)
 
 
 def _nearest(word: str, valid: Sequence[str]) -> str:

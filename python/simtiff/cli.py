@@ -42,26 +42,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # names with any character must not stop a run
+        if hasattr(stream, "reconfigure"):  # names with any character must not stop a run; None where closed
             stream.reconfigure(errors="backslashreplace")
     verbose = "--verbose" in words
     words = [word for word in words if word != "--verbose"]
     try:
         with _terminated_as_interrupted():
             code = _run(words, verbose=verbose)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except KeyboardInterrupt:
         _report(f"interrupted; {_how_to_go_on(words)}", verbose=verbose)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of stdout is gone: what is still buffered must not raise again at exit.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return FAILED
     except Exception as error:
         message, code = _explain(error)
         _report(message, verbose=verbose)
+        _drop_output()
     return code
+
+
+def _drop_output() -> None:
+    """Forget what stdout could not take (its reader is gone, its disk is full): exit would try again."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(words: list[str], *, verbose: bool) -> int:
@@ -111,6 +121,8 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 
 def _report(message: str, *, verbose: bool) -> None:
+    if sys.stderr is None:
+        return
     with contextlib.suppress(OSError):
         if verbose:
             import traceback
@@ -128,7 +140,8 @@ def _how_to_go_on(words: list[str]) -> str:
 
 
 def _print(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    if sys.stdout is not None:
+        sys.stdout.write(text + "\n")
 
 
 def _batch(arguments: Arguments) -> int:

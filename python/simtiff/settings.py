@@ -123,7 +123,9 @@ class EmitterConfig(Section):
     lifetime_avg: float = Field(
         2.5, gt=0, le=1e7, description="Mean time an emitter is on (exponential), in frames."
     )
-    z_range_um: float = Field(1.0, ge=0, le=1000, description="Range of the emitters' z, in micrometres.")
+    z_range_um: float = Field(
+        1.0, ge=0, le=1000, description="z is uniform in [-z_range_um, z_range_um], in micrometres."
+    )
     seed: int = Field(42, ge=0, le=2**63 - 1, description="Seed of all randomness of the job.")
     no_plot: bool = Field(
         default=True, description="false: save plots of positions and blinking (needs matplotlib)."
