@@ -224,7 +224,8 @@ class MemoryTruth:
         self.emitters = Emitters.concatenate([emitters for emitters, _ in pieces])
         self.records = Records.concatenate([records for _, records in pieces])
         del pieces
-        self.phase, self.magnitude = field_coefficients(config, field, self.emitters.xyz)
+        self.phase, magnitude = field_coefficients(config, field, self.emitters.xyz)
+        self.magnitude = magnitude if len(self.emitters) else None
 
     def chunk(self, start: int, stop: int) -> Chunk:
         """Return the truth of frames ``start..stop - 1``."""
