@@ -275,6 +275,9 @@ def test_schema_is_printed_as_json(command: Command) -> None:
 def test_validate_counts_jobs_and_checks_the_map(command: Command, tmp_path: Path) -> None:
     assert "valid; 9 jobs, 450 frames" in command("validate", CONFIGS / "batch_config_example.json")
     assert "valid; 1 job, 10 frames" in command("validate", CONFIGS / "pipeline_config.json")
+    larger = tmp_path / "larger.json"
+    larger.write_text(json.dumps(TINY_JOB | {"tiff": {"roi_size": 50}}))
+    assert "note: frames reach beyond the field of view" in command("validate", larger)
     command("zmap", "synth", "map.h5", "--size=30", "--seed=3")
     path = tmp_path / "study.json"
     path.write_text(json.dumps({"base_config": TINY_JOB | {"zmap_path": "map.h5"}}))

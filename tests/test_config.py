@@ -193,21 +193,21 @@ def test_schema_is_a_schema_and_refuses_what_the_program_refuses() -> None:
 @pytest.mark.parametrize(
     ("section", "key", "value", "words"),
     [
-        ("emitters", "frames", "5", '"5" is a text; allowed: an integer from 1 to 10,000,000'),
+        ("emitters", "frames", "5", '"5" is a string; allowed: an integer from 1 to 10,000,000'),
         ("emitters", "frames", 0, "0 is too small; allowed: an integer from 1"),
         ("emitters", "frames", 5.0, "5.0 is not an integer"),
-        ("emitters", "frames", True, "true is a truth value"),
+        ("emitters", "frames", True, "true is a boolean"),
         ("emitters", "frames", None, "null is null; allowed: an integer"),
         ("emitters", "frames", 10**30, "is too large"),
         ("emitters", "num_emitters", -1, "-1 is too small; allowed: an integer from 0"),
         ("emitters", "num_emitters", 10**10, "is too large"),
-        ("emitters", "area_px", False, "false is a truth value; allowed: a number"),
+        ("emitters", "area_px", False, "false is a boolean; allowed: a number"),
         ("emitters", "area_px", 10**400, "allowed: a number from 1 to 65,536"),
         ("emitters", "intensity_mu", float("nan"), "NaN is not a finite number"),
         ("emitters", "intensity_mu", float("inf"), "Infinity is not a finite number"),
         ("emitters", "intensity_sigma", -0.5, "-0.5 is too small"),
         ("emitters", "lifetime_avg", 0, "0 is too small; allowed: a number above 0 up to"),
-        ("emitters", "no_plot", "true", '"true" is a text; allowed: true or false'),
+        ("emitters", "no_plot", "true", '"true" is a string; allowed: true or false'),
         ("emitters", "no_plot", 1, "1 is an integer; allowed: true or false"),
         ("zernike", "interpolation_method", "spline", 'allowed: one of "cubic", "linear", "nearest"'),
         ("zernike", "crop_size", 0, "0 is too small; allowed: an integer from 1 to 1,000,000 or null"),
@@ -277,7 +277,7 @@ def test_zmap_path_must_be_a_path(path: Any) -> None:
         ),
         (batch(sample_configs={}), "sample_configs.num_samples: required key is missing"),
         ({}, "base_config: required key is missing"),
-        ({"base_config": {}}, "base_config.zmap_path: required key is missing; allowed: a text"),
+        ({"base_config": {}}, "base_config.zmap_path: required key is missing; allowed: a string"),
         ({"base_config": 3}, "base_config: 3 is an integer; allowed: an object"),
         ({"zmap_path": "builtin:oil"}, 'put the settings of a job under "base_config"'),
     ],
@@ -292,7 +292,7 @@ def test_wrong_structure_is_named(config: dict[str, Any], line: str) -> None:
         ({"emitters.frames": []}, "variables.emitters.frames: the list of values is empty"),
         ({"emitters.frames": 5}, "variables.emitters.frames: 5 is not a list"),
         ({"emitters.frames": "abc"}, 'variables.emitters.frames: "abc" is not a list'),
-        ({"emitters.frames": [1, "5"]}, 'variables.emitters.frames[1]: "5" is a text; allowed: an integer'),
+        ({"emitters.frames": [1, "5"]}, 'variables.emitters.frames[1]: "5" is a string; allowed: an integer'),
         ({"emitters.num_emitters.x": [1]}, "an integer from 0 to 1,000,000,000, not an object with keys"),
         ({"emitters.frmes": [1]}, 'unknown key in emitters; did you mean "frames"?'),
         ({"frames": [1]}, 'unknown key; it belongs at "emitters.frames"'),
@@ -459,6 +459,7 @@ def test_overrides_replace_values() -> None:
             "variables.emitters.seed=[7,8,9]",
             "sample_configs.num_samples=2",
             "description=a = b",
+            "tiff.filename='a.tif'",
         ],
     )
     base = config.base_config
@@ -466,6 +467,8 @@ def test_overrides_replace_values() -> None:
     assert (base.zernike.crop_offset, config.max_workers, config.base_output_dir) == ((3, 4), 2, "here")
     assert (config.variables["emitters.seed"], config.description) == ((7, 8, 9), "a = b")
     assert len(expand_jobs(config)) == 6
+    assert base.tiff.filename == "a.tif"
+    assert load_batch_config(batch(), ["base_output_dir=2024"]).base_output_dir == "2024"
 
 
 @pytest.mark.parametrize(
@@ -475,7 +478,7 @@ def test_overrides_replace_values() -> None:
         ("=3", "--set =3: must be KEY=VALUE"),
         ("emitters.frmes=3", '--set emitters.frmes: unknown key in emitters; did you mean "frames"?'),
         ("emitters.frames.x=3", "not an object with keys"),
-        ("emitters.frames=many", 'base_config.emitters.frames: "many" is a text'),
+        ("emitters.frames=many", 'base_config.emitters.frames: "many" is a string'),
         ("emitters.seed=3", 'use --set "variables.emitters.seed=[...]"'),
         ("emitters=3", "base_config.emitters: 3 is an integer"),
     ],

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
+    from simtiff.config import BatchConfig, JobConfig
     from simtiff.jobs import Job
     from simtiff.reporting import TerminalReport
 
@@ -153,7 +154,7 @@ def _batch(arguments: Arguments) -> int:
     config = load_batch_config(arguments["CONFIG"] or arguments["--batch-config"], overrides)
     output_dir = arguments["--output-dir"]
     if arguments["--dry-run"]:
-        _print(_dry_run(config.source, config, output_dir or config.base_output_dir))
+        _print(_dry_run(config, output_dir or config.base_output_dir))
         return DONE
 
     from simtiff.batch import run_batch
@@ -173,7 +174,7 @@ def _batch(arguments: Arguments) -> int:
     return summary.exit_code
 
 
-def _dry_run(source: str, config: Any, output_dir: str) -> str:
+def _dry_run(config: BatchConfig, output_dir: str) -> str:
     import json
 
     from simtiff.inputs import check_inputs
@@ -182,7 +183,7 @@ def _dry_run(source: str, config: Any, output_dir: str) -> str:
     jobs = expand_jobs(config)
     check_inputs(job.config for job in jobs)
     shared, varied = split_settings(jobs)
-    lines = [f"{source}: {_totals(jobs)}, to be written to {output_dir}"]
+    lines = [f"{config.source}: {_totals(jobs)}, to be written to {output_dir}"]
     for job, settings in zip(jobs, varied, strict=True):
         shown = "  ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
         lines.append(f"  {job.id}" + (f"  {shown}" if shown else ""))
@@ -280,8 +281,18 @@ def _validate(arguments: Arguments) -> int:
     batch = load_any_config(arguments["CONFIG"])
     jobs = expand_jobs(batch)
     check_inputs(job.config for job in jobs)
-    _print(f"{batch.source}: valid; {_totals(jobs)}")
+    lines = [f"{batch.source}: valid; {_totals(jobs)}"]
+    if any(_reaches_beyond_field(job.config) for job in jobs):
+        lines.append(
+            "note: frames reach beyond the field of view (emitters.area_px) and show background there"
+        )
+    _print("\n".join(lines))
     return DONE
+
+
+def _reaches_beyond_field(config: JobConfig) -> bool:
+    stops = [offset + config.tiff.roi_size for offset in config.tiff.crop_offset]
+    return min(config.tiff.crop_offset) < 0 or max(stops) > config.emitters.area_px
 
 
 def _schema(_arguments: Arguments) -> int:

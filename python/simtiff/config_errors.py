@@ -174,7 +174,7 @@ def _describe_type(annotation: Any, metadata: Sequence[object]) -> str:
         return "null"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"an object with the keys {', '.join(annotation.model_fields)}"
-    names_of_types = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
+    names_of_types = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
     if annotation in names_of_types:
         return names_of_types[annotation] + _bounds(metadata)
     return "an object" if origin is dict or annotation is dict else "a value"
@@ -200,7 +200,7 @@ def describe(field: FieldInfo) -> str:
 
 
 def _kind(value: Any) -> str:
-    kinds = {bool: "a truth value", int: "an integer", float: "a number", str: "a text", type(None): "null"}
+    kinds = {bool: "a boolean", int: "an integer", float: "a number", str: "a string", type(None): "null"}
     kinds |= {list: "a list", tuple: "a list", dict: "an object"}
     return kinds.get(type(value), f"of type {type(value).__name__}")
 

@@ -168,10 +168,10 @@ def _json_kind(value: Any) -> str:
     )
 
 
-def split_override(override: str) -> tuple[str, Any] | Problem:
-    """Split ``a.b=value`` into the key path and the value, or return what is wrong with it."""
+def split_override(override: str) -> tuple[str, str] | Problem:
+    """Split ``a.b=value`` into the key path and the value's text, or return what is wrong with it."""
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key:
         return Problem(f"--set {show_key(override)}", "must be KEY=VALUE, such as emitters.frames=3")
-    return key, parse_value(text.strip())
+    return key, text.strip()

@@ -20,7 +20,7 @@ from simtiff.config_errors import (
     unknown_key,
     value_paths,
 )
-from simtiff.config_text import split_override
+from simtiff.config_text import parse_value, split_override
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -136,7 +136,8 @@ def apply_overrides(
         if isinstance(split, Problem):
             problems.append(split)
             continue
-        key, value = split
+        key, text = split
+        value = parse_value(text)
         shown = f"--set {show_key(key)}"
         first = key.partition(".")[0]
         if key.startswith("variables.") and not bare:
@@ -149,6 +150,8 @@ def apply_overrides(
         if isinstance(field, str):
             problems.append(Problem(shown, field))
             continue
+        if field.annotation is str and not isinstance(value, str):
+            value = text  # a folder may well be called 2024
         inside = key.removeprefix("base_config.") if top_level else key
         if inside in variables:
             message = f'"variables" sets this key for each job; use --set "variables.{inside}=[...]"'
