@@ -4,7 +4,11 @@
 
 mod camera;
 mod error;
+mod normal;
+mod poisson;
 mod random;
+mod simd;
 
 pub use camera::{Camera, Exposure};
 pub use error::{Error, Result};
+pub use simd::{Level, level};
