@@ -276,55 +276,37 @@ impl<T: Count> WithSimd for Turn<'_, T> {
             camera,
             streams,
             first,
-            image,
-            out,
+            mut image,
+            mut out,
         } = self;
         let mut good = true;
-        // Pixels before the first whole block.
-        let lead = (first.wrapping_neg() % BLOCK as u64).min(image.len() as u64) as usize;
-        let (image_lead, image) = image.split_at(lead);
-        let (out_lead, out) = out.split_at_mut(lead);
-        let mut index = first - first % BLOCK as u64;
-        if lead > 0 {
-            good &= part::<S, T>(
-                camera,
-                streams,
-                index,
-                (first - index) as usize,
-                image_lead,
-                out_lead,
-            );
+        let mut whole_image = [0.0; BLOCK];
+        let mut whole_out = [T::default(); BLOCK];
+        // The turn may begin and end inside a block of the movie.
+        let mut offset = (first % BLOCK as u64) as usize;
+        let mut index = first - offset as u64;
+        while !image.is_empty() {
+            let taken = image.len().min(BLOCK - offset);
+            let (image_here, out_here);
+            (image_here, image) = image.split_at(taken);
+            (out_here, out) = out.split_at_mut(taken);
+            let part = offset..offset + taken;
+            let (from, to): (&[f32; BLOCK], &mut [T; BLOCK]) =
+                if let (Ok(from), Ok(to)) = (image_here.try_into(), (&mut *out_here).try_into()) {
+                    (from, to)
+                } else {
+                    whole_image[part.clone()].copy_from_slice(image_here);
+                    (&whole_image, &mut whole_out)
+                };
+            good &= block::<S, T>(camera, streams, index, from, to);
+            if taken < BLOCK {
+                out_here.copy_from_slice(&whole_out[part]);
+            }
             index += BLOCK as u64;
-        }
-        let (images, image_rest) = image.as_chunks::<BLOCK>();
-        let (outs, out_rest) = out.as_chunks_mut::<BLOCK>();
-        for (image, out) in images.iter().zip(outs) {
-            good &= block::<S, T>(camera, streams, index, image, out);
-            index += BLOCK as u64;
-        }
-        if !image_rest.is_empty() {
-            good &= part::<S, T>(camera, streams, index, 0, image_rest, out_rest);
+            offset = 0;
         }
         good
     }
-}
-
-/// Some pixels of a block, from pixel `offset` of it.
-#[inline(always)]
-fn part<S: Simd, T: Count>(
-    camera: &Camera,
-    streams: &Streams,
-    index: u64,
-    offset: usize,
-    image: &[f32],
-    out: &mut [T],
-) -> bool {
-    let mut whole_image = [0.0; BLOCK];
-    let mut whole_out = [T::default(); BLOCK];
-    whole_image[offset..offset + image.len()].copy_from_slice(image);
-    let good = block::<S, T>(camera, streams, index, &whole_image, &mut whole_out);
-    out.copy_from_slice(&whole_out[offset..offset + image.len()]);
-    good
 }
 
 /// The pixels `index..index + BLOCK` of the movie. Tells whether all of them were valid.
@@ -348,10 +330,10 @@ fn block<S: Simd, T: Count>(
         return false;
     }
     let mut electrons = [0f32; BLOCK];
-    let mut counts = match &camera.shot {
-        Shot::Table(table) => table.draw(streams.background, index),
-        _ => [0; BLOCK],
-    };
+    let mut counts = [0; BLOCK];
+    if let Shot::Table(table) = &camera.shot {
+        table.draw(streams.background, index, &mut counts);
+    }
     match &camera.shot {
         Shot::Off => {
             for (e, s) in electrons.iter_mut().zip(image) {
@@ -374,18 +356,18 @@ fn block<S: Simd, T: Count>(
         Shot::Table(_) | Shot::NoBackground => {}
     }
     if !matches!(camera.shot, Shot::Off) {
-        for (e, count) in electrons.iter_mut().zip(counts) {
-            *e = count as i32 as f32;
+        for (e, count) in electrons.iter_mut().zip(&counts) {
+            *e = *count as i32 as f32;
         }
     }
     if camera.read_noise_e > 0.0 {
         let normals = normal_block::<S>(streams.read_noise, index / BLOCK as u64);
-        for (e, normal) in electrons.iter_mut().zip(normals) {
+        for (e, normal) in electrons.iter_mut().zip(&normals) {
             *e += camera.read_noise_e * normal;
         }
     }
-    for (o, e) in out.iter_mut().zip(electrons) {
-        *o = T::from_electrons(e);
+    for (o, e) in out.iter_mut().zip(&electrons) {
+        *o = T::from_electrons(*e);
     }
     true
 }

@@ -111,16 +111,28 @@ mod tests {
     fn slow_pair(word: u64) -> (f64, f64) {
         let uniform = ((word >> 33) as f64 + 0.5) / f64::from(1u32 << 31);
         let radius = (-2.0 * uniform.ln()).sqrt();
-        let angle = f64::from((word as i32) >> 1) / f64::from(1 << 30) * std::f64::consts::FRAC_PI_4;
+        let angle =
+            f64::from((word as i32) >> 1) / f64::from(1 << 30) * std::f64::consts::FRAC_PI_4;
         let near = radius * angle.cos() * if word >> 32 & 1 == 1 { -1.0 } else { 1.0 };
         let far = radius * angle.sin();
-        if word & 1 == 0 { (near, far) } else { (far, near) }
+        if word & 1 == 0 {
+            (near, far)
+        } else {
+            (far, near)
+        }
     }
 
     #[test]
     fn pairs_match_double_precision() {
         let words: [u64; 4096] = Stream::new(3, Purpose::ReadNoise).words(0);
-        let ends = [0, u64::MAX, 1 << 33, 0x8000_0000, 0x7fff_ffff, 0x7fff_ffff_0000_0000];
+        let ends = [
+            0,
+            u64::MAX,
+            1 << 33,
+            0x8000_0000,
+            0x7fff_ffff,
+            0x7fff_ffff_0000_0000,
+        ];
         for word in words.into_iter().chain(ends) {
             let (a, b) = normal_pair::<pulp::Scalar>(word);
             let (c, d) = slow_pair(word);

@@ -54,16 +54,14 @@ impl Background {
         })
     }
 
-    /// Draws for the pixels `index..index + BLOCK`.
+    /// Sets `counts` to draws for the pixels `index..index + BLOCK`.
     #[inline(always)]
-    pub(crate) fn draw(&self, stream: Stream, index: u64) -> [u32; BLOCK] {
+    pub(crate) fn draw(&self, stream: Stream, index: u64, counts: &mut [u32; BLOCK]) {
         let words: [u64; BLOCK] = stream.words(index);
-        let mut counts = [0; BLOCK];
-        for (count, word) in counts.iter_mut().zip(words) {
+        for (count, word) in counts.iter_mut().zip(&words) {
             let column = word & self.mask;
             let entry = self.entries[column as usize % COLUMNS];
-            *count = self.first + table::outcome(entry, column, word) as u32;
+            *count = self.first + table::outcome(entry, column, *word) as u32;
         }
-        counts
     }
 }

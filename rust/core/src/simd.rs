@@ -111,13 +111,3 @@ pub(crate) fn mul_add<S: pulp::Simd>(a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)
     }
 }
-
-/// `a * b + c` in double precision, fused where the instruction set of `S` has it.
-#[inline(always)]
-pub(crate) fn mul_add_f64<S: pulp::Simd>(a: f64, b: f64, c: f64) -> f64 {
-    if S::IS_SCALAR {
-        a * b + c
-    } else {
-        a.mul_add(b, c)
-    }
-}

@@ -60,11 +60,11 @@ fn deviance(k: f64, mean: f64) -> f64 {
     let mut power = 2.0 * k * v;
     for j in 1..1000 {
         power *= v * v;
-        let next = sum + power / f64::from(2 * j + 1);
-        if next == sum {
+        let step = power / f64::from(2 * j + 1);
+        sum += step;
+        if step.abs() <= 1e-17 * sum.abs() {
             break;
         }
-        sum = next;
     }
     sum
 }
