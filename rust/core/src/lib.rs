@@ -2,11 +2,15 @@
 //! single-molecule localization microscopy.
 #![forbid(unsafe_code)]
 
+mod camera;
 mod error;
+mod normal;
 mod optics;
+mod poisson;
 mod psf;
 mod pupil;
 mod quadrature;
+mod random;
 mod render;
 mod sampling;
 mod simd;
@@ -14,6 +18,7 @@ mod splat;
 mod transform;
 mod zernike;
 
+pub use camera::{Camera, Exposure};
 pub use error::{Error, Result};
 pub use optics::{Defocus, Optics};
 pub use psf::{Emitters, LARGEST_STAMP, MOST_MODES, Psf};

@@ -1,0 +1,67 @@
+//! Poisson numbers, exact for every mean from 0 to 2e9, a block of pixels at a time.
+//!
+//! The sum of Poisson numbers is a Poisson number whose mean is the sum of the means. So a pixel is the sum of
+//! independent draws that are each cheap:
+//! - the flat background, from one alias table for its exact mean ([`Background`]);
+//! - the signal `s = 32 a + m + f` with whole `a` and `m < 32`, and `f` in [0, 1): two alias tables out of two
+//!   fixed sets, and a short inversion for `f` ([`Signal`]);
+//! - where a mean is too large for tables, one draw by rejection ([`rejection`]).
+//!
+//! Which way a pixel goes depends on the camera and on its own signal only, so its value does not depend on its
+//! neighbours; whole blocks skip what none of their pixels needs.
+#![allow(
+    clippy::inline_always,
+    reason = "code takes on the instruction set of the dispatching function only where it is inlined into it"
+)]
+
+mod rejection;
+mod signal;
+mod table;
+
+#[cfg(test)]
+pub(crate) use rejection::log_probability;
+pub(crate) use rejection::poisson_by_rejection;
+pub(crate) use signal::{Signal, TABLE_LIMIT};
+
+use crate::random::{BLOCK, Stream};
+
+/// Columns that a background's table can have.
+const COLUMNS: usize = 8192;
+
+/// The largest mean whose table fits into [`COLUMNS`].
+pub(crate) const BACKGROUND_LIMIT: f64 = 1e5;
+
+/// The alias table of the flat background.
+#[derive(Debug, Clone)]
+pub(crate) struct Background {
+    /// The first `mask + 1` entries are the table; the fixed length spares a bounds check per draw.
+    entries: Box<[u64; COLUMNS]>,
+    mask: u64,
+    first: u32,
+}
+
+impl Background {
+    /// The table for a mean of at most [`BACKGROUND_LIMIT`].
+    pub(crate) fn new(mean: f64) -> Option<Self> {
+        let (first, probabilities) = table::probabilities(mean);
+        let mut entries = table::alias_entries(&probabilities);
+        let mask = entries.len() as u64 - 1;
+        entries.resize(COLUMNS, 0);
+        Some(Self {
+            entries: entries.into_boxed_slice().try_into().ok()?,
+            mask,
+            first: first as u32,
+        })
+    }
+
+    /// Sets `counts` to draws for the pixels `index..index + BLOCK`.
+    #[inline(always)]
+    pub(crate) fn draw(&self, stream: Stream, index: u64, counts: &mut [u32; BLOCK]) {
+        let words: [u64; BLOCK] = stream.words(index);
+        for (count, word) in counts.iter_mut().zip(&words) {
+            let column = word & self.mask;
+            let entry = self.entries[column as usize % COLUMNS];
+            *count = self.first + table::outcome(entry, column, *word) as u32;
+        }
+    }
+}
