@@ -68,6 +68,13 @@ def error_or_none(action: Callable[[], object]) -> str | None:
         ("psf", "model", "vectorial", 'allowed: "scalar"'),
         ("psf", "size_px", 40, "40 is even; allowed: an odd number from 3 to 511"),
         ("psf", "size_px", 1, "1 is too small; allowed: an odd integer from 3 to 511"),
+        ("psf", "size_px", 513, "513 is too large"),
+        (
+            "emitters",
+            "z_range_um",
+            1000,
+            "out of focus to be computed; allowed with these optics: up to about 9",
+        ),
         ("tiff", "filename", "../a.tif", "leaves its folder"),
         ("tiff", "filename", "/a.tif", "leaves its folder"),
         ("tiff", "filename", "a\\b.tif", "leaves its folder"),
@@ -92,6 +99,14 @@ def test_wrong_value_is_named_with_its_key_and_what_is_allowed(
     assert message.startswith("config: 1 error in the config\n")
     assert f"  base_config.{section}.{key}" in message
     assert words in message
+
+
+def test_stamp_beyond_what_can_be_integrated_is_named() -> None:
+    optical = {"pixel_size_nm_x": 6500, "pixel_size_nm_y": 6500}
+    message = error_of(batch({"optical": optical, "psf": {"size_px": 101}}))
+    assert "base_config.psf.size_px: 101 px of 6500 nm are too large a stamp" in message
+    largest = int(message.rpartition("up to ")[2].removesuffix(" px"))
+    load_batch_config(batch({"optical": optical, "psf": {"size_px": largest}, "emitters": {"z_range_um": 0}}))
 
 
 @pytest.mark.parametrize("path", ["", " ", "a\0b", "\ud800", 5, None, "builtin:water"])

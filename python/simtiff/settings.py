@@ -6,6 +6,7 @@ All models are frozen: a job's config never changes after it was checked. Unknow
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,8 @@ from simtiff.names import DEFAULT_SAMPLE_NAMING, name_problem, sample_name, samp
 
 BUILTIN_ZMAPS = ("builtin:oil",)
 MAX_SAMPLES_PER_PIXEL = 64
+_MAX_ROWS = 512
+_ROWS_PER_RADIAN = 0.42
 NOTES: dict[str, Any] = {r"^(description|version|\$schema)$|_note$": {}}
 _FREE_KEYS = frozenset({"description", "version", "$schema"})
 
@@ -273,6 +276,39 @@ class JobConfig(Section):
                 f"{area:g} px (emitters.area_px); allowed: a frame that overlaps the field",
             )
         return self
+
+    @model_validator(mode="after")
+    def _can_be_integrated(self) -> JobConfig:
+        # The core refuses an emitter that needs too many quadrature rows. Aberrations add to these; a stamp or
+        # a defocus that is too much alone, most likely by a mistake of units, is found before anything runs.
+        optical, z_um = self.optical, self.emitters.z_range_um
+        pixel_nm = max(optical.pixel_size_nm_x, optical.pixel_size_nm_y)
+        rows = (
+            10 + _ROWS_PER_RADIAN * math.pi * optical.NA * pixel_nm * self.psf.size_px / optical.wavelength_nm
+        )
+        if rows > _MAX_ROWS:
+            largest = int(self.psf.size_px * (_MAX_ROWS - 10) / (rows - 10)) // 2 * 2 - 1
+            raise _relation(
+                "psf.size_px",
+                f"{self.psf.size_px} px of {pixel_nm:g} nm are too large a stamp for NA {optical.NA:g} and "
+                f"{optical.wavelength_nm:g} nm; allowed: "
+                + (f"up to {largest} px" if largest >= 3 else "smaller pixels"),
+            )
+        per_um = _ROWS_PER_RADIAN * _steepest_defocus(optical, exact=self.psf.defocus == "exact")
+        if rows + per_um * z_um > _MAX_ROWS:
+            raise _relation(
+                "emitters.z_range_um",
+                f"{z_um:g} um is too far out of focus to be computed; allowed with these optics: up to about "
+                f"{(_MAX_ROWS - rows) / per_um:.3g} um",
+            )
+        return self
+
+
+def _steepest_defocus(optical: OpticalConfig, *, exact: bool) -> float:
+    """Return the slope of the defocus phase at 3/4 of the pupil's radius, in radians per micrometre of z."""
+    radius = 0.75
+    axial = math.sqrt(optical.n_immersion**2 - (optical.NA * radius) ** 2) if exact else 1.0
+    return 2000 * math.pi / optical.wavelength_nm * optical.NA**2 * radius / axial
 
 
 class SampleConfigs(Section):
