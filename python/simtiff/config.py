@@ -76,7 +76,8 @@ def load_batch_config(
     if isinstance(config, BatchConfig):
         if not overrides:
             return config
-        config = config.model_dump(mode="json", exclude_none=True)
+        raw = config.model_dump(mode="json", exclude_none=True)
+        return _check_batch(raw, config.source, Path.cwd(), overrides)
     raw, source, folder = _read(config)
     if "base_config" not in raw and "zmap_path" in raw:
         raise_problems(
