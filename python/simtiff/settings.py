@@ -279,8 +279,8 @@ class JobConfig(Section):
 
     @model_validator(mode="after")
     def _can_be_integrated(self) -> JobConfig:
-        # The core refuses an emitter that needs too many quadrature rows. Aberrations add to these, but a stamp
-        # or a defocus that is too much alone, most likely by a mistake of units, is found here.
+        # The core refuses an emitter that needs too many quadrature rows. Aberrations add to these, but a
+        # stamp or a defocus that is too much alone, most likely by a mistake of units, is found here.
         optical, z_um = self.optical, self.emitters.z_range_um
         pixel_nm = max(optical.pixel_size_nm_x, optical.pixel_size_nm_y)
         rows = (
