@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from simtiff.settings import JobConfig
+
 try:
     import fcntl
 except ImportError:  # Windows has no flock; open files cannot be removed there, which serves the same end
     fcntl = None  # type: ignore[assignment]
 
+TRUTH_NAME = "emitters.h5"
 PARTIAL_SUFFIX = ".partial"
 JOURNAL_SUFFIX = ".journal"
 _BLOCK_BYTES = 1 << 22
@@ -33,6 +36,11 @@ class FileInfo:
 
     size: int
     crc32: int
+
+
+def job_files(config: JobConfig) -> list[str]:
+    """Return the names of the files that every finished job has in its folder."""
+    return [TRUTH_NAME, config.tiff.filename]
 
 
 def partial_path(path: Path, token: str | None = None) -> Path:

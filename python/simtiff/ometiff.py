@@ -272,7 +272,7 @@ def _write_plain(
     _, height, width = layout.shape
     frame_bytes = height * width * layout.dtype.itemsize
     for chunk in layout.checked(frames_from(done), done):
-        data = memoryview(chunk).cast("B")
+        data = chunk.data.cast("B")
         _write(partial.fd, data, offset + done * frame_bytes)
         crc = zlib.crc32(data, crc)
         done += len(chunk)
