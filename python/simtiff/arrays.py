@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     T = TypeVar("T", bound=np.generic)
 
 
-def output(
-    out: NDArray[T] | None, shape: tuple[int, ...], dtype: type[T] | np.dtype[T]
-) -> NDArray[T]:
+def output(out: NDArray[T] | None, shape: tuple[int, ...], dtype: type[T] | np.dtype[T]) -> NDArray[T]:
     """Return ``out`` if it can be filled in place, or a new array where it is None.
 
     Raises

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from numbers import Real
 
 from simtiff.errors import ConfigError
 
@@ -39,7 +38,7 @@ class Optics:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, Real) or not (math.isfinite(value) and value > 0):
+            if not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{field.name} is {value!r}; expected a positive number")
         if self.NA > self.n_immersion:
             raise ConfigError(f"NA is {self.NA}; expected at most n_immersion, {self.n_immersion}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -49,9 +49,7 @@ def _plan(
         raise ConfigError(f"samples_per_pixel is {samples_per_pixel!r}; expected 1 to 64")
     sampling = samples_per_pixel if samples_per_pixel is not None else 0 if pixel_integration else -1
     pixel = (optics.pixel_size_nm_x, optics.pixel_size_nm_y)
-    return _core.Psf(
-        optics.wavelength_nm, optics.NA, optics.n_immersion, pixel, int(size), modes, defocus, sampling
-    )
+    return _core.Psf(optics.wavelength_nm, optics.NA, optics.n_immersion, pixel, int(size), modes, defocus, sampling)
 
 
 class Renderer:
@@ -220,7 +218,7 @@ def render(
     phase: ArrayLike | None = None,
     magnitude: ArrayLike | None = None,
     frame_ix: ArrayLike | None = None,
-    id: ArrayLike | None = None,
+    id: ArrayLike | None = None,  # noqa: A002 - the name in the files
     n_frames: int | None = None,
     size: int = 41,
     model: str = "scalar",
@@ -270,10 +268,11 @@ def render(
         frames, count = np.zeros(len(positions), np.uint32), 1
     else:
         frames = indices("frame_ix", frame_ix, len(positions), 2**32 if n_frames is None else n_frames)
-        count = int(frames.max(initial=-1)) + 1 if n_frames is None else n_frames
+        last = int(frames.max()) + 1 if frames.size else 0
+        count = last if n_frames is None else n_frames
     emitters = np.arange(len(positions), dtype=np.uint32)
     if id is not None:
-        first, emitters = _emitters(id, positions, coefficients, magnitudes)
+        first, emitters = _emitters(np.asarray(id), positions, coefficients, magnitudes)
         positions = np.ascontiguousarray(positions[first])
         coefficients = coefficients if coefficients.ndim == 1 else np.ascontiguousarray(coefficients[first])
         if magnitudes is not None and magnitudes.ndim == 2:
@@ -316,13 +315,12 @@ def _padded(coefficients: NDArray[np.float32], modes: int) -> NDArray[np.float32
 
 
 def _emitters(
-    id: ArrayLike,
+    ids: NDArray[Any],
     xyz: NDArray[np.float64],
     phase: NDArray[np.float32],
     magnitude: NDArray[np.float32] | None,
 ) -> tuple[NDArray[np.intp], NDArray[np.uint32]]:
     """Find the records of which each emitter's PSF is computed, and each record's place among them."""
-    ids = np.asarray(id)
     if ids.shape != (len(xyz),) or (ids.dtype.kind not in "ui" and ids.size):
         raise ShapeError(f"id is {ids.dtype} {ids.shape}; expected integers ({len(xyz)},)")
     _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
