@@ -56,9 +56,7 @@ def command(path: Path, output: Path, *options: str, settings: tuple[str, ...] =
 @contextmanager
 def running(words: list[str]) -> Iterator[subprocess.Popen[str]]:
     """Start a process in a session of its own; nothing of it outlives the block."""
-    process = subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     children = [psutil.Process(process.pid)]
     try:
         yield process

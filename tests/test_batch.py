@@ -264,6 +264,25 @@ def test_an_unwritable_output_is_refused(tmp_path: Path) -> None:
             run_batch(config(), output_dir=tmp_path / "locked", progress=False)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on file sizes")
+def test_a_full_disk_fails_what_does_not_fit(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk: writes fail half-way with an error of the system."""
+    path = write_config(tmp_path, config(variables={"emitters.frames": [1, 50, 2]}))
+    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
+    run = "from simtiff.cli import main; sys.exit(main(sys.argv[1:]))"
+    output = tmp_path / "out"
+    words = [sys.executable, "-c", limited + run, *command(path, output)[3:]]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    movie = output / "job_0001_frames_50" / "simulation.ome.tiff"
+    assert f"File too large: {movie}" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert status(output)["completed_jobs"] == ["job_0000_frames_1", "job_0002_frames_2"]
+    assert not movie.exists()
+    assert stray_files(output) == []
+    assert run_batch(path, output_dir=output, progress=False).completed == 1
+
+
 def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
     script = (
         f"import simtiff; print(simtiff.run_batch({config()!r}, output_dir={str(tmp_path / 'out')!r}, "

@@ -48,9 +48,7 @@ def test_readers_agree(tmp_path: Path, frames: int, dtype: str, compression: str
         assert len(tiff.pages) == frames
         assert tiff.is_ome
         assert not tiff.is_bigtiff
-        assert all(
-            np.array_equal(page.asarray(), frame) for page, frame in zip(tiff.pages, pixels, strict=True)
-        )
+        assert all(np.array_equal(page.asarray(), frame) for page, frame in zip(tiff.pages, pixels, strict=True))
     image = ome_types.from_tiff(path).images[0].pixels
     assert (image.size_t, image.size_c, image.size_z, image.size_y, image.size_x) == (frames, 1, 1, 24, 40)
     assert (image.physical_size_x, image.physical_size_y) == PIXEL_UM
@@ -120,9 +118,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path, compressi
     ]
     for frames, error, message in cases:
         with pytest.raises(error, match=message):
-            ometiff.write_movie(
-                path, frames, pixels.shape, "uint16", pixel_size_um=PIXEL_UM, compression=compression
-            )
+            ometiff.write_movie(path, frames, pixels.shape, "uint16", pixel_size_um=PIXEL_UM, compression=compression)
         assert names(tmp_path) == ["movie.tiff"]
     assert path.read_bytes() == b"old"
 
@@ -143,9 +139,7 @@ def test_settings_are_checked(tmp_path: Path) -> None:
             )
 
 
-def test_an_interrupted_movie_goes_on_from_its_journal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_movie_goes_on_from_its_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ometiff, "JOURNAL_SECONDS", 0.0)
     pixels = movie(10)
     write(tmp_path / "whole", pixels)

@@ -38,9 +38,7 @@ def saved(tmp_path: Path) -> Path:
 def test_what_is_saved_is_loaded(saved: Path) -> None:
     content = json.loads((saved / NAME).read_text())
     assert content["completed_jobs"] == ["one"]
-    assert content["failed_jobs"] == [
-        {"job_id": "two", "error": "No space left\non device", "timestamp": "now"}
-    ]
+    assert content["failed_jobs"] == [{"job_id": "two", "error": "No space left\non device", "timestamp": "now"}]
     assert {"start_time", "last_update", "schema", "simtiff_version", "total_jobs"} <= content.keys()
     loaded = BatchStatus.load(saved)
     assert loaded is not None
@@ -137,9 +135,7 @@ def test_why_a_job_is_done_again(tmp_path: Path) -> None:
     changed = JobRecord(hash="new", data_version=1, zmap="map")
     assert why(DONE, changed) == "config changed"
     assert why(DONE, JobRecord(hash="new", data_version=1, zmap="other")) == "content of the zmap changed"
-    assert (
-        why(DONE, JobRecord(hash="new", data_version=2, zmap="map")) == "made by data version 1, now it is 2"
-    )
+    assert why(DONE, JobRecord(hash="new", data_version=2, zmap="map")) == "made by data version 1, now it is 2"
     assert why_not_done(DONE, DONE, tmp_path, ["other.tiff"]) == "other.tiff was not asked for before"
     (tmp_path / "movie.tiff").write_bytes(b"1234")
     assert why(DONE) == "movie.tiff has 4 bytes, it was written with 5"

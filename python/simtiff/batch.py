@@ -174,11 +174,7 @@ class _Run:
         self.status.jobs = {
             job_id: self.wanted[job_id] if job_id in todo else before.get(job_id, self.wanted[job_id])
             for job_id in self.jobs
-        } | {
-            name: record
-            for name, record in before.items()
-            if name not in self.jobs and record.state == "completed"
-        }
+        } | {name: record for name, record in before.items() if name not in self.jobs and record.state == "completed"}
         try:
             self.status.save(force=True)
         except OSError as error:
@@ -313,9 +309,7 @@ class _Run:
             _clean(self.folder / job_id)
         self.running.clear()
         for job_id in list(self.completed):
-            gone = [
-                name for name in self.status.jobs[job_id].files if not (self.folder / job_id / name).exists()
-            ]
+            gone = [name for name in self.status.jobs[job_id].files if not (self.folder / job_id / name).exists()]
             if gone:
                 error = f"{', '.join(gone)}: gone; removed while the batch was running?"
                 self.status.update(job_id, state="failed", error=error, files={})

@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import zlib
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ TRUTH_NAME = "emitters.h5"
 PARTIAL_SUFFIX = ".partial"
 JOURNAL_SUFFIX = ".journal"
 _BLOCK_BYTES = 1 << 22
+_waiting_folders: ContextVar[set[Path] | None] = ContextVar("_waiting_folders", default=None)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,10 @@ def try_lock(fd: int) -> bool:
 
 def sync_folder(folder: Path) -> None:
     """Bring a folder's entries to the disk, so that a rename in it survives a power failure."""
+    waiting = _waiting_folders.get()
+    if waiting is not None:
+        waiting.add(folder)
+        return
     if os.name == "nt":
         return
     fd = os.open(folder, os.O_RDONLY)
@@ -75,6 +81,19 @@ def sync_folder(folder: Path) -> None:
         pass
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def folders_synced_once() -> Iterator[None]:
+    """Put off `sync_folder` inside the block to its end, where each folder is synced once."""
+    waiting: set[Path] = set()
+    token = _waiting_folders.set(waiting)
+    try:
+        yield
+    finally:
+        _waiting_folders.reset(token)
+    for folder in waiting:
+        sync_folder(folder)
 
 
 @contextlib.contextmanager

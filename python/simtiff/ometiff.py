@@ -142,8 +142,10 @@ def write_movie(
         else:
             info = _write_compressed(partial, layout, start(0), threads)
         partial.finish()
-    except BaseException:
+    except BaseException as error:
         partial.discard()
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a write to an open file does not know its name
         raise
     return info
 
@@ -255,9 +257,7 @@ class _Partial:
                 path.unlink()
 
 
-def _write_plain(
-    partial: _Partial, layout: _Layout, frames_from: Callable[[int], Frames], *, resume: bool
-) -> FileInfo:
+def _write_plain(partial: _Partial, layout: _Layout, frames_from: Callable[[int], Frames], *, resume: bool) -> FileInfo:
     state = partial.resume() if resume else None
     if state is None:
         partial.journal.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from simtiff.errors import ConfigError, DataError
-from simtiff.files import TRUTH_NAME, FileInfo, checksum, remove_partials
+from simtiff.files import TRUTH_NAME, FileInfo, checksum, folders_synced_once, remove_partials
 from simtiff.jobs import Job, flat_settings, job_hash
 from simtiff.lock import FolderLock
 from simtiff.movie import Movie
@@ -86,8 +86,10 @@ def run_job(
     for name in dict.fromkeys((config.tiff.filename, *replaced)):
         (directory / name).unlink(missing_ok=True)
     truth_path = directory / TRUTH_NAME
-    make_truth(config, truth_path, report)
-    files = {config.tiff.filename: make_movie(config, truth_path, directory, report, resume_key=resume_key)}
+    with folders_synced_once():
+        make_truth(config, truth_path, report)
+        movie = make_movie(config, truth_path, directory, report, resume_key=resume_key)
+    files = {config.tiff.filename: movie}
     files |= {name: checksum(directory / name) for name in make_plots(config, truth_path, directory, report)}
     return {TRUTH_NAME: checksum(truth_path)} | files
 
@@ -96,14 +98,10 @@ def make_truth(config: JobConfig, path: Path, report: Report) -> None:
     """Write ``emitters.h5``: emitters, records, coefficients."""
     begin = time.perf_counter()
     field = open_field(config)
-    loaded = time.perf_counter()
     made = write_truth(path, config, field, lambda done, total: report.stage("truth", done, total))
-    end = time.perf_counter()
-    report.log(f"emitters made: {made.emitters} emitters, {made.records} records ({end - loaded:.2f} s)")
-    report.log(
-        f"coefficients computed: {field.modes} modes for {made.emitters} emitters "
-        f"(map opened in {loaded - begin:.2f} s)"
-    )
+    seconds = time.perf_counter() - begin
+    report.log(f"emitters made: {made.emitters} emitters, {made.records} records")
+    report.log(f"coefficients computed: {field.modes} modes for {made.emitters} emitters ({seconds:.2f} s)")
 
 
 def make_movie(
@@ -225,9 +223,7 @@ def check_reuse(config: JobConfig, path: Path, *, coefficients: bool) -> None:
     with TruthFile(path, config) as truth:
         made_with = truth.stored_config
         if truth.n_frames != config.emitters.frames:
-            raise DataError(
-                f"{path}: holds {truth.n_frames} frames, emitters.frames asks for {config.emitters.frames}"
-            )
+            raise DataError(f"{path}: holds {truth.n_frames} frames, emitters.frames asks for {config.emitters.frames}")
     if made_with is None:
         return
     before, wanted = flat_settings(made_with), flat_settings(config)

@@ -52,9 +52,7 @@ class Worker:
     def __init__(self, threads: int, events: SimpleQueue[Event], keep_open: tuple[int, ...]) -> None:
         self.job_id: str | None = None
         self.ready = False
-        environment = os.environ | {
-            name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-        }
+        environment = os.environ | {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         options: dict[str, Any] = (
             {"pass_fds": keep_open}
             if os.name == "posix"

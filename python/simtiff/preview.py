@@ -22,9 +22,7 @@ _MOST_FRAMES_LOOKED_AT = 32
 _LARGEST_FRAME_BYTES = 1 << 32
 
 
-def preview(
-    tiff: str | os.PathLike[str], png: str | os.PathLike[str] | None = None, frame: int | None = None
-) -> Path:
+def preview(tiff: str | os.PathLike[str], png: str | os.PathLike[str] | None = None, frame: int | None = None) -> Path:
     """Save one frame of a movie as a grey 8-bit PNG.
 
     The darkest 1 % of the pixels become black, the brightest 0.1 % white.
@@ -79,9 +77,7 @@ def _read_frame(source: Path, frame: int | None) -> NDArray[Any]:
 
 def _checked(source: Path, page: Any) -> NDArray[Any]:
     if len(page.shape) != 2 or page.dtype is None or page.dtype.kind not in "uif":
-        raise DataError(
-            f"{source}: holds pages of shape {page.shape} and type {page.dtype}; expected grey frames"
-        )
+        raise DataError(f"{source}: holds pages of shape {page.shape} and type {page.dtype}; expected grey frames")
     if page.nbytes > _LARGEST_FRAME_BYTES:
         raise DataError(f"{source}: declares frames of {page.nbytes:.3g} bytes")
     image: NDArray[Any] = page.asarray()
@@ -106,6 +102,5 @@ def png_bytes(grey: NDArray[np.uint8]) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 6)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        for name, data in chunks
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
     )

@@ -64,11 +64,7 @@ class Lines(Progress):
         """Say how much there is to do."""
         self._total, self._finished, self._worked = total, skipped, 0
         self._begin = time.monotonic()
-        todo = (
-            f"{total - skipped} to do with {workers} worker{'s' * (workers != 1)}"
-            if workers
-            else "nothing to do"
-        )
+        todo = f"{total - skipped} to do with {workers} worker{'s' * (workers != 1)}" if workers else "nothing to do"
         self._print(f"{total} jobs, {skipped} done before, {todo}")
 
     def note(self, message: str) -> None:

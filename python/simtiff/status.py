@@ -76,9 +76,7 @@ class BatchStatus:
         When the batch was first started.
     """
 
-    def __init__(
-        self, folder: Path, jobs: Mapping[str, JobRecord] | None = None, start_time: str = ""
-    ) -> None:
+    def __init__(self, folder: Path, jobs: Mapping[str, JobRecord] | None = None, start_time: str = "") -> None:
         self.path = folder / NAME
         self.jobs: dict[str, JobRecord] = dict(jobs or {})
         self.start_time = start_time or now()
@@ -204,10 +202,7 @@ def _record(name: str, entry: Any) -> JobRecord:
     return JobRecord(
         state=state,
         files=files,
-        **{
-            key: _typed(entry, key, str, "", where)
-            for key in ("hash", "zmap", "started", "finished", "error")
-        },
+        **{key: _typed(entry, key, str, "", where) for key in ("hash", "zmap", "started", "finished", "error")},
         **{key: _typed(entry, key, int, 0, where) for key in ("data_version", "frames")},
         seconds=_typed(entry, "seconds", float, 0.0, where),
     )
@@ -217,9 +212,7 @@ def _is_plain(name: str) -> bool:
     return name not in {"", ".", ".."} and not any(character in "/\\\0" for character in name)
 
 
-def why_not_done(
-    record: JobRecord | None, wanted: JobRecord, folder: Path, names: Iterable[str]
-) -> str | None:
+def why_not_done(record: JobRecord | None, wanted: JobRecord, folder: Path, names: Iterable[str]) -> str | None:
     """Return why a job has to be done (again), None if it is done.
 
     Parameters
@@ -300,12 +293,8 @@ def format_status(folder: Path) -> str:
     if records:
         seconds = sum(record.seconds for record in records)
         frames = sum(record.frames for record in records)
-        heading.append(
-            f"rate of one worker: {frames / seconds:.1f} frames/s, {seconds / len(records):.2f} s/job"
-        )
-    return "\n".join(
-        [*heading, "", *_table(("job", "state", "frames", "time", "frames/s", "size", "error"), rows)]
-    )
+        heading.append(f"rate of one worker: {frames / seconds:.1f} frames/s, {seconds / len(records):.2f} s/job")
+    return "\n".join([*heading, "", *_table(("job", "state", "frames", "time", "frames/s", "size", "error"), rows)])
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:

@@ -1,0 +1,225 @@
+"""Jobs as files: log and progress, skipped stages, movies from a truth file alone, previews."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from simtiff import ometiff
+from simtiff.config import load_job_config
+from simtiff.errors import BatchError, ConfigError, DataError
+from simtiff.lock import FolderLock
+from simtiff.pipeline import run_job, run_pipeline, stream_movie
+from simtiff.preview import preview, stretch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simtiff.settings import JobConfig
+
+MOVIE = "simulation.ome.tiff"
+
+
+def job(frames: int = 6, **sections: dict[str, Any]) -> JobConfig:
+    content: dict[str, dict[str, Any]] = {
+        "emitters": {"num_emitters": 50, "frames": frames, "area_px": 32},
+        "tiff": {"roi_size": 32},
+        "psf": {"size_px": 15},
+    }
+    for name, section in sections.items():
+        content[name] = content.get(name, {}) | section
+    return load_job_config({"zmap_path": "builtin:oil"} | content)
+
+
+class Recorder:
+    """Keeps what a job reports."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, int, int]] = []
+        self.lines: list[str] = []
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        self.stages.append((name, done, total))
+
+    def log(self, message: str) -> None:
+        self.lines.append(message)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_job_reports_its_stages(tmp_path: Path) -> None:
+    report = Recorder()
+    files = run_job(job(), tmp_path / "job", report)
+    assert names(tmp_path / "job") == sorted(files) == ["emitters.h5", MOVIE]
+    assert [line.split(":")[0] for line in report.lines] == [
+        "emitters made",
+        "coefficients computed",
+        "TIFF written",
+    ]
+    frames = [(done, total) for name, done, total in report.stages if name == "frames"]
+    assert frames == [(0, 6), (6, 6)]
+
+
+@pytest.mark.parametrize("options", [{}, {"dtype": "float32"}, {"compression": "zlib"}, {"add_noise": False}])
+def test_a_truth_file_alone_gives_the_same_bytes(tmp_path: Path, options: dict[str, Any]) -> None:
+    run_job(job(tiff=options), tmp_path)
+    for chunk_size in (1, 4, None):
+        stream_movie(tmp_path / "emitters.h5", tmp_path / "streamed.tiff", chunk_size=chunk_size)
+        assert (tmp_path / "streamed.tiff").read_bytes() == (tmp_path / MOVIE).read_bytes()
+    assert names(tmp_path) == ["emitters.h5", MOVIE, "streamed.tiff"]
+
+
+def test_streaming_with_another_config(tmp_path: Path) -> None:
+    run_job(job(), tmp_path)
+    brighter = job(frames=99, tiff={"noise_params": {"background": 900}})
+    stream_movie(tmp_path / "emitters.h5", tmp_path / "bright.tiff", brighter)
+    bright = tifffile.imread(tmp_path / "bright.tiff")
+    assert bright.shape == (6, 32, 32)  # the file says which frames there are
+    assert np.median(bright) == pytest.approx(900, rel=0.05)
+
+
+def test_streaming_refuses_what_cannot_be(tmp_path: Path) -> None:
+    run_job(job(), tmp_path)
+    h5 = tmp_path / "emitters.h5"
+    for source, output, options, error, message in [
+        (tmp_path / "none.h5", tmp_path / "x.tiff", {}, DataError, "none.h5"),
+        (h5, tmp_path, {}, ConfigError, "is a folder"),
+        (h5, tmp_path / "none" / "x.tiff", {}, ConfigError, "there is no folder"),
+        (h5, tmp_path / "x.tiff", {"chunk_size": 0}, ConfigError, "chunk-size"),
+    ]:
+        with pytest.raises(error, match=message):
+            stream_movie(source, output, **options)
+    assert names(tmp_path) == ["emitters.h5", MOVIE]
+
+
+def test_stages_can_be_skipped(tmp_path: Path) -> None:
+    config = job()
+    files = run_pipeline(config, tmp_path, skip_tiff=True)
+    assert [path.name for path in files] == names(tmp_path) == ["emitters.h5"]
+    run_pipeline(config, tmp_path)
+    whole = (tmp_path / MOVIE).read_bytes()
+    for skip in (
+        {"skip_emitters": True},
+        {"skip_zernike": True},
+        {"skip_emitters": True, "skip_zernike": True},
+    ):
+        (tmp_path / MOVIE).unlink()
+        truth = (tmp_path / "emitters.h5").stat().st_ino
+        run_pipeline(config, tmp_path, **skip)
+        assert (tmp_path / MOVIE).read_bytes() == whole
+        assert ((tmp_path / "emitters.h5").stat().st_ino == truth) == ("skip_zernike" in skip)
+    assert names(tmp_path) == ["emitters.h5", MOVIE]
+
+
+def test_coefficients_are_computed_anew_for_kept_emitters(tmp_path: Path) -> None:
+    run_pipeline(job(), tmp_path)
+    before = (tmp_path / MOVIE).read_bytes()
+    moved = job(zernike={"crop_offset": [400, 0], "extrapolate": "nearest"})
+    run_pipeline(moved, tmp_path, skip_emitters=True)
+    after = (tmp_path / MOVIE).read_bytes()
+    run_job(moved, tmp_path / "fresh")
+    assert after == (tmp_path / "fresh" / MOVIE).read_bytes() != before
+
+
+@pytest.mark.parametrize("skip", ["skip_emitters", "skip_zernike"])
+def test_skipping_needs_files_that_fit(tmp_path: Path, skip: str) -> None:
+    with pytest.raises(DataError, match=f"no such file, but --{skip.replace('_', '-')} needs it"):
+        run_pipeline(job(), tmp_path, **{skip: True})
+    assert names(tmp_path) == []
+    run_job(job(), tmp_path)
+    before = (tmp_path / MOVIE).read_bytes()
+    with pytest.raises(DataError, match=r"emitters\.seed \(made with 42, now 43\)"):
+        run_pipeline(job(emitters={"seed": 43}), tmp_path, **{skip: True})
+    with pytest.raises(DataError, match=r"holds 6 frames, emitters\.frames asks for 7"):
+        run_pipeline(job(frames=7), tmp_path, **{skip: True})
+    if skip == "skip_zernike":
+        with pytest.raises(DataError, match=r"zernike\.interpolation_method"):
+            run_pipeline(job(zernike={"interpolation_method": "linear"}), tmp_path, **{skip: True})
+    assert (tmp_path / MOVIE).read_bytes() == before
+
+
+def test_one_pipeline_at_a_time_in_a_folder(tmp_path: Path) -> None:
+    with FolderLock(tmp_path), pytest.raises(BatchError, match="another simtiff works in this folder"):
+        run_pipeline(job(), tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_long_movie_goes_on_inside_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames that had reached the disk when a job was killed are not rendered again."""
+    monkeypatch.setattr(ometiff, "JOURNAL_SECONDS", 0.0)
+    config = job(frames=20, memory_optimization={"chunk_size": 2})
+    run_job(config, tmp_path / "whole")
+
+    class Killed(BaseException):
+        pass
+
+    class Killer(Recorder):
+        def stage(self, name: str, done: int, _total: int) -> None:
+            if name == "frames" and done == 12:
+                raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ometiff._Partial, "discard", lambda partial: partial._close())
+        with pytest.raises(Killed):
+            run_job(config, tmp_path / "job", Killer(), resume_key="key")
+    report = Recorder()
+    run_job(config, tmp_path / "job", report, resume_key="key")
+    assert any(line.startswith("movie goes on at frame 1") for line in report.lines)
+    assert (tmp_path / "job" / MOVIE).read_bytes() == (tmp_path / "whole" / MOVIE).read_bytes()
+    assert names(tmp_path / "job") == ["emitters.h5", MOVIE]
+
+
+def read_png(path: Path) -> np.ndarray:
+    """Read a grey 8-bit PNG without filters, and check its checksums."""
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    place, chunks = 8, {}
+    while place < len(data):
+        (length,) = struct.unpack(">I", data[place : place + 4])
+        name, body = data[place + 4 : place + 8], data[place + 8 : place + 8 + length]
+        assert struct.unpack(">I", data[place + 8 + length : place + 12 + length])[0] == zlib.crc32(name + body)
+        chunks[name] = body
+        place += 12 + length
+    width, height, depth, kind = struct.unpack(">IIBB", chunks[b"IHDR"][:10])
+    assert (depth, kind) == (8, 0)
+    rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, width + 1)
+    assert not rows[:, 0].any()
+    return rows[:, 1:]
+
+
+def test_preview_shows_the_brightest_frame(tmp_path: Path) -> None:
+    movie = np.random.default_rng(1).poisson(100, (5, 20, 30)).astype(np.uint16)
+    movie[3] += 50
+    movie[3, 5, 7] = 9000
+    tifffile.imwrite(tmp_path / "movie.tiff", movie)
+    png = preview(tmp_path / "movie.tiff")
+    assert png == tmp_path / "movie.tiff.png"
+    picture = read_png(png)
+    assert np.array_equal(picture, stretch(movie[3]))
+    assert picture[5, 7] == picture.max() == 255
+    assert picture.min() == 0
+    other = preview(tmp_path / "movie.tiff", tmp_path / "other.png", frame=0)
+    assert np.array_equal(read_png(other), stretch(movie[0]))
+    assert not stretch(np.zeros((3, 4), np.float32)).any()
+
+
+def test_preview_refuses_what_it_cannot_show(tmp_path: Path) -> None:
+    (tmp_path / "text.tiff").write_text("no picture")
+    tifffile.imwrite(tmp_path / "rgb.tiff", np.zeros((4, 5, 3), np.uint8), photometric="rgb")
+    tifffile.imwrite(tmp_path / "grey.tiff", np.zeros((4, 5), np.uint8))
+    for name, frame, error, message in [
+        ("none.tiff", None, DataError, "no such file"),
+        ("text.tiff", None, DataError, "cannot be read as TIFF"),
+        ("rgb.tiff", None, DataError, "expected grey frames"),
+        ("grey.tiff", 1, ConfigError, "there is no frame 1; allowed: 0 to 0"),
+    ]:
+        with pytest.raises(error, match=message):
+            preview(tmp_path / name, frame=frame)
+    assert not list(tmp_path.glob("*.png"))
