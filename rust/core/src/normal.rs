@@ -4,11 +4,6 @@
 //! from 33, and these two independent normal numbers. The block of pixels `64 b .. 64 b + 64` of the movie
 //! takes the words `32 b .. 32 b + 32`; the first half of its pixels gets `radius * cosine`, the second `radius * sine`. Values reach 6.66 sigma;
 //! the probability beyond is 3e-11.
-#![allow(
-    clippy::inline_always,
-    reason = "code takes on the instruction set of the dispatching function only where it is inlined into it"
-)]
-
 use std::f32::consts::FRAC_PI_4;
 
 use pulp::Simd;
@@ -45,11 +40,7 @@ fn normal_pair<S: Simd>(word: u64) -> (f32, f32) {
     let near = cos_eighths::<S>(square) * radius;
     let far = sin_eighths::<S>(square) * eighths * radius;
     let near = f32::from_bits(near.to_bits() | (high << 31));
-    if low & 1 == 0 {
-        (near, far)
-    } else {
-        (far, near)
-    }
+    if low & 1 == 0 { (near, far) } else { (far, near) }
 }
 
 /// The natural logarithm of a normal number in (0, 1], relative error below 2e-7, and 0 at 1.
@@ -57,15 +48,8 @@ fn normal_pair<S: Simd>(word: u64) -> (f32, f32) {
 fn ln<S: Simd>(x: f32) -> f32 {
     const SQRT_HALF_BITS: i32 = 0x3f35_04f3;
     // (ln(1 + f) - f) / f^2 between sqrt(1/2) and sqrt(2), by Chebyshev interpolation.
-    const COEFFICIENTS: [f32; 7] = [
-        -0.141_596_47,
-        0.148_347_87,
-        -0.165_884_88,
-        0.199_720_5,
-        -0.250_011_48,
-        0.333_336_7,
-        -0.499_999_97,
-    ];
+    const COEFFICIENTS: [f32; 7] =
+        [-0.141_596_47, 0.148_347_87, -0.165_884_88, 0.199_720_5, -0.250_011_48, 0.333_336_7, -0.499_999_97];
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -0.000_212_194_44;
     let bits = x.to_bits() as i32;
@@ -111,28 +95,16 @@ mod tests {
     fn slow_pair(word: u64) -> (f64, f64) {
         let uniform = ((word >> 33) as f64 + 0.5) / f64::from(1u32 << 31);
         let radius = (-2.0 * uniform.ln()).sqrt();
-        let angle =
-            f64::from((word as i32) >> 1) / f64::from(1 << 30) * std::f64::consts::FRAC_PI_4;
+        let angle = f64::from((word as i32) >> 1) / f64::from(1 << 30) * std::f64::consts::FRAC_PI_4;
         let near = radius * angle.cos() * if word >> 32 & 1 == 1 { -1.0 } else { 1.0 };
         let far = radius * angle.sin();
-        if word & 1 == 0 {
-            (near, far)
-        } else {
-            (far, near)
-        }
+        if word & 1 == 0 { (near, far) } else { (far, near) }
     }
 
     #[test]
     fn pairs_match_double_precision() {
         let words: [u64; 4096] = Stream::new(3, Purpose::ReadNoise).words(0);
-        let ends = [
-            0,
-            u64::MAX,
-            1 << 33,
-            0x8000_0000,
-            0x7fff_ffff,
-            0x7fff_ffff_0000_0000,
-        ];
+        let ends = [0, u64::MAX, 1 << 33, 0x8000_0000, 0x7fff_ffff, 0x7fff_ffff_0000_0000];
         for word in words.into_iter().chain(ends) {
             let (a, b) = normal_pair::<pulp::Scalar>(word);
             let (c, d) = slow_pair(word);

@@ -9,11 +9,6 @@
 //!
 //! Which way a pixel goes depends on the camera and on its own signal only, so its value does not depend on its
 //! neighbours; whole blocks skip what none of their pixels needs.
-#![allow(
-    clippy::inline_always,
-    reason = "code takes on the instruction set of the dispatching function only where it is inlined into it"
-)]
-
 mod rejection;
 mod signal;
 mod table;
@@ -47,11 +42,7 @@ impl Background {
         let mut entries = table::alias_entries(&probabilities);
         let mask = entries.len() as u64 - 1;
         entries.resize(COLUMNS, 0);
-        Some(Self {
-            entries: entries.into_boxed_slice().try_into().ok()?,
-            mask,
-            first: first as u32,
-        })
+        Some(Self { entries: entries.into_boxed_slice().try_into().ok()?, mask, first: first as u32 })
     }
 
     /// Sets `counts` to draws for the pixels `index..index + BLOCK`.

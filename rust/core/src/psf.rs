@@ -42,7 +42,7 @@ pub struct Psf {
     defocus: Defocus,
     geometry: Geometry,
     rule: NodeRule,
-    plans: [OnceLock<Plan>; ROWS.len()],
+    plans: Box<[OnceLock<Plan>]>,
     level: Level,
 }
 
@@ -63,7 +63,7 @@ impl Psf {
         sampling: Sampling,
         level: Level,
     ) -> Result<Self> {
-        if size % 2 == 0 || size > LARGEST_STAMP {
+        if size.is_multiple_of(2) || size > LARGEST_STAMP {
             return Err(Error::value("size", size, "an odd number of pixels from 1 to 511"));
         }
         if modes > MOST_MODES {
@@ -79,7 +79,7 @@ impl Psf {
             defocus,
             rule: NodeRule::new(&optics, modes, defocus, farthest),
             geometry: Geometry { size, x, y, pixel_area: optics.pixel_area() as f32 },
-            plans: [const { OnceLock::new() }; ROWS.len()],
+            plans: ROWS.iter().map(|_| OnceLock::new()).collect(),
             level,
         })
     }
@@ -208,7 +208,6 @@ impl pulp::WithSimd for Lanes {
     type Output = usize;
 
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "as pulp asks for")]
     fn with_simd<S: pulp::Simd>(self, _: S) -> usize {
         S::F32_LANES
     }
@@ -227,7 +226,6 @@ impl pulp::WithSimd for Choose<'_> {
     type Output = Result<()>;
 
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "as pulp asks for")]
     fn with_simd<S: pulp::Simd>(self, _: S) -> Result<()> {
         let Self { psf, emitters, chosen, rows, coefficients } = self;
         for (&(emitter, xyz), rows) in chosen.iter().zip(rows) {

@@ -154,7 +154,6 @@ impl NodeRule {
     /// The index into [`ROWS`] for an emitter's coefficients (modes, z, x, y), or the number of rows that would be
     /// needed where there is no such plan.
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "inlined into the dispatching function to be compiled for its CPU")]
     pub fn choose<S: pulp::Simd>(&self, coefficients: &[f32]) -> Result<usize, f32> {
         let mut sums = [0f32; 4 * RING];
         for (row, &c) in self.slopes.iter().zip(coefficients) {

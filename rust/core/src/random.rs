@@ -10,11 +10,6 @@
 //! Within a stream the states of different indices differ, so no two pixels share a word. Streams
 //! of different seeds and purposes start at unrelated points of the one cycle of length 2^64; two of them
 //! with `n` words each overlap with probability about `n / 2^63`.
-#![allow(
-    clippy::inline_always,
-    reason = "code takes on the instruction set of the dispatching function only where it is inlined into it"
-)]
-
 /// Pixels that are drawn together: enough to fill vectors, few enough to stay in the first-level cache.
 pub(crate) const BLOCK: usize = 64;
 
@@ -59,25 +54,19 @@ impl Stream {
     pub(crate) const fn new(seed: u64, purpose: Purpose) -> Self {
         // The seed is mixed before the purpose is added: seeds that differ by a multiple of GAMMA must not meet.
         let key = mix(seed.wrapping_add(GAMMA));
-        Self {
-            start: mix(key.wrapping_add((purpose as u64).wrapping_mul(GAMMA))),
-        }
+        Self { start: mix(key.wrapping_add((purpose as u64).wrapping_mul(GAMMA))) }
     }
 
     /// Word `index`.
     #[inline(always)]
     pub(crate) const fn word(self, index: u64) -> u64 {
-        mix(self
-            .start
-            .wrapping_add(index.wrapping_add(1).wrapping_mul(GAMMA)))
+        mix(self.start.wrapping_add(index.wrapping_add(1).wrapping_mul(GAMMA)))
     }
 
     /// Words `first..first + N`.
     #[inline(always)]
     pub(crate) fn words<const N: usize>(self, first: u64) -> [u64; N] {
-        let base = self
-            .start
-            .wrapping_add(first.wrapping_add(1).wrapping_mul(GAMMA));
+        let base = self.start.wrapping_add(first.wrapping_add(1).wrapping_mul(GAMMA));
         let mut words = [0; N];
         for (i, word) in words.iter_mut().enumerate() {
             *word = mix(base.wrapping_add((i as u64).wrapping_mul(GAMMA)));
@@ -87,9 +76,7 @@ impl Stream {
 
     /// A sequential generator of its own for `index`.
     pub(crate) const fn generator(self, index: u64) -> Generator {
-        Generator {
-            state: self.word(index),
-        }
+        Generator { state: self.word(index) }
     }
 }
 
@@ -128,14 +115,7 @@ mod tests {
         // The first outputs of SplitMix64 with seed 1234567 (the reference C code of Vigna).
         let mut generator = Generator { state: 1_234_567 };
         let words: Vec<u64> = (0..3).map(|_| generator.next_u64()).collect();
-        assert_eq!(
-            words,
-            [
-                6_457_827_717_110_365_317,
-                3_203_168_211_198_807_973,
-                9_817_491_932_198_370_423
-            ]
-        );
+        assert_eq!(words, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
     }
 
     #[test]

@@ -77,7 +77,9 @@ impl Psf {
             let stamps = &mut stamps[..chosen.len() * size * size];
             self.stamps_of(emitters, chosen, stamps)?;
             for (k, &(i, _)) in chosen.iter().enumerate() {
-                spots[i].as_mut().expect("a chosen emitter is visible").stamp = k;
+                if let Some(spot) = &mut spots[i] {
+                    spot.stamp = k;
+                }
             }
             let last = chosen.last().map_or(0, |c| c.0);
             let (stamps, spots) = (&*stamps, &*spots);

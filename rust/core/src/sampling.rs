@@ -65,8 +65,9 @@ impl AxisSampling {
     /// `k` samples spread evenly over each pixel, equally weighted.
     fn even(size: usize, k: usize) -> Self {
         let count = size * k;
-        let half =
-            (0..count.div_ceil(2)).map(|i| (i as f64 + if count % 2 == 0 { 0.5 } else { 0.0 }) / k as f64).collect();
+        let half = (0..count.div_ceil(2))
+            .map(|i| (i as f64 + if count.is_multiple_of(2) { 0.5 } else { 0.0 }) / k as f64)
+            .collect();
         Self { half, taps: k, first: (0..size).map(|j| j * k).collect(), weights: vec![1.0 / k as f32; count] }
     }
 
@@ -149,7 +150,7 @@ impl Band {
         let count = 96;
         let frequencies = (0..count)
             .map(|i| {
-                let s = (i as f64 + 0.5) / count as f64;
+                let s = (f64::from(i) + 0.5) / f64::from(count);
                 let f = s * cutoff;
                 let transfer = 2.0 / PI * (s.acos() - s * (1.0 - s * s).sqrt());
                 (f, transfer, (PI * f).sin() / (PI * f))
@@ -180,7 +181,9 @@ impl Band {
         }
         solve(&mut gram, &mut right);
         let total: f64 = right.iter().sum();
-        right.iter_mut().for_each(|w| *w /= total); // light is neither made nor lost
+        for weight in &mut right {
+            *weight /= total; // light is neither made nor lost
+        }
         let (mut error, mut whole) = (0.0, 0.0);
         for &(f, transfer, pixel) in &self.frequencies {
             let (mut re, mut im) = (-pixel, 0.0);

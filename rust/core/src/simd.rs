@@ -5,11 +5,6 @@
 //! x86-64 uses AVX-512 where there is AVX-512. AVX-512, AVX2 and NEON all have fused multiply-add and
 //! give the same bits where a loop uses [`mul_add`] and fixed-order sums; [`Level::Scalar`] (the build's baseline)
 //! rounds twice instead, because a fused multiply-add in software costs a hundred times more.
-#![allow(
-    clippy::inline_always,
-    reason = "code takes on the instruction set of the dispatching function only where it is inlined into it"
-)]
-
 use std::sync::OnceLock;
 
 /// An instruction set for which the hot loops are compiled.

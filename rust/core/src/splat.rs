@@ -40,7 +40,6 @@ impl pulp::WithSimd for Add<'_> {
     type Output = ();
 
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "as pulp asks for")]
     fn with_simd<S: pulp::Simd>(self, _: S) {
         let Band { pixels, width, first_row, size, stamps } = self.band;
         let half = (size / 2) as i64;

@@ -256,6 +256,7 @@ impl pulp::WithSimd for Batch<'_> {
 const FILTERED: usize = 4;
 
 /// Cuts the next `count` groups of four vectors off the work space.
+#[allow(clippy::mut_mut, reason = "the slice itself is shortened")]
 #[inline(always)]
 fn take_fours<'a, S: Simd>(rest: &mut &'a mut [S::f32s], count: usize) -> &'a mut [[S::f32s; 4]] {
     let (taken, left) = std::mem::take(rest).split_at_mut(4 * count);
@@ -363,10 +364,7 @@ fn fill_pupil<S: Simd>(
 ) -> S::f32s {
     let zero = simd.splat_f32s(0.0);
     let (phase, _) = S::as_simd_f32s(phase);
-    let magnitude = match magnitude {
-        Some(m) => Some(S::as_simd_f32s(m).0),
-        None => None,
-    };
+    let magnitude = magnitude.map(|m| S::as_simd_f32s(m).0);
     let mut energy = zero;
     let blocks = even.as_chunks_mut::<NODE_BLOCK>().0.iter_mut().zip(odd.as_chunks_mut::<NODE_BLOCK>().0);
     for (block, (even, odd)) in blocks.enumerate() {
@@ -442,4 +440,4 @@ fn polynomial<S: Simd, const N: usize>(simd: S, coefficients: &[f32; N], x: S::f
 
 /// cos(pi r) and sin(pi r) / r as polynomials of r^2 for |r| <= 1/2 (Chebyshev interpolation; errors 2e-10 and 7e-9).
 const COS_PI: [f32; 6] = [1.0, -4.934_802, 4.058_709, -1.335_212, 0.234_937_07, -0.024_395_932];
-const SIN_PI: [f32; 5] = [3.141_592_7, -5.167_710_3, 2.550_077_4, -0.598_290_4, 0.077_655_91];
+const SIN_PI: [f32; 5] = [std::f32::consts::PI, -5.167_710_3, 2.550_077_4, -0.598_290_4, 0.077_655_91];

@@ -42,7 +42,7 @@ impl Zernike {
         let place = noll - n * (n + 1) / 2; // 1..=n+1 within the radial order
         // Within an order |m| ascends: n even 0, 2, 2, 4, 4, ...; n odd 1, 1, 3, 3, ...
         let abs_m = if n % 2 == 0 { place / 2 * 2 } else { (place - 1) / 2 * 2 + 1 };
-        let m = if noll % 2 == 0 { abs_m as i32 } else { -(abs_m as i32) };
+        let m = if noll.is_multiple_of(2) { abs_m as i32 } else { -(abs_m as i32) };
         Self { n, m }
     }
 
@@ -95,7 +95,7 @@ impl Zernike {
     }
 }
 
-/// Jacobi polynomial P_k^(0, b) and its derivative at t.
+/// Jacobi polynomial `P_k^(0, b)` and its derivative at t.
 fn jacobi(k: u32, b: f64, t: f64) -> (f64, f64) {
     let (mut before, mut d_before) = (0.0, 0.0);
     let (mut now, mut d_now) = (1.0, 0.0);
@@ -104,7 +104,7 @@ fn jacobi(k: u32, b: f64, t: f64) -> (f64, f64) {
         let s = 2.0 * j + b;
         // 2 j (j+b) (s-2) P_j = (s-1) (s (s-2) t - b^2) P_{j-1} - 2 (j-1) (j-1+b) s P_{j-2}
         let (next, d_next) = if i == 1 {
-            (((b + 2.0) * t - b) / 2.0, (b + 2.0) / 2.0)
+            (t + 0.5 * b * (t - 1.0), 1.0 + 0.5 * b)
         } else {
             let lead = 2.0 * j * (j + b) * (s - 2.0);
             let slope = (s - 1.0) * s * (s - 2.0);

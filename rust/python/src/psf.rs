@@ -55,8 +55,7 @@ impl Psf {
         mut out: PyReadwriteArrayDyn<'_, f32>,
     ) -> PyResult<()> {
         let magnitude = magnitude.as_ref().map(|m| buffers::read("magnitude", m)).transpose()?;
-        let emitters =
-            Emitters { xyz: buffers::positions(&xyz)?, phase: buffers::read("phase", &phase)?, magnitude };
+        let emitters = Emitters { xyz: buffers::positions(&xyz)?, phase: buffers::read("phase", &phase)?, magnitude };
         let out = buffers::write("out", &mut out)?;
         pool::run(py, || self.0.stamps(&emitters, out))?.map_err(to_python)
     }
@@ -76,8 +75,7 @@ impl Psf {
         mut out: PyReadwriteArrayDyn<'_, f32>,
     ) -> PyResult<()> {
         let magnitude = magnitude.as_ref().map(|m| buffers::read("magnitude", m)).transpose()?;
-        let emitters =
-            Emitters { xyz: buffers::positions(&xyz)?, phase: buffers::read("phase", &phase)?, magnitude };
+        let emitters = Emitters { xyz: buffers::positions(&xyz)?, phase: buffers::read("phase", &phase)?, magnitude };
         let records = Records {
             emitter: buffers::read("emitter_ix", &emitter_ix)?,
             frame: buffers::read("frame_ix", &frame_ix)?,
