@@ -1,9 +1,6 @@
 //! Throughput of the camera on one core: flat backgrounds, without and with light in every pixel.
 //! `SIMTIFF_SIMD=avx2 cargo bench --bench camera` measures another instruction set.
-#![allow(
-    missing_docs,
-    reason = "the functions that criterion's macros make have no documentation"
-)]
+#![allow(missing_docs, reason = "the functions that criterion's macros make have no documentation")]
 
 use std::hint::black_box;
 
@@ -29,16 +26,8 @@ fn camera(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("camera");
     group.throughput(Throughput::Elements((SIDE * SIDE) as u64));
     let mut out = vec![0; SIDE * SIDE];
-    let exposure = Exposure {
-        seed: 1,
-        first_frame: 0,
-        height: SIDE,
-        width: SIDE,
-    };
-    for (name, image) in [
-        ("flat", vec![0.0; SIDE * SIDE]),
-        ("emitters", emitters(25.0)),
-    ] {
+    let exposure = Exposure { seed: 1, first_frame: 0, height: SIDE, width: SIDE };
+    for (name, image) in [("flat", vec![0.0; SIDE * SIDE]), ("emitters", emitters(25.0))] {
         for background in [0.0, 1.0, 100.0, 10_000.0] {
             let Ok(camera) = Camera::new(background, 10.0, true) else {
                 return;

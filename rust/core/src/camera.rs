@@ -1,9 +1,11 @@
 //! The camera: expected photons to electrons to counts.
 //!
 //! A pixel is `Poisson(signal + background) + read noise`, rounded and clipped where the output is `u16`.
-//! All of it is done in one pass over the image, in blocks of [`BLOCK`] pixels that stay in the first-level
-//! cache. Blocks are aligned to multiples of [`BLOCK`] of the pixel's linear index in the movie, `((first_frame + t) * height + y) * width + x`, from which
-//! alone (and the seed) its random words come: an image may be cut into calls, and calls into threads, anywhere.
+//! All of it is done in one pass over the image, in blocks of [`BLOCK`] pixels that stay in the first-level cache.
+//!
+//! A pixel's random words come from the seed and its linear index in the movie alone,
+//! `((first_frame + t) * height + y) * width + x`, and blocks start at multiples of [`BLOCK`] of that index: an image
+//! may be cut into calls at any frame, and a call into threads anywhere, without changing a bit.
 #![allow(
     clippy::inline_always,
     reason = "code takes on the instruction set of the dispatching function only where it is inlined into it"
@@ -13,7 +15,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::normal::normal_block;
+use crate::normal::fill_normals;
 use crate::poisson::{BACKGROUND_LIMIT, Background, Signal, TABLE_LIMIT, poisson_by_rejection};
 use crate::random::{BLOCK, Purpose, Stream};
 use crate::simd::{Level, dispatch_at, level};
@@ -62,25 +64,17 @@ pub struct Exposure {
 }
 
 impl Camera {
-    /// A camera that adds `background` expected photons to every pixel, draws the Poisson number of electrons if `shot_noise`, and adds
-    /// Gaussian noise with the standard deviation `read_noise_e` (electrons).
+    /// A camera that adds `background` expected photons to every pixel, draws the Poisson number of electrons if
+    /// `shot_noise`, and adds Gaussian noise with the standard deviation `read_noise_e` (electrons).
     ///
     /// # Errors
     /// [`Error::Value`] unless the background is a number from 0 to 1e9 and the read noise one from 0 to 1e6.
     pub fn new(background: f64, read_noise_e: f64, shot_noise: bool) -> Result<Self> {
         if !(0.0..=MAX_PHOTONS).contains(&background) {
-            return Err(Error::value(
-                "background",
-                background,
-                "a number from 0 to 1e9",
-            ));
+            return Err(Error::value("background", background, "a number from 0 to 1e9"));
         }
         if !(0.0..=MAX_READ_NOISE_E).contains(&read_noise_e) {
-            return Err(Error::value(
-                "read_noise_e",
-                read_noise_e,
-                "a number from 0 to 1e6",
-            ));
+            return Err(Error::value("read_noise_e", read_noise_e, "a number from 0 to 1e6"));
         }
         let shot = if !shot_noise {
             Shot::Off
@@ -91,11 +85,7 @@ impl Camera {
         } else {
             Background::new(background).map_or(Shot::Rejection, Shot::Table)
         };
-        Ok(Self {
-            background,
-            read_noise_e: read_noise_e as f32,
-            shot,
-        })
+        Ok(Self { background, read_noise_e: read_noise_e as f32, shot })
     }
 
     /// Exposes frames to 16-bit counts: rounded to the nearest whole number and clipped to 0..=65535.
@@ -104,7 +94,7 @@ impl Camera {
     ///
     /// # Errors
     /// [`Error::Length`] if the image is not a whole number of frames or `out` differs in length; [`Error::Value`] if a
-    /// pixel is not a number from 0 to 1e9 (what `out` then holds is undefined), or the movie has more than 2^64 pixels.
+    /// pixel is not a number from 0 to 1e9 (`out` is then partly filled), or the movie has more than 2^64 pixels.
     pub fn expose_u16(&self, image: &[f32], exposure: Exposure, out: &mut [u16]) -> Result<()> {
         self.expose(level(), image, exposure, out)
     }
@@ -117,20 +107,10 @@ impl Camera {
         self.expose(level(), image, exposure, out)
     }
 
-    fn expose<T: Count>(
-        &self,
-        level: Level,
-        image: &[f32],
-        exposure: Exposure,
-        out: &mut [T],
-    ) -> Result<()> {
+    fn expose<T: Count>(&self, level: Level, image: &[f32], exposure: Exposure, out: &mut [T]) -> Result<()> {
         let first = exposure.first_pixel(image.len())?;
         if out.len() != image.len() {
-            return Err(Error::Length {
-                name: "out",
-                got: out.len(),
-                expected: image.len(),
-            });
+            return Err(Error::Length { name: "out", got: out.len(), expected: image.len() });
         }
         let streams = Streams::new(exposure.seed);
         let good = image
@@ -139,23 +119,10 @@ impl Camera {
             .enumerate()
             .map(|(turn, (image, out))| {
                 let first = first + (turn * TURN) as u64;
-                dispatch_at(
-                    level,
-                    Turn {
-                        camera: self,
-                        streams: &streams,
-                        first,
-                        image,
-                        out,
-                    },
-                )
+                dispatch_at(level, Turn { camera: self, streams: &streams, first, image, out })
             })
             .reduce(|| true, |a, b| a && b);
-        if good {
-            Ok(())
-        } else {
-            Err(exposure.bad_pixel(image))
-        }
+        if good { Ok(()) } else { Err(exposure.bad_pixel(image)) }
     }
 }
 
@@ -165,33 +132,22 @@ impl Exposure {
         let too_large = || {
             Error::value(
                 "first_frame",
-                format!(
-                    "{} of {} x {} pixels",
-                    self.first_frame, self.height, self.width
-                ),
+                format!("{} of {} x {} pixels", self.first_frame, self.height, self.width),
                 "a movie of less than 2^64 pixels",
             )
         };
-        let frame = (self.height as u64)
-            .checked_mul(self.width as u64)
-            .ok_or_else(too_large)?;
+        let frame = (self.height as u64).checked_mul(self.width as u64).ok_or_else(too_large)?;
         if frame == 0 && len == 0 {
             return Ok(0);
         }
         if frame == 0 || !(len as u64).is_multiple_of(frame) {
             let frames = (len as u64).checked_div(frame).unwrap_or(0);
             let expected = (frames * frame) as usize;
-            return Err(Error::Length {
-                name: "image",
-                got: len,
-                expected,
-            });
+            return Err(Error::Length { name: "image", got: len, expected });
         }
         let first = frame.checked_mul(self.first_frame).ok_or_else(too_large)?;
         // Room for the pixels of the last, incomplete block.
-        first
-            .checked_add(len as u64 + BLOCK as u64)
-            .ok_or_else(too_large)?;
+        first.checked_add(len as u64 + BLOCK as u64).ok_or_else(too_large)?;
         Ok(first)
     }
 
@@ -202,10 +158,7 @@ impl Exposure {
         let (t, y) = (row / self.height.max(1), row % self.height.max(1));
         Error::value(
             "image",
-            format!(
-                "{} at frame {t}, row {y}, column {x}",
-                image.get(at).unwrap_or(&f32::NAN)
-            ),
+            format!("{} at frame {t}, row {y}, column {x}", image.get(at).unwrap_or(&f32::NAN)),
             "photons from 0 to 1e9",
         )
     }
@@ -231,7 +184,7 @@ impl Count for f32 {
 impl Count for u16 {
     #[inline(always)]
     fn from_electrons(electrons: f32) -> Self {
-        // Adding 2^23 leaves the nearest whole number in the low bits: no conversion, and no call where a CPU cannot round.
+        // Adding 2^23 leaves the nearest whole number in the low bits, also where a CPU has no instruction to round.
         let clipped = if electrons > 0.0 { electrons } else { 0.0 };
         let clipped = if clipped < 65535.0 { clipped } else { 65535.0 };
         (clipped + 8_388_608.0).to_bits() as u16
@@ -272,13 +225,7 @@ impl<T: Count> WithSimd for Turn<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> bool {
-        let Self {
-            camera,
-            streams,
-            first,
-            mut image,
-            mut out,
-        } = self;
+        let Self { camera, streams, first, mut image, mut out } = self;
         let mut good = true;
         let mut whole_image = [0.0; BLOCK];
         let mut whole_out = [T::default(); BLOCK];
@@ -343,8 +290,7 @@ fn block<S: Simd, T: Count>(
         Shot::Rejection => {
             for (l, count) in counts.iter_mut().enumerate() {
                 let mean = camera.background + f64::from(image[l]);
-                *count =
-                    poisson_by_rejection(mean, &mut streams.rejection.generator(index + l as u64));
+                *count = poisson_by_rejection(mean, &mut streams.rejection.generator(index + l as u64));
             }
         }
         Shot::Table(_) | Shot::NoBackground if any != 0 => {
@@ -361,7 +307,8 @@ fn block<S: Simd, T: Count>(
         }
     }
     if camera.read_noise_e > 0.0 {
-        let normals = normal_block::<S>(streams.read_noise, index / BLOCK as u64);
+        let mut normals = [0.0; BLOCK];
+        fill_normals::<S>(streams.read_noise, index / BLOCK as u64, &mut normals);
         for (e, normal) in electrons.iter_mut().zip(&normals) {
             *e += camera.read_noise_e * normal;
         }
@@ -377,8 +324,7 @@ fn block<S: Simd, T: Count>(
 fn add_large(rejection: Stream, index: u64, image: &[f32; BLOCK], counts: &mut [u32; BLOCK]) {
     for (l, (count, s)) in counts.iter_mut().zip(image).enumerate() {
         if *s >= TABLE_LIMIT {
-            *count +=
-                poisson_by_rejection(f64::from(*s), &mut rejection.generator(index + l as u64));
+            *count += poisson_by_rejection(f64::from(*s), &mut rejection.generator(index + l as u64));
         }
     }
 }

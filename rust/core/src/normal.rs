@@ -2,8 +2,8 @@
 //!
 //! Box & Muller (Ann. Math. Stat. 29, 610, 1958): one 64-bit word gives a radius from 31 bits and an angle
 //! from 33, and these two independent normal numbers. The block of pixels `64 b .. 64 b + 64` of the movie
-//! takes the words `32 b .. 32 b + 32`; the first half of its pixels gets `radius * cosine`, the second `radius * sine`. Values reach 6.66 sigma;
-//! the probability beyond is 3e-11.
+//! takes the words `32 b .. 32 b + 32`; the first half of its pixels gets one number of each word, the second half the
+//! other. Values reach 6.66 sigma; the probability beyond is 3e-11.
 #![allow(
     clippy::inline_always,
     reason = "code takes on the instruction set of the dispatching function only where it is inlined into it"
@@ -19,16 +19,15 @@ use crate::simd::mul_add;
 /// Words of a block.
 const HALF: usize = BLOCK / 2;
 
-/// The numbers of block `block`.
+/// Sets `normals` to the numbers of block `block`.
 #[inline(always)]
-pub(crate) fn normal_block<S: Simd>(stream: Stream, block: u64) -> [f32; BLOCK] {
-    let words: [u64; HALF] = stream.words(block.wrapping_mul(HALF as u64));
-    let mut normals = [0.0; BLOCK];
+pub(crate) fn fill_normals<S: Simd>(stream: Stream, block: u64, normals: &mut [f32; BLOCK]) {
+    let mut words = [0; HALF];
+    stream.fill(block.wrapping_mul(HALF as u64), &mut words);
     let (cosines, sines) = normals.split_at_mut(HALF);
     for ((word, cosine), sine) in words.iter().zip(cosines).zip(sines) {
         (*cosine, *sine) = normal_pair::<S>(*word);
     }
-    normals
 }
 
 /// Two independent normal numbers from a word.
@@ -45,11 +44,7 @@ fn normal_pair<S: Simd>(word: u64) -> (f32, f32) {
     let near = cos_eighths::<S>(square) * radius;
     let far = sin_eighths::<S>(square) * eighths * radius;
     let near = f32::from_bits(near.to_bits() | (high << 31));
-    if low & 1 == 0 {
-        (near, far)
-    } else {
-        (far, near)
-    }
+    if low & 1 == 0 { (near, far) } else { (far, near) }
 }
 
 /// The natural logarithm of a normal number in (0, 1], relative error below 2e-7, and 0 at 1.
@@ -57,15 +52,8 @@ fn normal_pair<S: Simd>(word: u64) -> (f32, f32) {
 fn ln<S: Simd>(x: f32) -> f32 {
     const SQRT_HALF_BITS: i32 = 0x3f35_04f3;
     // (ln(1 + f) - f) / f^2 between sqrt(1/2) and sqrt(2), by Chebyshev interpolation.
-    const COEFFICIENTS: [f32; 7] = [
-        -0.141_596_47,
-        0.148_347_87,
-        -0.165_884_88,
-        0.199_720_5,
-        -0.250_011_48,
-        0.333_336_7,
-        -0.499_999_97,
-    ];
+    const COEFFICIENTS: [f32; 7] =
+        [-0.141_596_47, 0.148_347_87, -0.165_884_88, 0.199_720_5, -0.250_011_48, 0.333_336_7, -0.499_999_97];
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -0.000_212_194_44;
     let bits = x.to_bits() as i32;
@@ -111,28 +99,17 @@ mod tests {
     fn slow_pair(word: u64) -> (f64, f64) {
         let uniform = ((word >> 33) as f64 + 0.5) / f64::from(1u32 << 31);
         let radius = (-2.0 * uniform.ln()).sqrt();
-        let angle =
-            f64::from((word as i32) >> 1) / f64::from(1 << 30) * std::f64::consts::FRAC_PI_4;
+        let angle = f64::from((word as i32) >> 1) / f64::from(1 << 30) * std::f64::consts::FRAC_PI_4;
         let near = radius * angle.cos() * if word >> 32 & 1 == 1 { -1.0 } else { 1.0 };
         let far = radius * angle.sin();
-        if word & 1 == 0 {
-            (near, far)
-        } else {
-            (far, near)
-        }
+        if word & 1 == 0 { (near, far) } else { (far, near) }
     }
 
     #[test]
     fn pairs_match_double_precision() {
-        let words: [u64; 4096] = Stream::new(3, Purpose::ReadNoise).words(0);
-        let ends = [
-            0,
-            u64::MAX,
-            1 << 33,
-            0x8000_0000,
-            0x7fff_ffff,
-            0x7fff_ffff_0000_0000,
-        ];
+        let mut words = [0; 2048];
+        Stream::new(3, Purpose::ReadNoise).fill(0, &mut words);
+        let ends = [0, u64::MAX, 1 << 33, 0x8000_0000, 0x7fff_ffff, 0x7fff_ffff_0000_0000];
         for word in words.into_iter().chain(ends) {
             let (a, b) = normal_pair::<pulp::Scalar>(word);
             let (c, d) = slow_pair(word);

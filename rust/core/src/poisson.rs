@@ -47,17 +47,14 @@ impl Background {
         let mut entries = table::alias_entries(&probabilities);
         let mask = entries.len() as u64 - 1;
         entries.resize(COLUMNS, 0);
-        Some(Self {
-            entries: entries.into_boxed_slice().try_into().ok()?,
-            mask,
-            first: first as u32,
-        })
+        Some(Self { entries: entries.into_boxed_slice().try_into().ok()?, mask, first: first as u32 })
     }
 
     /// Sets `counts` to draws for the pixels `index..index + BLOCK`.
     #[inline(always)]
     pub(crate) fn draw(&self, stream: Stream, index: u64, counts: &mut [u32; BLOCK]) {
-        let words: [u64; BLOCK] = stream.words(index);
+        let mut words = [0; BLOCK];
+        stream.fill(index, &mut words);
         for (count, word) in counts.iter_mut().zip(&words) {
             let column = word & self.mask;
             let entry = self.entries[column as usize % COLUMNS];

@@ -59,37 +59,27 @@ impl Stream {
     pub(crate) const fn new(seed: u64, purpose: Purpose) -> Self {
         // The seed is mixed before the purpose is added: seeds that differ by a multiple of GAMMA must not meet.
         let key = mix(seed.wrapping_add(GAMMA));
-        Self {
-            start: mix(key.wrapping_add((purpose as u64).wrapping_mul(GAMMA))),
-        }
+        Self { start: mix(key.wrapping_add((purpose as u64).wrapping_mul(GAMMA))) }
     }
 
     /// Word `index`.
     #[inline(always)]
     pub(crate) const fn word(self, index: u64) -> u64 {
-        mix(self
-            .start
-            .wrapping_add(index.wrapping_add(1).wrapping_mul(GAMMA)))
+        mix(self.start.wrapping_add(index.wrapping_add(1).wrapping_mul(GAMMA)))
     }
 
-    /// Words `first..first + N`.
+    /// Fills `words` with the words from `first` on. Into the caller's array: a returned one is copied once more.
     #[inline(always)]
-    pub(crate) fn words<const N: usize>(self, first: u64) -> [u64; N] {
-        let base = self
-            .start
-            .wrapping_add(first.wrapping_add(1).wrapping_mul(GAMMA));
-        let mut words = [0; N];
+    pub(crate) fn fill<const N: usize>(self, first: u64, words: &mut [u64; N]) {
+        let base = self.start.wrapping_add(first.wrapping_add(1).wrapping_mul(GAMMA));
         for (i, word) in words.iter_mut().enumerate() {
             *word = mix(base.wrapping_add((i as u64).wrapping_mul(GAMMA)));
         }
-        words
     }
 
     /// A sequential generator of its own for `index`.
     pub(crate) const fn generator(self, index: u64) -> Generator {
-        Generator {
-            state: self.word(index),
-        }
+        Generator { state: self.word(index) }
     }
 }
 
@@ -128,20 +118,14 @@ mod tests {
         // The first outputs of SplitMix64 with seed 1234567 (the reference C code of Vigna).
         let mut generator = Generator { state: 1_234_567 };
         let words: Vec<u64> = (0..3).map(|_| generator.next_u64()).collect();
-        assert_eq!(
-            words,
-            [
-                6_457_827_717_110_365_317,
-                3_203_168_211_198_807_973,
-                9_817_491_932_198_370_423
-            ]
-        );
+        assert_eq!(words, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
     }
 
     #[test]
     fn words_are_addressed_by_index() {
         let stream = Stream::new(7, Purpose::Background);
-        let block: [u64; 5] = stream.words(u64::MAX - 1);
+        let mut block = [0; 5];
+        stream.fill(u64::MAX - 1, &mut block);
         for (i, word) in block.into_iter().enumerate() {
             assert_eq!(word, stream.word((u64::MAX - 1).wrapping_add(i as u64)));
         }
@@ -161,7 +145,9 @@ mod tests {
         let mut seen = HashSet::new();
         for seed in [0, 1, 2, GAMMA, GAMMA.wrapping_neg(), u64::MAX] {
             for purpose in purposes {
-                for word in Stream::new(seed, purpose).words::<64>(0) {
+                let mut words = [0; 64];
+                Stream::new(seed, purpose).fill(0, &mut words);
+                for word in words {
                     assert!(seen.insert(word), "seed {seed}, {purpose:?}");
                 }
             }

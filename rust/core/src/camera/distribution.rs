@@ -12,20 +12,9 @@ const SIDE: usize = 1024;
 
 const DRAWS: usize = SIDE * SIDE;
 
-fn expose(
-    background: f64,
-    read_noise: f64,
-    shot_noise: bool,
-    seed: u64,
-    image: &[f32],
-) -> Vec<f32> {
+fn expose(background: f64, read_noise: f64, shot_noise: bool, seed: u64, image: &[f32]) -> Vec<f32> {
     let camera = Camera::new(background, read_noise, shot_noise).unwrap();
-    let exposure = Exposure {
-        seed,
-        first_frame: 5,
-        height: SIDE,
-        width: SIDE,
-    };
+    let exposure = Exposure { seed, first_frame: 5, height: SIDE, width: SIDE };
     let mut out = vec![0.0; image.len()];
     camera.expose_f32(image, exposure, &mut out).unwrap();
     out
@@ -75,40 +64,18 @@ fn poisson_deviation(draws: &[f32], mean: f64) -> f64 {
 
 #[test]
 fn shot_noise_is_poisson() {
-    let flat = [
-        1e-3, 0.3, 1.0, 7.5, 50.2, 100.0, 300.7, 1023.6, 1500.0, 1e5, 123_456.7,
-    ];
-    let signal = [
-        1e-3, 0.3, 0.999, 1.0, 7.5, 31.97, 32.0, 50.2, 100.0, 300.7, 1023.6, 1500.0, 1e5, 1.2e6,
-    ];
-    let both = [
-        (1e-3, 1e-3),
-        (100.0, 0.01),
-        (0.3, 0.4),
-        (100.25, 25.6),
-        (40.0, 999.9),
-        (1e5, 2000.0),
-        (2e5, 5.5),
-    ];
-    let cases = flat
-        .map(|b| (b, 0.0))
-        .into_iter()
-        .chain(signal.map(|s| (0.0, s)))
-        .chain(both);
+    let flat = [1e-3, 0.3, 1.0, 7.5, 50.2, 100.0, 300.7, 1023.6, 1500.0, 1e5, 123_456.7];
+    let signal = [1e-3, 0.3, 0.999, 1.0, 7.5, 31.97, 32.0, 50.2, 100.0, 300.7, 1023.6, 1500.0, 1e5, 1.2e6];
+    let both = [(1e-3, 1e-3), (100.0, 0.01), (0.3, 0.4), (100.25, 25.6), (40.0, 999.9), (1e5, 2000.0), (2e5, 5.5)];
+    let cases = flat.map(|b| (b, 0.0)).into_iter().chain(signal.map(|s| (0.0, s))).chain(both);
     for (i, (background, signal)) in cases.enumerate() {
         let mean = background + f64::from(signal);
         let draws = electrons(background, signal, i as u64);
         let deviation = poisson_deviation(&draws, mean);
-        assert!(
-            deviation.abs() < LIMIT,
-            "{background} + {signal}: {deviation} sigma"
-        );
+        assert!(deviation.abs() < LIMIT, "{background} + {signal}: {deviation} sigma");
         let average = draws.iter().copied().map(f64::from).sum::<f64>() / DRAWS as f64;
         let error = (average - mean) / (mean / DRAWS as f64).sqrt();
-        assert!(
-            error.abs() < LIMIT,
-            "{background} + {signal}: mean {average}"
-        );
+        assert!(error.abs() < LIMIT, "{background} + {signal}: mean {average}");
     }
 }
 
@@ -116,11 +83,7 @@ fn shot_noise_is_poisson() {
 fn no_light_gives_no_electrons() {
     assert!(electrons(0.0, 0.0, 1).iter().all(|&e| e == 0.0));
     assert!(electrons(0.0, -0.0, 1).iter().all(|&e| e == 0.0));
-    assert!(
-        electrons(0.0, f32::MIN_POSITIVE / 8.0, 1)
-            .iter()
-            .all(|&e| e == 0.0)
-    );
+    assert!(electrons(0.0, f32::MIN_POSITIVE / 8.0, 1).iter().all(|&e| e == 0.0));
 }
 
 #[test]
@@ -136,10 +99,7 @@ fn huge_means_keep_mean_and_variance() {
         // Above 2^24 single precision rounds evenly, which adds a twelfth of a squared step.
         let step = (mean.log2() - 23.0).floor().exp2().max(1.0);
         let expected = mean + if step > 1.0 { step * step / 12.0 } else { 0.0 };
-        assert!(
-            m.abs() < LIMIT * (expected / DRAWS as f64).sqrt(),
-            "{mean}: off by {m}"
-        );
+        assert!(m.abs() < LIMIT * (expected / DRAWS as f64).sqrt(), "{mean}: off by {m}");
         let slack = LIMIT * (2.0 / DRAWS as f64).sqrt();
         assert!((v / expected - 1.0).abs() < slack, "{mean}: variance {v}");
     }
@@ -189,9 +149,7 @@ fn normal_probability(from: f64, to: f64) -> f64 {
     const STEPS: u32 = 200;
     let density = |x: f64| (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
     let step = (to - from) / f64::from(STEPS);
-    let inner: f64 = (1..STEPS)
-        .map(|i| density(from + f64::from(i) * step) * f64::from(2 + 2 * (i % 2)))
-        .sum();
+    let inner: f64 = (1..STEPS).map(|i| density(from + f64::from(i) * step) * f64::from(2 + 2 * (i % 2))).sum();
     (density(from) + inner + density(to)) * step / 3.0
 }
 
@@ -212,32 +170,15 @@ fn read_noise_is_normal() {
     assert!(deviation.abs() < LIMIT, "{deviation} sigma");
     for bound in [4.0, 4.5, 5.0] {
         let expected = 2.0 * normal_probability(bound, 9.0) * n;
-        let found = normals
-            .iter()
-            .filter(|z| f64::from(z.abs()) > bound)
-            .count() as f64;
-        assert!(
-            (found - expected).abs() < LIMIT * expected.sqrt(),
-            "beyond {bound}: {found}"
-        );
+        let found = normals.iter().filter(|z| f64::from(z.abs()) > bound).count() as f64;
+        assert!((found - expected).abs() < LIMIT * expected.sqrt(), "beyond {bound}: {found}");
     }
     for power in 1..=6 {
-        let moment: f64 = normals
-            .iter()
-            .map(|&z| f64::from(z).powi(power))
-            .sum::<f64>()
-            / n;
+        let moment: f64 = normals.iter().map(|&z| f64::from(z).powi(power)).sum::<f64>() / n;
         let expected = [1.0, 3.0, 15.0, 105.0, 945.0, 10_395.0];
-        let exact = if power % 2 == 0 {
-            expected[power as usize / 2 - 1]
-        } else {
-            0.0
-        };
+        let exact = if power % 2 == 0 { expected[power as usize / 2 - 1] } else { 0.0 };
         let spread = ((expected[power as usize - 1] - exact * exact) / n).sqrt();
-        assert!(
-            (moment - exact).abs() < LIMIT * spread,
-            "moment {power}: {moment}"
-        );
+        assert!((moment - exact).abs() < LIMIT * spread, "moment {power}: {moment}");
     }
 }
 
@@ -264,14 +205,8 @@ fn pixels_frames_seeds_and_effects_are_independent() {
         ("fraction", expose(0.0, 0.0, true, 1, &image(0.7))),
         ("read noise", expose(0.0, 1.0, false, 1, &image(0.0))),
         ("rejection", expose(0.0, 0.0, true, 1, &image(3000.0))),
-        (
-            "background of seed 2",
-            expose(100.0, 0.0, true, 2, &image(0.0)),
-        ),
-        (
-            "read noise of seed 2",
-            expose(0.0, 1.0, false, 2, &image(0.0)),
-        ),
+        ("background of seed 2", expose(100.0, 0.0, true, 2, &image(0.0))),
+        ("read noise of seed 2", expose(0.0, 1.0, false, 2, &image(0.0))),
     ];
     // The numbers and their squared deviations: Box-Muller pairs share a radius, which only squares would show.
     let samples: Vec<(String, Vec<f64>)> = samples
@@ -280,10 +215,7 @@ fn pixels_frames_seeds_and_effects_are_independent() {
             let numbers: Vec<f64> = draws.into_iter().map(f64::from).collect();
             let mean = numbers.iter().sum::<f64>() / numbers.len() as f64;
             let squares = numbers.iter().map(|x| (x - mean).powi(2)).collect();
-            [
-                (name.to_owned(), numbers),
-                (format!("squared {name}"), squares),
-            ]
+            [(name.to_owned(), numbers), (format!("squared {name}"), squares)]
         })
         .collect();
     for (i, (name, a)) in samples.iter().enumerate() {

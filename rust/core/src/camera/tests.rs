@@ -1,7 +1,4 @@
-#![allow(
-    clippy::float_cmp,
-    reason = "the same random words must give the same bits"
-)]
+#![allow(clippy::float_cmp, reason = "the same random words must give the same bits")]
 
 use proptest::prelude::*;
 
@@ -14,12 +11,7 @@ const HEIGHT: usize = 37;
 const WIDTH: usize = 53;
 const FRAME: usize = HEIGHT * WIDTH;
 
-const EXPOSURE: Exposure = Exposure {
-    seed: 0x5eed,
-    first_frame: 3,
-    height: HEIGHT,
-    width: WIDTH,
-};
+const EXPOSURE: Exposure = Exposure { seed: 0x5eed, first_frame: 3, height: HEIGHT, width: WIDTH };
 
 /// Every kind of pixel: dark, faint, bright, too bright for the tables.
 fn image() -> Vec<f32> {
@@ -33,15 +25,9 @@ fn image() -> Vec<f32> {
 }
 
 fn cameras() -> Vec<Camera> {
-    [
-        (0.0, 0.0, true),
-        (0.0, 1.5, true),
-        (100.0, 10.0, true),
-        (2e5, 3.0, true),
-        (12.3, 4.0, false),
-    ]
-    .map(|(background, noise, shot)| Camera::new(background, noise, shot).unwrap())
-    .to_vec()
+    [(0.0, 0.0, true), (0.0, 1.5, true), (100.0, 10.0, true), (2e5, 3.0, true), (12.3, 4.0, false)]
+        .map(|(background, noise, shot)| Camera::new(background, noise, shot).unwrap())
+        .to_vec()
 }
 
 fn expose(camera: &Camera, image: &[f32]) -> Vec<f32> {
@@ -57,15 +43,10 @@ fn cuts_do_not_change_pixels() {
         let whole = expose(&camera, &image);
         for frames in [1, 2, 3, 5] {
             let mut out = vec![0.0; image.len()];
-            let calls = image
-                .chunks(frames * FRAME)
-                .zip(out.chunks_mut(frames * FRAME));
+            let calls = image.chunks(frames * FRAME).zip(out.chunks_mut(frames * FRAME));
             for (call, (image, out)) in calls.enumerate() {
                 let first_frame = EXPOSURE.first_frame + (call * frames) as u64;
-                let exposure = Exposure {
-                    first_frame,
-                    ..EXPOSURE
-                };
+                let exposure = Exposure { first_frame, ..EXPOSURE };
                 camera.expose_f32(image, exposure, out).unwrap();
             }
             assert!(out == whole, "{camera:?} in calls of {frames}");
@@ -78,16 +59,10 @@ fn threads_do_not_change_pixels() {
     let image = image().repeat(20);
     for camera in cameras() {
         let results = [1, 2, 3].map(|threads| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| expose(&camera, &image))
         });
-        assert!(
-            results[0] == results[1] && results[0] == results[2],
-            "{camera:?}"
-        );
+        assert!(results[0] == results[1] && results[0] == results[2], "{camera:?}");
     }
 }
 
@@ -108,10 +83,7 @@ fn instruction_sets_with_fused_multiply_add_give_the_same_bits() {
         // The baseline rounds differently: the same electrons, read noise equal to single precision.
         if let Some(&fused) = available.first() {
             for (a, b) in at(fused).into_iter().zip(at(Level::Scalar)) {
-                assert!(
-                    (a - b).abs() <= 2e-6 * (a.abs() + 10.0),
-                    "{camera:?}: {a} {b}"
-                );
+                assert!((a - b).abs() <= 2e-6 * (a.abs() + 10.0), "{camera:?}: {a} {b}");
             }
         }
     }
@@ -138,15 +110,8 @@ fn neighbours_do_not_change_a_pixel() {
 #[test]
 fn counts_are_rounded_and_clipped() {
     let camera = Camera::new(0.0, 0.0, false).unwrap();
-    let image = [
-        0.0, 0.49, 0.5, 0.51, 1.5, 2.5, 65_534.4, 65_534.6, 65_535.4, 1e9,
-    ];
-    let exposure = Exposure {
-        seed: 0,
-        first_frame: 0,
-        height: 1,
-        width: 10,
-    };
+    let image = [0.0, 0.49, 0.5, 0.51, 1.5, 2.5, 65_534.4, 65_534.6, 65_535.4, 1e9];
+    let exposure = Exposure { seed: 0, first_frame: 0, height: 1, width: 10 };
     let mut out = [7u16; 10];
     camera.expose_u16(&image, exposure, &mut out).unwrap();
     assert_eq!(out, [0, 0, 0, 1, 2, 2, 65_534, 65_535, 65_535, 65_535]);
@@ -164,20 +129,8 @@ fn counts_are_rounded_and_clipped() {
 #[test]
 fn bad_arguments_are_named() {
     for bad in [-1.0, 2e9, f64::NAN, f64::INFINITY] {
-        assert!(matches!(
-            Camera::new(bad, 1.0, true),
-            Err(Error::Value {
-                name: "background",
-                ..
-            })
-        ));
-        assert!(matches!(
-            Camera::new(1.0, bad, true),
-            Err(Error::Value {
-                name: "read_noise_e",
-                ..
-            })
-        ));
+        assert!(matches!(Camera::new(bad, 1.0, true), Err(Error::Value { name: "background", .. })));
+        assert!(matches!(Camera::new(1.0, bad, true), Err(Error::Value { name: "read_noise_e", .. })));
     }
     let camera = Camera::new(1.0, 1.0, true).unwrap();
     let mut out = vec![0.0; FRAMES * FRAME];
@@ -187,80 +140,36 @@ fn bad_arguments_are_named() {
         image[6 * FRAME] = f32::NAN;
         let error = camera.expose_f32(&image, EXPOSURE, &mut out).unwrap_err();
         let text = error.to_string();
-        assert!(
-            text.contains(&format!("{bad} at frame 2, row 5, column 7")),
-            "{text}"
-        );
+        assert!(text.contains(&format!("{bad} at frame 2, row 5, column 7")), "{text}");
     }
-    let short = camera
-        .expose_f32(&image()[1..], EXPOSURE, &mut out)
-        .unwrap_err();
+    let short = camera.expose_f32(&image()[1..], EXPOSURE, &mut out).unwrap_err();
     assert!(matches!(short, Error::Length { name: "image", .. }));
-    let short = camera
-        .expose_f32(&image(), EXPOSURE, &mut out[1..])
-        .unwrap_err();
+    let short = camera.expose_f32(&image(), EXPOSURE, &mut out[1..]).unwrap_err();
     assert!(matches!(short, Error::Length { name: "out", .. }));
-    let far = Exposure {
-        first_frame: u64::MAX / 2,
-        ..EXPOSURE
-    };
+    let far = Exposure { first_frame: u64::MAX / 2, ..EXPOSURE };
     let far = camera.expose_f32(&image(), far, &mut out).unwrap_err();
-    assert!(matches!(
-        far,
-        Error::Value {
-            name: "first_frame",
-            ..
-        }
-    ));
-    let none = Exposure {
-        width: 0,
-        ..EXPOSURE
-    };
+    assert!(matches!(far, Error::Value { name: "first_frame", .. }));
+    let none = Exposure { width: 0, ..EXPOSURE };
     assert!(camera.expose_f32(&[], none, &mut []).is_ok());
 }
 
 /// Pixels that a release has promised: a change here alters every movie, and needs a new data version.
 #[test]
 fn pixels_stay_as_they_were() {
-    let exposure = Exposure {
-        seed: 2024,
-        first_frame: 1_000_000,
-        height: 2,
-        width: 8,
-    };
-    let image = [
-        0.0, 0.0, 0.0, 0.0, 0.2, 0.7, 1.5, 9.9, 31.0, 32.0, 63.5, 100.0, 500.0, 1023.0, 1024.0, 3e4,
-    ];
+    let exposure = Exposure { seed: 2024, first_frame: 1_000_000, height: 2, width: 8 };
+    let image = [0.0, 0.0, 0.0, 0.0, 0.2, 0.7, 1.5, 9.9, 31.0, 32.0, 63.5, 100.0, 500.0, 1023.0, 1024.0, 3e4];
     let frozen = |background, read_noise| {
         let camera = Camera::new(background, read_noise, true).unwrap();
         let mut out = [0; 16];
         camera.expose_u16(&image, exposure, &mut out).unwrap();
         out
     };
-    assert_eq!(
-        frozen(0.0, 0.0),
-        [
-            0, 0, 0, 0, 0, 0, 2, 6, 30, 39, 76, 126, 502, 1049, 1012, 30165
-        ]
-    );
-    assert_eq!(
-        frozen(100.0, 0.0),
-        [
-            98, 124, 99, 111, 119, 98, 99, 115, 138, 143, 166, 239, 614, 1156, 1132, 30274
-        ]
-    );
-    assert_eq!(
-        frozen(100.0, 10.0),
-        [
-            90, 109, 89, 103, 127, 81, 101, 122, 144, 125, 145, 228, 611, 1144, 1121, 30275
-        ]
-    );
+    assert_eq!(frozen(0.0, 0.0), [0, 0, 0, 0, 0, 0, 2, 6, 30, 39, 76, 126, 502, 1049, 1012, 30165]);
+    assert_eq!(frozen(100.0, 0.0), [98, 124, 99, 111, 119, 98, 99, 115, 138, 143, 166, 239, 614, 1156, 1132, 30274]);
+    assert_eq!(frozen(100.0, 10.0), [90, 109, 89, 103, 127, 81, 101, 122, 144, 125, 145, 228, 611, 1144, 1121, 30275]);
     assert_eq!(
         frozen(1e4, 2.5),
-        [
-            10113, 9874, 9942, 9911, 10078, 10056, 9888, 10060, 9819, 9940, 10113, 10203, 10536,
-            11120, 10946, 40077
-        ]
+        [10113, 9874, 9942, 9911, 10078, 10056, 9888, 10060, 9819, 9940, 10113, 10203, 10536, 11120, 10946, 40077]
     );
 }
 

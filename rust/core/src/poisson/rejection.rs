@@ -42,9 +42,7 @@ pub(crate) fn log_probability(k: f64, mean: f64) -> f64 {
 /// ln k! - ln(sqrt(2 pi k) (k/e)^k) for k >= 16.
 fn stirling_error(k: f64) -> f64 {
     let square = k * k;
-    (1.0 / 12.0
-        - (1.0 / 360.0 - (1.0 / 1260.0 - (1.0 / 1680.0 - 1.0 / 1188.0 / square) / square) / square)
-            / square)
+    (1.0 / 12.0 - (1.0 / 360.0 - (1.0 / 1260.0 - (1.0 / 1680.0 - 1.0 / 1188.0 / square) / square) / square) / square)
         / k
 }
 
@@ -80,11 +78,7 @@ mod tests {
             let (first, p) = probabilities(mean);
             for (i, p) in p.iter().enumerate() {
                 let got = log_probability((first + i) as f64, mean).exp();
-                assert!(
-                    (got / p - 1.0).abs() < 1e-10,
-                    "mean {mean}, k {}: {got} {p}",
-                    first + i
-                );
+                assert!((got / p - 1.0).abs() < 1e-10, "mean {mean}, k {}: {got} {p}", first + i);
             }
         }
     }
@@ -103,10 +97,7 @@ mod tests {
     fn log_probability_is_accurate_at_large_means() {
         for (k, mean, expected) in REFERENCE {
             let got = log_probability(k, mean);
-            assert!(
-                (got - expected).abs() < 1e-12 * expected.abs(),
-                "{k}, {mean}: {got}"
-            );
+            assert!((got - expected).abs() < 1e-12 * expected.abs(), "{k}, {mean}: {got}");
         }
     }
 }

@@ -56,11 +56,7 @@ impl Tables {
             *layout = (first as u64) << 48 | (entries.len() as u64 - 1) << 32 | start as u64;
             start += entries.len();
         }
-        Self {
-            fine,
-            coarse,
-            coarse_layout,
-        }
+        Self { fine, coarse, coarse_layout }
     }
 
     fn shared() -> &'static Self {
@@ -70,10 +66,7 @@ impl Tables {
 }
 
 /// A table on the heap, to be filled.
-#[allow(
-    clippy::unnecessary_box_returns,
-    reason = "the table is too large for the stack"
-)]
+#[allow(clippy::unnecessary_box_returns, reason = "the table is too large for the stack")]
 fn zeros<const N: usize>() -> Box<[u64; N]> {
     Box::new([0; N])
 }
@@ -105,11 +98,7 @@ impl Signal {
         let mut fraction = [0f32; BLOCK];
         let mut largest = 0u32;
         for l in 0..BLOCK {
-            let s = if signal[l] < TABLE_LIMIT {
-                signal[l]
-            } else {
-                0.0
-            };
+            let s = if signal[l] < TABLE_LIMIT { signal[l] } else { 0.0 };
             let (n, f) = split(s);
             whole[l] = n;
             fraction[l] = f;
@@ -126,7 +115,8 @@ impl Signal {
 
     #[inline(always)]
     fn add_fine(self, index: u64, whole: &[u32; BLOCK], counts: &mut [u32; BLOCK]) {
-        let words: [u64; BLOCK] = self.fine.words(index);
+        let mut words = [0; BLOCK];
+        self.fine.fill(index, &mut words);
         for l in 0..BLOCK {
             let column = words[l] % FINE_COLUMNS as u64;
             let mean = u64::from(whole[l] % STEP);
@@ -137,7 +127,8 @@ impl Signal {
 
     #[inline(always)]
     fn add_coarse(self, index: u64, whole: &[u32; BLOCK], counts: &mut [u32; BLOCK]) {
-        let words: [u64; BLOCK] = self.coarse.words(index);
+        let mut words = [0; BLOCK];
+        self.coarse.fill(index, &mut words);
         for l in 0..BLOCK {
             let layout = self.tables.coarse_layout[(whole[l] / STEP % STEP) as usize];
             let column = words[l] & (layout >> 32 & 0xffff);
@@ -151,7 +142,8 @@ impl Signal {
     /// in single precision. Where that could differ from the exact count, the exact one replaces it.
     #[inline(always)]
     fn add_fraction<S: Simd>(self, index: u64, fraction: &[f32; BLOCK], counts: &mut [u32; BLOCK]) {
-        let words: [u64; BLOCK] = self.fraction.words(index);
+        let mut words = [0; BLOCK];
+        self.fraction.fill(index, &mut words);
         let mut extra = [0u32; BLOCK];
         let mut gaps = [0f32; BLOCK];
         let mut unsure = 0;
@@ -174,8 +166,8 @@ const INVERSE: [f32; TERMS - 1] = [1.0, 1.0 / 2.0, 1.0 / 3.0, 1.0 / 4.0, 1.0 / 5
 /// Single precision is off by less than half of this.
 const UNSURE: f32 = 2e-6;
 
-/// How many of the first [`TERMS`] cumulative probabilities of the mean a word's uniform number reaches, and how close it is
-/// to the nearest one; 0 where it reaches them all.
+/// How many of the first [`TERMS`] cumulative probabilities of the mean a word's uniform number reaches, and how close
+/// it is to the nearest one; 0 where it reaches them all.
 #[inline(always)]
 fn quick_inversion<S: Simd>(mean: f32, word: u64) -> (u32, f32) {
     let uniform = f32::from_bits(0x3f80_0000 | (word >> 41) as u32) - 1.0;
@@ -194,12 +186,7 @@ fn quick_inversion<S: Simd>(mean: f32, word: u64) -> (u32, f32) {
 
 /// Replaces the counts that single precision leaves in doubt.
 #[cold]
-fn correct(
-    words: &[u64; BLOCK],
-    fraction: &[f32; BLOCK],
-    gaps: &[f32; BLOCK],
-    counts: &mut [u32; BLOCK],
-) {
+fn correct(words: &[u64; BLOCK], fraction: &[f32; BLOCK], gaps: &[f32; BLOCK], counts: &mut [u32; BLOCK]) {
     for l in 0..BLOCK {
         if gaps[l] < UNSURE {
             counts[l] = inversion(f64::from(fraction[l]), unit_interval(words[l]));
@@ -229,15 +216,11 @@ fn split(s: f32) -> (u32, f32) {
     let shifted = s + MAGIC;
     let nearest = shifted.to_bits() & 0x007f_ffff;
     let rest = s - (shifted - MAGIC);
-    if rest < 0.0 {
-        (nearest.wrapping_sub(1), rest + 1.0)
-    } else {
-        (nearest, rest)
-    }
+    if rest < 0.0 { (nearest.wrapping_sub(1), rest + 1.0) } else { (nearest, rest) }
 }
 
-/// exp(-x) for x in [0, 1], exactly 1 at 0; relative error below 1e-15. The Chebyshev interpolation of (exp(-x) - 1) / x:
-/// unlike the system's exponential it gives the same bits everywhere.
+/// exp(-x) for x in [0, 1], exactly 1 at 0; relative error below 1e-15. The Chebyshev interpolation of
+/// (exp(-x) - 1) / x: unlike the system's exponential it gives the same bits everywhere.
 fn exp_minus(x: f64) -> f64 {
     const COEFFICIENTS: [f64; 12] = [
         1.322_148_081_132_693_1e-9,
@@ -259,13 +242,7 @@ fn exp_minus(x: f64) -> f64 {
 /// exp(-x) for x in [0, 1] to single precision, exactly 1 at 0.
 #[inline(always)]
 fn quick_exp_minus<S: Simd>(x: f32) -> f32 {
-    const COEFFICIENTS: [f32; 5] = [
-        -0.007_837_364,
-        0.041_418_763,
-        -0.166_609_67,
-        0.499_995_17,
-        -0.999_999_94,
-    ];
+    const COEFFICIENTS: [f32; 5] = [-0.007_837_364, 0.041_418_763, -0.166_609_67, 0.499_995_17, -0.999_999_94];
     let mut q = 0.000_912_545_4;
     for c in COEFFICIENTS {
         q = mul_add::<S>(q, x, c);
@@ -279,18 +256,7 @@ mod tests {
 
     #[test]
     fn split_is_floor_and_rest() {
-        let numbers = [
-            0.0,
-            1e-30,
-            0.3,
-            0.5,
-            0.999_999_94,
-            1.0,
-            1.5,
-            2.5,
-            31.999_998,
-            1_023.999_94,
-        ];
+        let numbers = [0.0, 1e-30, 0.3, 0.5, 0.999_999_94, 1.0, 1.5, 2.5, 31.999_998, 1_023.999_94];
         for s in numbers {
             let (n, f) = split(s);
             assert_eq!((n as f32, f), (s.floor(), s - s.floor()), "{s}");
@@ -329,10 +295,7 @@ mod tests {
             let (count, gap) = quick_inversion::<pulp::Scalar>(mean, word);
             let uniform = unit_interval(word);
             let exact = inversion(f64::from(mean), uniform);
-            assert!(
-                count == exact || gap < UNSURE / 2.0,
-                "{mean}, {word:x}: {count} {exact}"
-            );
+            assert!(count == exact || gap < UNSURE / 2.0, "{mean}, {word:x}: {count} {exact}");
             // The distance itself, against double precision.
             let mut cumulative = 0.0;
             let mut term = exp_minus(f64::from(mean));

@@ -1,10 +1,10 @@
 //! Alias tables: one random word, one table entry, one Poisson number.
 //!
 //! Walker's method with Vose's construction (IEEE Trans. Softw. Eng. 17, 972, 1991). A table has `2^k` columns, each
-//! shared by at most two outcomes. The word's low `k` bits choose the column, its high 48 bits are compared with the column's
-//! threshold, so a probability is resolved to `2^-(48 + k)`. An entry is one `u64`: the threshold in the high 48 bits,
-//! the second outcome in the low 16. Words and entries are compared as signed numbers, because AVX2 has no unsigned comparison;
-//! the thresholds are shifted by half their range to make up for it.
+//! shared by at most two outcomes. The word's low `k` bits choose the column, its high 48 bits are compared with the
+//! column's threshold, so a probability is resolved to `2^-(48 + k)`. An entry is one `u64`: the threshold in the high
+//! 48 bits, the second outcome in the low 16. Words and entries are compared as signed numbers, because AVX2 has no
+//! unsigned comparison; the thresholds are shifted by half their range to make up for it.
 #![allow(
     clippy::inline_always,
     reason = "code takes on the instruction set of the dispatching function only where it is inlined into it"
@@ -49,8 +49,7 @@ pub(super) fn alias_entries(probabilities: &[f64]) -> Vec<u64> {
     let columns = probabilities.len().next_power_of_two();
     let mut scaled: Vec<f64> = probabilities.iter().map(|p| p * columns as f64).collect();
     scaled.resize(columns, 0.0);
-    let (mut small, mut large): (Vec<usize>, Vec<usize>) =
-        (0..columns).partition(|&i| scaled[i] < 1.0);
+    let (mut small, mut large): (Vec<usize>, Vec<usize>) = (0..columns).partition(|&i| scaled[i] < 1.0);
     // A column that keeps all of its probability: both outcomes are the same.
     let mut entries: Vec<u64> = (0..columns as u64).collect();
     while let (Some(&poor), Some(&rich)) = (small.last(), large.last()) {
@@ -75,11 +74,7 @@ fn entry(share: f64, alias: usize) -> u64 {
 /// The outcome in `column` for a word.
 #[inline(always)]
 pub(super) const fn outcome(entry: u64, column: u64, word: u64) -> u64 {
-    if (word as i64) < (entry & !ALIAS) as i64 {
-        column
-    } else {
-        entry & ALIAS
-    }
+    if (word as i64) < (entry & !ALIAS) as i64 { column } else { entry & ALIAS }
 }
 
 #[cfg(test)]
@@ -112,16 +107,9 @@ mod tests {
             let (first, p) = probabilities(mean);
             let at = |i: usize| (first + i) as f64;
             let m: f64 = p.iter().enumerate().map(|(i, p)| p * at(i)).sum();
-            let v: f64 = p
-                .iter()
-                .enumerate()
-                .map(|(i, p)| p * (at(i) - mean).powi(2))
-                .sum();
+            let v: f64 = p.iter().enumerate().map(|(i, p)| p * (at(i) - mean).powi(2)).sum();
             assert!((m - mean).abs() <= 1e-12 * mean, "mean {mean}: {m}");
-            assert!(
-                (v - mean).abs() <= 1e-11 * mean,
-                "mean {mean}: variance {v}"
-            );
+            assert!((v - mean).abs() <= 1e-11 * mean, "mean {mean}: variance {v}");
         }
     }
 }
