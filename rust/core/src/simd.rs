@@ -28,10 +28,7 @@ pub enum Level {
 impl Level {
     /// The best level of this CPU.
     fn detect() -> Self {
-        [Self::Avx512, Self::Avx2, Self::Neon]
-            .into_iter()
-            .find(|level| level.is_available())
-            .unwrap_or(Self::Scalar)
+        [Self::Avx512, Self::Avx2, Self::Neon].into_iter().find(|level| level.is_available()).unwrap_or(Self::Scalar)
     }
 
     /// Whether this CPU can run the level.
@@ -63,9 +60,7 @@ pub fn level() -> Level {
             Ok("scalar") => Some(Level::Scalar),
             _ => None,
         };
-        asked
-            .filter(|level| level.is_available())
-            .unwrap_or_else(Level::detect)
+        asked.filter(|level| level.is_available()).unwrap_or_else(Level::detect)
     })
 }
 
@@ -105,9 +100,5 @@ pub(crate) fn dispatch_at<Op: pulp::WithSimd>(level: Level, op: Op) -> Op::Outpu
 /// `a * b + c`, fused where the instruction set of `S` has it.
 #[inline(always)]
 pub(crate) fn mul_add<S: pulp::Simd>(a: f32, b: f32, c: f32) -> f32 {
-    if S::IS_SCALAR {
-        a * b + c
-    } else {
-        a.mul_add(b, c)
-    }
+    if S::IS_SCALAR { a * b + c } else { a.mul_add(b, c) }
 }

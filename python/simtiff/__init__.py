@@ -1,0 +1,79 @@
+"""Single-molecule localization microscopy movies with the exact PSF of every emitter's place in the field.
+
+Everything here is imported on first use, so ``import simtiff`` itself costs nothing.
+
+Conventions: images are (t, y, x); integer coordinates are pixel centres; x and y in camera pixels, z in
+micrometres, wavelengths and pixel sizes in nanometres, phases in radians, light in photons.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simtiff.batch import run_batch
+    from simtiff.camera import Camera
+    from simtiff.errors import BatchError, ConfigError, DataError, ShapeError, SimtiffError
+    from simtiff.optics import Optics
+    from simtiff.rendering import psf, render, set_threads, threads
+    from simtiff.simulation import Simulation
+
+    __version__: str
+
+__all__ = [
+    "BatchError",
+    "Camera",
+    "ConfigError",
+    "DataError",
+    "Optics",
+    "ShapeError",
+    "SimtiffError",
+    "Simulation",
+    "__version__",
+    "psf",
+    "render",
+    "run_batch",
+    "set_threads",
+    "threads",
+]
+
+_HOMES = {
+    "BatchError": "errors",
+    "Camera": "camera",
+    "ConfigError": "errors",
+    "DataError": "errors",
+    "Optics": "optics",
+    "ShapeError": "errors",
+    "Simulation": "simulation",
+    "SimtiffError": "errors",
+    "psf": "rendering",
+    "render": "rendering",
+    "run_batch": "batch",
+    "set_threads": "rendering",
+    "threads": "rendering",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = _version()
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(f"simtiff.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module 'simtiff' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("simtiff")
+    except PackageNotFoundError:  # a source tree on the path that was not installed
+        return "0+unknown"

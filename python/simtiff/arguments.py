@@ -1,0 +1,169 @@
+"""The command line: usage, and parsing with a word about what is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+USAGE = """Single-molecule localization microscopy movies with the exact PSF of every place in the field.
+
+Usage:
+  simtiff batch (CONFIG | --batch-config=FILE) [--output-dir=DIR] [--max-workers=N] [--no-resume]
+                [--retry-failed] [--set=KEY=VALUE]... [--dry-run]
+  simtiff run --zmap=FILE [--config=FILE] [--output-dir=DIR] [--skip-emitters] [--skip-zernike] [--skip-tiff]
+  simtiff stream --h5=FILE --output=FILE [--config=FILE] [--chunk-size=N]
+  simtiff status DIR
+  simtiff validate CONFIG
+  simtiff schema
+  simtiff preview TIFF [--output=PNG]
+  simtiff zmap synth OUT [--size=N] [--seed=N]
+  simtiff zmap info FILE [--plot=PNG]
+
+Commands:
+  batch     Make all movies of a config: variables, samples or one job; finished jobs are skipped.
+  run       Make one movie: emitters, coefficients, TIFF.
+  stream    Make the movie of an existing emitters.h5, chunk by chunk in constant memory.
+  status    Show what a batch has done.
+  validate  Check a config and its map without running it.
+  schema    Print the JSON schema of the config, for editors.
+  preview   Save a frame of a movie as a PNG.
+  zmap      Write the built-in synthetic aberration map, or show what a map holds.
+
+Options:
+  --batch-config=FILE  The config, as CONFIG.
+  --config=FILE        A job's config (run: default settings without it; stream: that of the h5 file).
+  --output-dir=DIR     Folder of the results (batch: instead of base_output_dir; run: default "output").
+  --max-workers=N      Worker processes, instead of the config's max_workers.
+  --no-resume          Make every job again, also finished ones.
+  --retry-failed       Only jobs that failed.
+  --set=KEY=VALUE      Replace a value of the config, such as emitters.frames=5; may be repeated.
+  --dry-run            Print the jobs and their settings and touch nothing.
+  --zmap=FILE          Aberration map (HDF5), or builtin:oil.
+  --skip-emitters      Keep the emitters of the emitters.h5 that is in the output folder.
+  --skip-zernike       Keep its coefficients.
+  --skip-tiff          Make no movie.
+  --h5=FILE            The emitters.h5 to render.
+  --output=FILE        The movie, or the PNG to write.
+  --chunk-size=N       Frames rendered and written at a time.
+  --size=N             Side of the map in pixels [default: 256].
+  --seed=N             Seed of the map [default: 0].
+  --plot=PNG           Save pictures of the coefficient planes.
+  --verbose            Add the traceback to an error.
+  --version            Print the version.
+  -h, --help           Print this help.
+
+Underscores may stand for hyphens: --max_workers, --no_resume, --chunk_size.
+Exit codes: 0 all done, 1 a job failed, 2 command line, config or input is wrong, 130 interrupted.
+"""
+
+
+class UsageError(Exception):
+    """The command line is wrong; the message says what, and what was probably meant."""
+
+
+def _usage_lines() -> dict[str, str]:
+    """Return each command's usage, with the option values' names: from ``batch`` to its line of `USAGE`."""
+    block = USAGE.split("Usage:\n")[1].split("\n\n", maxsplit=1)[0]
+    lines = [" ".join(part.split()) for part in re.split(r"\n  (?=simtiff )", "\n" + block) if part.strip()]
+    usage: dict[str, str] = {}
+    for line in lines:
+        words = line.split()
+        name = " ".join(words[1:3]) if words[1] == "zmap" else words[1]
+        usage[name] = line
+    return usage
+
+
+def parse_arguments(argv: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Return the command (``batch``, ``zmap info``, ...) and its arguments as docopt names them.
+
+    Raises
+    ------
+    UsageError
+        If the arguments fit no usage; with the nearest command or option for a misspelt one.
+    """
+    from docopt import DocoptExit, docopt
+
+    words = _with_hyphens(argv)
+    usage = _usage_lines()
+    command = _command(words, list(usage))
+    line = usage[command]
+    takes_value = {name: bool(value) for name, value in re.findall(r"(--[a-z0-9-]+)(=?)", line)}
+    _check_options(words, command, takes_value)
+    try:
+        arguments = docopt(USAGE, argv=words, default_help=False)
+    except DocoptExit:
+        raise UsageError(f"the arguments do not fit; usage: {line}") from None
+    return command, dict(arguments)
+
+
+def _with_hyphens(argv: Sequence[str]) -> list[str]:
+    words: list[str] = []
+    for position, word in enumerate(argv):
+        if word == "--":
+            return words + list(argv[position:])
+        name, equals, value = word.partition("=")
+        words.append(name.replace("_", "-") + equals + value if name.startswith("--") else word)
+    return words
+
+
+def _command(words: Sequence[str], commands: Sequence[str]) -> str:
+    first_words = list(dict.fromkeys(command.split()[0] for command in commands))
+    if not words:
+        raise UsageError(f"no command; commands are {', '.join(first_words)} (simtiff --help shows more)")
+    first = words[0]
+    if first.startswith("-"):
+        raise UsageError(f"{first} must come after a command: {', '.join(first_words)}")
+    if first not in first_words:
+        raise UsageError(f'unknown command "{first}"{_nearest(first, first_words)}')
+    if first != "zmap":
+        return first
+    second_words = [command.split()[1] for command in commands if command.startswith("zmap ")]
+    second = words[1] if len(words) > 1 else ""
+    if second not in second_words:
+        what = f'unknown command "zmap {second}"' if second else "zmap needs a second word"
+        raise UsageError(what + _nearest(second, second_words))
+    return f"zmap {second}"
+
+
+def _check_options(words: Sequence[str], command: str, takes_value: dict[str, bool]) -> None:
+    # docopt would guess at misspelt options; a guess that starts hours of work must be refused.
+    position = 0
+    given: set[str] = set()
+    while position < len(words) and words[position] != "--":
+        word = words[position]
+        position += 1
+        if not word.startswith("-") or word == "-":
+            continue
+        name, equals, _ = word.partition("=")
+        if name not in takes_value:
+            raise UsageError(f'simtiff {command} has no option "{name}"{_nearest(name, list(takes_value))}')
+        if takes_value[name] and not equals:
+            if position >= len(words):
+                raise UsageError(f"{name} needs a value: {name}=...")
+            position += 1
+        elif equals and not takes_value[name]:
+            raise UsageError(f"{name} takes no value")
+        if name in given and name != "--set":
+            raise UsageError(f"{name} is given twice")
+        given.add(name)
+
+
+def _nearest(word: str, valid: Sequence[str]) -> str:
+    matches = difflib.get_close_matches(word[:200].lower(), valid, n=1, cutoff=0.6)
+    if matches:
+        return f'; did you mean "{matches[0]}"?'
+    return f"; allowed: {', '.join(valid)}" if valid else "; it takes no options"
+
+
+def whole_number(arguments: dict[str, Any], option: str, low: int, high: int) -> int | None:
+    """Return an option's value as an integer from `low` to `high`, or None where it is not given."""
+    text = arguments[option]
+    if text is None:
+        return None
+    if not re.fullmatch(r"[+-]?[0-9]{1,20}", text, re.ASCII) or not low <= int(text) <= high:
+        raise UsageError(f'{option}: "{text}" is not allowed; allowed: an integer from {low:,} to {high:,}')
+    return int(text)

@@ -1,0 +1,104 @@
+"""The camera: expected photons to counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simtiff import _core
+from simtiff.arrays import numbers, output
+from simtiff.errors import ConfigError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+DTYPES = ("uint16", "float32")
+
+
+class Camera:
+    """A camera with a flat background, Poisson shot noise and Gaussian read noise.
+
+    Parameters
+    ----------
+    background : float
+        Expected background photons per pixel, 0 to 1e9.
+    read_noise : float
+        Standard deviation of the read noise in e-, 0 to 1e6.
+    shot_noise : bool
+        Draw the electrons of a pixel from a Poisson distribution, exact for every mean; False takes the mean.
+    dtype : {"uint16", "float32"}
+        uint16 counts are rounded and clipped to 0..65535; float32 ones are neither.
+
+    Raises
+    ------
+    ConfigError
+        If a parameter is not allowed.
+    """
+
+    def __init__(
+        self,
+        background: float = 100.0,
+        read_noise: float = 10.0,
+        shot_noise: bool = True,
+        dtype: str = "uint16",
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ConfigError(f"dtype is {dtype!r}; expected {' or '.join(map(repr, DTYPES))}")
+        try:
+            self._core = _core.Camera(background, read_noise, bool(shot_noise))
+        except TypeError as error:
+            raise ConfigError(f"background or read_noise is no number: {error}") from None
+        self._dtype: np.dtype[Any] = np.dtype(dtype)
+
+    def expose(
+        self,
+        image: ArrayLike,
+        seed: int = 1,
+        first_frame: int = 0,
+        out: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
+        """Expose frames of expected photons.
+
+        The noise of a pixel is a pure function of the seed, the frame's number, the pixel's place and the shape of a frame:
+        frames may be exposed in any order and in any chunks.
+
+        Parameters
+        ----------
+        image : array (y, x) or (t, y, x)
+            Expected photons, at least 0, without background.
+        seed : int
+            Any integer from 0 up; different seeds give unrelated noise.
+        first_frame : int
+            The movie's frame that ``image`` starts with.
+        out : array like ``image`` with the camera's dtype, optional
+            Filled in place and returned.
+
+        Returns
+        -------
+        array
+            Counts in ADU (one per e-), shaped like ``image``.
+
+        Raises
+        ------
+        ConfigError
+            If the seed or the first frame is not allowed, or a pixel is negative or not a number.
+        ShapeError
+            If ``image`` or ``out`` has the wrong shape or dtype.
+        """
+        expected = numbers("image", image, np.float32, (2, 3))
+        out = output(out, expected.shape, self._dtype)
+        key = scramble(seed)
+        if not isinstance(first_frame, (int, np.integer)) or not 0 <= first_frame < 2**40:
+            raise ConfigError(f"first_frame is {first_frame!r}; expected an integer, 0 to 2^40 - 1")
+        if out.size:
+            expose = self._core.expose_u16 if self._dtype == np.uint16 else self._core.expose_f32
+            expose(expected, key, int(first_frame), expected.shape[-2:], out)
+        return out
+
+
+def scramble(seed: int) -> int:
+    """Turn a user's seed into 64 bits that have nothing in common with those of any other seed."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ConfigError(f"seed is {seed!r}; expected an integer, at least 0")
+    return int(np.random.SeedSequence(int(seed)).generate_state(1, np.uint64)[0])

@@ -1,0 +1,380 @@
+"""The command ``simtiff``: see `simtiff.arguments.USAGE`.
+
+Each command imports what it needs when it runs, so that ``simtiff --help`` answers at once. Results go to
+stdout and nothing else does; an error is one readable block on stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shlex
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simtiff.arguments import USAGE, UsageError, parse_arguments, whole_number
+from simtiff.errors import SimtiffError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import FrameType
+
+    from simtiff.config import BatchConfig, JobConfig
+    from simtiff.jobs import Job
+    from simtiff.reporting import TerminalReport
+
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+Arguments = dict[str, Any]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Parameters
+    ----------
+    argv
+        The arguments after the program's name; default: those of the process.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names with any character must not stop a run; None where closed
+            stream.reconfigure(errors="backslashreplace")
+    verbose = "--verbose" in words
+    words = [word for word in words if word != "--verbose"]
+    try:
+        with _terminated_as_interrupted():
+            code = _run(words, verbose=verbose)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        _report(f"interrupted; {_how_to_go_on(words)}", verbose=verbose)
+        return INTERRUPTED
+    except BrokenPipeError:
+        _drop_output()
+        return FAILED
+    except Exception as error:
+        message, code = _explain(error)
+        _report(message, verbose=verbose)
+        _drop_output()
+    return code
+
+
+def _drop_output() -> None:
+    """Forget what stdout could not take (its reader is gone, its disk is full): exit would try again."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(words: list[str], *, verbose: bool) -> int:
+    if any(word in {"-h", "--help"} for word in words):
+        _print(USAGE.rstrip())
+        return DONE
+    if "--version" in words:
+        import simtiff
+
+        _print(f"simtiff {simtiff.__version__}")
+        return DONE
+    command, arguments = parse_arguments(words)
+    return _COMMANDS[command](arguments | {"--verbose": verbose})
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Make SIGTERM, which a cluster's scheduler sends, stop the run as cleanly as Ctrl-C."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """Return the message of an error and the exit code."""
+    match error:
+        case UsageError():
+            return str(error), WRONG
+        case SimtiffError():
+            return str(error), WRONG
+        case MemoryError():
+            cure = "use fewer workers, a smaller memory_optimization.chunk_size or a smaller tiff.roi_size"
+            return f"not enough memory; {cure}", FAILED
+        case OSError():
+            name = f"{error.filename}: " if error.filename is not None else ""
+            return f"{name}{error.strerror or error}", FAILED if error.errno in _NO_SPACE else WRONG
+    return f"internal error: {type(error).__name__}: {error} (--verbose shows where)", FAILED
+
+
+def _report(message: str, *, verbose: bool) -> None:
+    if sys.stderr is None:
+        return
+    with contextlib.suppress(OSError):
+        if verbose:
+            import traceback
+
+            traceback.print_exc()
+        sys.stderr.write(f"simtiff: {message}\n")
+        sys.stderr.flush()
+
+
+def _how_to_go_on(words: list[str]) -> str:
+    again = shlex.join(["simtiff", *(word for word in words if word not in {"--no-resume", "--no_resume"})])
+    if words and words[0] == "batch":
+        return f"finished jobs are kept; the same command goes on with the others: {again}"
+    return f"no unfinished file was left under its final name; start again with: {again}"
+
+
+def _print(text: str) -> None:
+    if sys.stdout is not None:
+        sys.stdout.write(text + "\n")
+
+
+def _batch(arguments: Arguments) -> int:
+    workers = whole_number(arguments, "--max-workers", 1, 1024)
+
+    from simtiff.config import load_batch_config
+
+    overrides = list(arguments["--set"])
+    config = load_batch_config(arguments["CONFIG"] or arguments["--batch-config"], overrides)
+    output_dir = arguments["--output-dir"]
+    if arguments["--dry-run"]:
+        _print(_dry_run(config, output_dir or config.base_output_dir))
+        return DONE
+
+    from simtiff.batch import run_batch
+    from simtiff.progress import console
+
+    summary = run_batch(
+        config,
+        output_dir=output_dir,
+        max_workers=workers,
+        resume=not arguments["--no-resume"],
+        retry_failed=arguments["--retry-failed"],
+        progress=console(verbose=arguments["--verbose"]),
+    )
+    _print(str(summary))
+    if summary.interrupted:
+        raise KeyboardInterrupt
+    return summary.exit_code
+
+
+def _dry_run(config: BatchConfig, output_dir: str) -> str:
+    import json
+
+    from simtiff.inputs import check_inputs
+    from simtiff.jobs import expand_jobs, split_settings
+
+    jobs = expand_jobs(config)
+    check_inputs(job.config for job in jobs)
+    shared, varied = split_settings(jobs)
+    lines = [f"{config.source}: {_totals(jobs)}, to be written to {output_dir}"]
+    for job, settings in zip(jobs, varied, strict=True):
+        shown = "  ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
+        lines.append(f"  {job.id}" + (f"  {shown}" if shown else ""))
+    lines.append("settings of all jobs:")
+    lines += [f"  {key}={json.dumps(value, ensure_ascii=False)}" for key, value in shared.items()]
+    return "\n".join(lines)
+
+
+def _totals(jobs: Sequence[Job]) -> str:
+    """Return the number of jobs and frames and the size of all movies, in words."""
+    frames = sum(job.config.emitters.frames for job in jobs)
+    size = sum(
+        job.config.emitters.frames
+        * job.config.tiff.roi_size**2
+        * (2 if job.config.tiff.dtype == "uint16" else 4)
+        for job in jobs
+    )
+    plural = "" if len(jobs) == 1 else "s"
+    return f"{len(jobs):,} job{plural}, {frames:,} frames, {_bytes(size)} of uncompressed movies"
+
+
+def _bytes(size: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"
+
+
+def _pipeline(arguments: Arguments) -> int:
+    from simtiff.config import load_job_config
+    from simtiff.inputs import check_inputs
+    from simtiff.pipeline import run_pipeline
+
+    config = load_job_config(arguments["--config"] or {}, zmap_path=arguments["--zmap"])
+    if not arguments["--skip-zernike"]:
+        check_inputs([config])
+    with _report_of_one() as report:
+        files = run_pipeline(
+            config,
+            Path(arguments["--output-dir"] or "output"),
+            report,
+            skip_emitters=arguments["--skip-emitters"],
+            skip_zernike=arguments["--skip-zernike"],
+            skip_tiff=arguments["--skip-tiff"],
+        )
+    _print("\n".join(map(str, files)))
+    return DONE
+
+
+def _stream(arguments: Arguments) -> int:
+    chunk_size = whole_number(arguments, "--chunk-size", 1, 10**7)
+    h5, output = Path(arguments["--h5"]), Path(arguments["--output"])
+    _refuse_overwriting(output, "--output", h5)
+
+    from simtiff.config import load_job_config
+    from simtiff.pipeline import stream_movie
+
+    config = load_job_config(arguments["--config"], needs_zmap=False) if arguments["--config"] else None
+    with _report_of_one() as report:
+        stream_movie(h5, output, config, chunk_size, report)
+    _print(str(output))
+    return DONE
+
+
+@contextlib.contextmanager
+def _report_of_one() -> Iterator[TerminalReport]:
+    from simtiff.reporting import TerminalReport
+
+    report = TerminalReport()
+    try:
+        yield report
+    finally:
+        report.close()
+
+
+def _refuse_overwriting(output: Path, option: str, source: Path) -> None:
+    with contextlib.suppress(OSError):
+        if output.samefile(source):
+            raise UsageError(f"{option}: {output} is the input itself; choose another name")
+
+
+def _status(arguments: Arguments) -> int:
+    from simtiff.status import format_status
+
+    _print(format_status(Path(arguments["DIR"])))
+    return DONE
+
+
+def _validate(arguments: Arguments) -> int:
+    from simtiff.config import load_any_config
+    from simtiff.inputs import check_inputs
+    from simtiff.jobs import expand_jobs
+
+    batch = load_any_config(arguments["CONFIG"])
+    jobs = expand_jobs(batch)
+    check_inputs(job.config for job in jobs)
+    lines = [f"{batch.source}: valid; {_totals(jobs)}"]
+    if any(_reaches_beyond_field(job.config) for job in jobs):
+        lines.append(
+            "note: frames reach beyond the field of view (emitters.area_px) and show background there"
+        )
+    _print("\n".join(lines))
+    return DONE
+
+
+def _reaches_beyond_field(config: JobConfig) -> bool:
+    stops = [offset + config.tiff.roi_size for offset in config.tiff.crop_offset]
+    return min(config.tiff.crop_offset) < 0 or max(stops) > config.emitters.area_px
+
+
+def _schema(_arguments: Arguments) -> int:
+    import json
+
+    from simtiff.config import json_schema
+
+    _print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    return DONE
+
+
+def _preview(arguments: Arguments) -> int:
+    from simtiff.preview import preview
+
+    tiff = Path(arguments["TIFF"])
+    png = Path(arguments["--output"]) if arguments["--output"] else tiff.with_name(f"{tiff.name}.png")
+    _refuse_overwriting(png, "--output", tiff)
+    preview(tiff, png)
+    _print(str(png))
+    return DONE
+
+
+def _zmap_synth(arguments: Arguments) -> int:
+    size = whole_number(arguments, "--size", 1, 8192)
+    seed = whole_number(arguments, "--seed", 0, 2**63 - 1)
+    out = Path(arguments["OUT"])
+
+    from simtiff.zmap import synthesize
+
+    _refuse_measured(out)
+    synthesize(out, size=size or 256, seed=seed or 0)
+    _print(str(out))
+    return DONE
+
+
+def _refuse_measured(out: Path) -> None:
+    """Refuse to replace anything but an earlier synthetic map: a measured one cannot be made again."""
+    from simtiff.hdf5 import attribute, open_hdf5
+
+    if not out.exists() or (out.is_file() and out.stat().st_size == 0):
+        return
+    with contextlib.suppress(SimtiffError), open_hdf5(out) as file:
+        if attribute(file, "source") == "simtiff zmap synth":
+            return
+    raise UsageError(f"{out}: exists and is no synthetic map; choose another name or remove it first")
+
+
+def _zmap_info(arguments: Arguments) -> int:
+    from simtiff.zmap import map_info
+
+    info = map_info(arguments["FILE"])
+    height, width = info.shape
+    wavelength = f", wavelength {info.wavelength_nm:g} nm" if info.wavelength_nm else ""
+    low, mean, high = info.total_mw
+    columns = "".join(f"{name:>9}" for name in ("mean", "std", "min", "max"))
+    lines = [
+        f"{info.name}: {info.modes} modes, {width} x {height} px, stored in {info.unit}{wavelength}",
+        f"total from Noll 4 on: {mean:.1f} milliwaves rms (from {low:.1f} to {high:.1f} over the field)",
+        *info.notes,
+        f"{'Noll':>4}  {'mode':<32}{columns} mλ   |{columns}  rad",
+    ]
+    for row in info.rows:
+        milliwaves = "".join(f"{value:9.2f}" for value in (row.mean_mw, row.std_mw, row.low_mw, row.high_mw))
+        radians = "".join(f"{value:9.4f}" for value in (row.mean, row.std, row.low, row.high))
+        lines.append(f"{row.noll:>4}  {row.name:<32}{milliwaves}      |{radians}")
+    if arguments["--plot"]:
+        from simtiff.plots import plot_map
+
+        plot_map(arguments["FILE"], arguments["--plot"])
+        lines.append(arguments["--plot"])
+    _print("\n".join(lines))
+    return DONE
+
+
+_COMMANDS: dict[str, Callable[[Arguments], int]] = {
+    "batch": _batch,
+    "run": _pipeline,
+    "stream": _stream,
+    "status": _status,
+    "validate": _validate,
+    "schema": _schema,
+    "preview": _preview,
+    "zmap synth": _zmap_synth,
+    "zmap info": _zmap_info,
+}

@@ -1,0 +1,222 @@
+"""Load and check the config of a batch or of a job; the settings themselves are in `simtiff.settings`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from simtiff.config_errors import Problem, printable, problems_of, raise_problems, value_paths
+from simtiff.config_text import parse_config_text, plain, read_config_file
+from simtiff.errors import ConfigError
+from simtiff.settings import (
+    BUILTIN_ZMAPS,
+    NOTES,
+    BatchConfig,
+    EmitterConfig,
+    JobConfig,
+    MemoryConfig,
+    NoiseParams,
+    OpticalConfig,
+    PsfConfig,
+    SampleConfigs,
+    TiffConfig,
+    ZernikeConfig,
+    is_note,
+)
+from simtiff.variables import absolute_zmap, apply_overrides, find_field, value_adapter, variable_problems
+
+__all__ = [
+    "BUILTIN_ZMAPS",
+    "BatchConfig",
+    "EmitterConfig",
+    "JobConfig",
+    "MemoryConfig",
+    "NoiseParams",
+    "OpticalConfig",
+    "PsfConfig",
+    "SampleConfigs",
+    "TiffConfig",
+    "ZernikeConfig",
+    "json_schema",
+    "load_any_config",
+    "load_batch_config",
+    "load_job_config",
+    "parse_config_text",
+]
+
+
+def load_batch_config(
+    config: str | os.PathLike[str] | Mapping[str, Any] | BatchConfig, overrides: Sequence[str] = ()
+) -> BatchConfig:
+    """Load and check a batch's config.
+
+    Parameters
+    ----------
+    config
+        A file (JSON, or JSON5 with comments), or its content as a dict.
+    overrides
+        ``KEY=VALUE`` texts that replace values; keys are those of base_config (``emitters.frames=3``)
+        or of the top level (``max_workers=2``, ``variables.emitters.frames=[5,10]``).
+
+    Returns
+    -------
+    BatchConfig
+        With ``zmap_path`` made absolute: it is relative to the config file, or to the current directory where
+        `config` is a dict.
+
+    Raises
+    ------
+    ConfigError
+        With every error of the config in one message.
+    """
+    if isinstance(config, BatchConfig):
+        if not overrides:
+            return config
+        raw = config.model_dump(mode="json", exclude_none=True)
+        return _check_batch(raw, config.source, Path.cwd(), overrides)
+    raw, source, folder = _read(config)
+    if "base_config" not in raw and "zmap_path" in raw:
+        raise_problems(
+            source,
+            [
+                Problem(
+                    "base_config", 'required key is missing: put the settings of a job under "base_config"'
+                )
+            ],
+        )
+    return _check_batch(raw, source, folder, overrides)
+
+
+def load_any_config(config: str | os.PathLike[str] | Mapping[str, Any]) -> BatchConfig:
+    """Load a batch's config, or a job's as a batch of one job; see `load_batch_config`."""
+    raw, source, folder = _read(config)
+    if "base_config" in raw or "zmap_path" not in raw:
+        return _check_batch(raw, source, folder, ())
+    batch = BatchConfig(base_config=load_job_config(config))
+    batch._source = source
+    return batch
+
+
+def load_job_config(
+    config: str | os.PathLike[str] | Mapping[str, Any] | JobConfig,
+    overrides: Sequence[str] = (),
+    *,
+    zmap_path: str | os.PathLike[str] | None = None,
+    needs_zmap: bool = True,
+) -> JobConfig:
+    """Load and check one job's config.
+
+    Parameters
+    ----------
+    config
+        A file or a dict. The keys of a job are at the top level; of a batch's config, base_config is taken.
+    overrides
+        ``KEY=VALUE`` texts that replace values, such as ``emitters.frames=3``.
+    zmap_path
+        Replaces the config's ``zmap_path`` (which may then be missing); relative to the current directory.
+    needs_zmap
+        False where coefficients are known already: ``zmap_path`` may be missing and says nothing.
+
+    Raises
+    ------
+    ConfigError
+        With every error of the config in one message.
+    """
+    if isinstance(config, JobConfig):
+        if not overrides and zmap_path is None:
+            return config
+        config = config.model_dump(mode="json")
+    raw, source, folder = _read(config)
+    target = raw
+    if "base_config" in raw:
+        target = raw["base_config"]
+    if zmap_path is not None and isinstance(target, dict):
+        target["zmap_path"] = absolute_zmap(os.fspath(zmap_path), Path.cwd())
+    if not needs_zmap and isinstance(target, dict):
+        target.setdefault("zmap_path", BUILTIN_ZMAPS[0])
+    if "base_config" in raw:
+        return _check_batch(raw, source, folder, overrides).base_config
+    problems = apply_overrides(raw, overrides, batch=BatchConfig, job=JobConfig, bare=True)
+    if "zmap_path" in raw:
+        raw["zmap_path"] = absolute_zmap(raw["zmap_path"], folder)
+    try:
+        job = JobConfig.model_validate(raw)
+    except ValidationError as error:
+        problems += problems_of(error, JobConfig)
+    if problems:
+        raise_problems(source, problems)
+    return job
+
+
+def _read(config: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[dict[str, Any], str, Path]:
+    """Return the raw config, its name for messages, and the folder that its paths are relative to."""
+    if isinstance(config, Mapping):
+        problems: list[Problem] = []
+        return plain(config, "config", problems), "config", Path.cwd()
+    if isinstance(config, str | os.PathLike):
+        return read_config_file(config), printable(os.fspath(config)), Path(config).absolute().parent
+    raise ConfigError(f"a config must be the path of a file or a dict, not {type(config).__name__}")
+
+
+def _check_batch(raw: dict[str, Any], source: str, folder: Path, overrides: Sequence[str]) -> BatchConfig:
+    problems = apply_overrides(raw, overrides, batch=BatchConfig, job=JobConfig, bare=False)
+    base = raw.get("base_config")
+    if isinstance(base, dict) and "zmap_path" in base:
+        base["zmap_path"] = absolute_zmap(base["zmap_path"], folder)
+    variables = raw.get("variables")
+    if isinstance(variables, dict):
+        variables = {key: values for key, values in variables.items() if not is_note(key)}
+        if isinstance(variables.get("zmap_path"), list):
+            variables["zmap_path"] = [absolute_zmap(value, folder) for value in variables["zmap_path"]]
+        found = variable_problems(JobConfig, variables, raw.get("sample_configs"))
+        raw["variables"] = {} if found else variables
+    else:
+        found = []
+    try:
+        batch = BatchConfig.model_validate(raw)
+    except ValidationError as error:
+        problems += problems_of(error, BatchConfig)
+    problems += found
+    if problems:
+        raise_problems(source, problems)
+    batch._source = source
+    return batch
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of configs, for editors: of a batch, or of a job (without base_config)."""
+    schema = BatchConfig.model_json_schema()
+    definitions = schema.pop("$defs")
+    definitions |= JobConfig.model_json_schema()["$defs"]
+    definitions["JobConfig"] = {k: v for k, v in JobConfig.model_json_schema().items() if k != "$defs"}
+    properties = {}
+    for path in value_paths(JobConfig):
+        field = find_field(JobConfig, path)
+        if isinstance(field, str):
+            raise TypeError(field)
+        items = value_adapter(field).json_schema()
+        properties[path] = {
+            "type": "array",
+            "minItems": 1,
+            "items": items,
+            "description": field.description,
+        }
+    schema["properties"]["variables"] |= {
+        "properties": properties,
+        "additionalProperties": False,
+        "patternProperties": NOTES,
+    }
+    definitions["BatchConfig"] = schema
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "simtiff config",
+        "type": "object",
+        "if": {"required": ["base_config"]},
+        "then": {"$ref": "#/$defs/BatchConfig"},
+        "else": {"$ref": "#/$defs/JobConfig"},
+        "$defs": definitions,
+    }

@@ -1,0 +1,177 @@
+"""Config text: JSON5 to plain Python values, with clear errors for everything a file can be."""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from simtiff.config_errors import Problem, join_path, printable, raise_problems, show_key
+from simtiff.errors import ConfigError
+
+MAX_BYTES = 16 << 20
+# The JSON5 parser is written in Python and slow; longer files must be strict JSON.
+MAX_JSON5_BYTES = 1 << 20
+MAX_DEPTH = 32
+
+_JSON5_MESSAGE = re.compile(r"<string>:(\d+) (.*) at column (\d+)\Z", re.DOTALL)
+
+
+class _Object(dict[str, Any]):
+    """An object of the file that remembers which of its keys came more than once."""
+
+    def __init__(self, pairs: Iterable[tuple[str, Any]]) -> None:
+        pairs = list(pairs)
+        super().__init__(pairs)
+        seen: set[str] = set()
+        self.repeated = list(dict.fromkeys(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
+
+
+def read_config_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a config file (JSON, or JSON5 with comments); see `parse_config_text`.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is no UTF-8 text or no valid object.
+    """
+    source = printable(os.fspath(path))
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError(f"{source}: no such config file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{source}: is a directory, not a config file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{source}: the config file cannot be read ({reason})") from None
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{source}: is larger than {MAX_BYTES >> 20} MiB, which is no config file")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{source}: is not UTF-8 text (byte {error.start})") from None
+    return parse_config_text(text, source)
+
+
+def parse_config_text(text: str, source: str) -> dict[str, Any]:
+    """Parse a config: JSON, or JSON5 with its comments and trailing commas.
+
+    Parameters
+    ----------
+    text
+        The whole text.
+    source
+        Name of the file, for messages.
+
+    Returns
+    -------
+    dict
+        The top-level object, of plain dicts, lists, numbers, strings, booleans and None.
+
+    Raises
+    ------
+    ConfigError
+        With line and column for a syntax error; for keys that occur twice; for anything but an object.
+    """
+    value = _parse(text, source)
+    if not isinstance(value, dict):
+        raise ConfigError(f"{source}: must be one object {{ ... }}, not {_json_kind(value)}")
+    problems: list[Problem] = []
+    result: dict[str, Any] = plain(value, source, problems)
+    if problems:
+        raise_problems(source, problems)
+    return result
+
+
+def parse_value(text: str) -> Any:
+    """Parse one value of the command line: JSON5, or else the text itself."""
+    try:
+        return plain(_parse(text, ""), "", [])
+    except ConfigError:
+        return text
+
+
+def plain(value: Any, source: str, problems: list[Problem], loc: tuple[object, ...] = ()) -> Any:
+    """Return a deep copy of plain dicts, lists and Python numbers; keys that came twice go to `problems`.
+
+    NumPy numbers and paths, which a caller of the Python functions may well use, become plain ones.
+    """
+    if len(loc) > MAX_DEPTH:
+        raise ConfigError(f"{source}: is nested more than {MAX_DEPTH} levels deep")
+    match value:
+        case None | bool() | str():
+            return value
+        case Mapping():
+            repeated = [join_path("", (*loc, key)) for key in getattr(value, "repeated", ())]
+            problems += [Problem(path, "the key is there more than once") for path in repeated]
+            return {key: plain(item, source, problems, (*loc, key)) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item, source, problems, (*loc, i)) for i, item in enumerate(value)]
+        case numbers.Integral():
+            return int(value)
+        case numbers.Real():
+            return float(value)
+        case os.PathLike():
+            return os.fspath(value)
+    return value
+
+
+def _parse(text: str, source: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_Object)
+    except RecursionError:
+        raise ConfigError(f"{source}: is nested too deeply") from None
+    except ValueError as error:
+        if len(text) > MAX_JSON5_BYTES:
+            raise ConfigError(
+                f"{source}: {error} (comments are read in files up to {MAX_JSON5_BYTES >> 20} MiB)"
+            ) from None
+    import json5
+
+    try:
+        return json5.loads(text, object_pairs_hook=_Object)
+    except RecursionError:
+        raise ConfigError(f"{source}: is nested too deeply") from None
+    except (ValueError, OverflowError) as error:
+        _raise_syntax_error(str(error), source)
+
+
+def _raise_syntax_error(message: str, source: str) -> NoReturn:
+    match = _JSON5_MESSAGE.match(message)
+    if match:
+        line, what, column = match.groups()
+        what = what.replace("\n", "\\n")
+        raise ConfigError(
+            f"{source}: line {line}, column {column}: {printable(what[0].lower() + what[1:])}"
+        ) from None
+    if message.startswith("Empty"):
+        raise ConfigError(f"{source}: is empty") from None
+    if message.startswith("Exceeds the limit"):
+        raise ConfigError(f"{source}: has a number of thousands of digits") from None
+    raise ConfigError(f"{source}: not valid JSON5: {printable(message[:200])}") from None
+
+
+def _json_kind(value: Any) -> str:
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a number"
+    return {str: "a string", int: "a number", float: "a number", bool: "true or false"}.get(
+        type(value), "null"
+    )
+
+
+def split_override(override: str) -> tuple[str, str] | Problem:
+    """Split ``a.b=value`` into the key path and the value's text, or return what is wrong with it."""
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        return Problem(f"--set {show_key(override)}", "must be KEY=VALUE, such as emitters.frames=3")
+    return key, text.strip()

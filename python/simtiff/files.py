@@ -1,0 +1,163 @@
+"""Files that are either whole or not there: hidden partial files, fsync, rename, checksums.
+
+A file is written as ``.NAME.*.partial`` beside its final place, brought to the disk, and renamed. Its writer
+holds a lock on it, so a partial file whose lock is free was left by a process that died, and may be removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import zlib
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from simtiff.settings import JobConfig
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; open files cannot be removed there, which serves the same end
+    fcntl = None  # type: ignore[assignment]
+
+TRUTH_NAME = "emitters.h5"
+PARTIAL_SUFFIX = ".partial"
+JOURNAL_SUFFIX = ".journal"
+_BLOCK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What the status keeps of a finished file: its size in bytes and the CRC-32 of its content."""
+
+    size: int
+    crc32: int
+
+
+def job_files(config: JobConfig) -> list[str]:
+    """Return the names of the files that every finished job has in its folder."""
+    return [TRUTH_NAME, config.tiff.filename]
+
+
+def partial_path(path: Path, token: str | None = None) -> Path:
+    """Return the hidden name under which `path` is written; unique unless `token` fixes it."""
+    return path.with_name(f".{path.name}.{token or secrets.token_hex(6)}{PARTIAL_SUFFIX}")
+
+
+def try_lock(fd: int) -> bool:
+    """Take an exclusive lock on an open file without waiting; True also where the file system has none.
+
+    The lock belongs to the open file and ends with the last process that holds it, however that ends.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's entries to the disk, so that a rename in it survives a power failure."""
+    if os.name == "nt":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError:  # some network file systems refuse fsync on folders
+        pass
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a partial file for `path`; it takes that name when the block ends well, else it is removed."""
+    partial = partial_path(path)
+    try:
+        with partial.open("xb") as file:
+            try_lock(file.fileno())
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file so that under its name there is either the old content or the new."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+def checksum(path: Path) -> FileInfo:
+    """Return size and CRC-32 of a file."""
+    size, crc = 0, 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            size += len(block)
+            crc = zlib.crc32(block, crc)
+    return FileInfo(size, crc)
+
+
+def remove_partials(
+    folder: Path, *, of: str | None = None, keep: Path | None = None, keep_journaled: bool = False
+) -> list[Path]:
+    """Remove what dead writers left in a folder and return the removed paths.
+
+    Parameters
+    ----------
+    folder : Path
+        A job's folder; one that does not exist is in order.
+    of : str, optional
+        Final name of the file whose partial files are meant; default: all files.
+    keep : Path, optional
+        Partial file to leave alone, with its journal. Files that a living process still writes always are.
+    keep_journaled : bool
+        Leave movies that have a journal and can be continued (see `simtiff.ometiff`).
+    """
+    prefix = "." if of is None else f".{of}."
+    removed: list[Path] = []
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.name.startswith(prefix))
+    except (FileNotFoundError, NotADirectoryError):
+        return removed
+    journaled = {path.with_suffix(PARTIAL_SUFFIX) for path in paths if path.suffix == JOURNAL_SUFFIX}
+    for path in paths:
+        partial = path.with_suffix(PARTIAL_SUFFIX)
+        if path.suffix not in {PARTIAL_SUFFIX, JOURNAL_SUFFIX} or partial == keep:
+            continue
+        if keep_journaled and partial in journaled and partial in paths:
+            continue
+        with contextlib.suppress(OSError):
+            if _is_abandoned(path):
+                path.unlink()
+                removed.append(path)
+    return removed
+
+
+def _is_abandoned(path: Path) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return False
+    fd = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        return try_lock(fd)
+    finally:
+        os.close(fd)
+
+
+def describe_os_error(error: OSError) -> str:
+    """Return one line for a failed file operation: what the system says, and the file if it is known."""
+    reason = error.strerror or str(error) or type(error).__name__
+    names: list[Any] = [name for name in (error.filename, error.filename2) if name]
+    return f"{reason}: {' -> '.join(map(str, names))}" if names else reason

@@ -1,0 +1,226 @@
+"""Read HDF5 files that may be damaged: every defect becomes a `DataError` that names file and dataset.
+
+A file may describe data that live elsewhere (external links, external storage, virtual datasets) or that
+are not there at all (huge declared shapes with nothing stored). Such files are refused: what is read is in
+the file that was named, and no more is read than it can hold.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from simtiff.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+# What h5py raises for damaged files, besides MemoryError for sizes that cannot be.
+_H5PY_ERRORS = (
+    OSError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+)
+_MAX_HOPS = 16
+# gzip cannot shrink data more than about a thousand times; unwritten (zero) data up to 1 GiB are accepted.
+_MAX_RATIO = 1100
+_MAX_UNWRITTEN_BYTES = 2**30
+
+
+@contextmanager
+def reading(path: str | Path, what: str) -> Iterator[None]:
+    """Turn whatever h5py raises inside into a `DataError` about `what` in the file `path`."""
+    try:
+        yield
+    except DataError:
+        raise
+    except _H5PY_ERRORS as error:
+        reason = str(error).strip() or type(error).__name__
+        raise DataError(
+            f"{path}: {what}: cannot be read; the file is damaged or incomplete ({reason})"
+        ) from error
+
+
+@contextmanager
+def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading; `DataError` if it is missing, no HDF5 file, or damaged."""
+    path = Path(path)
+    try:
+        if not path.exists():
+            raise DataError(f"{path}: no such file")
+        if not path.is_file():
+            raise DataError(f"{path}: not a file; an HDF5 file is needed")
+    except (OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: cannot be opened ({error})") from error
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except PermissionError as error:
+        raise DataError(f"{path}: permission denied") from error
+    except _H5PY_ERRORS as error:
+        reason = str(error).strip() or type(error).__name__
+        raise DataError(f"{path}: not a readable HDF5 file, or a truncated one ({reason})") from error
+    try:
+        yield file
+    finally:
+        try:
+            file.close()
+        except _H5PY_ERRORS as error:
+            raise DataError(f"{path}: the file is damaged ({error})") from error
+
+
+def find(file: h5py.File, name: str) -> h5py.Dataset | h5py.Group | None:
+    """Return the object `name`, or None if there is none; links out of the file are refused.
+
+    Soft links are followed inside the file, a bounded number of times, so that loops end.
+    """
+    path = file.filename
+    node: Any = file
+    parts = [part for part in name.split("/") if part]
+    hops = 0
+    with reading(path, name):
+        while parts:
+            part = parts.pop(0)
+            if not isinstance(node, h5py.Group):
+                return None
+            link = node.get(part, getlink=True)
+            if link is None:
+                return None
+            if isinstance(link, h5py.ExternalLink):
+                raise DataError(
+                    f"{path}: {name}: is a link to another file; allowed: data stored in the file itself"
+                )
+            if isinstance(link, h5py.SoftLink):
+                hops += 1
+                if hops > _MAX_HOPS:
+                    raise DataError(f"{path}: {name}: links that lead round in a circle")
+                target = str(link.path)
+                node = file if target.startswith("/") else node
+                parts = [piece for piece in target.split("/") if piece not in {"", "."}] + parts
+                continue
+            node = node[part]
+    return node if isinstance(node, h5py.Dataset | h5py.Group) else None
+
+
+def find_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
+    """Return the dataset `name`, or None if there is none; refuse data stored outside the file."""
+    node = find(file, name)
+    if node is None:
+        return None
+    if not isinstance(node, h5py.Dataset):
+        raise DataError(f"{file.filename}: {name}: is a group; a dataset is needed")
+    with reading(file.filename, name):
+        if node.external or node.is_virtual:
+            raise DataError(
+                f"{file.filename}: {name}: keeps its data in other files; "
+                "allowed: data stored in the file itself"
+            )
+    return node
+
+
+def need_dataset(file: h5py.File, name: str, also: str = "") -> h5py.Dataset:
+    """Return the dataset `name`; `DataError` that lists what the file has if it is missing."""
+    dataset = find_dataset(file, name)
+    if dataset is None:
+        with reading(file.filename, name):
+            there = ", ".join(sorted(map(str, file))[:12]) or "nothing"
+        raise DataError(f"{file.filename}: no dataset {name}; it is needed{also} (the file has: {there})")
+    return dataset
+
+
+def check_numbers(
+    dataset: h5py.Dataset, shape: tuple[int | None, ...], meaning: str, *, integer: bool = False
+) -> None:
+    """Check dtype, shape and stored size of a dataset before any of it is read.
+
+    Parameters
+    ----------
+    dataset
+        The dataset.
+    shape
+        What is allowed; None where any length is.
+    meaning
+        The axes in words, for the message, e.g. ``"(modes, y, x)"``.
+    integer
+        Whether only integers are allowed; otherwise any real numbers are.
+    """
+    path, name = dataset.file.filename, str(dataset.name).lstrip("/")
+    with reading(path, name):
+        kinds = "iu" if integer else "iuf"
+        if dataset.dtype.kind not in kinds or dataset.dtype.subdtype is not None:
+            allowed = "integers" if integer else "real numbers"
+            raise DataError(f"{path}: {name}: holds {dataset.dtype}; allowed: {allowed}")
+        found = dataset.shape
+        fits = (
+            found is not None
+            and len(found) == len(shape)
+            and all(want is None or want == have for want, have in zip(shape, found, strict=True))
+        )
+        if not fits:
+            wanted = "(" + ", ".join("any" if want is None else str(want) for want in shape) + ")"
+            raise DataError(f"{path}: {name}: has shape {found}; allowed: {wanted}, that is {meaning}")
+        stored = Path(path).stat().st_size
+        if dataset.nbytes > _MAX_RATIO * stored + _MAX_UNWRITTEN_BYTES:
+            raise DataError(
+                f"{path}: {name}: declares shape {found}, {dataset.nbytes:.3g} bytes, "
+                f"but the file holds only {stored}"
+            )
+
+
+def read_rows(
+    dataset: h5py.Dataset,
+    start: int,
+    stop: int,
+    dtype: Any,
+    *,
+    finite: bool = True,
+) -> NDArray[Any]:
+    """Read rows ``start:stop`` as `dtype`; `DataError` names the first row that is NaN or too large."""
+    path, name = dataset.file.filename, str(dataset.name).lstrip("/")
+    with reading(path, name), np.errstate(all="ignore"):
+        values = dataset[start:stop]
+        target = np.dtype(dtype)
+        if finite and values.dtype.kind == "f":
+            good = np.isfinite(values)
+            if target.kind in "iu":
+                good &= np.abs(values) < 2.0**53
+            if not good.all():
+                row = start + int(np.argwhere(~good)[0][0])
+                raise DataError(
+                    f"{path}: {name}: row {row} is NaN, infinite or too large; allowed: finite numbers"
+                )
+        if target.kind in "iu" and values.dtype.kind in "iu" and values.dtype != target and values.size:
+            limits = np.iinfo(target)
+            if int(values.min()) < limits.min or int(values.max()) > limits.max:
+                raise DataError(f"{path}: {name}: numbers too large; allowed: {limits.min} to {limits.max}")
+        converted = np.ascontiguousarray(values, dtype=target)
+        if finite and target.kind == "f" and not np.isfinite(converted).all():
+            row = start + int(np.argwhere(~np.isfinite(converted))[0][0])
+            raise DataError(f"{path}: {name}: row {row} is too large for {target}")
+        return converted
+
+
+def attribute(node: h5py.Dataset | h5py.Group, name: str) -> Any:
+    """Return attribute `name` of an object as a str, float, int or array; None if there is none."""
+    path = node.file.filename
+    with reading(path, f"attribute {name} of {node.name}"):
+        if name not in node.attrs:
+            return None
+        value = node.attrs[name]
+        if isinstance(value, np.ndarray) and value.size == 1:
+            value = value.reshape(-1)[0]
+        if isinstance(value, bytes):
+            return value.decode("utf-8")
+        return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,70 @@
+"""Check what a batch needs before anything starts: its maps, and the libraries for its plots."""
+
+from __future__ import annotations
+
+import importlib.util
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+from simtiff.errors import ConfigError, DataError
+from simtiff.hdf5 import open_hdf5
+from simtiff.sampled import read_header
+from simtiff.synthetic import BUILTIN
+from simtiff.zmap import check_field, check_map, map_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from simtiff.fieldmap import FieldMap
+    from simtiff.settings import JobConfig
+
+
+def check_inputs(configs: Iterable[JobConfig]) -> dict[str, str]:
+    """Read each map once, check that it covers the fields, and return the maps' digests by path.
+
+    Raises
+    ------
+    DataError
+        With everything that is wrong with the maps.
+    ConfigError
+        Plots are asked for, but matplotlib is not installed.
+    """
+    digests: dict[str, str] = {}
+    maps: dict[str, SimpleNamespace | None] = {}
+    problems: dict[str, None] = {}
+    seen: set[tuple[object, ...]] = set()
+    plots = False
+    for config in configs:
+        plots = plots or not (config.emitters.no_plot and config.zernike.no_plot)
+        path, zernike = config.zmap_path, config.zernike
+        need = (path, config.emitters.area_px, zernike.crop_size, zernike.crop_offset, zernike.extrapolate)
+        if need in seen:
+            continue
+        seen.add(need)
+        try:
+            if path not in maps:
+                maps[path] = None
+                maps[path] = _extent(path)
+                digests[path] = map_digest(path)
+            extent = maps[path]
+            if extent is not None and path != BUILTIN:
+                check_field(config, cast("FieldMap", extent))
+        except DataError as error:
+            problems[f"zmap_path: {error}"] = None
+    if problems:
+        raise DataError("\n".join(problems))
+    if plots and importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError(
+            "emitters.no_plot, zernike.no_plot: plots need matplotlib; install it "
+            '(pip install "simtiff[plot]") or set both to true'
+        )
+    return digests
+
+
+def _extent(path: str) -> SimpleNamespace:
+    """Check a whole map and return its name and shape, which is what `check_field` looks at."""
+    if path == BUILTIN:
+        return SimpleNamespace(name=path, shape=(0, 0))
+    check_map(path)
+    with open_hdf5(path) as file:
+        return SimpleNamespace(name=path, shape=read_header(path, file).shape)

@@ -1,0 +1,214 @@
+"""Jobs of a batch: every combination of its variables, every sample, with names and hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+
+from simtiff.config import BatchConfig, JobConfig
+from simtiff.config_errors import Problem, problems_of, raise_problems
+from simtiff.names import LONGEST_NAME, sample_name, shorten, value_name
+from simtiff.variables import variable_problems
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from simtiff.settings import SampleConfigs
+
+DATA_VERSION: int = 1
+"""Raised whenever a change alters pixels or truth for an unchanged config."""
+
+SINGLE_JOB = "single_job"
+# Settings that change no byte of the movie or its truth.
+_WITHOUT_EFFECT = (
+    "emitters.no_plot",
+    "zernike.no_plot",
+    "zernike.num_plot",
+    "memory_optimization",
+    "zmap_path",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One movie of a batch: the name of its folder and everything that determines its pixels."""
+
+    id: str
+    config: JobConfig
+
+
+def expand_jobs(batch: BatchConfig) -> list[Job]:
+    """Return the jobs of a batch: all combinations of its variables, the last key fastest, times its samples.
+
+    Without variables and samples it is one job, ``single_job``. The same config always gives the same jobs in
+    the same order.
+
+    Raises
+    ------
+    ConfigError
+        With all errors of the variables, or all combinations whose values are invalid only together.
+    """
+    problems = variable_problems(
+        JobConfig, batch.variables, batch.sample_configs.model_dump() if batch.sample_configs else None
+    )
+    if problems:
+        raise_problems(batch.source, problems)
+    keys = list(batch.variables)
+    builder = _Builder(batch.base_config, keys)
+    count = int(np.prod([len(values) for values in batch.variables.values()], dtype=np.int64))
+    digits = max(4, len(str(count - 1)))
+    jobs: list[Job] = []
+    seen: set[str] = set()
+    for index, values in enumerate(itertools.product(*batch.variables.values())):
+        name = _variable_name(index, digits, keys, values) if keys else ""
+        try:
+            config = builder.build(values)
+        except ValidationError as error:
+            for problem in problems_of(error, JobConfig):
+                if (text := str(problem)) not in seen:
+                    seen.add(text)
+                    problems.append(Problem(f"variables, {name}", text))
+            continue
+        jobs += (
+            _samples(batch.sample_configs, name, config)
+            if batch.sample_configs
+            else [Job(name or SINGLE_JOB, config)]
+        )
+    if problems:
+        raise_problems(batch.source, problems)
+    return jobs
+
+
+def _samples(samples: SampleConfigs, name: str, config: JobConfig) -> Iterator[Job]:
+    for sample_id in range(1, samples.num_samples + 1):
+        sample = sample_name(samples.sample_naming, sample_id)
+        full_name = shorten(f"{name}_{sample}", LONGEST_NAME) if name else sample
+        changes: dict[str, Any] = {"seed": sample_seed(config.emitters.seed, sample_id)}
+        if samples.frames_per_sample is not None:
+            changes["frames"] = samples.frames_per_sample
+        emitters = config.emitters.model_copy(update=changes)
+        yield Job(full_name, config.model_copy(update={"emitters": emitters}))
+
+
+def sample_seed(seed: int, sample_id: int) -> int:
+    """Return the seed of one sample: 53 bits (exact in every JSON reader), unrelated between samples."""
+    return int(np.random.SeedSequence([seed, sample_id]).generate_state(1, np.uint64)[0] >> np.uint64(11))
+
+
+def _variable_name(index: int, digits: int, keys: Sequence[str], values: Sequence[Any]) -> str:
+    parts = [f"job_{index:0{digits}d}"]
+    for key, value in zip(keys, values, strict=True):
+        shown = value.replace("\\", "/").rpartition("/")[2] if key == "zmap_path" else value
+        parts.append(f"{key.rpartition('.')[2]}_{value_name(shown)}")
+    return shorten("_".join(parts), LONGEST_NAME)
+
+
+class _Builder:
+    """Builds the configs of combinations; each section is checked once per combination of its own values."""
+
+    def __init__(self, base: JobConfig, keys: Sequence[str]) -> None:
+        self._base = base
+        self._sections: dict[str, list[tuple[int, list[str]]]] = {}
+        for position, key in enumerate(keys):
+            section, *rest = key.split(".")
+            self._sections.setdefault(section, []).append((position, rest))
+        self._checked: dict[tuple[str, str], BaseModel] = {}
+
+    def build(self, values: Sequence[Any]) -> JobConfig:
+        """Return the config with one combination of values; `ValidationError` if they do not go together."""
+        fields: dict[str, Any] = {name: getattr(self._base, name) for name in JobConfig.model_fields}
+        for section, places in self._sections.items():
+            if not places[0][1]:
+                fields[section] = values[places[0][0]]
+                continue
+            key = (section, json.dumps([values[position] for position, _ in places]))
+            if key not in self._checked:
+                self._checked[key] = self._checked_section(section, places, values)
+            fields[section] = self._checked[key]
+        return JobConfig.model_validate(fields)
+
+    def _checked_section(
+        self, section: str, places: Sequence[tuple[int, list[str]]], values: Sequence[Any]
+    ) -> BaseModel:
+        base: BaseModel = getattr(self._base, section)
+        raw = base.model_dump()
+        for position, path in places:
+            inner = raw
+            for part in path[:-1]:
+                inner = inner[part]
+            inner[path[-1]] = values[position]
+        try:
+            return type(base).model_validate(raw)
+        except ValidationError as error:
+            details = [{**item, "loc": (section, *item["loc"])} for item in error.errors(include_url=False)]
+            raise _located(error, details) from None
+
+
+def _located(error: ValidationError, details: list[dict[str, Any]]) -> ValidationError:
+    from pydantic_core import InitErrorDetails, PydanticCustomError
+
+    lines: list[InitErrorDetails] = [
+        {
+            "type": PydanticCustomError(
+                "relation", "{message}", {**item.get("ctx", {}), "message": item["msg"]}
+            ),
+            "loc": item["loc"],
+            "input": item["input"],
+        }
+        for item in details
+    ]
+    return ValidationError.from_exception_data(error.title, lines)
+
+
+def job_hash(job: Job, zmap_digest: str) -> str:
+    """Return the hash (64 hex digits) of everything that determines a job's files.
+
+    Parameters
+    ----------
+    job
+        The job; its name is not part of the hash.
+    zmap_digest
+        Hash of the map's content. Where the map lies is not part of the hash.
+    """
+    config = job.config.model_dump(mode="json")
+    for path in _WITHOUT_EFFECT:
+        *sections, last = path.split(".")
+        target = config
+        for section in sections:
+            target = target[section]
+        del target[last]
+    content = {"config": config, "data_version": DATA_VERSION, "zmap": zmap_digest}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def flat_settings(config: BaseModel) -> dict[str, Any]:
+    """Return a config as dotted keys with plain values."""
+    result: dict[str, Any] = {}
+
+    def walk(value: Any, path: str) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                walk(item, f"{path}.{key}" if path else key)
+        else:
+            result[path] = value
+
+    walk(config.model_dump(mode="json"), "")
+    return result
+
+
+def split_settings(jobs: Sequence[Job]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the settings that all jobs share, and for each job those that differ between jobs."""
+    all_settings = [flat_settings(job.config) for job in jobs]
+    if not all_settings:
+        return {}, []
+    first = all_settings[0]
+    varied = [key for key, value in first.items() if any(other[key] != value for other in all_settings)]
+    shared = {key: value for key, value in first.items() if key not in varied}
+    return shared, [{key: settings[key] for key in varied} for settings in all_settings]

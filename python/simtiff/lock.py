@@ -1,0 +1,204 @@
+"""One batch at a time in an output folder.
+
+The lock is a file, ``.simtiff.lock``, that says who holds it and since when. On one machine the kernel
+decides: the holder and its workers keep the file locked, so the lock ends when the last of them does,
+whatever ends them. Between machines that share the folder the file's age decides: the holder renews it all
+the time, and a file that was not renewed for two minutes, by the file server's own clock, belongs to a dead
+process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from simtiff.errors import BatchError
+from simtiff.files import describe_os_error, partial_path, try_lock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+NAME = ".simtiff.lock"
+RENEW_SECONDS = 20.0
+STALE_SECONDS = 120.0
+_PATIENCE_SECONDS = 5.0
+
+
+class FolderLock:
+    """Hold the lock of an output folder for the length of a ``with`` block.
+
+    Attributes
+    ----------
+    fd : int
+        Descriptor of the locked file; a process that inherits it keeps the lock, too.
+    taken_over : str
+        Who held the lock and died without freeing it; empty if nobody did.
+
+    Raises
+    ------
+    BatchError
+        Another living process holds it (the message names host, pid and since when), or the folder cannot be
+        written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self.fd = -1
+        self.taken_over = ""
+        self._released = threading.Event()
+
+    def __enter__(self) -> FolderLock:
+        try:
+            self._acquire()
+        except OSError as error:
+            raise BatchError(
+                f"{self.path.parent}: cannot be written ({describe_os_error(error)}); choose another output "
+                "folder or change its permissions"
+            ) from error
+        threading.Thread(target=self._renew, name="lock", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._released.set()
+        with contextlib.suppress(OSError):
+            if self._is_current():
+                self.path.unlink()
+        os.close(self.fd)
+
+    def _acquire(self) -> None:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                held = not try_lock(self.fd)
+                holder = _read(self.fd)
+                if not held and self._is_current():
+                    break
+                # The workers of a batch that was killed keep the lock until they notice, within a moment.
+                if held and (time.monotonic() > deadline or _is_alive(holder)):
+                    _refuse(self.path, holder)
+            except BaseException:
+                os.close(self.fd)
+                raise
+            os.close(self.fd)
+            time.sleep(0.05)
+        try:
+            self._check_other_hosts(holder)
+            self.taken_over = _name(holder) if holder else ""
+            content = {"host": socket.gethostname(), "pid": os.getpid(), "start": _start_of(os.getpid())}
+            content["since"] = datetime.now(UTC).isoformat(timespec="seconds")
+            os.ftruncate(self.fd, 0)
+            os.lseek(self.fd, 0, os.SEEK_SET)
+            os.write(self.fd, json.dumps(content).encode())
+            os.fsync(self.fd)
+        except BaseException:
+            os.close(self.fd)
+            raise
+
+    def _check_other_hosts(self, holder: dict[str, Any]) -> None:
+        if not holder:
+            return
+        if holder.get("host") == socket.gethostname():
+            # Reached with a living holder only where the file system has no locks.
+            if _is_alive(holder) and holder.get("pid") != os.getpid():
+                _refuse(self.path, holder)
+            return
+        age = self._age()
+        if age < STALE_SECONDS:
+            _refuse(self.path, holder, f"; if that process is dead, try again in {STALE_SECONDS - age:.0f} s")
+
+    def _age(self) -> float:
+        """Return for how long the lock was not renewed, by the clock of the file system that keeps it."""
+        probe = partial_path(self.path)
+        probe.touch()
+        try:
+            return probe.stat().st_mtime - os.fstat(self.fd).st_mtime
+        finally:
+            probe.unlink()
+
+    def _is_current(self) -> bool:
+        """Say whether the open file is still the one under the lock's name (its last holder removed it)."""
+        try:
+            there, mine = self.path.stat(), os.fstat(self.fd)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
+
+    def _renew(self) -> None:
+        while not self._released.wait(RENEW_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
+
+
+def is_locked(folder: Path) -> bool:
+    """Say whether a batch is at work in a folder now; only looks."""
+    try:
+        fd = os.open(folder / NAME, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        if not try_lock(fd):
+            return True
+        holder = _read(fd)
+        if holder.get("host") == socket.gethostname():
+            return False
+        return time.time() - os.fstat(fd).st_mtime < STALE_SECONDS
+    finally:
+        os.close(fd)
+
+
+def _read(fd: int) -> dict[str, Any]:
+    os.lseek(fd, 0, os.SEEK_SET)
+    try:
+        content = json.loads(os.read(fd, 4096))
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _name(holder: dict[str, Any]) -> str:
+    return f"host {holder.get('host', '?')}, pid {holder.get('pid', '?')}, since {holder.get('since', '?')}"
+
+
+def _refuse(path: Path, holder: dict[str, Any], hint: str = "") -> NoReturn:
+    raise BatchError(
+        f"{path.parent}: another simtiff works in this folder ({_name(holder)}); wait for it or choose "
+        f"another folder{hint}"
+    )
+
+
+def _is_alive(holder: dict[str, Any]) -> bool:
+    """Say whether the holder, if it is of this host, still runs (a new process with its pid is another)."""
+    pid = holder.get("pid")
+    if holder and holder.get("host") != socket.gethostname():
+        return True
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return holder.get("start") in {None, _start_of(pid)}
+
+
+def _start_of(pid: int) -> str | None:
+    """Return when a process began, in clock ticks since the start of the machine, where /proc tells."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in {"Z", "X"} else fields[19]

@@ -1,0 +1,66 @@
+"""Coefficients known at scattered points of the field, interpolated between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class ScatteredCoefficients:
+    """Cubic interpolation over scattered points, the nearest point's value outside their hull.
+
+    The cubic is the Clough-Tocher scheme on a Delaunay triangulation (C1-continuous). Where points are too
+    few or on one line, so that there is no hull, the nearest point's value holds everywhere. Points given
+    more than once count once, with the mean of their values.
+
+    Parameters
+    ----------
+    coords
+        (points, 2), x and y in px.
+    values
+        (points, modes).
+    """
+
+    def __init__(self, coords: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+        from scipy.interpolate import CloughTocher2DInterpolator
+        from scipy.spatial import KDTree, QhullError
+
+        self.modes = values.shape[1]
+        self._points, group, counts = np.unique(coords, axis=0, return_inverse=True, return_counts=True)
+        sums = np.zeros((len(self._points), self.modes))
+        np.add.at(sums, group.reshape(-1), values)
+        self._values = sums / counts[:, None]
+        # Modes that are zero everywhere cost nothing.
+        self._active = np.flatnonzero(self._values.any(axis=0))
+        self._tree = KDTree(self._points)
+        self._cubic = None
+        if len(self._points) > 3:
+            try:
+                self._cubic = CloughTocher2DInterpolator(self._points, self._values[:, self._active])
+            except QhullError:  # the points lie on one line
+                self._cubic = None
+
+    def __call__(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return (n, modes) float32 at the places x, y (n,) in px."""
+        result = np.zeros((x.size, self.modes), np.float32)
+        if not x.size:
+            return result
+        places = np.column_stack([x, y])
+        if self._cubic is None:
+            result[:, self._active] = self._nearest(places)
+            return result
+        inside = np.asarray(self._cubic(places))
+        outside = np.isnan(inside).any(axis=1)
+        if outside.any():
+            inside[outside] = self._nearest(places[outside])
+        result[:, self._active] = inside
+        return result
+
+    def _nearest(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        _, index = self._tree.query(places)
+        nearest: NDArray[np.float64] = self._values[index][:, self._active]
+        return nearest

@@ -1,0 +1,152 @@
+"""From truth to camera frames, chunk by chunk; the next chunk is rendered while the last one is used."""
+
+from __future__ import annotations
+
+import gc
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from simtiff.camera import Camera
+from simtiff.optics import Optics
+from simtiff.rendering import Renderer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from simtiff.config import JobConfig
+    from simtiff.truth import Chunk
+
+_CAMERA_PURPOSE = 0xCA3E7A
+
+
+class Truth(Protocol):
+    """Where a movie's records come from: memory or a file."""
+
+    def chunk(self, start: int, stop: int) -> Chunk:
+        """Return the emitters and records of frames ``start..stop - 1``."""
+
+
+def camera_seed(seed: int) -> int:
+    """Return the 64-bit seed of a job's camera noise, unrelated to the streams its emitters come from."""
+    return int(np.random.SeedSequence([seed, _CAMERA_PURPOSE]).generate_state(1, np.uint64)[0])
+
+
+class Movie:
+    """The frames of one job: any range of them, the same bytes for any chunk size and number of threads.
+
+    Parameters
+    ----------
+    config : JobConfig
+        Checked config of the job.
+    truth : Truth
+        Source of emitters and records.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (t, y, x) of the whole movie.
+    dtype : str
+        Pixel type of the camera frames, ``uint16`` or ``float32``.
+    """
+
+    def __init__(self, config: JobConfig, truth: Truth) -> None:
+        optical, psf, tiff = config.optical, config.psf, config.tiff
+        self.config = config
+        self.shape = (config.emitters.frames, tiff.roi_size, tiff.roi_size)
+        self.dtype: str = tiff.dtype
+        self._truth = truth
+        self._renderer = Renderer(
+            Optics(
+                wavelength_nm=optical.wavelength_nm,
+                NA=optical.NA,
+                n_immersion=optical.n_immersion,
+                pixel_size_nm_x=optical.pixel_size_nm_x,
+                pixel_size_nm_y=optical.pixel_size_nm_y,
+            ),
+            size=psf.size_px,
+            model=psf.model,
+            defocus=psf.defocus,
+            pixel_integration=psf.pixel_integration,
+            samples_per_pixel=None if tiff.use_direct_rendering else round(tiff.hr_size / tiff.roi_size),
+        )
+        noise = tiff.noise_params
+        if tiff.add_noise:
+            self._camera = Camera(
+                background=noise.background,
+                read_noise=noise.readout_noise,
+                shot_noise=noise.shot_noise,
+                dtype=tiff.dtype,
+            )
+        else:  # the emitters' expected photons alone, rounded and clipped where the pixels are integers
+            self._camera = Camera(background=0.0, read_noise=0.0, shot_noise=False, dtype=tiff.dtype)
+        self._seed = camera_seed(config.emitters.seed)
+        self._image = np.empty((0, *self.shape[1:]), np.float32)
+
+    def expected_into(self, start: int, stop: int, out: NDArray[np.float32]) -> None:
+        """Fill `out`, (stop - start, y, x) float32, with expected photons, without background."""
+        if start == stop:
+            return
+        chunk = self._truth.chunk(start, stop)
+        xyz = np.array(chunk.xyz, order="C")
+        xyz[:, 0] -= self.config.tiff.crop_offset[0]
+        xyz[:, 1] -= self.config.tiff.crop_offset[1]
+        self._renderer.render(
+            xyz,
+            chunk.photons,
+            chunk.emitter_ix,
+            chunk.frame_ix - start,
+            out.shape,
+            chunk.phase,
+            chunk.magnitude,
+            out=out,
+        )
+
+    def frames_into(self, start: int, stop: int, out: NDArray[Any]) -> None:
+        """Fill `out`, (stop - start, y, x) of the movie's dtype, with camera frames."""
+        if start == stop:
+            return
+        if len(self._image) < stop - start:
+            self._image = np.empty((stop - start, *self.shape[1:]), np.float32)
+        image = self._image[: stop - start]
+        self.expected_into(start, stop, image)
+        self._camera.expose(image, seed=self._seed, first_frame=start, out=out)
+
+    def stream(self, chunk_size: int | None = None, first: int = 0) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield (index of the first frame, frames) from frame `first` to the end.
+
+        Two buffers take turns: what is yielded stays valid until the next chunk is asked for, and that one is
+        rendered meanwhile on a thread of its own. Memory is set by `chunk_size` alone.
+
+        Parameters
+        ----------
+        chunk_size : int, optional
+            Frames at a time; default: the config's ``memory_optimization.chunk_size``.
+        first : int
+            Frame to begin with.
+        """
+        memory, frames = self.config.memory_optimization, self.shape[0]
+        size = min(chunk_size or memory.chunk_size, frames)
+        starts = range(first, frames, size)
+        if not starts:
+            return
+        buffers = [np.empty((size, *self.shape[1:]), self.dtype) for _ in starts[:2]]
+
+        def render(index: int) -> NDArray[Any]:
+            start, stop = starts[index], min(starts[index] + size, frames)
+            chunk = buffers[index % 2][: stop - start]
+            self.frames_into(start, stop, chunk)
+            return chunk
+
+        with ThreadPoolExecutor(1, thread_name_prefix="render") as pool:
+            ahead = pool.submit(render, 0)
+            for index, start in enumerate(starts):
+                chunk = ahead.result()
+                if index + 1 < len(starts):
+                    ahead = pool.submit(render, index + 1)
+                yield start, chunk
+                if memory.enable_gc and (index + 1) % memory.gc_frequency == 0:
+                    gc.collect()

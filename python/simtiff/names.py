@@ -1,0 +1,84 @@
+"""Names of files and folders that are safe on Linux, macOS and Windows."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import string
+from typing import Any
+
+LONGEST_NAME = 100
+LONGEST_VALUE_NAME = 32
+DEFAULT_SAMPLE_NAMING = "sample_{sample_id:03d}"
+
+_RESERVED = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])[ ]*(\..*)?", re.IGNORECASE
+)
+_FORBIDDEN = '<>:"/\\|?*'
+_INTEGER_FORMAT = re.compile(r"(0?[1-9][0-9]?)?d?", re.ASCII)
+
+
+def name_problem(name: str) -> str | None:
+    """Return why `name` cannot be one file or folder inside another on every system, or None if it can."""
+    if not name:
+        return "is empty"
+    if name in {".", ".."} or any(c in "/\\" for c in name):
+        return "leaves its folder: it must be one name without / or \\"
+    if any(c in _FORBIDDEN or not c.isprintable() for c in name):
+        return f"has a character that names cannot have on every system ({' '.join(_FORBIDDEN)} or invisible)"
+    if name[0] in " ." or name[-1] in " .":
+        return "must not begin or end with a space or a dot"
+    if _RESERVED.fullmatch(name):
+        return "is a name that Windows reserves for a device"
+    if len(name.encode()) > LONGEST_NAME:
+        return f"is longer than {LONGEST_NAME} bytes"
+    return None
+
+
+def shorten(name: str, longest: int) -> str:
+    """Return `name`, cut and marked with a hash of the whole where it is longer than `longest` characters."""
+    if len(name) <= longest:
+        return name
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{name[: longest - 9].rstrip('._- ')}-{digest}"
+
+
+def value_name(value: Any) -> str:
+    """Return a config value as a part of a folder name: ``2.5``, ``true``, ``0-32``."""
+    match value:
+        case None | bool():
+            text = {None: "null", True: "true", False: "false"}[value]
+        case list() | tuple():
+            text = "-".join(value_name(item) for item in value)
+        case float():
+            text = repr(value)
+        case _:
+            text = str(value)
+    cleaned = re.sub(r"[^A-Za-z0-9.+-]+", "_", text).strip("._") or "_"
+    return shorten(cleaned, LONGEST_VALUE_NAME)
+
+
+def sample_naming_problem(naming: str) -> str | None:
+    """Return why a sample naming pattern cannot be used, or None if it can.
+
+    Only the field ``{sample_id}`` is allowed, with at most an integer format such as ``03d``: a pattern is
+    data from a config, and Python's full format language reaches attributes of objects.
+    """
+    try:
+        parts = list(string.Formatter().parse(naming))
+    except ValueError as error:
+        return f"is not a valid pattern ({error})"
+    for _, field, spec, conversion in parts:
+        if field is None:
+            continue
+        if field != "sample_id" or conversion:
+            shown = f"{field}!{conversion}" if conversion else field
+            return f"allows only the field {{sample_id}}, not {{{shown}}}"
+        if not _INTEGER_FORMAT.fullmatch(spec or ""):
+            return f'allows only an integer format such as "03d" after the colon, not "{spec}"'
+    return name_problem(sample_name(naming, 1))
+
+
+def sample_name(naming: str, sample_id: int) -> str:
+    """Return the name of one sample; `naming` must have passed `sample_naming_problem`."""
+    return naming.format(sample_id=sample_id)

@@ -1,0 +1,322 @@
+"""OME-TIFF movies, written chunk by chunk and never seen under their final name before they are whole.
+
+Uncompressed movies have one simple layout (tifffile's for contiguous series): the first page with the
+OME-XML, all frames in one run, then the other pages. Every frame's place is known from the start, so the file
+is laid out first and filled with plain sequential writes from the caller's buffers. That makes a long movie
+resumable: a journal beside the partial file says how many frames have reached the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import uuid
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tifffile
+
+from simtiff.errors import ConfigError, DataError, ShapeError
+from simtiff.files import (
+    JOURNAL_SUFFIX,
+    PARTIAL_SUFFIX,
+    FileInfo,
+    checksum,
+    partial_path,
+    remove_partials,
+    sync_folder,
+    try_lock,
+    write_whole,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import DTypeLike, NDArray
+
+COMPRESSIONS = ("none", "zlib")
+DTYPES = ("uint16", "float32")
+JOURNAL_SECONDS = 5.0
+"""A movie is brought to the disk and its journal renewed this often; shorter movies have no journal."""
+
+_ZLIB_LEVEL = 1  # camera noise hardly compresses further: level 6 takes 8 times as long for 1 %
+_STRIP_BYTES = 1 << 18
+_CLASSIC_LIMIT_BYTES = (1 << 32) - (1 << 20)
+_PAGE_BYTES = 320  # of a page without description, generously
+_UUID_NAMESPACE = uuid.UUID("b0fd2a8b-0a57-5c0e-9e52-3a6ad4f41d1f")
+
+Frames = Iterable["NDArray[Any]"]
+
+
+def software() -> str:
+    """Return the name and version that files carry."""
+    from simtiff import __version__
+
+    return f"simtiff {__version__}"
+
+
+def needs_bigtiff(shape: tuple[int, int, int], dtype: DTypeLike) -> bool:
+    """Say whether a movie of this shape can pass the 4 GB that classic TIFF offsets reach."""
+    frames, height, width = shape
+    strips = max(1, height * width * np.dtype(dtype).itemsize // (1 << 17))
+    pages_bytes = frames * (_PAGE_BYTES + 16 * strips)
+    return frames * height * width * np.dtype(dtype).itemsize + pages_bytes > _CLASSIC_LIMIT_BYTES
+
+
+def write_movie(
+    path: Path,
+    frames: Frames | Callable[[int], Frames],
+    shape: tuple[int, int, int],
+    dtype: DTypeLike,
+    *,
+    pixel_size_um: tuple[float, float],
+    compression: str = "none",
+    identity: str = "",
+    bigtiff: bool | None = None,
+    resume_key: str | None = None,
+    threads: int = 1,
+) -> FileInfo:
+    """Write a movie as OME-TIFF (axes TYX) and return the finished file's size and checksum.
+
+    The bytes depend on the arguments and the program's version alone: there is no date and no random UUID.
+
+    Parameters
+    ----------
+    path : Path
+        Final name. Until the movie is whole and on the disk, only a hidden partial file exists beside it.
+    frames : iterable of array, shape (k, Y, X), or a function that returns one
+        The frames in order, in chunks of any length, C-contiguous. A chunk may be reused by its maker once
+        the next one is asked for. A function is called with the first frame that is needed.
+    shape : tuple of int
+        (T, Y, X) of the whole movie.
+    dtype : dtype
+        uint16 or float32.
+    pixel_size_um : tuple of float
+        Pixel size along x and y in micrometres.
+    compression : {"none", "zlib"}
+    identity : str
+        What makes this movie this movie (its config); the file's UUID is derived from it.
+    bigtiff : bool, optional
+        Default: when the file can pass 4 GB.
+    resume_key : str, optional
+        All that determines the frames (a job's hash). Keep a journal, and go on from that of an interrupted
+        call with the same path, key, layout and program version. Needs `frames` as a function; uncompressed
+        movies only (others start again).
+    threads : int
+        Threads that compress.
+
+    Raises
+    ------
+    ShapeError
+        Frames of another shape, dtype or number.
+    ConfigError
+        An unknown compression or dtype.
+    OSError
+        The disk is full, the folder cannot be written...; the partial file is removed.
+    """
+    dtype = np.dtype(dtype)
+    if compression not in COMPRESSIONS:
+        allowed = ", ".join(COMPRESSIONS)
+        raise ConfigError(f"compression: got {compression!r}, allowed are {allowed}")
+    if dtype.name not in DTYPES:
+        raise ConfigError(f"dtype: got {dtype.name!r}, allowed are {', '.join(DTYPES)}")
+    if len(shape) != 3 or min(shape) < 1:
+        raise ShapeError(f"a movie needs a shape (T, Y, X) of positive numbers, got {shape}")
+    if bigtiff is None:
+        bigtiff = needs_bigtiff(shape, dtype)
+    start: Callable[[int], Frames] = frames if callable(frames) else lambda _first: frames
+    layout = _Layout(shape, dtype, pixel_size_um, str(uuid.uuid5(_UUID_NAMESPACE, identity)), bigtiff)
+    token = None
+    if resume_key is not None and compression == "none" and callable(frames):
+        token = uuid.uuid5(_UUID_NAMESPACE, f"{resume_key} {identity} {layout.key}").hex[:12]
+    partial = _Partial(path, token)
+    try:
+        remove_partials(path.parent, of=path.name, keep=partial.path)
+        if compression == "none":
+            info = _write_plain(partial, layout, start, resume=token is not None)
+        else:
+            info = _write_compressed(partial, layout, start(0), threads)
+        partial.finish()
+    except BaseException:
+        partial.discard()
+        raise
+    return info
+
+
+class _Layout:
+    """How tifffile is to describe the movie; the same for both ways of writing."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        dtype: np.dtype[Any],
+        pixel_size_um: tuple[float, float],
+        file_uuid: str,
+        bigtiff: bool,
+    ) -> None:
+        size_x, size_y = (float(f"{size:.12g}") for size in pixel_size_um)
+        self.shape = shape
+        self.dtype = dtype
+        self.bigtiff = bigtiff
+        self.arguments: dict[str, Any] = {
+            "shape": shape,
+            "dtype": dtype,
+            "photometric": "minisblack",
+            "software": software(),
+            "resolution": (1e4 / size_x, 1e4 / size_y),
+            "resolutionunit": "CENTIMETER",
+            "metadata": {
+                "axes": "TYX",
+                "UUID": file_uuid,
+                "Creator": software(),
+                "Name": "simulation",
+                "PhysicalSizeX": size_x,
+                "PhysicalSizeXUnit": "µm",
+                "PhysicalSizeY": size_y,
+                "PhysicalSizeYUnit": "µm",
+            },
+        }
+        self.key = f"{shape} {dtype.str} {size_x} {size_y} {bigtiff} {software()}"
+
+    def checked(self, frames: Frames, first: int) -> Iterator[NDArray[Any]]:
+        """Yield the chunks after checking each; raise if they are not exactly the frames from `first` on."""
+        total, height, width = self.shape
+        done = first
+        for chunk in frames:
+            if chunk.ndim != 3 or chunk.shape[1:] != (height, width) or chunk.dtype != self.dtype:
+                raise ShapeError(
+                    f"frames must be {self.dtype.name} of shape (k, {height}, {width}), "
+                    f"got {chunk.dtype.name} of shape {chunk.shape}"
+                )
+            done += len(chunk)
+            if done > total:
+                break
+            yield np.ascontiguousarray(chunk)
+        if done != total:
+            raise ShapeError(f"the movie has {total} frames, got {'more' if done > total else done}")
+
+
+class _Partial:
+    """The hidden file that becomes the movie, open and locked, with its journal."""
+
+    def __init__(self, path: Path, token: str | None) -> None:
+        self.final = path
+        self.path = partial_path(path, token)
+        self.journal = self.path.with_name(self.path.name.removesuffix(PARTIAL_SUFFIX) + JOURNAL_SUFFIX)
+        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        if not try_lock(self.fd):
+            os.close(self.fd)
+            raise DataError(f"{path}: another process is writing this file now")
+        self._journal_due = time.monotonic() + JOURNAL_SECONDS
+
+    def resume(self) -> tuple[int, int, int] | None:
+        """Return frames done, CRC-32 so far and the frames' offset of an interrupted write, if sure."""
+        try:
+            state = json.loads(self.journal.read_bytes())
+            done, crc, offset, size = (state[key] for key in ("frames", "crc32", "offset", "size"))
+            sure = all(type(value) is int and value >= 0 for value in (done, crc, offset, size))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return (done, crc, offset) if sure and os.fstat(self.fd).st_size == size else None
+
+    def note(self, frames: int, crc: int, offset: int) -> None:
+        """Bring what is written to the disk, then say so in the journal; at most every few seconds."""
+        if time.monotonic() < self._journal_due:
+            return
+        os.fsync(self.fd)
+        state = {"frames": frames, "crc32": crc, "offset": offset, "size": os.fstat(self.fd).st_size}
+        write_whole(self.journal, json.dumps(state).encode())
+        self._journal_due = time.monotonic() + JOURNAL_SECONDS
+
+    def finish(self) -> None:
+        os.fsync(self.fd)
+        if os.name == "nt":
+            self._close()
+        self.path.replace(self.final)
+        self._close()  # only now: the lock is held until the file has its name
+        self.journal.unlink(missing_ok=True)
+        sync_folder(self.final.parent)
+
+    def _close(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def discard(self) -> None:
+        with contextlib.suppress(OSError):
+            self._close()
+        for path in (self.journal, self.path):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _write_plain(
+    partial: _Partial, layout: _Layout, frames_from: Callable[[int], Frames], *, resume: bool
+) -> FileInfo:
+    state = partial.resume() if resume else None
+    if state is None:
+        partial.journal.unlink(missing_ok=True)
+        with tifffile.TiffWriter(partial.path, bigtiff=layout.bigtiff, ome=True) as tiff:
+            place = tiff.write(None, returnoffset=True, **layout.arguments)
+        if place is None:
+            raise AssertionError("tifffile did not lay the frames out in one run")
+        done, offset = 0, place[0]
+        crc = zlib.crc32(_read(partial.fd, 0, offset))
+    else:
+        done, crc, offset = state
+    _, height, width = layout.shape
+    frame_bytes = height * width * layout.dtype.itemsize
+    for chunk in layout.checked(frames_from(done), done):
+        data = chunk.data.cast("B")
+        _write(partial.fd, data, offset + done * frame_bytes)
+        crc = zlib.crc32(data, crc)
+        done += len(chunk)
+        if resume:
+            partial.note(done, crc, offset)
+    tail = offset + done * frame_bytes
+    size = os.fstat(partial.fd).st_size
+    return FileInfo(size, zlib.crc32(_read(partial.fd, tail, size - tail), crc))
+
+
+def _write_compressed(partial: _Partial, layout: _Layout, frames: Frames, threads: int) -> FileInfo:
+    _, height, width = layout.shape
+    rows = max(1, min(height, _STRIP_BYTES // (width * layout.dtype.itemsize)))
+    arguments = layout.arguments | {"compression": "zlib", "rowsperstrip": rows}
+    with (
+        ThreadPoolExecutor(threads) as pool,
+        tifffile.TiffWriter(partial.path, bigtiff=layout.bigtiff, ome=True) as tiff,
+    ):
+        chunks = layout.checked(frames, 0)
+        tiff.write(_strips(chunks, rows, pool), **arguments)
+        for _ in chunks:  # tifffile stops at the last strip it needs; more frames are still an error
+            pass
+    return checksum(partial.path)
+
+
+def _strips(chunks: Iterable[NDArray[Any]], rows: int, pool: ThreadPoolExecutor) -> Iterator[bytes]:
+    # All strips of a chunk are compressed before the next chunk is asked for: its maker reuses the buffer.
+    for chunk in chunks:
+        strips = [frame[row : row + rows] for frame in chunk for row in range(0, len(frame), rows)]
+        yield from pool.map(lambda strip: zlib.compress(strip, _ZLIB_LEVEL), strips)
+
+
+def _write(fd: int, data: memoryview, offset: int) -> None:
+    if not hasattr(os, "pwrite"):
+        os.lseek(fd, offset, os.SEEK_SET)
+    while data:
+        count = os.pwrite(fd, data, offset) if hasattr(os, "pwrite") else os.write(fd, data)
+        data, offset = data[count:], offset + count
+
+
+def _read(fd: int, offset: int, size: int) -> bytes:
+    os.lseek(fd, offset, os.SEEK_SET)
+    blocks = []
+    while size > 0 and (block := os.read(fd, size)):
+        blocks.append(block)
+        size -= len(block)
+    return b"".join(blocks)

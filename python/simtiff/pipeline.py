@@ -1,0 +1,283 @@
+"""One job from config to files: truth, movie, plots; and the two single-file ways of the guide."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from simtiff.errors import ConfigError, DataError
+from simtiff.files import TRUTH_NAME, FileInfo, checksum, remove_partials
+from simtiff.jobs import Job, flat_settings, job_hash
+from simtiff.lock import FolderLock
+from simtiff.movie import Movie
+from simtiff.ometiff import write_movie
+from simtiff.rendering import threads
+from simtiff.truth import TruthFile, replace_coefficients, write_truth
+from simtiff.zmap import open_field
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simtiff.config import JobConfig
+
+
+class Report(Protocol):
+    """Where a job says how far it is."""
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Say that `done` of `total` frames of a stage (``truth``, ``frames``, ``plots``) are through."""
+
+    def log(self, message: str) -> None:
+        """Say one line that is worth keeping."""
+
+
+class Silent:
+    """A report to nobody."""
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def log(self, message: str) -> None:
+        """Say nothing."""
+
+
+def plot_names(config: JobConfig) -> list[str]:
+    """Return the names of the plots that a job's config asks for."""
+    if config.emitters.no_plot and config.zernike.no_plot:
+        return []
+    from simtiff import plots
+
+    return plots.plot_names(config)
+
+
+def run_job(
+    config: JobConfig,
+    directory: Path,
+    report: Report | None = None,
+    *,
+    resume_key: str | None = None,
+    replaced: tuple[str, ...] = (),
+) -> dict[str, FileInfo]:
+    """Make all files of a job and return them by name.
+
+    Parameters
+    ----------
+    config : JobConfig
+        The job.
+    directory : Path
+        Its folder; made if it is not there. What dead runs left half-written in it is removed.
+    report : Report, optional
+        Told how far the job is.
+    resume_key : str, optional
+        The job's hash; with it, a long movie goes on where a killed run of the same job was.
+    replaced : tuple of str
+        Files of earlier runs to remove first, so that what lies together belongs together.
+
+    Raises
+    ------
+    DataError
+        The zmap is damaged or does not cover the field.
+    OSError
+        A file cannot be written.
+    """
+    report = report or Silent()
+    directory.mkdir(parents=True, exist_ok=True)
+    remove_partials(directory, keep_journaled=resume_key is not None)
+    for name in dict.fromkeys((config.tiff.filename, *replaced)):
+        (directory / name).unlink(missing_ok=True)
+    truth_path = directory / TRUTH_NAME
+    make_truth(config, truth_path, report)
+    files = {config.tiff.filename: make_movie(config, truth_path, directory, report, resume_key=resume_key)}
+    files |= {name: checksum(directory / name) for name in make_plots(config, truth_path, directory, report)}
+    return {TRUTH_NAME: checksum(truth_path)} | files
+
+
+def make_truth(config: JobConfig, path: Path, report: Report) -> None:
+    """Write ``emitters.h5``: emitters, records, coefficients."""
+    begin = time.perf_counter()
+    field = open_field(config)
+    loaded = time.perf_counter()
+    made = write_truth(path, config, field, lambda done, total: report.stage("truth", done, total))
+    end = time.perf_counter()
+    report.log(f"emitters made: {made.emitters} emitters, {made.records} records ({end - loaded:.2f} s)")
+    report.log(
+        f"coefficients computed: {field.modes} modes for {made.emitters} emitters "
+        f"(map opened in {loaded - begin:.2f} s)"
+    )
+
+
+def make_movie(
+    config: JobConfig,
+    truth_path: Path,
+    directory: Path,
+    report: Report,
+    *,
+    name: str | None = None,
+    chunk_size: int | None = None,
+    resume_key: str | None = None,
+) -> FileInfo:
+    """Render a movie from a truth file and write it, chunk by chunk."""
+    begin = time.perf_counter()
+    path = directory / (name or config.tiff.filename)
+    with TruthFile(truth_path, config) as truth:
+        movie = Movie(config, truth)
+        total = movie.shape[0]
+
+        def frames(first: int) -> Any:
+            if first:
+                report.log(f"movie goes on at frame {first} of {total}")
+            report.stage("frames", first, total)
+            for start, chunk in movie.stream(chunk_size, first):
+                yield chunk
+                report.stage("frames", start + len(chunk), total)
+
+        info = write_movie(
+            path,
+            frames,
+            movie.shape,
+            movie.dtype,
+            pixel_size_um=(config.optical.pixel_size_nm_x / 1000, config.optical.pixel_size_nm_y / 1000),
+            compression=config.tiff.compression,
+            identity=job_hash(Job("", config), ""),
+            resume_key=resume_key,
+            threads=threads(),
+        )
+    seconds = time.perf_counter() - begin
+    report.log(f"TIFF written: {total} frames, {info.size / 1e6:.1f} MB ({seconds:.2f} s)")
+    return info
+
+
+def make_plots(config: JobConfig, truth_path: Path, directory: Path, report: Report) -> list[str]:
+    """Draw the plots that the config asks for and return their names."""
+    names = plot_names(config)
+    if names:
+        from simtiff import plots
+
+        report.stage("plots", 0, len(names))
+        plots.write_plots(config, truth_path, directory)
+        report.log(f"plots drawn: {', '.join(names)}")
+    return names
+
+
+def run_pipeline(
+    config: JobConfig,
+    output_dir: Path,
+    report: Report | None = None,
+    *,
+    skip_emitters: bool = False,
+    skip_zernike: bool = False,
+    skip_tiff: bool = False,
+) -> list[Path]:
+    """Run the guide's single pipeline (emitters, coefficients, TIFF) in one folder and return its files.
+
+    A skipped stage uses what the folder has from an earlier run.
+
+    Parameters
+    ----------
+    config : JobConfig
+        The job, with its zmap.
+    output_dir : Path
+        Folder of the results.
+    report : Report, optional
+        Told how far it is.
+    skip_emitters : bool
+        Keep the emitters and records of ``emitters.h5`` and compute their coefficients anew.
+    skip_zernike : bool
+        Keep the coefficients, too. They belong to the emitters, so these are kept as well, and have to be
+        those of the config.
+    skip_tiff : bool
+        Make no movie.
+
+    Raises
+    ------
+    DataError
+        What is to be used is not there or was made with other settings.
+    """
+    report = report or Silent()
+    path = output_dir / TRUTH_NAME
+    if skip_emitters or skip_zernike:
+        check_reuse(config, path, coefficients=skip_zernike)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with FolderLock(output_dir):
+        remove_partials(output_dir)
+        if not skip_tiff:
+            (output_dir / config.tiff.filename).unlink(missing_ok=True)
+        if skip_zernike:
+            report.log("emitters and coefficients: those of the folder are used")
+        elif skip_emitters:
+            report.log("emitters: those of the folder are used")
+            replace_coefficients(path, config, open_field(config))
+            report.log("coefficients computed")
+        else:
+            make_truth(config, path, report)
+        files = [path]
+        if not skip_tiff:
+            make_movie(config, path, output_dir, report)
+            files.append(output_dir / config.tiff.filename)
+        return files + [output_dir / name for name in make_plots(config, path, output_dir, report)]
+
+
+def check_reuse(config: JobConfig, path: Path, *, coefficients: bool) -> None:
+    """Raise `DataError` unless a truth file holds the emitters (and coefficients) that a config asks for."""
+    if not path.exists():
+        skipped = "--skip-zernike" if coefficients else "--skip-emitters"
+        raise DataError(f"{path}: no such file, but {skipped} needs it; run once without")
+    with TruthFile(path, config) as truth:
+        made_with = truth.stored_config
+        if truth.n_frames != config.emitters.frames:
+            raise DataError(
+                f"{path}: holds {truth.n_frames} frames, emitters.frames asks for {config.emitters.frames}"
+            )
+    if made_with is None:
+        return
+    before, wanted = flat_settings(made_with), flat_settings(config)
+    sections = ("emitters.", "zernike.") if coefficients else ("emitters.",)
+    different = [
+        f"{key} (made with {before.get(key)}, now {value})"
+        for key, value in wanted.items()
+        if key.startswith(sections) and "plot" not in key and before.get(key) != value
+    ]
+    if different:
+        raise DataError(f"{path}: was made with other settings: {'; '.join(different)}; run without skipping")
+
+
+def stream_movie(
+    h5: Path,
+    output: Path,
+    config: JobConfig | None = None,
+    chunk_size: int | None = None,
+    report: Report | None = None,
+) -> FileInfo:
+    """Render the movie of an ``emitters.h5`` in chunks; peak memory is set by the chunk alone.
+
+    Parameters
+    ----------
+    h5 : Path
+        Truth file; it is only read.
+    output : Path
+        The OME-TIFF to write.
+    config : JobConfig, optional
+        Settings to use instead of those that the file carries.
+    chunk_size : int, optional
+        Frames at a time; default: ``memory_optimization.chunk_size``.
+    report : Report, optional
+        Told how far it is.
+
+    Raises
+    ------
+    DataError
+        The file is damaged, or carries no config and none is given.
+    ConfigError
+        A chunk size below 1, or an output that cannot be a file.
+    """
+    if chunk_size is not None and chunk_size < 1:
+        raise ConfigError(f"--chunk-size: got {chunk_size}, allowed are whole numbers from 1")
+    if output.is_dir() or not output.parent.is_dir():
+        wrong = "is a folder" if output.is_dir() else f"there is no folder {output.parent}"
+        raise ConfigError(f"--output: {output}: {wrong}; the name of a file in an existing folder is needed")
+    with TruthFile(h5, config) as truth:
+        config, frames = truth.config, truth.n_frames
+    if frames != config.emitters.frames:  # a file by hand, with a config that says something else
+        emitters = config.emitters.model_copy(update={"frames": frames})
+        config = config.model_copy(update={"emitters": emitters})
+    return make_movie(config, h5, output.parent, report or Silent(), name=output.name, chunk_size=chunk_size)

@@ -1,0 +1,182 @@
+"""The batch's side of its worker processes: start them, give them jobs, hear of them, notice their death.
+
+Workers are new interpreters (never forks: a thread pool does not survive one), and not `multiprocessing`
+children, so a script needs no ``if __name__ == "__main__"`` to run a batch. A worker's stdin is its life
+line: it ends with the batch, and the worker with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MAIN = "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from simtiff.worker import main; main()"
+_STOP_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened: what a worker says, its end (``exited``), or a signal to the batch.
+
+    `kind` is ``ready``, ``stage``, ``log``, ``done``, ``failed``, ``exited`` (data: returncode) or ``signal``
+    (data: number; without a worker).
+    """
+
+    kind: str
+    data: dict[str, Any] = field(default_factory=dict)
+    worker: Worker | None = None
+
+
+class Worker:
+    """One worker process.
+
+    Attributes
+    ----------
+    job_id : str or None
+        The job it is at.
+    ready : bool
+        Whether it has started up.
+    """
+
+    def __init__(self, threads: int, events: SimpleQueue[Event], keep_open: tuple[int, ...]) -> None:
+        self.job_id: str | None = None
+        self.ready = False
+        environment = os.environ | {
+            name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        }
+        options: dict[str, Any] = (
+            {"pass_fds": keep_open}
+            if os.name == "posix"
+            else {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+        )
+        with _interrupts_held():
+            path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 - "" is meant, too
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter with our own code
+                [sys.executable, "-P", "-c", _MAIN, json.dumps(path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                encoding="utf-8",
+                env=environment,
+                **options,
+            )
+        self.pid = self._process.pid
+        self._send({"threads": threads})
+        threading.Thread(target=self._listen, args=(events,), name=f"worker {self.pid}", daemon=True).start()
+
+    def run(self, job_id: str, command: dict[str, Any]) -> None:
+        """Give the worker a job; a worker that died meanwhile says so with its ``exited`` event."""
+        self.job_id = job_id
+        self._send(command)
+
+    def end(self) -> None:
+        """Let the worker end at once: its stdin is closed."""
+        with contextlib.suppress(OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+
+    def kill(self) -> None:
+        """End the worker wherever it is; files it was writing stay hidden."""
+        with contextlib.suppress(OSError):
+            self._process.kill()
+
+    def wait(self) -> None:
+        """Wait for the worker's end and kill it if it takes too long."""
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._process.wait()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.write(json.dumps(message) + "\n")
+                self._process.stdin.flush()
+
+    def _listen(self, events: SimpleQueue[Event]) -> None:
+        stdout = self._process.stdout
+        if stdout is not None:
+            for line in stdout:
+                try:
+                    message = json.loads(line)
+                except ValueError:  # a line cut off by the worker's death
+                    continue
+                events.put(Event(message.pop("event"), message, self))
+            stdout.close()
+        events.put(Event("exited", {"returncode": self._process.wait()}, self))
+
+
+class Pool:
+    """Worker processes of one batch.
+
+    Parameters
+    ----------
+    threads : int
+        Threads of each worker.
+    keep_open : tuple of int
+        File descriptors that workers inherit (the lock of the output folder).
+    """
+
+    def __init__(self, threads: int, keep_open: tuple[int, ...] = ()) -> None:
+        self.events: SimpleQueue[Event] = SimpleQueue()
+        self.workers: list[Worker] = []
+        self._threads = threads
+        self._keep_open = keep_open
+
+    def start(self) -> None:
+        """Start one more worker."""
+        self.workers.append(Worker(self._threads, self.events, self._keep_open))
+
+    def next_event(self, timeout: float | None) -> Event | None:
+        """Wait for something to happen; None if nothing did in `timeout` seconds."""
+        try:
+            return self.events.get(timeout=timeout)
+        except Empty:
+            return None
+
+    def close(self, *, kill: bool) -> None:
+        """End all workers and wait until they are gone."""
+        for worker in self.workers:
+            worker.kill() if kill else worker.end()
+        for worker in self.workers:
+            worker.wait()
+            worker.end()
+        self.workers.clear()
+
+
+def describe_exit(returncode: int) -> str:
+    """Return in words how a worker ended."""
+    if returncode >= 0:
+        return f"the worker process ended with exit code {returncode}"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:
+        name = f"signal {-returncode}"
+    hint = ""
+    if -returncode == getattr(signal, "SIGKILL", None):
+        hint = "; was the memory used up? Fewer workers or a smaller chunk_size need less"
+    return f"the worker process was killed by {name}{hint}"
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Block Ctrl-C while a worker starts: it inherits that, so an interrupt is the batch's alone."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,195 @@
+"""What a user sees of a running batch, on stderr: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+_STAGES = {"truth": "emitters", "frames": "frames", "plots": "plots"}
+
+
+class Progress:
+    """Told what happens in a batch, from the thread that runs it; this one shows nothing."""
+
+    def begin(self, total: int, skipped: int, workers: int) -> None:
+        """Hear that there are `total` jobs, `skipped` of which are not run."""
+
+    def note(self, message: str) -> None:
+        """Hear something about the batch as a whole."""
+
+    def started(self, job_id: str) -> None:
+        """Hear that a worker took a job."""
+
+    def stage(self, job_id: str, name: str, done: int, total: int) -> None:
+        """Hear how far a running job is."""
+
+    def log(self, job_id: str, message: str) -> None:
+        """Hear what a running job says that is worth keeping."""
+
+    def done(self, job_id: str, seconds: float) -> None:
+        """Hear that a job is finished."""
+
+    def failed(self, job_id: str, error: str, details: str = "") -> None:
+        """Hear why a job failed; `details` is for those who look for the cause in the program."""
+
+    def end(self) -> None:
+        """Hear that the batch is over, well or not."""
+
+
+class Lines(Progress):
+    """One line for everything worth keeping.
+
+    Parameters
+    ----------
+    stream : text file
+        Default: stderr.
+    verbose : bool
+        Also the tracebacks of failed jobs.
+    """
+
+    def __init__(self, stream: IO[str] | None = None, *, verbose: bool = False) -> None:
+        self._stream = stream or sys.stderr
+        self._verbose = verbose
+        self._total = 0
+        self._finished = 0
+        self._worked = 0
+        self._begin = 0.0
+
+    def begin(self, total: int, skipped: int, workers: int) -> None:
+        """Say how much there is to do."""
+        self._total, self._finished, self._worked = total, skipped, 0
+        self._begin = time.monotonic()
+        todo = (
+            f"{total - skipped} to do with {workers} worker{'s' * (workers != 1)}"
+            if workers
+            else "nothing to do"
+        )
+        self._print(f"{total} jobs, {skipped} done before, {todo}")
+
+    def note(self, message: str) -> None:
+        """Print it."""
+        self._print(message)
+
+    def log(self, job_id: str, message: str) -> None:
+        """Print it."""
+        self._print(f"{job_id}: {message}")
+
+    def done(self, job_id: str, seconds: float) -> None:
+        """Print the job and how far the batch is."""
+        self._print(f"✓ job {job_id} done ({seconds:.1f} s)")
+        self._count()
+
+    def failed(self, job_id: str, error: str, details: str = "") -> None:
+        """Print the job, why it failed, and how far the batch is."""
+        self._print(f"✗ job {job_id} failed: {error}")
+        if self._verbose and details:
+            self._print(details.rstrip())
+        self._count()
+
+    def _count(self) -> None:
+        self._finished += 1
+        self._worked += 1
+        share = self._finished / self._total if self._total else 1.0
+        left = (time.monotonic() - self._begin) / self._worked * (self._total - self._finished)
+        tail = f", about {duration(left)} left" if self._finished < self._total else ""
+        self._show_count(f"progress: {self._finished}/{self._total} ({share:.1%}){tail}")
+
+    def _show_count(self, text: str) -> None:
+        self._print(text)
+
+    def _print(self, message: str) -> None:
+        print(message, file=self._stream, flush=True)
+
+
+class Terminal(Lines):
+    """The same lines above a live display: jobs done, frames of the running jobs, time left."""
+
+    def __init__(self, stream: IO[str] | None = None, *, verbose: bool = False) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+        from rich.progress import Progress as RichProgress
+
+        super().__init__(stream, verbose=verbose)
+        self._console = Console(file=self._stream, highlight=False, soft_wrap=True)
+        self._display: RichProgress = RichProgress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            transient=True,
+            refresh_per_second=5,
+        )
+        self._jobs: TaskID | None = None
+        self._running: dict[str, TaskID] = {}
+
+    def begin(self, total: int, skipped: int, workers: int) -> None:
+        """Say how much there is to do and start the display."""
+        super().begin(total, skipped, workers)
+        self._jobs = self._display.add_task("jobs", total=total, completed=skipped)
+        self._display.start()
+
+    def started(self, job_id: str) -> None:
+        """Give the job a bar of its own."""
+        self._running[job_id] = self._display.add_task(f"{job_id}: starting", total=None)
+
+    def stage(self, job_id: str, name: str, done: int, total: int) -> None:
+        """Move the job's bar."""
+        if (task := self._running.get(job_id)) is not None:
+            text = f"{job_id}: {_STAGES.get(name, name)}"
+            self._display.update(task, description=text, completed=done, total=total)
+
+    def done(self, job_id: str, seconds: float) -> None:
+        """Print the job and take its bar away."""
+        self._remove(job_id)
+        super().done(job_id, seconds)
+
+    def failed(self, job_id: str, error: str, details: str = "") -> None:
+        """Print the job and take its bar away."""
+        self._remove(job_id)
+        super().failed(job_id, error, details)
+
+    def end(self) -> None:
+        """Stop the display and leave the terminal as it was."""
+        self._display.stop()
+
+    def _remove(self, job_id: str) -> None:
+        if (task := self._running.pop(job_id, None)) is not None:
+            self._display.remove_task(task)
+
+    def _show_count(self, text: str) -> None:  # noqa: ARG002 - the display counts by itself
+        if self._jobs is not None:
+            self._display.update(self._jobs, completed=self._finished)
+
+    def _print(self, message: str) -> None:
+        self._console.print(message, markup=False)
+
+
+def console(stream: IO[str] | None = None, *, verbose: bool = False) -> Lines:
+    """Return what fits where stderr goes: a live display on a terminal, else plain lines."""
+    stream = stream or sys.stderr
+    if stream.isatty():
+        return Terminal(stream, verbose=verbose)
+    return Lines(stream, verbose=verbose)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words of the right size: ``3.2 s``, ``4 min 10 s``, ``2 h 5 min``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

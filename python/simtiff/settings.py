@@ -1,0 +1,365 @@
+"""The settings of a batch and of a job: keys, defaults, units and allowed ranges.
+
+All models are frozen: a job's config never changes after it was checked. Unknown keys are errors, except
+``description``, ``version``, ``$schema`` and keys that end in ``_note``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PrivateAttr,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from simtiff.config_errors import show
+from simtiff.names import DEFAULT_SAMPLE_NAMING, name_problem, sample_name, sample_naming_problem
+
+BUILTIN_ZMAPS = ("builtin:oil",)
+MAX_SAMPLES_PER_PIXEL = 64
+_MAX_ROWS = 512
+_ROWS_PER_RADIAN = 0.42
+NOTES: dict[str, Any] = {r"^(description|version|\$schema)$|_note$": {}}
+_FREE_KEYS = frozenset({"description", "version", "$schema"})
+
+
+def is_note(key: object) -> bool:
+    """Return whether a key is free text for the reader, not a setting."""
+    return isinstance(key, str) and (key in _FREE_KEYS or key.endswith("_note"))
+
+
+def _allow_free_keys(schema: dict[str, Any]) -> None:
+    schema["patternProperties"] = NOTES
+
+
+class Section(BaseModel):
+    """Base of all parts of a config: frozen, strict types, no unknown keys, no NaN."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, json_schema_extra=_allow_free_keys
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_notes(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return {key: value for key, value in data.items() if key in cls.model_fields or not is_note(key)}
+        return data
+
+
+def _relation(key: str, message: str) -> PydanticCustomError:
+    """Return the error of a value that does not go with another one; `key` is the key to look at."""
+    return PydanticCustomError("relation", "{message}", {"key": key, "message": message})
+
+
+def _checked_text(message: str | None, value: str) -> str:
+    if message is not None:
+        raise PydanticCustomError("text", "{message}", {"message": f"{show(value)} {message}"})
+    return value
+
+
+def _path_text(value: str) -> str:
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        return _checked_text("has characters that no path can have", value)
+    return _checked_text("is not a path" if not value.strip() or "\0" in value else None, value)
+
+
+def _zmap_text(value: str) -> str:
+    if value.startswith("builtin:") and value not in BUILTIN_ZMAPS:
+        return _checked_text(
+            f"is no built-in map; allowed: a path to an HDF5 file or {BUILTIN_ZMAPS[0]}", value
+        )
+    return _path_text(value)
+
+
+def _tiff_name(value: str) -> str:
+    message = name_problem(value)
+    if message is None and not value.lower().endswith((".tif", ".tiff")):
+        message = "must end in .tif or .tiff"
+    return _checked_text(message, value)
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise PydanticCustomError(
+            "odd", "{value} is even; allowed: an odd number from 3 to 511", {"value": value}
+        )
+    return value
+
+
+def _sample_naming(value: str) -> str:
+    return _checked_text(sample_naming_problem(value), value)
+
+
+_FrameOffset = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
+_MapOffset = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class EmitterConfig(Section):
+    """Emitters: how many, where, how bright and for how long."""
+
+    num_emitters: int = Field(1000, ge=0, le=10**9, description="Number of emitters in the whole movie.")
+    frames: int = Field(10, ge=1, le=10**7, description="Number of frames of the movie.")
+    area_px: float = Field(
+        1200.0,
+        ge=1,
+        le=65536,
+        description="Side of the square field of view that holds emitters, in camera pixels.",
+    )
+    intensity_mu: float = Field(
+        2000.0, ge=0, le=1e9, description="Mean photons of an emitter in a frame it is on for the whole of."
+    )
+    intensity_sigma: float = Field(
+        400.0, ge=0, le=1e9, description="Standard deviation of that number (normal, cut at 0), in photons."
+    )
+    lifetime_avg: float = Field(
+        2.5, gt=0, le=1e7, description="Mean time an emitter is on (exponential), in frames."
+    )
+    z_range_um: float = Field(
+        1.0, ge=0, le=1000, description="z is uniform in [-z_range_um, z_range_um], in micrometres."
+    )
+    seed: int = Field(42, ge=0, le=2**63 - 1, description="Seed of all randomness of the job.")
+    no_plot: bool = Field(
+        default=True, description="false: save plots of positions and blinking (needs matplotlib)."
+    )
+
+
+class ZernikeConfig(Section):
+    """How the aberration map gives each emitter its Zernike coefficients."""
+
+    interpolation_method: Literal["cubic", "linear", "nearest"] = Field(
+        "cubic", description="Interpolation of the map between its pixels."
+    )
+    crop_size: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Side of the square of the map that is used, in map pixels; null: all.",
+    )
+    crop_offset: tuple[_MapOffset, _MapOffset] = Field(
+        (0, 0), strict=False, description="Map pixel [x0, y0] that field pixel (0, 0) lies on."
+    )
+    extrapolate: Literal["nearest"] | None = Field(
+        None, description='"nearest": a field larger than the map uses the map\'s rim; null: it is an error.'
+    )
+    num_plot: int = Field(10, ge=0, le=10_000, description="Number of emitters in the coefficient plot.")
+    no_plot: bool = Field(default=True, description="false: save a plot of coefficients (needs matplotlib).")
+
+
+class OpticalConfig(Section):
+    """The microscope."""
+
+    wavelength_nm: float = Field(
+        660.0, ge=100, le=5000, description="Emission wavelength in vacuum, in nanometres."
+    )
+    NA: float = Field(1.4, gt=0, le=5, description="Numerical aperture, at most n_immersion.")
+    n_immersion: float = Field(1.518, ge=1, le=5, description="Refractive index of the immersion medium.")
+    pixel_size_nm_x: float = Field(
+        101.11, ge=1, le=100_000, description="Camera pixel in the sample, along x, in nanometres."
+    )
+    pixel_size_nm_y: float = Field(
+        98.83, ge=1, le=100_000, description="Camera pixel in the sample, along y, in nanometres."
+    )
+
+    @model_validator(mode="after")
+    def _aperture(self) -> OpticalConfig:
+        if self.n_immersion < self.NA:
+            raise _relation("NA", f"{self.NA:g} is larger than the index n_immersion {self.n_immersion:g}")
+        return self
+
+
+class PsfConfig(Section):
+    """How the point spread function is computed."""
+
+    model: Literal["scalar"] = Field("scalar", description="Physical model of the light.")
+    size_px: Annotated[int, AfterValidator(_odd)] = Field(
+        41,
+        ge=3,
+        le=511,
+        description="Side of the square stamp of an emitter, in camera pixels, odd.",
+        json_schema_extra={"not": {"multipleOf": 2}, "x-allowed": "an odd integer from 3 to 511"},
+    )
+    defocus: Literal["exact", "paraxial"] = Field("exact", description="Formula of the defocus phase.")
+    pixel_integration: bool = Field(
+        default=True, description="true: light integrated over each pixel; false: sampled at its centre."
+    )
+
+
+class NoiseParams(Section):
+    """The camera in short form."""
+
+    background: float = Field(100.0, ge=0, le=1e9, description="Mean background photons per pixel and frame.")
+    readout_noise: float = Field(10.0, ge=0, le=1e6, description="Gaussian read noise, in electrons rms.")
+    shot_noise: bool = Field(default=True, description="Poisson noise of signal and background.")
+
+
+class TiffConfig(Section):
+    """The movie file."""
+
+    filename: Annotated[str, AfterValidator(_tiff_name)] = Field(
+        "simulation.ome.tiff",
+        description="Name of the movie in the job's folder; ends in .tif or .tiff.",
+        json_schema_extra={"pattern": r"^[^/\\]+\.[tT][iI][fF][fF]?$"},
+    )
+    roi_size: int = Field(1200, ge=1, le=65536, description="Side of the square frames, in camera pixels.")
+    crop_offset: tuple[_FrameOffset, _FrameOffset] = Field(
+        (0, 0),
+        strict=False,
+        description="Field pixel [x0, y0] that frame pixel (0, 0) lies on; may be negative.",
+    )
+    use_direct_rendering: bool = Field(
+        default=True, description="false: render at a higher resolution (hr_size) and bin."
+    )
+    hr_size: int = Field(
+        6144,
+        ge=1,
+        le=2**22,
+        description="Side of the high-resolution frame; round(hr_size / roi_size) samples a pixel.",
+    )
+    add_noise: bool = Field(default=True, description="false: expected photons of the emitters alone.")
+    noise_params: NoiseParams = Field(default_factory=NoiseParams, description="Background and noise.")
+    dtype: Literal["uint16", "float32"] = Field("uint16", description="Pixel type of the movie.")
+    compression: Literal["none", "zlib"] = Field("none", description="Lossless compression of the movie.")
+
+    @model_validator(mode="after")
+    def _samples_per_pixel(self) -> TiffConfig:
+        if not self.use_direct_rendering:
+            samples = round(self.hr_size / self.roi_size)
+            if not 1 <= samples <= MAX_SAMPLES_PER_PIXEL:
+                raise _relation(
+                    "hr_size",
+                    f"{self.hr_size} is {samples} samples for each of roi_size {self.roi_size} pixels; "
+                    f"allowed with use_direct_rendering false: 1 to {MAX_SAMPLES_PER_PIXEL} samples",
+                )
+        return self
+
+
+class MemoryConfig(Section):
+    """How much is held in memory at a time; changes no pixel."""
+
+    chunk_size: int = Field(10, ge=1, le=10**7, description="Frames rendered and written at a time.")
+    enable_gc: bool = Field(default=True, description="Collect garbage between chunks.")
+    gc_frequency: int = Field(5, ge=1, le=10**7, description="Chunks from one collection to the next.")
+
+
+class JobConfig(Section):
+    """Everything that determines one movie."""
+
+    zmap_path: Annotated[str, AfterValidator(_zmap_text)] = Field(
+        description='Aberration map: an HDF5 file, relative to the config file, or "builtin:oil" (synthetic).'
+    )
+    emitters: EmitterConfig = Field(default_factory=EmitterConfig)
+    zernike: ZernikeConfig = Field(default_factory=ZernikeConfig)
+    optical: OpticalConfig = Field(default_factory=OpticalConfig)
+    psf: PsfConfig = Field(default_factory=PsfConfig)
+    tiff: TiffConfig = Field(default_factory=TiffConfig)
+    memory_optimization: MemoryConfig = Field(default_factory=MemoryConfig)
+
+    @model_validator(mode="after")
+    def _frame_sees_field(self) -> JobConfig:
+        area, size = self.emitters.area_px, self.tiff.roi_size
+        if any(offset >= area or offset + size <= 0 for offset in self.tiff.crop_offset):
+            raise _relation(
+                "tiff.crop_offset",
+                f"{show(self.tiff.crop_offset)} puts the frame of {size} px outside the field of view of "
+                f"{area:g} px (emitters.area_px); allowed: a frame that overlaps the field",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_integrated(self) -> JobConfig:
+        # The core refuses an emitter that needs too many quadrature rows. Aberrations add to these, but a
+        # stamp or a defocus that is too much alone, most likely by a mistake of units, is found here.
+        optical, z_um = self.optical, self.emitters.z_range_um
+        pixel_nm = max(optical.pixel_size_nm_x, optical.pixel_size_nm_y)
+        rows = (
+            10 + _ROWS_PER_RADIAN * math.pi * optical.NA * pixel_nm * self.psf.size_px / optical.wavelength_nm
+        )
+        if rows > _MAX_ROWS:
+            largest = int(self.psf.size_px * (_MAX_ROWS - 10) / (rows - 10)) // 2 * 2 - 1
+            raise _relation(
+                "psf.size_px",
+                f"{self.psf.size_px} px of {pixel_nm:g} nm are too large a stamp for NA {optical.NA:g} and "
+                f"{optical.wavelength_nm:g} nm; allowed: "
+                + (f"up to {largest} px" if largest >= 3 else "smaller pixels"),
+            )
+        per_um = _ROWS_PER_RADIAN * _steepest_defocus(optical, exact=self.psf.defocus == "exact")
+        if rows + per_um * z_um > _MAX_ROWS:
+            raise _relation(
+                "emitters.z_range_um",
+                f"{z_um:g} um is too far out of focus to be computed; allowed with these optics: up to about "
+                f"{(_MAX_ROWS - rows) / per_um:.3g} um",
+            )
+        return self
+
+
+def _steepest_defocus(optical: OpticalConfig, *, exact: bool) -> float:
+    """Return the slope of the defocus phase at 3/4 of the pupil's radius, in radians per micrometre of z."""
+    radius = 0.75
+    axial = math.sqrt(optical.n_immersion**2 - (optical.NA * radius) ** 2) if exact else 1.0
+    return 2000 * math.pi / optical.wavelength_nm * optical.NA**2 * radius / axial
+
+
+class SampleConfigs(Section):
+    """Samples: the same settings several times, each with its own randomness."""
+
+    num_samples: int = Field(ge=1, le=1_000_000, description="Number of samples.")
+    frames_per_sample: int | None = Field(
+        None, ge=1, le=10**7, description="Frames of each sample; null: emitters.frames."
+    )
+    sample_naming: Annotated[str, AfterValidator(_sample_naming)] = Field(
+        DEFAULT_SAMPLE_NAMING, description="Name of a sample's folder; {sample_id} counts from 1."
+    )
+
+    @model_validator(mode="after")
+    def _names(self) -> SampleConfigs:
+        last = sample_name(self.sample_naming, self.num_samples)
+        if self.num_samples > 1 and last == sample_name(self.sample_naming, 1):
+            raise _relation(
+                "sample_naming",
+                f"{show(self.sample_naming)} gives all {self.num_samples} samples the same name; "
+                "allowed: a name with {sample_id}",
+            )
+        if (message := name_problem(last)) is not None:
+            raise _relation("sample_naming", f"{show(last)} {message}")
+        return self
+
+
+class BatchConfig(Section):
+    """A batch: a base config, and the variables and samples that make jobs of it."""
+
+    description: JsonValue = Field(None, description="Free text.")
+    version: JsonValue = Field(None, description="Free text.")
+    base_output_dir: Annotated[str, AfterValidator(_path_text)] = Field(
+        "batch_output", description="Folder of the results, relative to the current directory."
+    )
+    max_workers: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Worker processes; null: number of cores. Each gets cores / workers threads.",
+    )
+    base_config: JobConfig = Field(description="Settings of all jobs.")
+    variables: dict[str, Annotated[tuple[JsonValue, ...], Field(strict=False)]] = Field(
+        default_factory=dict,
+        description="Dotted key -> list of values; jobs are all combinations, last key fastest.",
+    )
+    sample_configs: SampleConfigs | None = Field(None, description="Samples of each combination.")
+
+    _source: str = PrivateAttr(default="config")
+
+    @property
+    def source(self) -> str:
+        """The file the config came from, for messages."""
+        return self._source

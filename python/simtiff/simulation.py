@@ -1,0 +1,183 @@
+"""One movie from Python: truth, expected photons and camera frames of a job's config."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simtiff.arrays import output
+from simtiff.config import load_job_config
+from simtiff.errors import ShapeError
+from simtiff.movie import Movie
+from simtiff.truth import MemoryTruth
+from simtiff.zmap import open_field
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from simtiff.emitters import Emitters, Records
+    from simtiff.settings import JobConfig
+
+
+class Simulation:
+    """A job's movie and its truth, any range of frames at a time.
+
+    Frames depend on the config and their index alone: not on the range they are asked for in, the chunk size,
+    or the number of threads. They are the same as those `simtiff batch` writes. The truth is kept in memory;
+    for movies whose truth does not fit, use `write` or the command line, which keep it in a file.
+
+    Parameters
+    ----------
+    config : path, dict or JobConfig
+        A job's config (or a batch's, whose ``base_config`` is taken).
+
+    Attributes
+    ----------
+    config : JobConfig
+        The checked config.
+    shape : tuple of int
+        (t, y, x) of the movie.
+
+    Raises
+    ------
+    ConfigError
+        The config is wrong.
+    DataError
+        The zmap is damaged or does not cover the field (raised when it is first needed).
+
+    Examples
+    --------
+    >>> sim = Simulation({"zmap_path": "builtin:oil", "emitters": {"frames": 3, "area_px": 64},
+    ...                   "tiff": {"roi_size": 64}})
+    >>> sim.shape
+    (3, 64, 64)
+    """
+
+    def __init__(self, config: str | os.PathLike[str] | Mapping[str, Any] | JobConfig) -> None:
+        self.config = load_job_config(config)
+        size = self.config.tiff.roi_size
+        self.shape = (self.config.emitters.frames, size, size)
+
+    def __repr__(self) -> str:
+        emitters = self.config.emitters
+        return f"Simulation({emitters.num_emitters} emitters, shape {self.shape}, seed {emitters.seed})"
+
+    @cached_property
+    def _truth(self) -> MemoryTruth:
+        return MemoryTruth(self.config, open_field(self.config))
+
+    @cached_property
+    def _movie(self) -> Movie:
+        return Movie(self.config, self._truth)
+
+    @property
+    def emitters(self) -> Emitters:
+        """All emitters: xyz (n, 3) in px, px, um; intensity in photons; t0 and on_time in frames; id."""
+        return self._truth.emitters
+
+    @property
+    def records(self) -> Records:
+        """Light in the frames: xyz (m, 3) in px, px, um; phot in photons; frame_ix; id; by frame, then id."""
+        return self._truth.records
+
+    def expected(self, start: int, stop: int, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Return the expected photons of frames ``start..stop - 1``, without background and noise.
+
+        Parameters
+        ----------
+        start, stop : int
+            ``0 <= start <= stop <= t``.
+        out : ndarray, optional
+            Filled in place and returned: float32, (stop - start, y, x), C-contiguous.
+
+        Returns
+        -------
+        ndarray, shape (stop - start, y, x), float32
+            Photons per pixel.
+
+        Raises
+        ------
+        ShapeError
+            No such frames, or `out` does not fit.
+        """
+        out = output(out, self._range(start, stop), np.float32)
+        self._movie.expected_into(start, stop, out)
+        return out
+
+    def frames(self, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return camera frames ``start..stop - 1``.
+
+        Parameters
+        ----------
+        start, stop : int
+            ``0 <= start <= stop <= t``.
+        out : ndarray, optional
+            Filled in place and returned: of the config's ``tiff.dtype``, (stop - start, y, x), C-contiguous.
+
+        Returns
+        -------
+        ndarray, shape (stop - start, y, x), uint16 or float32
+            ADU per pixel (one per photo-electron).
+
+        Raises
+        ------
+        ShapeError
+            No such frames, or `out` does not fit.
+        """
+        out = output(out, self._range(start, stop), np.dtype(self.config.tiff.dtype))
+        self._movie.frames_into(start, stop, out)
+        return out
+
+    def stream(self, chunk_size: int | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield (index of the first frame, camera frames) for the whole movie, in chunks.
+
+        The next chunk is rendered while the last one is used. Each chunk is an array of its own, which the
+        caller may keep or change.
+
+        Parameters
+        ----------
+        chunk_size : int, optional
+            Frames at a time; default: the config's ``memory_optimization.chunk_size``.
+
+        Raises
+        ------
+        ShapeError
+            A chunk size below 1.
+        """
+        if chunk_size is not None and chunk_size < 1:
+            raise ShapeError(f"chunk_size: got {chunk_size}, expected a whole number from 1")
+        return ((first, chunk.copy()) for first, chunk in self._movie.stream(chunk_size))
+
+    def write(self, directory: str | os.PathLike[str]) -> dict[str, Path]:
+        """Write ``emitters.h5`` and the OME-TIFF (and plots, if asked for) to a folder.
+
+        Parameters
+        ----------
+        directory : path
+            Made if it is not there.
+
+        Returns
+        -------
+        dict
+            Paths of the files by name.
+
+        Raises
+        ------
+        OSError
+            A file cannot be written; nothing half-written is left.
+        """
+        from simtiff.pipeline import run_job
+
+        folder = Path(directory)
+        return {name: folder / name for name in run_job(self.config, folder)}
+
+    def _range(self, start: int, stop: int) -> tuple[int, int, int]:
+        if not 0 <= start <= stop <= self.shape[0]:
+            raise ShapeError(f"frames {start} to {stop}: expected 0 <= start <= stop <= {self.shape[0]}")
+        return (stop - start, *self.shape[1:])

@@ -1,0 +1,321 @@
+"""What a batch has done: ``batch_status.json`` in its output folder, always whole on the disk."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from simtiff.errors import DataError
+from simtiff.files import FileInfo, describe_os_error, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+NAME = "batch_status.json"
+SCHEMA = 1
+_LARGEST_BYTES = 1 << 30
+# Saving may take this share of the time of many small jobs; what a crash can lose is redone.
+_SAVE_SHARE = 0.05
+_SAVE_SECONDS = 0.25
+
+State = Literal["pending", "running", "completed", "failed", "interrupted"]
+
+
+def now() -> str:
+    """Return the time as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """What is known of one job.
+
+    Attributes
+    ----------
+    hash, data_version, zmap : str, int, str
+        What determines its files: hash of everything, and two of its parts, to say why a job is redone.
+    frames : int
+        Frames of its movie.
+    files : dict
+        Finished files by name.
+    started, finished : str
+        ISO 8601, UTC; empty where it did not come to that.
+    seconds : float
+        How long it took.
+    error : str
+        Why it failed.
+    """
+
+    state: State = "pending"
+    hash: str = ""
+    data_version: int = 0
+    zmap: str = ""
+    frames: int = 0
+    files: Mapping[str, FileInfo] = field(default_factory=dict)
+    started: str = ""
+    finished: str = ""
+    seconds: float = 0.0
+    error: str = ""
+
+
+class BatchStatus:
+    """The status of all jobs of an output folder, in memory and on the disk.
+
+    Parameters
+    ----------
+    folder : Path
+        Output folder of the batch.
+    jobs : dict
+        Records by job id, in the order of the batch.
+    start_time : str
+        When the batch was first started.
+    """
+
+    def __init__(
+        self, folder: Path, jobs: Mapping[str, JobRecord] | None = None, start_time: str = ""
+    ) -> None:
+        self.path = folder / NAME
+        self.jobs: dict[str, JobRecord] = dict(jobs or {})
+        self.start_time = start_time or now()
+        self.last_update = self.start_time
+        self._changed = True
+        self._due = 0.0
+
+    @classmethod
+    def load(cls, folder: Path) -> BatchStatus | None:
+        """Return the status of a folder, None if it has none.
+
+        Raises
+        ------
+        DataError
+            The file is damaged, or by another version or program.
+        """
+        path = folder / NAME
+        try:
+            if path.stat().st_size > _LARGEST_BYTES:
+                raise DataError(f"{path}: too large for a status file; {_CURE}")
+            content = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({describe_os_error(error)})") from error
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}: damaged, it is no JSON ({error}); {_CURE}") from error
+        if not isinstance(content, dict) or "schema" not in content:
+            raise DataError(f"{path}: not a status file of simtiff; {_CURE}")
+        if content["schema"] != SCHEMA:
+            raise DataError(
+                f"{path}: written by simtiff {content.get('simtiff_version')!r} with schema "
+                f"{content['schema']!r}; this version reads schema {SCHEMA}; {_CURE}"
+            )
+        try:
+            jobs = {name: _record(name, entry) for name, entry in _typed(content, "jobs", dict).items()}
+            status = cls(folder, jobs, _typed(content, "start_time", str))
+            status.last_update = _typed(content, "last_update", str)
+        except _WrongEntryError as error:
+            raise DataError(f"{path}: damaged, {error}; {_CURE}") from None
+        status._changed = False
+        return status
+
+    def update(self, job_id: str, **changes: Any) -> None:
+        """Change fields of a job's record."""
+        self.jobs[job_id] = replace(self.jobs.get(job_id, JobRecord()), **changes)
+        self._changed = True
+
+    def ids(self, *states: State) -> list[str]:
+        """Return the ids of the jobs in one of these states, in the order of the batch."""
+        return [name for name, record in self.jobs.items() if record.state in states]
+
+    def due_in(self) -> float | None:
+        """Return in how many seconds `save` is wanted, None if nothing changed."""
+        return max(0.0, self._due - time.monotonic()) if self._changed else None
+
+    def save(self, *, force: bool = False) -> None:
+        """Write the file if it is due, or whatever `force`; OSError if that cannot be done."""
+        begin = time.monotonic()
+        if not force and not (self._changed and begin >= self._due):
+            return
+        self.last_update = now()
+        text = json.dumps(self.as_dict(), indent=1, allow_nan=False)
+        self._due = begin + _SAVE_SECONDS  # also after an error: try again, but not all the time
+        write_whole(self.path, text.encode())
+        self._changed = False
+        end = time.monotonic()
+        self._due = end + max(_SAVE_SECONDS, (end - begin) / _SAVE_SHARE)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the content of the file."""
+        from simtiff import __version__
+
+        return {
+            "schema": SCHEMA,
+            "simtiff_version": __version__,
+            "start_time": self.start_time,
+            "last_update": self.last_update,
+            "total_jobs": len(self.jobs),
+            "completed_jobs": self.ids("completed"),
+            "failed_jobs": [
+                {"job_id": name, "error": record.error, "timestamp": record.finished}
+                for name, record in self.jobs.items()
+                if record.state == "failed"
+            ],
+            "jobs": {
+                name: {key: value for key, value in asdict(record).items() if value not in ("", {}, 0)}
+                for name, record in self.jobs.items()
+            },
+        }
+
+
+_CURE = "move it away, or start all jobs again with --no-resume"
+
+
+class _WrongEntryError(Exception):
+    """An entry of the status file is not what it should be."""
+
+
+def _typed(content: Mapping[str, Any], key: str, kind: type, default: Any = None, where: str = "") -> Any:
+    value = content.get(key, default)
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise _WrongEntryError(f"{where}{key} is {type(value).__name__}, expected {kind.__name__}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _WrongEntryError(f"{where}{key} is {value}, expected a finite number")
+    return value
+
+
+def _record(name: str, entry: Any) -> JobRecord:
+    where = f"jobs.{name}."
+    if not isinstance(entry, dict):
+        raise _WrongEntryError(f"jobs.{name} is {type(entry).__name__}, expected dict")
+    if not _is_plain(name):
+        raise _WrongEntryError(f"{name!r} is no name of a job")
+    state = _typed(entry, "state", str, None, where)
+    if state not in get_args(State):
+        raise _WrongEntryError(f"{where}state is {state!r}, expected one of {', '.join(get_args(State))}")
+    files = {}
+    for file_name, info in _typed(entry, "files", dict, {}, where).items():
+        if not isinstance(info, dict) or not _is_plain(file_name):
+            raise _WrongEntryError(f"{where}files has a wrong entry {file_name!r}")
+        files[file_name] = FileInfo(*(_typed(info, key, int, 0, where) for key in ("size", "crc32")))
+    return JobRecord(
+        state=state,
+        files=files,
+        **{
+            key: _typed(entry, key, str, "", where)
+            for key in ("hash", "zmap", "started", "finished", "error")
+        },
+        **{key: _typed(entry, key, int, 0, where) for key in ("data_version", "frames")},
+        seconds=_typed(entry, "seconds", float, 0.0, where),
+    )
+
+
+def _is_plain(name: str) -> bool:
+    return name not in {"", ".", ".."} and not any(character in "/\\\0" for character in name)
+
+
+def why_not_done(
+    record: JobRecord | None, wanted: JobRecord, folder: Path, names: Iterable[str]
+) -> str | None:
+    """Return why a job has to be done (again), None if it is done.
+
+    Parameters
+    ----------
+    record : JobRecord or None
+        What the status says of the job.
+    wanted : JobRecord
+        The job as it is wanted now: hash, data_version and zmap.
+    folder : Path
+        The job's folder.
+    names : iterable of str
+        Files the job must have.
+    """
+    if record is None or record.state == "pending":
+        return "new"
+    if record.state == "failed":
+        return "failed before"
+    if record.state in {"running", "interrupted"}:
+        return "interrupted before"
+    if record.hash != wanted.hash:
+        if record.data_version != wanted.data_version:
+            return f"made by data version {record.data_version}, now it is {wanted.data_version}"
+        return "content of the zmap changed" if record.zmap != wanted.zmap else "config changed"
+    for name in names:
+        if name not in record.files:
+            return f"{name} was not asked for before"
+    for name, info in record.files.items():
+        try:
+            size = (folder / name).stat().st_size
+        except OSError:
+            return f"{name} is missing"
+        if size != info.size:
+            return f"{name} has {size} bytes, it was written with {info.size}"
+    return None
+
+
+def format_status(folder: Path) -> str:
+    """Return the status of an output folder as text: totals, rates and a table of the jobs.
+
+    Raises
+    ------
+    DataError
+        The folder has no status, or a damaged one.
+    """
+    from simtiff.lock import is_locked
+
+    status = BatchStatus.load(folder)
+    if status is None:
+        raise DataError(f"{folder}: no {NAME} there; is it the output folder of a batch?")
+    running = is_locked(folder)
+    counts = dict.fromkeys(get_args(State), 0)
+    rows: list[tuple[str, ...]] = []
+    for name, record in status.jobs.items():
+        state = "interrupted" if record.state == "running" and not running else record.state
+        counts[state] += 1
+        size = sum(info.size for info in record.files.values())
+        done = record.state == "completed"
+        rows.append(
+            (
+                name,
+                state,
+                str(record.frames),
+                f"{record.seconds:.1f} s" if record.seconds else "",
+                f"{record.frames / record.seconds:.1f}" if done and record.seconds else "",
+                f"{size / 1e6:.1f} MB" if done else "",
+                record.error.partition("\n")[0],
+            )
+        )
+    total = len(status.jobs)
+    share = counts["completed"] / total if total else 1.0
+    heading = [f"{folder}: {counts['completed']}/{total} jobs completed ({share:.1%})"]
+    heading.append(", ".join(f"{state} {count}" for state, count in counts.items() if count) or "no jobs")
+    heading.append(
+        f"started {status.start_time}, updated {status.last_update}, "
+        + ("a batch is running" if running else "no batch is running")
+    )
+    records = [record for record in status.jobs.values() if record.state == "completed" and record.seconds]
+    if records:
+        seconds = sum(record.seconds for record in records)
+        frames = sum(record.frames for record in records)
+        heading.append(
+            f"rate of one worker: {frames / seconds:.1f} frames/s, {seconds / len(records):.2f} s/job"
+        )
+    return "\n".join(
+        [*heading, "", *_table(("job", "state", "frames", "time", "frames/s", "size", "error"), rows)]
+    )
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    numeric = {"frames", "time", "frames/s", "size"}
+    lines = []
+    for row in (head, *rows):
+        cells = (
+            cell.rjust(width) if name in numeric else cell.ljust(width)
+            for name, cell, width in zip(head, row, widths, strict=True)
+        )
+        lines.append("  ".join(cells).rstrip())
+    return lines

@@ -1,0 +1,242 @@
+"""The truth of a movie in a file, ``emitters.h5``, and in memory; both give the same chunks of frames.
+
+Layout of the file: ``emitters/{xyz, intensity, t0, on_time, id}``, one row per emitter; ``records/{xyz, phot,
+frame_ix, id}``, one row per emitter and frame with light, ordered by frame, then id; ``zernike_coeffs/{phase,
+mag}``, one row per emitter; ``records/frame_start``, the first record of each frame and the number of
+records. Attributes hold the job's config as JSON, its seed, and the program's version, and on every dataset
+its unit. Magnitudes that are all zero take no space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+import simtiff
+from simtiff.chunk import Chunk, distinct
+from simtiff.emitters import Emitters, Records, iter_slabs
+from simtiff.files import replacing
+from simtiff.truthfile import TruthFile
+from simtiff.zmap import FieldMap, field_coefficients
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simtiff.config import JobConfig
+
+__all__ = ["Chunk", "MemoryTruth", "TruthFile", "TruthSize", "replace_coefficients", "write_truth"]
+
+FORMAT_VERSION = 1
+_MAX_CHUNK_ROWS = 1 << 16
+_COEFFICIENT_ROWS = 1 << 17
+
+# dataset: columns (0: a plain list), type, unit
+_EMITTERS: dict[str, tuple[int, str, str]] = {
+    "xyz": (3, "f4", "px, px, um"),
+    "intensity": (0, "f4", "photons per frame"),
+    "t0": (0, "f8", "frames"),
+    "on_time": (0, "f8", "frames"),
+    "id": (0, "i8", "1"),
+}
+_RECORDS: dict[str, tuple[int, str, str]] = {
+    "xyz": (3, "f4", "px, px, um"),
+    "phot": (0, "f4", "photons"),
+    "frame_ix": (0, "i4", "frames"),
+    "id": (0, "i8", "1"),
+}
+
+
+@dataclass(frozen=True)
+class TruthSize:
+    """How much was written: number of emitters, of records, and of emitters that give light to some frame."""
+
+    emitters: int
+    records: int
+
+
+def write_truth(
+    path: str | Path,
+    config: JobConfig,
+    field: FieldMap,
+    progress: Callable[[int, int], object] | None = None,
+) -> TruthSize:
+    """Make a job's truth and write it piece by piece; it appears under its name only when it is whole.
+
+    Memory does not grow with the number of frames, and the same config gives the same bytes.
+
+    Parameters
+    ----------
+    path
+        The file to write; its folder must exist.
+    config
+        The job.
+    field
+        Its map, from `simtiff.zmap.open_field`.
+    progress
+        Called with the frames done and all frames.
+
+    Raises
+    ------
+    DataError
+        If the map does not cover the field.
+    OSError
+        If the file cannot be written.
+    """
+    cfg = config.emitters
+    frame_counts = np.zeros(cfg.frames + 1, np.int64)
+    emitters_done, records_done = 0, 0
+    with replacing(Path(path)) as partial, h5py.File(partial.name, "w", locking=False) as file:
+        emitter_sets = {
+            name: _dataset(file, f"emitters/{name}", cfg.num_emitters, *layout)
+            for name, layout in _EMITTERS.items()
+        }
+        chunk_rows = _chunk_rows(config)
+        record_sets = {
+            name: _dataset(file, f"records/{name}", 0, *layout, chunk_rows=chunk_rows)
+            for name, layout in _RECORDS.items()
+        }
+        coefficients = _CoefficientWriter(file, cfg.num_emitters, field.modes)
+        for emitters, records in iter_slabs(cfg):
+            if len(emitters):
+                end = emitters_done + len(emitters)
+                for name, dataset in emitter_sets.items():
+                    dataset[emitters_done:end] = getattr(emitters, name)
+                coefficients.write(emitters_done, config, field, emitters.xyz)
+                emitters_done = end
+            if len(records):
+                end = records_done + len(records)
+                for name, dataset in record_sets.items():
+                    dataset.resize(end, axis=0)
+                    dataset[records_done:end] = getattr(records, name)
+                first, last = int(records.frame_ix[0]), int(records.frame_ix[-1])
+                frame_counts[first + 1 : last + 2] = np.bincount(records.frame_ix - first)
+                records_done = end
+                if progress is not None:
+                    progress(last + 1, cfg.frames)
+        index = file.create_dataset("records/frame_start", data=np.cumsum(frame_counts))
+        index.attrs["unit"] = "1"
+        _describe(file, config)
+    if progress is not None:
+        progress(cfg.frames, cfg.frames)
+    return TruthSize(emitters_done, records_done)
+
+
+def replace_coefficients(path: str | Path, config: JobConfig, field: FieldMap) -> None:
+    """Compute the coefficients of a truth file's emitters anew and put them in place of the old ones.
+
+    Emitters and records stay; the file carries the new config. Where the file has no emitters, each record
+    gets coefficients. The old file stays until the new one is whole.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged, or the map does not cover the field.
+    """
+    with TruthFile(path, config) as truth:
+        places = truth.places()
+        with replacing(Path(path)) as partial, h5py.File(partial.name, "w", locking=False) as file:
+            truth.copy_into(file)
+            coefficients = _CoefficientWriter(file, places.count, field.modes)
+            for start in range(0, places.count, _COEFFICIENT_ROWS):
+                xyz = places.read(start, min(start + _COEFFICIENT_ROWS, places.count))
+                coefficients.write(start, config, field, xyz)
+            _describe(file, config)
+
+
+def _dataset(
+    file: h5py.File,
+    name: str,
+    rows: int,
+    columns: int,
+    dtype: str,
+    unit: str,
+    *,
+    chunk_rows: int | None = None,
+) -> h5py.Dataset:
+    """Make a dataset: of known length in one piece, or (with `chunk_rows`) growing in chunks."""
+    tail = (columns,) if columns else ()
+    growing: dict[str, Any] = {}
+    if chunk_rows is not None:
+        growing = {"maxshape": (None, *tail), "chunks": (chunk_rows, *tail)}
+    dataset = file.create_dataset(name, (rows, *tail), dtype, track_times=False, **growing)
+    dataset.attrs["unit"] = unit
+    return dataset
+
+
+def _chunk_rows(config: JobConfig) -> int:
+    """Return a chunk length that suits the expected number of records, so that small files stay small."""
+    cfg = config.emitters
+    expected = cfg.num_emitters * min(cfg.lifetime_avg + 1, cfg.frames)
+    return min(_MAX_CHUNK_ROWS, max(64, 1 << int(expected).bit_length()))
+
+
+class _CoefficientWriter:
+    """Writes ``zernike_coeffs``; magnitudes are stored only from the first that is not zero on."""
+
+    def __init__(self, file: h5py.File, rows: int, modes: int) -> None:
+        self._phase = _dataset(file, "zernike_coeffs/phase", rows, modes, "f4", "rad rms, Noll 1 and up")
+        self._magnitude = _dataset(file, "zernike_coeffs/mag", rows, modes, "f4", "1, Noll 1 and up")
+
+    def write(self, start: int, config: JobConfig, field: FieldMap, xyz: np.ndarray[Any, Any]) -> None:
+        for first in range(0, len(xyz), _COEFFICIENT_ROWS):
+            block = xyz[first : first + _COEFFICIENT_ROWS]
+            rows = slice(start + first, start + first + len(block))
+            phase, magnitude = field_coefficients(config, field, block)
+            self._phase[rows] = phase
+            if magnitude is not None:
+                self._magnitude[rows] = magnitude
+
+
+def _describe(file: h5py.File, config: JobConfig) -> None:
+    from simtiff.jobs import DATA_VERSION
+
+    file.attrs.update(
+        {
+            "config": config.model_dump_json(),
+            "seed": config.emitters.seed,
+            "version": simtiff.__version__,
+            "data_version": DATA_VERSION,
+            "format": f"simtiff truth {FORMAT_VERSION}",
+            "conventions": "x = column, y = row, px, integers are pixel centres; z um; frame k is [k, k + 1)",
+        }
+    )
+
+
+class MemoryTruth:
+    """A job's truth in memory; gives the same chunks as the file.
+
+    Parameters
+    ----------
+    config
+        The job.
+    field
+        Its map, from `simtiff.zmap.open_field`.
+    """
+
+    def __init__(self, config: JobConfig, field: FieldMap) -> None:
+        self.config = config
+        self.n_frames = config.emitters.frames
+        pieces = list(iter_slabs(config.emitters))
+        self.emitters = Emitters.concatenate([emitters for emitters, _ in pieces])
+        self.records = Records.concatenate([records for _, records in pieces])
+        del pieces
+        self.phase, magnitude = field_coefficients(config, field, self.emitters.xyz)
+        self.magnitude = magnitude if len(self.emitters) else None
+
+    def chunk(self, start: int, stop: int) -> Chunk:
+        """Return the truth of frames ``start..stop - 1``."""
+        low, high = np.searchsorted(self.records.frame_ix, [start, stop])
+        records = self.records[low:high]
+        ids, emitter_ix, first = distinct(records.id)
+        return Chunk(
+            xyz=records.xyz[first],
+            phase=self.phase[ids],
+            magnitude=None if self.magnitude is None else self.magnitude[ids],
+            emitter_ix=emitter_ix,
+            frame_ix=records.frame_ix,
+            photons=records.phot,
+        )

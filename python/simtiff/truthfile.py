@@ -1,0 +1,430 @@
+"""Read ``emitters.h5``: any range of frames, reading just what these frames need.
+
+Files of other programs are understood, too: without ``emitters/`` (records carry the positions), with
+coefficients per record instead of per emitter (the number of rows decides), without ``records/id``,
+``records/frame_start`` or a config. Records that are not in the order of frames are sorted in memory.
+Whatever is wrong with a file is a `DataError` that names file and dataset.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+
+from simtiff.chunk import Chunk, distinct, gather
+from simtiff.errors import DataError
+from simtiff.hdf5 import (
+    attribute,
+    check_numbers,
+    find_dataset,
+    need_dataset,
+    open_hdf5,
+    read_rows,
+    reading,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import h5py
+    from numpy.typing import NDArray
+
+    from simtiff.config import JobConfig
+
+MAX_FRAMES = 10**7
+_MAX_MODES = 1024
+_SCAN_ROWS = 1 << 20
+# Beyond any microscope; what is larger is garbage and would make rendering take forever.
+_LIMITS = {"x and y": 1e7, "z": 1001.0, "photons": 1e15, "coefficients": 1e3}
+
+_COLUMNS: dict[str, dict[str, tuple[tuple[int | None, ...], bool]]] = {
+    "emitters": {
+        "xyz": ((None, 3), False),
+        "intensity": ((None,), False),
+        "t0": ((None,), False),
+        "on_time": ((None,), False),
+        "id": ((None,), True),
+    },
+    "records": {
+        "xyz": ((None, 3), False),
+        "phot": ((None,), False),
+        "frame_ix": ((None,), True),
+        "id": ((None,), True),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Positions that coefficients belong to: of emitters, or of records where a file has no emitters."""
+
+    count: int
+    read: Callable[[int, int], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class _RecordRows:
+    """Some records: row numbers in the file (for coefficients stored per record), and columns."""
+
+    rows: NDArray[np.int64]
+    xyz: NDArray[np.float32] | None
+    phot: NDArray[np.float32]
+    frame_ix: NDArray[np.int32]
+    id: NDArray[np.int64] | None
+
+
+class TruthFile:
+    """A truth file, open for reading until `close` or the end of a ``with`` block.
+
+    Parameters
+    ----------
+    path
+        The file.
+    config
+        Used instead of the config that the file carries, if any.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    stored_config : JobConfig or None
+        The config that the file carries.
+    n_frames : int
+        Number of frames of the movie.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged, or no truth file.
+    """
+
+    def __init__(self, path: str | Path, config: JobConfig | None = None) -> None:
+        self.path = str(path)
+        self._given_config = config
+        with ExitStack() as stack:
+            self._file = stack.enter_context(open_hdf5(path))
+            self._emitters = self._group("emitters")
+            self._records = self._group("records")
+            self._check_columns()
+            self.stored_config = self._read_config()
+            self._sorted: _RecordRows | None = None
+            self._frame_start = self._read_index()
+            self.n_frames = len(self._frame_start) - 1
+            self._phase, self._magnitude = self._find_coefficients()
+            self._emitter_ids = self._read_emitter_ids()
+            self._per = self._what_coefficients_belong_to()
+            self._closing = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._closing.close()
+
+    @property
+    def config(self) -> JobConfig:
+        """The given config, else the file's own; `DataError` if there is neither."""
+        config = self._given_config or self.stored_config
+        if config is None:
+            raise DataError(f"{self.path}: carries no config (attribute config); give one with --config")
+        return config
+
+    def chunk(self, start: int, stop: int) -> Chunk:
+        """Return the truth of frames ``start..stop - 1``."""
+        low, high = (int(self._frame_start[min(max(frame, 0), self.n_frames)]) for frame in (start, stop))
+        records = self._read_records(low, max(low, high))
+        self._check_frames(records, start, stop)
+        if self._per == "emitter":
+            return self._chunk_of_emitters(records)
+        return self._chunk_of_records(records)
+
+    def places(self) -> Places:
+        """Return the positions that coefficients belong to, to compute them anew."""
+        group, name = (self._emitters, "emitters") if "xyz" in self._emitters else (self._records, "records")
+        if "xyz" not in group:
+            raise DataError(f"{self.path}: no dataset {name}/xyz")
+        dataset = group["xyz"]
+        return Places(dataset.shape[0], lambda start, stop: self._positions(dataset, start, stop))
+
+    def copy_into(self, file: h5py.File) -> None:
+        """Copy emitters and records, not the coefficients, to another open file."""
+        for name, columns in (("emitters", self._emitters), ("records", self._records)):
+            group = file.create_group(name)
+            for column, dataset in columns.items():
+                with reading(self.path, f"{name}/{column}"):
+                    self._file.copy(dataset, group, column)
+
+    # Opening
+
+    def _group(self, group: str) -> dict[str, h5py.Dataset]:
+        """Return the known datasets of a group that are there."""
+        names = [*_COLUMNS[group], *(["frame_start"] if group == "records" else [])]
+        found = {name: find_dataset(self._file, f"{group}/{name}") for name in names}
+        return {name: dataset for name, dataset in found.items() if dataset is not None}
+
+    def _check_columns(self) -> None:
+        for name in ("phot", "frame_ix"):
+            if name not in self._records:
+                need_dataset(self._file, f"records/{name}")
+        if "xyz" not in self._records and "xyz" not in self._emitters:
+            need_dataset(self._file, "records/xyz", " where there is no emitters/xyz")
+        if "id" not in self._records and "xyz" not in self._records:
+            need_dataset(self._file, "records/id", " where records have no xyz")
+        for group, columns in (("emitters", self._emitters), ("records", self._records)):
+            lengths = {}
+            for name, (shape, integer) in _COLUMNS[group].items():
+                if name in columns:
+                    meaning = "a row each for x and y (px) and z (um)" if len(shape) == 2 else "a plain list"
+                    check_numbers(columns[name], shape, meaning, integer=integer)
+                    lengths[f"{group}/{name}"] = columns[name].shape[0]
+            if len(set(lengths.values())) > 1:
+                shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
+                raise DataError(f"{self.path}: lengths disagree: {shown}; allowed: one length")
+
+    def _read_config(self) -> JobConfig | None:
+        from pydantic import ValidationError
+
+        from simtiff.config import JobConfig
+
+        text = attribute(self._file, "config")
+        if text is None:
+            return None
+        try:
+            return JobConfig.model_validate_json(text)
+        except (ValidationError, ValueError, TypeError) as error:
+            first = str(error).splitlines()[:3]
+            raise DataError(f"{self.path}: attribute config is no valid config: {' '.join(first)}") from error
+
+    def _read_index(self) -> NDArray[np.int64]:
+        """Return the first record of each frame, and at the end the number of records."""
+        count = self._records["frame_ix"].shape[0]
+        if "frame_start" in self._records:
+            dataset = self._records["frame_start"]
+            check_numbers(dataset, (None,), "one per frame, and one", integer=True)
+            if not 2 <= dataset.shape[0] <= MAX_FRAMES + 1:
+                raise DataError(
+                    f"{self.path}: records/frame_start: has {dataset.shape[0]} rows; allowed: frames + 1"
+                )
+            index = read_rows(dataset, 0, dataset.shape[0], np.int64)
+            if index[0] != 0 or index[-1] != count or (np.diff(index) < 0).any():
+                raise DataError(
+                    f"{self.path}: records/frame_start: does not rise from 0 to the {count} records"
+                )
+        else:
+            index = self._scan_frames(count)
+        stored = self.stored_config.emitters.frames if self.stored_config else None
+        if stored is not None and stored != len(index) - 1:
+            if "frame_start" in self._records or stored < len(index) - 1:
+                raise DataError(
+                    f"{self.path}: records: belong to {len(index) - 1} frames, "
+                    f"but the file's config says {stored}"
+                )
+            index = np.concatenate([index, np.full(stored + 1 - len(index), count, np.int64)])
+        return index
+
+    def _scan_frames(self, count: int) -> NDArray[np.int64]:
+        """Count the records of each frame; sort them in memory if they are not in the order of frames."""
+        counts = np.zeros(1, np.int64)
+        last, ordered = 0, True
+        for start in range(0, count, _SCAN_ROWS):
+            frames = read_rows(self._records["frame_ix"], start, min(start + _SCAN_ROWS, count), np.int64)
+            if frames.min() < 0 or frames.max() >= MAX_FRAMES:
+                raise DataError(
+                    f"{self.path}: records/frame_ix: holds {frames.min()} to {frames.max()}; "
+                    f"allowed: 0 to {MAX_FRAMES - 1}"
+                )
+            ordered = ordered and bool(frames[0] >= last and (np.diff(frames) >= 0).all())
+            last = int(frames[-1])
+            more = np.bincount(frames)
+            if len(more) > len(counts):
+                counts = np.concatenate([counts, np.zeros(len(more) - len(counts), np.int64)])
+            counts[: len(more)] += more
+        if not ordered:
+            with reading(self.path, "records (sorting them, since records/frame_ix is not in order)"):
+                every = self._read_records(0, count)
+                order = np.argsort(every.frame_ix, kind="stable")
+                self._sorted = _take_records(every, order)
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    def _find_coefficients(self) -> tuple[h5py.Dataset, h5py.Dataset | None]:
+        """Return phase and magnitude coefficients; magnitudes that were never written are none."""
+        phase = need_dataset(self._file, "zernike_coeffs/phase")
+        check_numbers(phase, (None, None), "(emitters or records, modes)")
+        if phase.shape[0] and not 1 <= phase.shape[1] <= _MAX_MODES:
+            raise DataError(
+                f"{self.path}: zernike_coeffs/phase: has {phase.shape[1]} modes; allowed: 1 to {_MAX_MODES}"
+            )
+        magnitude = find_dataset(self._file, "zernike_coeffs/mag")
+        if magnitude is None:
+            return phase, None
+        check_numbers(magnitude, phase.shape, "the same as zernike_coeffs/phase")
+        with reading(self.path, "zernike_coeffs/mag"):
+            written = magnitude.id.get_storage_size() > 0 or bool(magnitude.fillvalue)
+        return phase, magnitude if written else None
+
+    def _read_emitter_ids(self) -> NDArray[np.int64] | None:
+        """Return the emitters' ids, or None where emitter i is row i."""
+        dataset = self._emitters.get("id")
+        if dataset is None or not dataset.shape[0]:
+            return None
+        count = dataset.shape[0]
+        for start in range(0, count, _SCAN_ROWS):
+            stop = min(start + _SCAN_ROWS, count)
+            if not np.array_equal(read_rows(dataset, start, stop, np.int64), np.arange(start, stop)):
+                ids: NDArray[np.int64] = read_rows(dataset, 0, count, np.int64)
+                if len(np.unique(ids)) != count:
+                    raise DataError(f"{self.path}: emitters/id: holds an id twice; allowed: each once")
+                return ids
+        return None
+
+    def _emitter_count(self) -> int | None:
+        return next((dataset.shape[0] for dataset in self._emitters.values()), None)
+
+    def _what_coefficients_belong_to(self) -> Literal["emitter", "record", "id"]:
+        rows, records, emitters = self._phase.shape[0], self._records["phot"].shape[0], self._emitter_count()
+        if emitters is not None and "id" in self._records and rows == emitters:
+            return "emitter"
+        if rows == records and "xyz" in self._records:
+            return "record"
+        if emitters is None and "id" in self._records and "xyz" in self._records:
+            ids = read_rows(self._records["id"], 0, records, np.int64)
+            self._all_ids = np.unique(ids)
+            if rows == len(self._all_ids):
+                return "id"
+        known = "no emitters" if emitters is None else f"{emitters} emitters"
+        raise DataError(
+            f"{self.path}: zernike_coeffs/phase: has {rows} rows; allowed: one per emitter or per record "
+            f"(the file has {known}, {records} records)"
+        )
+
+    # Reading
+
+    def _read_records(self, low: int, high: int) -> _RecordRows:
+        """Return records ``low..high - 1`` in the order of frames."""
+        if self._sorted is not None:
+            return _take_records(self._sorted, slice(low, high))
+        columns = self._records
+        phot = read_rows(columns["phot"], low, high, np.float32)
+        if phot.size and (phot.min() < 0 or phot.max() > _LIMITS["photons"]):
+            raise DataError(
+                f"{self.path}: records/phot: holds {phot.min():g} to {phot.max():g}; "
+                f"allowed: 0 to {_LIMITS['photons']:g} photons"
+            )
+        return _RecordRows(
+            rows=np.arange(low, high),
+            xyz=self._positions(columns["xyz"], low, high) if "xyz" in columns else None,
+            phot=phot,
+            frame_ix=read_rows(columns["frame_ix"], low, high, np.int32),
+            id=read_rows(columns["id"], low, high, np.int64) if "id" in columns else None,
+        )
+
+    def _positions(self, dataset: h5py.Dataset, low: int, high: int) -> NDArray[np.float32]:
+        xyz: NDArray[np.float32] = read_rows(dataset, low, high, np.float32)
+        for what, part in (("x and y", xyz[:, :2]), ("z", xyz[:, 2])):
+            if part.size and np.abs(part).max() > _LIMITS[what]:
+                raise DataError(
+                    f"{self.path}: {str(dataset.name).lstrip('/')}: {what} up to {np.abs(part).max():g}; "
+                    f"allowed: up to {_LIMITS[what]:g} {'um' if what == 'z' else 'px'}"
+                )
+        return xyz
+
+    def _check_frames(self, records: _RecordRows, start: int, stop: int) -> None:
+        frames = np.arange(max(start, 0), min(stop, self.n_frames))
+        if not frames.size:
+            return
+        counts = np.diff(self._frame_start[frames[0] : frames[-1] + 2])
+        if not np.array_equal(records.frame_ix, np.repeat(frames, counts)):
+            raise DataError(
+                f"{self.path}: records/frame_ix: does not agree with records/frame_start "
+                f"in frames {start} to {stop - 1}"
+            )
+
+    def _chunk_of_emitters(self, records: _RecordRows) -> Chunk:
+        assert records.id is not None  # noqa: S101 - for the type checker; `_per` says so
+        ids, emitter_ix, first = distinct(records.id)
+        rows = ids
+        if self._emitter_ids is not None:
+            order = np.argsort(self._emitter_ids)
+            at = np.minimum(np.searchsorted(self._emitter_ids, ids, sorter=order), len(order) - 1)
+            rows = order[at]
+            unknown = ids[self._emitter_ids[rows] != ids]
+        else:
+            unknown = ids[(ids < 0) | (ids >= self._phase.shape[0])]
+        if unknown.size:
+            raise DataError(
+                f"{self.path}: records/id: {unknown[0]} is no emitter; allowed: those of emitters/id"
+            )
+        if records.xyz is None:
+            dataset = self._emitters["xyz"]
+            xyz = gather(rows, lambda low, high: self._positions(dataset, low, high), 3)
+        else:
+            xyz = records.xyz[first]
+        return self._chunk(xyz, rows, emitter_ix, records)
+
+    def _chunk_of_records(self, records: _RecordRows) -> Chunk:
+        """Make a chunk where coefficients are given per record or per distinct id.
+
+        Records with the same id are one emitter if they agree in position and coefficients; otherwise each
+        record is rendered by itself.
+        """
+        assert records.xyz is not None  # noqa: S101 - for the type checker; `_per` says so
+        alone = np.arange(len(records.phot), dtype=np.int64)
+        if records.id is None:
+            return self._chunk(records.xyz, records.rows, alone, records)
+        ids, emitter_ix, first = distinct(records.id)
+        still = np.array_equal(records.xyz[first][emitter_ix], records.xyz)
+        if self._per == "id":
+            rows = np.searchsorted(self._all_ids, ids)
+            if still:
+                return self._chunk(records.xyz[first], rows, emitter_ix, records)
+            return self._chunk(records.xyz, rows[emitter_ix], alone, records)
+        chunk = self._chunk(records.xyz, records.rows, alone, records)
+        same = still and all(
+            part is None or np.array_equal(part[first][emitter_ix], part)
+            for part in (chunk.phase, chunk.magnitude)
+        )
+        if not same:
+            return chunk
+        magnitude = None if chunk.magnitude is None else chunk.magnitude[first]
+        return Chunk(
+            chunk.xyz[first], chunk.phase[first], magnitude, emitter_ix, chunk.frame_ix, chunk.photons
+        )
+
+    def _chunk(
+        self,
+        xyz: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        emitter_ix: NDArray[np.int64],
+        records: _RecordRows,
+    ) -> Chunk:
+        """Add the coefficients of `rows`, one per emitter of the chunk."""
+        phase = self._coefficients(self._phase, rows)
+        magnitude = None if self._magnitude is None else self._coefficients(self._magnitude, rows)
+        return Chunk(xyz, phase, magnitude, emitter_ix, records.frame_ix, records.phot)
+
+    def _coefficients(self, dataset: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        values = gather(rows, lambda low, high: read_rows(dataset, low, high, np.float32), dataset.shape[1])
+        if values.size and np.abs(values).max() > _LIMITS["coefficients"]:
+            raise DataError(
+                f"{self.path}: {str(dataset.name).lstrip('/')}: numbers up to {np.abs(values).max():g}; "
+                f"allowed: up to {_LIMITS['coefficients']:g}"
+            )
+        return values
+
+
+def _take_records(records: _RecordRows, rows: Any) -> _RecordRows:
+    return _RecordRows(
+        rows=records.rows[rows],
+        xyz=None if records.xyz is None else records.xyz[rows],
+        phot=records.phot[rows],
+        frame_ix=records.frame_ix[rows],
+        id=None if records.id is None else records.id[rows],
+    )

@@ -1,0 +1,201 @@
+"""Dotted key paths into a config: variables of a batch and overrides of the command line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from simtiff.config_errors import (
+    Problem,
+    describe,
+    model_of,
+    nearest,
+    problems_of_value,
+    show,
+    show_key,
+    unknown_key,
+    value_paths,
+)
+from simtiff.config_text import parse_value, split_override
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+MAX_JOBS = 100_000
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+def find_field(model: type[BaseModel], path: str) -> FieldInfo | str:
+    """Return the field at a dotted path below `model`, or the sentence that says why there is none."""
+    parts = path.split(".")
+    for depth, part in enumerate(parts):
+        field = model.model_fields.get(part)
+        if field is None:
+            where = ".".join(parts[:depth])
+            paths = value_paths(model, f"{where}." if where else "")
+            local = unknown_key(part, list(model.model_fields), () if where else paths)
+            if where or "did you mean" in local or "belongs" in local:
+                return local if not where else f"{local.replace('unknown key', f'unknown key in {where}', 1)}"
+            match = nearest(path, paths)
+            return f'unknown key; did you mean "{match}"?' if match else local
+        inner = model_of(field.annotation)
+        if depth == len(parts) - 1:
+            return field
+        if inner is None:
+            return f'"{".".join(parts[: depth + 1])}" is {describe(field)}, not an object with keys'
+        model = inner
+    raise AssertionError("a path has at least one part")
+
+
+def variable_problems(
+    model: type[BaseModel], variables: Mapping[str, Any], samples: Mapping[str, Any] | None
+) -> list[Problem]:
+    """Return all problems of a batch's variables: paths, lists, every value once, the number of jobs.
+
+    Parameters
+    ----------
+    model
+        The model of a job's config.
+    variables
+        Dotted key to list of values, as read.
+    samples
+        ``sample_configs`` as read, or None.
+    """
+    problems: list[Problem] = []
+    for key, values in variables.items():
+        path = f"variables.{show_key(key)}"
+        inside = key.removeprefix("base_config.")
+        field = find_field(model, inside)
+        if isinstance(field, str):
+            problems.append(Problem(path, field))
+        elif inside != key:
+            problems.append(Problem(path, f'paths start inside base_config: use "{inside}"'))
+        elif (section := model_of(field.annotation)) is not None:
+            keys = ", ".join(f"{key}.{name}" for name in section.model_fields)
+            problems.append(Problem(path, f"is a section, not a value; valid keys are {keys}"))
+        elif not isinstance(values, list | tuple):
+            problems.append(Problem(path, f"{show(values)} is not a list; allowed: a list of values"))
+        elif not values:
+            problems.append(Problem(path, "the list of values is empty; allowed: at least one value"))
+        else:
+            problems += _value_problems(path, field, values)
+    samples = samples if isinstance(samples, Mapping) else {}
+    if samples.get("frames_per_sample") is not None and "emitters.frames" in variables:
+        message = "sample_configs.frames_per_sample sets the frames too; allowed: only one of the two"
+        problems.append(Problem("variables.emitters.frames", message))
+    if not problems:
+        problems += _count_problems(variables, samples)
+    return problems
+
+
+def value_adapter(field: FieldInfo) -> TypeAdapter[Any]:
+    """Return the check of one plain value of a field, as strict as the field's model is."""
+    annotated: Any = Annotated
+    return TypeAdapter(annotated[(field.annotation, Field(), *field.metadata)], config=_STRICT)
+
+
+def _value_problems(path: str, field: FieldInfo, values: Sequence[Any]) -> list[Problem]:
+    adapter = value_adapter(field)
+    problems = []
+    for index, value in enumerate(values):
+        try:
+            adapter.validate_python(value)
+        except ValidationError as error:
+            problems += problems_of_value(error, field, f"{path}[{index}]")
+    return problems
+
+
+def _count_problems(variables: Mapping[str, Any], samples: Mapping[str, Any]) -> list[Problem]:
+    number = samples.get("num_samples", 1)
+    per_combination = number if isinstance(number, int) and number > 0 else 1
+    count = math.prod(len(values) for values in variables.values()) * per_combination
+    if count <= MAX_JOBS:
+        return []
+    shown = f"{count:,}" if count < 10**18 else f"more than {10**18:,}"
+    where = "variables" if variables else "sample_configs.num_samples"
+    return [Problem(where, f"make {shown} jobs; allowed: at most {MAX_JOBS:,}")]
+
+
+def apply_overrides(
+    raw: dict[str, Any], overrides: Sequence[str], *, batch: type[BaseModel], job: type[BaseModel], bare: bool
+) -> list[Problem]:
+    """Set ``KEY=VALUE`` overrides in a raw config, in place; return what is wrong with them.
+
+    Keys are those of base_config, or of the top level of a batch. A relative ``zmap_path`` given here is
+    relative to the current directory, as the command line's other paths are.
+    """
+    problems: list[Problem] = []
+    variables = raw.get("variables")
+    variables = variables if isinstance(variables, dict) else {}
+    for override in overrides:
+        split = split_override(override)
+        if isinstance(split, Problem):
+            problems.append(split)
+            continue
+        key, text = split
+        value = parse_value(text)
+        shown = f"--set {show_key(key)}"
+        first = key.partition(".")[0]
+        if key.startswith("variables.") and not bare:
+            variables = raw.setdefault("variables", {})
+            if isinstance(variables, dict):
+                variables[key.removeprefix("variables.")] = _from_here(key.removeprefix("variables."), value)
+            continue
+        top_level = not bare and first in batch.model_fields
+        field = find_field(batch if top_level else job, key)
+        if isinstance(field, str):
+            problems.append(Problem(shown, field))
+            continue
+        if field.annotation is str and not isinstance(value, str):
+            value = text  # a folder may well be called 2024
+        inside = key.removeprefix("base_config.") if top_level else key
+        if inside in variables:
+            message = f'"variables" sets this key for each job; use --set "variables.{inside}=[...]"'
+            problems.append(Problem(shown, message))
+        path = key.split(".") if top_level or bare else ["base_config", *key.split(".")]
+        _set_value(raw, path, _from_here(inside, value))
+    samples = raw.get("sample_configs")
+    if (
+        not bare
+        and isinstance(samples, dict)
+        and samples.get("frames_per_sample") is not None
+        and any(
+            o.partition("=")[0].strip() in {"emitters.frames", "base_config.emitters.frames"}
+            for o in overrides
+        )
+    ):
+        message = (
+            "sample_configs.frames_per_sample sets the frames; use --set sample_configs.frames_per_sample=N"
+        )
+        problems.append(Problem("--set emitters.frames", message))
+    return problems
+
+
+def _set_value(raw: dict[str, Any], path: list[str], value: Any) -> None:
+    for part in path[:-1]:
+        inner = raw.get(part)
+        if inner is None:
+            inner = raw[part] = {}
+        if not isinstance(inner, dict):
+            return  # the check of the whole config reports it
+        raw = inner
+    raw[path[-1]] = value
+
+
+def _from_here(key: str, value: Any) -> Any:
+    if key != "zmap_path":
+        return value
+    if isinstance(value, list):
+        return [absolute_zmap(item, Path.cwd()) for item in value]
+    return absolute_zmap(value, Path.cwd())
+
+
+def absolute_zmap(value: Any, folder: Path) -> Any:
+    """Return a map's path made absolute from `folder`; a built-in map, or a value of wrong type, as it is."""
+    if not isinstance(value, str) or not value.strip() or value.startswith("builtin:"):
+        return value
+    return str((folder / value).absolute())

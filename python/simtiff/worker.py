@@ -1,0 +1,137 @@
+"""A worker process: takes jobs as JSON lines on stdin, answers with JSON lines on stdout, lives for many.
+
+When stdin ends, the batch is gone, however it ended, and the worker ends at once. Interrupts from the
+terminal are left to the batch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO, Any
+
+_REPORT_SECONDS = 0.1
+_MAX_DETAILS = 20_000
+
+
+class _Reporter:
+    """Sends what a job reports to the batch; progress not more often than anybody can read."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+        self._due = 0.0
+        self._stage = ""
+
+    def send(self, event: str, **data: Any) -> None:
+        try:
+            self._out.write(json.dumps({"event": event, **data}) + "\n")
+            self._out.flush()
+        except OSError:  # nobody listens any more
+            os._exit(1)
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now >= self._due or name != self._stage:
+            self._due, self._stage = now + _REPORT_SECONDS, name
+            self.send("stage", name=name, done=done, total=total)
+
+    def log(self, message: str) -> None:
+        self.send("log", message=message)
+
+
+def main() -> None:
+    """Run jobs until stdin ends; started by `simtiff.pool`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    commands, out = _take_streams()
+    settings = json.loads(commands.readline() or "null")
+    if settings is None:
+        return
+    from simtiff.pipeline import run_job  # what a job needs is imported now, while nothing waits for it
+    from simtiff.rendering import set_threads
+
+    set_threads(settings["threads"])
+    reporter = _Reporter(out)
+    jobs: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_listen, args=(commands, jobs), daemon=True).start()
+    reporter.send("ready", pid=os.getpid())
+    while True:
+        _run(json.loads(jobs.get()), run_job, reporter)
+
+
+def _take_streams() -> tuple[IO[str], IO[str]]:
+    """Return the channel to the batch and keep it from everything else that reads stdin or prints."""
+    commands = os.fdopen(os.dup(0), "r", encoding="utf-8")
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    return commands, out
+
+
+def _listen(commands: IO[str], jobs: SimpleQueue[str]) -> None:
+    for line in commands:
+        jobs.put(line)
+    os._exit(0)
+
+
+def _run(command: dict[str, Any], run_job: Any, reporter: _Reporter) -> None:
+    from simtiff.config import JobConfig
+
+    begin = time.perf_counter()
+    try:
+        config = JobConfig.model_validate_json(command["config"])
+        files = run_job(
+            config,
+            Path(command["directory"]),
+            reporter,
+            resume_key=command["resume_key"],
+            replaced=tuple(command["replaced"]),
+        )
+    except Exception as error:
+        reporter.send(
+            "failed",
+            error=describe(error),
+            details="".join(traceback.format_exception(error))[-_MAX_DETAILS:],
+            seconds=time.perf_counter() - begin,
+        )
+        return
+    reporter.send(
+        "done",
+        files={name: [info.size, info.crc32] for name, info in files.items()},
+        seconds=time.perf_counter() - begin,
+        peak_memory_mb=_peak_memory_mb(),
+    )
+
+
+def describe(error: BaseException) -> str:
+    """Return what went wrong in words for a user."""
+    from simtiff.errors import SimtiffError
+    from simtiff.files import describe_os_error
+
+    if isinstance(error, SimtiffError):
+        return str(error)
+    if isinstance(error, OSError):
+        return describe_os_error(error)
+    if isinstance(error, MemoryError):
+        return (
+            "out of memory; use fewer workers (--max-workers), a smaller memory_optimization.chunk_size or "
+            f"tiff.roi_size, or fewer emitters ({error})"
+        )
+    return f"{type(error).__name__}: {error}"
+
+
+def _peak_memory_mb() -> float:
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)

@@ -1,0 +1,254 @@
+//! Stamps: the PSF of each emitter on a small square of pixels around it.
+
+use std::cell::RefCell;
+use std::sync::OnceLock;
+
+use rayon::prelude::*;
+
+use crate::optics::{Defocus, Optics};
+use crate::pupil::{EXTRA_TERMS, NodeRule, ROWS};
+use crate::sampling::{AxisSampling, Sampling};
+use crate::simd::{Level, dispatch_at, level};
+use crate::transform::{Batch, Geometry, Plan, Scratch, columns_in_registers};
+use crate::{Error, Result};
+
+/// The largest stamp, in pixels along a side.
+pub const LARGEST_STAMP: usize = 511;
+/// The most Zernike modes.
+pub const MOST_MODES: usize = 500;
+
+/// Positions and aberrations of emitters.
+#[derive(Debug, Clone, Copy)]
+pub struct Emitters<'a> {
+    /// x and y in px, z in um.
+    pub xyz: &'a [[f64; 3]],
+    /// Phase coefficients in radians rms, Noll 1, 2, ...: `modes` for each emitter, or `modes` for all.
+    pub phase: &'a [f32],
+    /// Magnitude coefficients, in the same layout.
+    pub magnitude: Option<&'a [f32]>,
+}
+
+impl Emitters<'_> {
+    fn row<'b>(&self, values: &'b [f32], modes: usize, emitter: usize) -> &'b [f32] {
+        if values.len() == self.xyz.len() * modes { &values[emitter * modes..][..modes] } else { values }
+    }
+}
+
+/// Computes stamps. Holding the instance is the caching: it keeps the matrices of the transform.
+#[derive(Debug)]
+pub struct Psf {
+    optics: Optics,
+    modes: usize,
+    defocus: Defocus,
+    geometry: Geometry,
+    rule: NodeRule,
+    plans: [OnceLock<Plan>; ROWS.len()],
+    level: Level,
+}
+
+impl Psf {
+    /// For stamps of `size` x `size` pixels and coefficients of Noll 1 to `modes`.
+    ///
+    /// # Errors
+    /// If `size` is even or above [`LARGEST_STAMP`], or there are more than [`MOST_MODES`] modes.
+    pub fn new(optics: Optics, size: usize, modes: usize, defocus: Defocus, sampling: Sampling) -> Result<Self> {
+        Self::at_level(optics, size, modes, defocus, sampling, level())
+    }
+
+    pub(crate) fn at_level(
+        optics: Optics,
+        size: usize,
+        modes: usize,
+        defocus: Defocus,
+        sampling: Sampling,
+        level: Level,
+    ) -> Result<Self> {
+        if size % 2 == 0 || size > LARGEST_STAMP {
+            return Err(Error::value("size", size, "an odd number of pixels from 1 to 511"));
+        }
+        if modes > MOST_MODES {
+            return Err(Error::value("the number of modes", modes, "at most 500"));
+        }
+        let [cutoff_x, cutoff_y] = optics.cutoff_per_pixel();
+        let x = AxisSampling::new(sampling, size, cutoff_x)?;
+        let y = AxisSampling::new(sampling, size, cutoff_y)?;
+        let farthest = [&x, &y].map(|axis| *axis.half.last().expect("a grid has samples"));
+        Ok(Self {
+            optics,
+            modes,
+            defocus,
+            rule: NodeRule::new(&optics, modes, defocus, farthest),
+            geometry: Geometry { size, x, y, pixel_area: optics.pixel_area() as f32 },
+            plans: [const { OnceLock::new() }; ROWS.len()],
+            level,
+        })
+    }
+
+    /// Pixels along a side of a stamp.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.geometry.size
+    }
+
+    /// Zernike modes per emitter.
+    #[must_use]
+    pub fn modes(&self) -> usize {
+        self.modes
+    }
+
+    /// Fills `out` with the stamps `[emitter][y][x]` in photons per emitted photon; x and y of an emitter count from the
+    /// stamp's middle pixel. In parallel on rayon's current pool; a stamp has the same bits in any company.
+    ///
+    /// # Errors
+    /// If lengths disagree, a number is not finite, or an emitter is so far out of focus, so aberrated or so far from
+    /// the stamp that more than 512 quadrature rows would be needed.
+    pub fn stamps(&self, emitters: &Emitters<'_>, out: &mut [f32]) -> Result<()> {
+        let centred: Vec<_> = emitters.xyz.iter().enumerate().map(|(i, &xyz)| (i, xyz)).collect();
+        self.check(emitters)?;
+        let expected = centred.len() * self.size() * self.size();
+        if out.len() != expected {
+            return Err(Error::Length { name: "out", got: out.len(), expected });
+        }
+        self.stamps_of(emitters, &centred, out)
+    }
+
+    /// Checks that the coefficients' lengths fit the emitters'.
+    pub(crate) fn check(&self, emitters: &Emitters<'_>) -> Result<()> {
+        let expected = emitters.xyz.len() * self.modes;
+        for (name, values) in [("phase", Some(emitters.phase)), ("magnitude", emitters.magnitude)] {
+            let Some(values) = values else { continue };
+            if values.len() != expected && values.len() != self.modes {
+                return Err(Error::Length { name, got: values.len(), expected });
+            }
+        }
+        Ok(())
+    }
+
+    /// Stamps of chosen emitters: index (for the coefficients) and position from the stamp's middle pixel.
+    pub(crate) fn stamps_of(
+        &self,
+        emitters: &Emitters<'_>,
+        chosen: &[(usize, [f64; 3])],
+        out: &mut [f32],
+    ) -> Result<()> {
+        let terms = self.modes + EXTRA_TERMS;
+        let area = self.size() * self.size();
+        let mut rows = vec![0u8; chosen.len()];
+        chosen.par_chunks(CHOICES).zip(rows.par_chunks_mut(CHOICES)).try_for_each(|(chosen, rows)| {
+            dispatch_at(self.level, Choose { psf: self, emitters, chosen, rows, coefficients: &mut vec![0.0; terms] })
+        })?;
+
+        // Batches of emitters with the same number of rows, in order; each gets its own stamps to write.
+        let lanes = dispatch_at(self.level, Lanes);
+        let mut groups: Vec<Vec<(usize, &mut [f32])>> = std::iter::repeat_with(Vec::new).take(ROWS.len()).collect();
+        for ((i, &rows), stamp) in rows.iter().enumerate().zip(out.chunks_exact_mut(area)) {
+            groups[usize::from(rows)].push((i, stamp));
+        }
+        let mut batches: Vec<_> =
+            groups.iter_mut().enumerate().flat_map(|(r, g)| g.chunks_mut(lanes).map(move |b| (r, b))).collect();
+        batches.par_iter_mut().for_each(|(rows, batch)| self.compute(*rows, emitters, chosen, batch, lanes));
+        Ok(())
+    }
+
+    /// Computes one batch.
+    fn compute(
+        &self,
+        rows: usize,
+        emitters: &Emitters<'_>,
+        chosen: &[(usize, [f64; 3])],
+        batch: &mut [(usize, &mut [f32])],
+        lanes: usize,
+    ) {
+        thread_local! {
+            static SPACE: RefCell<(Scratch, Scratch)> = RefCell::default();
+        }
+        let plan = self.plans[rows].get_or_init(|| {
+            let axes = [&self.geometry.x, &self.geometry.y];
+            let columns = columns_in_registers(if self.level == Level::Avx2 { 16 } else { 32 });
+            Plan::new(&self.optics, self.modes, self.defocus, ROWS[rows], axes, columns)
+        });
+        let terms = self.modes + EXTRA_TERMS;
+        SPACE.with_borrow_mut(|(scratch, coefficients)| {
+            let all = coefficients.aligned((terms + self.modes) * lanes);
+            all.fill(0.0);
+            let (phase, magnitude) = all.split_at_mut(terms * lanes);
+            for (lane, (i, _)) in batch.iter().enumerate() {
+                let (emitter, xyz) = chosen[*i];
+                let column = phase.iter_mut().skip(lane).step_by(lanes);
+                let row = emitters.row(emitters.phase, self.modes, emitter);
+                let values = row.iter().copied().chain([xyz[2] as f32, xyz[0] as f32, xyz[1] as f32]);
+                column.zip(values).for_each(|(to, from)| *to = from);
+                if let Some(values) = emitters.magnitude {
+                    let column = magnitude.iter_mut().skip(lane).step_by(lanes);
+                    let row = emitters.row(values, self.modes, emitter);
+                    column.zip(row).for_each(|(to, &from)| *to = from);
+                }
+            }
+            let mut stamps: Vec<&mut [f32]> = batch.iter_mut().map(|(_, stamp)| &mut **stamp).collect();
+            let batch = Batch {
+                plan,
+                geometry: &self.geometry,
+                phase,
+                magnitude: emitters.magnitude.map(|_| &*magnitude),
+                stamps: &mut stamps,
+                scratch,
+            };
+            dispatch_at(self.level, batch);
+        });
+    }
+}
+
+/// Emitters whose numbers of rows are chosen at a time.
+const CHOICES: usize = 256;
+
+/// The number of emitters in a batch.
+struct Lanes;
+
+impl pulp::WithSimd for Lanes {
+    type Output = usize;
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as pulp asks for")]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> usize {
+        S::F32_LANES
+    }
+}
+
+/// Chooses the number of quadrature rows of each emitter.
+struct Choose<'a> {
+    psf: &'a Psf,
+    emitters: &'a Emitters<'a>,
+    chosen: &'a [(usize, [f64; 3])],
+    rows: &'a mut [u8],
+    coefficients: &'a mut [f32],
+}
+
+impl pulp::WithSimd for Choose<'_> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as pulp asks for")]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> Result<()> {
+        let Self { psf, emitters, chosen, rows, coefficients } = self;
+        for (&(emitter, xyz), rows) in chosen.iter().zip(rows) {
+            let (modes, rest) = coefficients.split_at_mut(psf.modes);
+            modes.copy_from_slice(emitters.row(emitters.phase, psf.modes, emitter));
+            rest.copy_from_slice(&[xyz[2] as f32, xyz[0] as f32, xyz[1] as f32]);
+            let finite = coefficients.iter().all(|c| c.is_finite())
+                && emitters.magnitude.is_none_or(|m| emitters.row(m, psf.modes, emitter).iter().all(|c| c.is_finite()));
+            if !finite {
+                return Err(Error::Value {
+                    name: "an emitter's position or coefficients",
+                    got: format!("not finite (emitter {emitter})"),
+                    expected: "finite numbers",
+                });
+            }
+            *rows = psf.rule.choose::<S>(coefficients).map_err(|needed| Error::Value {
+                name: "an emitter's defocus and aberrations",
+                got: format!("so large that {needed:.0} quadrature rows would be needed (emitter {emitter})"),
+                expected: "at most 512 quadrature rows; check the units of z (um) and of the coefficients (radians)",
+            })? as u8;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,272 @@
+//! From samples of the intensity to pixels, along one axis.
+//!
+//! The intensity of an image is band-limited: it has no frequency above 2 NA / wavelength. Its integral over a pixel is
+//! therefore a short weighted sum of samples on any grid that is fine enough, and the grid need not be the pixels'
+//! own. The weights are the least-squares fit of the pixel's transfer function sinc(f) over that band, each frequency
+//! counted as strongly as the diffraction-limited transfer function lets it through.
+
+use std::f64::consts::PI;
+
+use crate::{Error, Result};
+
+/// What the value of a pixel is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sampling {
+    /// The integral over the pixel.
+    #[default]
+    Integrated,
+    /// The intensity at the pixel's centre times the pixel's area.
+    Point,
+    /// The mean of k x k point samples spread evenly over the pixel, times its area: high-resolution rendering
+    /// and binning.
+    Binned(u32),
+}
+
+/// The samples that the pixels of a stamp need along one axis, and their weights.
+#[derive(Debug, Clone)]
+pub(crate) struct AxisSampling {
+    /// Sample positions x >= 0 in pixels from the middle pixel; the grid is these and their mirror images.
+    pub half: Vec<f64>,
+    /// Samples per pixel.
+    pub taps: usize,
+    /// For each pixel, the first of its samples on the whole grid, counted from the lowest position.
+    pub first: Vec<usize>,
+    /// For each pixel, its `taps` weights.
+    pub weights: Vec<f32>,
+}
+
+/// The estimated error of pixel integration, as a part of the peak of an in-focus image.
+const TOLERANCE: f64 = 1e-4;
+const MOST_TAPS: usize = 12;
+/// The most samples per pixel and axis of [`Sampling::Binned`].
+pub const MOST_SAMPLES_PER_PIXEL: u32 = 64;
+
+impl AxisSampling {
+    /// For `size` pixels (odd) of a pitch at which the cut-off frequency is `cutoff` cycles per pixel.
+    pub fn new(sampling: Sampling, size: usize, cutoff: f64) -> Result<Self> {
+        match sampling {
+            Sampling::Point => Ok(Self::even(size, 1)),
+            Sampling::Binned(k @ 1..=MOST_SAMPLES_PER_PIXEL) => Ok(Self::even(size, k as usize)),
+            Sampling::Binned(k) => Err(Error::value("samples per pixel", k, "1 to 64")),
+            Sampling::Integrated => Ok(Self::integrated(size, cutoff)),
+        }
+    }
+
+    /// Samples on the whole grid.
+    pub fn grid_len(&self) -> usize {
+        2 * self.half.len() - usize::from(self.has_middle())
+    }
+
+    /// Whether the grid has a sample at 0, its own mirror image.
+    pub fn has_middle(&self) -> bool {
+        self.half[0] == 0.0
+    }
+
+    /// `k` samples spread evenly over each pixel, equally weighted.
+    fn even(size: usize, k: usize) -> Self {
+        let count = size * k;
+        let half =
+            (0..count.div_ceil(2)).map(|i| (i as f64 + if count % 2 == 0 { 0.5 } else { 0.0 }) / k as f64).collect();
+        Self { half, taps: k, first: (0..size).map(|j| j * k).collect(), weights: vec![1.0 / k as f32; count] }
+    }
+
+    fn integrated(size: usize, cutoff: f64) -> Self {
+        let reach = (size / 2) as f64;
+        let band = Band::new(cutoff);
+        // The coarsest pitch that meets the tolerance, for each number of taps; then the fewest samples.
+        let fits = |taps: usize, pitch: f64, parts: &[f64]| {
+            parts.iter().all(|part| {
+                let low = (part - 0.5 * (taps - 1) as f64) * pitch;
+                let positions: Vec<f64> = (0..taps).map(|t| low + t as f64 * pitch).collect();
+                band.fit(&positions).1 < TOLERANCE
+            })
+        };
+        let coarsest = |taps: usize| {
+            // A grid on the pixels' centres may be coarser than one that meets them anywhere.
+            for parts_of_pixel in 1..=4 {
+                let pitch = 1.0 / f64::from(parts_of_pixel);
+                if taps % 2 == 1 && pitch * cutoff < 0.5 && fits(taps, pitch, &[0.0]) {
+                    return pitch;
+                }
+            }
+            let (mut fine, mut coarse) = (0.05 / cutoff, 0.5 / cutoff);
+            for _ in 0..12 {
+                let middle = 0.5 * (fine + coarse);
+                if fits(taps, middle, &[0.0, 0.25, 0.5]) { fine = middle } else { coarse = middle }
+            }
+            fine
+        };
+        let (_, taps, pitch) = (5..=MOST_TAPS)
+            .map(|taps| {
+                let pitch = coarsest(taps);
+                let samples = (reach / pitch + 0.5 * taps as f64).ceil() as usize;
+                (samples, taps, pitch)
+            })
+            .min_by_key(|&(samples, taps, ..)| (samples, taps))
+            .expect("there is at least one number of taps");
+        // Within that pitch, samples at i * pitch or (i + 1/2) * pitch: whichever grid needs fewer.
+        let layout = |offset: f64| {
+            let mut first = Vec::with_capacity(size);
+            let mut last = 0;
+            for j in 0..size {
+                let x = j as f64 - reach;
+                // the first of `taps` samples centred on x, as an index of the unbounded grid
+                let low = (x / pitch - offset - 0.5 * (taps - 1) as f64).round() as i64;
+                first.push(low);
+                // a sample at index i and its mirror image at -i (or -i - 1 where the offset is 1/2)
+                let high = low + taps as i64 - 1;
+                let mirrored = if offset == 0.0 { -low } else { -low - 1 };
+                last = last.max(high).max(mirrored);
+            }
+            (offset, last as usize + 1, first)
+        };
+        let (offset, count, first) =
+            [layout(0.0), layout(0.5)].into_iter().min_by_key(|l| l.1).expect("there are two layouts");
+        let lowest = if offset == 0.0 { 1 - count as i64 } else { -(count as i64) };
+        let mut weights = Vec::with_capacity(size * taps);
+        for (j, &low) in first.iter().enumerate() {
+            let x = j as f64 - reach;
+            let positions: Vec<f64> = (0..taps).map(|t| ((low + t as i64) as f64 + offset) * pitch - x).collect();
+            weights.extend(band.fit(&positions).0.into_iter().map(|w| w as f32));
+        }
+        Self {
+            half: (0..count).map(|i| (i as f64 + offset) * pitch).collect(),
+            taps,
+            first: first.into_iter().map(|low| (low - lowest) as usize).collect(),
+            weights,
+        }
+    }
+}
+
+/// The frequencies that an image can have.
+struct Band {
+    /// Cycles per pixel, diffraction-limited transfer, pixel's transfer.
+    frequencies: Vec<(f64, f64, f64)>,
+}
+
+impl Band {
+    fn new(cutoff: f64) -> Self {
+        let count = 96;
+        let frequencies = (0..count)
+            .map(|i| {
+                let s = (i as f64 + 0.5) / count as f64;
+                let f = s * cutoff;
+                let transfer = 2.0 / PI * (s.acos() - s * (1.0 - s * s).sqrt());
+                (f, transfer, (PI * f).sin() / (PI * f))
+            })
+            .collect();
+        Self { frequencies }
+    }
+
+    /// Weights of samples at `positions` (pixels from the pixel's centre) that sum to the pixel's integral, and the
+    /// estimated error.
+    fn fit(&self, positions: &[f64]) -> (Vec<f64>, f64) {
+        let n = positions.len();
+        let mut gram = vec![0.0; n * n];
+        let mut right = vec![0.0; n];
+        for &(f, transfer, pixel) in &self.frequencies {
+            let power = transfer * transfer;
+            let w = 2.0 * PI * f;
+            for (a, &p) in positions.iter().enumerate() {
+                right[a] += power * pixel * (w * p).cos();
+                for (b, &q) in positions[..=a].iter().enumerate() {
+                    gram[a * n + b] += power * (w * (p - q)).cos();
+                }
+            }
+        }
+        let ridge = 1e-11 * gram[0];
+        for a in 0..n {
+            gram[a * n + a] += ridge;
+        }
+        solve(&mut gram, &mut right);
+        let total: f64 = right.iter().sum();
+        right.iter_mut().for_each(|w| *w /= total); // light is neither made nor lost
+        let (mut error, mut whole) = (0.0, 0.0);
+        for &(f, transfer, pixel) in &self.frequencies {
+            let (mut re, mut im) = (-pixel, 0.0);
+            for (&p, &weight) in positions.iter().zip(&right) {
+                let (s, c) = (2.0 * PI * f * p).sin_cos();
+                re += weight * c;
+                im += weight * s;
+            }
+            error += transfer * re.hypot(im);
+            whole += transfer;
+        }
+        (right, error / whole)
+    }
+}
+
+/// Solves a symmetric positive definite system given by its lower triangle (Cholesky), in place.
+fn solve(matrix: &mut [f64], right: &mut [f64]) {
+    let n = right.len();
+    for j in 0..n {
+        for k in 0..j {
+            let l = matrix[j * n + k];
+            for i in j..n {
+                matrix[i * n + j] -= matrix[i * n + k] * l;
+            }
+        }
+        let root = matrix[j * n + j].max(f64::MIN_POSITIVE).sqrt();
+        for i in j..n {
+            matrix[i * n + j] /= root;
+        }
+    }
+    for i in 0..n {
+        for k in 0..i {
+            right[i] -= matrix[i * n + k] * right[k];
+        }
+        right[i] /= matrix[i * n + i];
+    }
+    for i in (0..n).rev() {
+        for k in i + 1..n {
+            right[i] -= matrix[k * n + i] * right[k];
+        }
+        right[i] /= matrix[i * n + i];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// A band-limited intensity, integrated over pixels by the weights and in closed form.
+        #[test]
+        fn cosines_integrate_as_they_should(
+            cutoff in 0.05f64..1.9, part in 0.0f64..0.8, phase in 0.0f64..6.3, half in 1usize..20,
+        ) {
+            let size = 2 * half + 1;
+            let axis = AxisSampling::new(Sampling::Integrated, size, cutoff).unwrap();
+            let mut grid: Vec<f64> = axis.half.iter().rev().map(|x| -x).collect();
+            grid.extend(&axis.half[usize::from(axis.has_middle())..]);
+            prop_assert_eq!(grid.len(), axis.grid_len());
+            let f = part * cutoff;
+            let w = 2.0 * PI * f;
+            for j in 0..size {
+                let x = j as f64 - half as f64;
+                let sum: f64 = (0..axis.taps)
+                    .map(|t| f64::from(axis.weights[j * axis.taps + t]) * (w * grid[axis.first[j] + t] + phase).cos())
+                    .sum();
+                let sinc = if f == 0.0 { 1.0 } else { (PI * f).sin() / (PI * f) };
+                let s = part.min(1.0);
+                let transfer = 2.0 / PI * (s.acos() - s * (1.0 - s * s).sqrt());
+                prop_assert!(((sum - sinc * (w * x + phase).cos()) * transfer).abs() < 4e-4);
+            }
+        }
+
+        #[test]
+        fn binning_samples_lie_evenly_in_their_pixel(k in 1u32..12, half in 0usize..9) {
+            let size = 2 * half + 1;
+            let axis = AxisSampling::new(Sampling::Binned(k), size, 0.4).unwrap();
+            let mut grid: Vec<f64> = axis.half.iter().rev().map(|x| -x).collect();
+            grid.extend(&axis.half[usize::from(axis.has_middle())..]);
+            for j in 0..size {
+                for t in 0..k as usize {
+                    let expected = j as f64 - half as f64 - 0.5 + (t as f64 + 0.5) / f64::from(k);
+                    prop_assert!((grid[axis.first[j] + t] - expected).abs() < 1e-12);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Adds stamps to pixels, clipped at all four edges.
+
+use crate::simd::{dispatch, mul_add};
+
+/// Where an emitter's stamp goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spot {
+    /// The frame's column under the stamp's middle pixel; may lie outside the frame.
+    pub x: i64,
+    /// The row.
+    pub y: i64,
+    /// Which of the stamps at hand.
+    pub stamp: usize,
+}
+
+/// Whole rows of a frame.
+pub(crate) struct Band<'a> {
+    pub pixels: &'a mut [f32],
+    pub width: usize,
+    pub first_row: usize,
+    /// Pixels along a stamp's side.
+    pub size: usize,
+    pub stamps: &'a [f32],
+}
+
+impl Band<'_> {
+    /// Adds the stamps of records (emitter, photons) in order; emitters without a spot light no pixel.
+    pub fn add(self, records: &[(u32, f32)], spots: &[Option<Spot>]) {
+        dispatch(Add { band: self, records, spots });
+    }
+}
+
+struct Add<'a> {
+    band: Band<'a>,
+    records: &'a [(u32, f32)],
+    spots: &'a [Option<Spot>],
+}
+
+impl pulp::WithSimd for Add<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as pulp asks for")]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Band { pixels, width, first_row, size, stamps } = self.band;
+        let half = (size / 2) as i64;
+        let height = pixels.len() / width;
+        for &(emitter, photons) in self.records {
+            let Some(spot) = self.spots[emitter as usize] else { continue };
+            let (top, left) = (spot.y - half - first_row as i64, spot.x - half);
+            let (columns, skip) = overlap(left, size, width);
+            let (rows, skip_rows) = overlap(top, size, height);
+            if columns.is_empty() {
+                continue;
+            }
+            let stamp = &stamps[spot.stamp * size * size..][..size * size];
+            let lines = stamp.chunks_exact(size).skip(skip_rows);
+            for (y, line) in rows.zip(lines) {
+                let to = &mut pixels[y * width..][columns.clone()];
+                for (to, &from) in to.iter_mut().zip(&line[skip..]) {
+                    *to = mul_add::<S>(from, photons, *to);
+                }
+            }
+        }
+    }
+}
+
+/// The part of `0..limit` that `length` places from `start` on cover, and how many of them come before it.
+fn overlap(start: i64, length: usize, limit: usize) -> (std::ops::Range<usize>, usize) {
+    let first = start.clamp(0, limit as i64);
+    let last = (start + length as i64).clamp(first, limit as i64);
+    (first as usize..last as usize, (first - start).max(0) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn clipping_is_what_a_loop_over_all_pixels_does(
+            x in -9i64..30, y in -9i64..30, half in 0usize..6, width in 1usize..20, first_row in 0usize..5, height in 1usize..12,
+        ) {
+            let size = 2 * half + 1;
+            let stamp: Vec<f32> = (0..size * size).map(|i| i as f32 + 1.0).collect();
+            let mut pixels = vec![0.5; width * height];
+            let band = Band { pixels: &mut pixels, width, first_row, size, stamps: &stamp };
+            band.add(&[(0, 2.0)], &[Some(Spot { x, y, stamp: 0 })]);
+            for (i, &pixel) in pixels.iter().enumerate() {
+                let (sx, sy) = ((i % width) as i64 - x + half as i64, (i / width + first_row) as i64 - y + half as i64);
+                let inside = (0..size as i64).contains(&sx) && (0..size as i64).contains(&sy);
+                let expected = 0.5 + if inside { 2.0 * stamp[sy as usize * size + sx as usize] } else { 0.0 };
+                prop_assert_eq!(pixel, expected);
+            }
+        }
+    }
+}

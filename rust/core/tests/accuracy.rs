@@ -1,0 +1,63 @@
+//! Stamps against the formula summed in f64.
+
+mod naive;
+
+use naive::Case;
+use proptest::prelude::*;
+use simtiff_core::{Defocus, Emitters, Psf, Sampling};
+
+fn stamp(case: &Case, sampling: Sampling) -> Vec<f32> {
+    let modes = case.phase.len();
+    let psf = Psf::new(case.optics(), case.size, modes, case.defocus, sampling).unwrap();
+    let phase: Vec<f32> = case.phase.iter().map(|&c| c as f32).collect();
+    let magnitude: Vec<f32> = case.magnitude.iter().map(|&c| c as f32).collect();
+    let emitters = Emitters { xyz: &[case.xyz], phase: &phase, magnitude: Some(&magnitude) };
+    let mut out = vec![0.0; case.size * case.size];
+    psf.stamps(&emitters, &mut out).unwrap();
+    out
+}
+
+/// Largest error as a part of the peak.
+fn error(stamp: &[f32], exact: &[f64]) -> f64 {
+    let peak = exact.iter().copied().fold(0.0, f64::max);
+    let worst = stamp.iter().zip(exact).map(|(&a, b)| (f64::from(a) - b).abs()).fold(0.0, f64::max);
+    worst / peak
+}
+
+/// Microscopes and emitters that people have, up to two micrometres of defocus and a radian of aberration.
+fn cases() -> impl Strategy<Value = Case> {
+    let optics = (500.0..720.0f64, 0.6..1.47f64, 60.0..170.0f64, 0.8..1.2f64);
+    let emitter = (-0.5..0.5f64, -0.5..0.5f64, -1.5..1.5f64, any::<bool>());
+    let modes = prop_oneof![Just(0usize), Just(4), Just(21), Just(36)];
+    let sizes = prop_oneof![Just(7usize), Just(15), Just(31), Just(51)];
+    let coefficients = (prop::collection::vec(-1.0..1.0f64, 72), 0.0..0.45f64, 0.0..0.06f64);
+    (optics, emitter, modes, sizes, coefficients).prop_map(
+        |((wavelength_nm, na, px, ratio), (x, y, z, paraxial), modes, size, (c, phase, magnitude))| Case {
+            wavelength_nm,
+            na,
+            n_immersion: 1.518,
+            pixel_nm: [px, px * ratio],
+            defocus: if paraxial { Defocus::Paraxial } else { Defocus::Exact },
+            size,
+            xyz: [x, y, z],
+            phase: (0..modes).map(|j| c[j] * phase).collect(),
+            magnitude: (0..modes).map(|j| c[36 + j] * magnitude).collect(),
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn pixels_are_integrals_of_the_formula(case in cases()) {
+        let error = error(&stamp(&case, Sampling::Integrated), &case.integrated());
+        prop_assert!(error < 5e-4, "{error:.1e} of the peak");
+    }
+
+    #[test]
+    fn point_samples_are_the_formula(case in cases()) {
+        let error = error(&stamp(&case, Sampling::Point), &case.point());
+        prop_assert!(error < 3e-4, "{error:.1e} of the peak");
+    }
+}

@@ -1,0 +1,31 @@
+//! Python bindings of `simtiff-core`: one call into the core each, nothing computed here.
+//!
+//! Every call that computes releases the GIL and runs on the process's own pool of threads (see `pool`). Arrays come in
+//! as they are needed, C-contiguous and of the exact dtype; the package's Python side converts what users pass. Output is
+//! written into arrays that the caller owns.
+//!
+//! | Python | Rust |
+//! |---|---|
+//! | `ndarray[float64] (n, 3)` | `&[[f64; 3]]` |
+//! | `ndarray[float32]` | `&[f32]`, `&mut [f32]` |
+//! | `ndarray[uint32]`, `ndarray[uint16]` | `&[u32]`, `&mut [u16]` |
+//! | `ConfigError`, `ShapeError` | `simtiff_core::Error` |
+
+mod buffers;
+mod camera;
+mod errors;
+mod pool;
+mod psf;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+#[pyo3(name = "_core")]
+mod core_module {
+    #[pymodule_export]
+    use crate::camera::Camera;
+    #[pymodule_export]
+    use crate::pool::{set_threads, simd_level, threads};
+    #[pymodule_export]
+    use crate::psf::Psf;
+}

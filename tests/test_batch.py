@@ -1,0 +1,295 @@
+"""Batches in worker processes: the same bytes however they run, failures that stay where they are."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from batch_helpers import (
+    FAST,
+    SLOW,
+    assert_same_results,
+    command,
+    config,
+    kill,
+    movie_bytes,
+    open_files,
+    partials,
+    running,
+    slow_config,
+    status,
+    stray_files,
+    wait_for,
+    workers,
+    write_config,
+)
+from simtiff.batch import cores, run_batch
+from simtiff.errors import BatchError, ConfigError, DataError
+from simtiff.progress import Lines, Progress, console
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Recorder(Progress):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in {"begin", "note", "started", "stage", "log", "done", "failed", "end"}:
+            return lambda *arguments: self.calls.append((name, *arguments))
+        return super().__getattribute__(name)
+
+    def of(self, name: str) -> list[tuple[Any, ...]]:
+        return [call[1:] for call in self.calls if call[0] == name]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("reference")
+    summary = run_batch(config(), output_dir=output, max_workers=1, progress=False)
+    assert (summary.total, summary.completed, summary.exit_code) == (2, 2, 0)
+    return output
+
+
+def test_files_of_a_batch(reference: Path) -> None:
+    jobs = ["job_0000_num_emitters_20", "job_0001_num_emitters_40"]
+    assert sorted(path.name for path in reference.iterdir()) == ["batch_status.json", *jobs]
+    for job in jobs:
+        names = sorted(path.name for path in (reference / job).iterdir())
+        assert names == ["emitters.h5", "simulation.ome.tiff"]
+    assert status(reference)["completed_jobs"] == jobs
+    for name, info in status(reference)["jobs"][jobs[0]]["files"].items():
+        assert info["size"] == (reference / jobs[0] / name).stat().st_size
+
+
+@pytest.mark.parametrize(("workers", "chunk_size"), [(2, 1), (2, 3), (1, 100)])
+def test_bytes_do_not_depend_on_workers_or_chunks(
+    reference: Path, tmp_path: Path, workers: int, chunk_size: int
+) -> None:
+    overrides = [f"memory_optimization.chunk_size={chunk_size}"]
+    run_batch(config(), output_dir=tmp_path, max_workers=workers, overrides=overrides, progress=False)
+    assert movie_bytes(tmp_path) == movie_bytes(reference)
+    assert_same_results(tmp_path, reference)
+
+
+def test_a_failing_job_leaves_the_others_running(tmp_path: Path) -> None:
+    (tmp_path / "job_0000_num_emitters_20").write_text("a file where the job's folder should be")
+    recorder = Recorder()
+    summary = run_batch(config(), output_dir=tmp_path, max_workers=2, progress=recorder)
+    assert (summary.completed, summary.failed, summary.exit_code) == (1, 1, 1)
+    assert "File exists" in summary.errors["job_0000_num_emitters_20"]
+    assert "job_0000_num_emitters_20: File exists" in str(summary)
+    assert "success rate: 50.0%" in str(summary)
+    failure = status(tmp_path)["failed_jobs"][0]
+    assert failure["job_id"] == "job_0000_num_emitters_20"
+    assert "File exists" in failure["error"]
+    assert failure["timestamp"]
+    assert [call[0] for call in recorder.of("failed")] == ["job_0000_num_emitters_20"]
+    assert "Traceback" in recorder.of("failed")[0][2]
+
+    (tmp_path / "job_0000_num_emitters_20").unlink()
+    retried = run_batch(config(), output_dir=tmp_path, retry_failed=True, progress=False)
+    assert (retried.completed, retried.skipped, retried.exit_code) == (1, 1, 0)
+    assert status(tmp_path)["failed_jobs"] == []
+
+
+def test_progress_tells_everything(tmp_path: Path) -> None:
+    recorder = Recorder()
+    run_batch(config(), output_dir=tmp_path, max_workers=1, progress=recorder)
+    assert recorder.of("begin") == [(2, 0, 1)]
+    job = "job_0000_num_emitters_20"
+    logs = " | ".join(message for job_id, message in recorder.of("log") if job_id == job)
+    for part in ("emitters made: 20 emitters", "coefficients computed: 21 modes", "TIFF written: 4 frames"):
+        assert part in logs
+    assert {call[1] for call in recorder.of("stage")} >= {"truth", "frames"}
+    assert [call[0] for call in recorder.of("done")] == [job, "job_0001_num_emitters_40"]
+    assert recorder.calls[-1] == ("end",)
+
+
+def test_plain_lines() -> None:
+    stream = io.StringIO()
+    lines = Lines(stream, verbose=True)
+    lines.begin(4, 1, 2)
+    lines.done("a", 1.25)
+    lines.failed("b", "no space", "Traceback ...")
+    lines.done("c", 1)
+    text = stream.getvalue()
+    assert "4 jobs, 1 done before, 3 to do with 2 workers\n" in text
+    assert "✓ job a done (1.2 s)\nprogress: 2/4 (50.0%), about " in text
+    assert "✗ job b failed: no space\nTraceback ...\nprogress: 3/4 (75.0%)" in text
+    assert text.endswith("progress: 4/4 (100.0%)\n")
+
+
+def test_live_display_counts_frames_of_running_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    screen = Screen()
+    show = console(screen)
+    show.begin(4, 1, 2)
+    show.started("a [1]")
+    show.stage("a [1]", "frames", 30, 50)
+    show.done("b [2]", 1.0)
+    show.end()
+    text = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    assert "a [1]: frames" in text
+    assert "30/50" in text
+    assert "✓ job b [2] done (1.0 s)\n" in text
+    assert re.search(r"jobs .*2/4 +50%", text)
+
+
+def test_a_killed_worker_fails_its_job_only(tmp_path: Path) -> None:
+    path, output = write_config(tmp_path, slow_config()), tmp_path / "out"
+    with running(command(path, output, "--max-workers=1", settings=SLOW)) as process:
+        wait_for(lambda: partials(output), "the first job's movie", process)
+        kill(workers(process)[0])
+        wait_for(lambda: status(output)["failed_jobs"], "the failure in the status", process)
+        wait_for(lambda: partials(output), "the second job's movie", process)
+        assert "job_0001" in str(partials(output)[0])
+        failure = status(output)["failed_jobs"][0]
+        assert failure["job_id"].startswith("job_0000")
+        assert "SIGKILL" in failure["error"]
+
+
+def test_a_batch_of_many_jobs_leaves_nothing_behind(tmp_path: Path) -> None:
+    many = config(frames=1, variables={"emitters.seed": list(range(60))})
+    before = threading.active_count(), open_files()
+    summary = run_batch(many, output_dir=tmp_path, max_workers=2, progress=False)
+    assert summary.completed == 60
+    assert len(status(tmp_path)["completed_jobs"]) == 60
+    assert stray_files(tmp_path) == []
+    wait_for(lambda: (threading.active_count(), open_files()) == before, "threads and descriptors to go")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupts_stop_cleanly_and_soon(tmp_path: Path, number: int) -> None:
+    path, output = write_config(tmp_path, slow_config()), tmp_path / "out"
+    with running(command(path, output, "--max-workers=2", settings=SLOW)) as process:
+        wait_for(lambda: len(partials(output)) == 2, "two movies", process)
+        children = workers(process)
+        assert len(children) == 2
+        begin = time.monotonic()
+        os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=30)
+        assert time.monotonic() - begin < 2
+        assert process.returncode == 130, stderr
+        assert not any(child.is_running() for child in children)
+        assert "run the same command again to go on" in stdout + stderr
+        assert "Traceback" not in stderr
+    assert stray_files(output) == []
+    states = [record["state"] for record in status(output)["jobs"].values()]
+    assert states == ["interrupted", "interrupted", "pending"]
+    summary = run_batch(path, output_dir=output, max_workers=2, overrides=FAST, progress=False)
+    assert summary.completed == 3
+
+
+def test_a_second_batch_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    path, output = write_config(tmp_path, slow_config()), tmp_path / "out"
+    with running(command(path, output, "--max-workers=1", settings=SLOW)) as process:
+        wait_for(lambda: partials(output), "the first batch at work", process)
+        begin = time.monotonic()
+        message = f"host {socket.gethostname()}, pid {process.pid}, since 20"
+        with pytest.raises(BatchError, match=message):
+            run_batch(path, output_dir=output, progress=False)
+        assert time.monotonic() - begin < 2
+        assert process.poll() is None
+        assert partials(output)
+
+
+def test_locks_of_dead_processes_are_taken_over(tmp_path: Path) -> None:
+    lock = tmp_path / ".simtiff.lock"
+    here = socket.gethostname()
+    recorder = Recorder()
+    lock.write_text(json.dumps({"host": here, "pid": 2**22 - 1, "start": "1", "since": "yesterday"}))
+    run_batch(config(), output_dir=tmp_path, progress=recorder)
+    assert any("since yesterday" in note for (note,) in recorder.of("note"))
+    assert not lock.exists()
+
+    elsewhere = json.dumps({"host": "another-host", "pid": 1, "since": "today"})
+    lock.write_text(elsewhere)
+    with pytest.raises(BatchError, match=r"host another-host, pid 1, since today.*try again in 1[12]. s"):
+        run_batch(config(), output_dir=tmp_path, progress=False)
+    assert lock.read_text() == elsewhere
+    os.utime(lock, (time.time() - 300,) * 2)
+    assert run_batch(config(), output_dir=tmp_path, progress=False).skipped == 2
+    assert not lock.exists()
+
+    lock.write_bytes(b"\xff garbage")
+    assert run_batch(config(), output_dir=tmp_path, progress=False).skipped == 2
+
+
+def test_wrong_inputs_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    broken = tmp_path / "map.h5"
+    broken.write_bytes(b"no HDF5")
+    wrong_map = config()
+    wrong_map["base_config"]["zmap_path"] = str(broken)
+    for wrong, options, error, message in [
+        (wrong_map, {}, DataError, "map.h5"),
+        (config(base_output_dir=""), {}, ConfigError, "base_output_dir"),
+        (config(), {"max_workers": 0}, ConfigError, "max_workers"),
+        (config(), {"resume": False, "retry_failed": True}, ConfigError, "choose one"),
+        (config(), {"overrides": ["emitters.frames=0"]}, ConfigError, "frames"),
+    ]:
+        with pytest.raises(error, match=message):
+            run_batch(wrong, output_dir=output, progress=False, **options)
+        assert not output.exists()
+
+
+def test_an_unwritable_output_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(BatchError, match="cannot be made"):
+        run_batch(config(), output_dir=file / "out", progress=False)
+    if os.geteuid() != 0:
+        (tmp_path / "locked").mkdir(mode=0o500)
+        with pytest.raises(BatchError, match="cannot be written"):
+            run_batch(config(), output_dir=tmp_path / "locked", progress=False)
+
+
+def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
+    script = (
+        f"import simtiff; print(simtiff.run_batch({config()!r}, output_dir={str(tmp_path / 'out')!r}, "
+        "progress=False).completed)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "2\n"
+
+
+def test_the_folder_removed_in_mid_run(tmp_path: Path) -> None:
+    """What is gone is reported as gone, and a rerun makes it again."""
+    import shutil
+
+    output = tmp_path / "out"
+
+    class Remover(Progress):
+        def done(self, job_id: str, _seconds: float) -> None:
+            if job_id.startswith("job_0000"):
+                shutil.rmtree(output)
+
+    summary = run_batch(config(), output_dir=output, max_workers=1, progress=Remover())
+    assert summary.exit_code == 1
+    assert "gone" in summary.errors["job_0000_num_emitters_20"]
+    assert run_batch(config(), output_dir=output, progress=False).exit_code == 0
+    assert len(status(output)["completed_jobs"]) == 2
+
+
+def test_cores() -> None:
+    assert 1 <= cores() <= (os.cpu_count() or 1)

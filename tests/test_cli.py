@@ -1,0 +1,418 @@
+"""The command line: usage, exit codes, clean messages, and every example config end to end."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+
+import simtiff
+from simtiff import cli
+from simtiff.arguments import USAGE, UsageError, parse_arguments
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+TINY = ["--set=emitters.area_px=40", "--set=tiff.roi_size=40", "--set=psf.size_px=15", "--max-workers=1"]
+TINY_JOB = {
+    "zmap_path": "builtin:oil",
+    "emitters": {"num_emitters": 20, "frames": 3, "area_px": 40},
+    "tiff": {"roi_size": 40},
+    "psf": {"size_px": 15},
+}
+
+
+class Command:
+    """Runs the command in this process, in a folder of its own."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *words: object, code: int = 0) -> str:
+        """Run, check the exit code, and return stdout (code 0) or stderr."""
+        got = cli.main([str(word) for word in words])
+        captured = self._capsys.readouterr()
+        assert got == code, captured.err
+        assert "Traceback" not in captured.err
+        if code:
+            assert captured.err.startswith("simtiff: ") or code == 1
+        return captured.err if code else captured.out
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    monkeypatch.chdir(tmp_path)
+    return Command(capsys)
+
+
+@pytest.fixture
+def job_file(tmp_path: Path) -> Path:
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps(TINY_JOB), encoding="utf-8")
+    return path
+
+
+def test_help_and_version(command: Command) -> None:
+    text = command("--help")
+    assert command("-h") == command("batch", "--help") == text
+    assert all(len(line) <= 110 for line in text.splitlines())
+    for name in (
+        "batch",
+        "run",
+        "stream",
+        "status",
+        "validate",
+        "schema",
+        "preview",
+        "zmap synth",
+        "zmap info",
+    ):
+        assert f"simtiff {name}" in text
+    assert command("--version") == f"simtiff {simtiff.__version__}\n"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; from simtiff.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    heavy = {"numpy", "h5py", "scipy", "matplotlib", "tifffile", "pydantic", "rich", "json5", "docopt"}
+    assert not heavy & set(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "wanted"),
+    [
+        ("batch c.json", "batch", {"CONFIG": "c.json", "--no-resume": False, "--max-workers": None}),
+        (
+            "batch --batch_config c.json --max_workers 3",
+            "batch",
+            {"--batch-config": "c.json", "--max-workers": "3"},
+        ),
+        ("batch c.json --no_resume --output_dir a_b", "batch", {"--no-resume": True, "--output-dir": "a_b"}),
+        ("batch c --set a_b=c_d --set=e=f=g", "batch", {"--set": ["a_b=c_d", "e=f=g"]}),
+        ("stream --h5 a_b.h5 --output c --chunk_size 5", "stream", {"--h5": "a_b.h5", "--chunk-size": "5"}),
+        ("run --zmap=f --skip-tiff", "run", {"--zmap": "f", "--skip-tiff": True, "--skip-zernike": False}),
+        ("zmap synth out", "zmap synth", {"OUT": "out", "--size": "256", "--seed": "0"}),
+    ],
+)
+def test_command_lines_of_the_guide_and_the_design(line: str, name: str, wanted: dict[str, Any]) -> None:
+    got, arguments = parse_arguments(line.split())
+    assert got == name
+    assert {key: arguments[key] for key in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("", "no command; commands are batch, run"),
+        ("bach c.json", 'unknown command "bach"; did you mean "batch"?'),
+        ("frobnicate", "allowed: batch, run, stream"),
+        ("zmap", "zmap needs a second word; allowed: synth, info"),
+        ("zmap inf x", 'did you mean "info"?'),
+        (
+            "batch c --max-worker=3",
+            'simtiff batch has no option "--max-worker"; did you mean "--max-workers"?',
+        ),
+        ("batch c --skip-tiff", 'simtiff batch has no option "--skip-tiff"'),
+        ("schema --all", "it takes no options"),
+        ("batch c --max-workers", "--max-workers needs a value"),
+        ("batch c --dry-run=yes", "--dry-run takes no value"),
+        ("batch c --dry-run --dry-run", "--dry-run is given twice"),
+        ("--dry-run batch c", "--dry-run must come after a command"),
+        ("batch", "usage: simtiff batch (CONFIG | --batch-config=FILE)"),
+        ("batch a b", "usage: simtiff batch"),
+        ("run", "usage: simtiff run --zmap=FILE"),
+        ("stream --h5=a", "usage: simtiff stream"),
+        ("status", "usage: simtiff status DIR"),
+    ],
+)
+def test_wrong_command_line_says_what_was_probably_meant(command: Command, line: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_arguments(line.split())
+    assert words in str(caught.value)
+    assert words in command(*line.split(), code=2)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "batch c.json --max-workers=0",
+            '--max-workers: "0" is not allowed; allowed: an integer from 1 to 1,024',
+        ),
+        ("batch c.json --max-workers=two", '--max-workers: "two"'),
+        ("stream --h5=a.h5 --output=b.tif --chunk-size=-1", '--chunk-size: "-1"'),
+        ("zmap synth a.h5 --size=1e3", '--size: "1e3"'),
+        ("batch missing.json", "missing.json: no such config file"),
+        ("validate .", ".: is a directory, not a config file"),
+        ("status .", "no batch_status.json there"),
+        ("status missing", "missing"),
+        ("preview missing.tif", "missing.tif: no such file"),
+        ("zmap info missing.h5", "missing.h5: "),
+        ("run --zmap=missing.h5", "missing.h5: "),
+        ("run --zmap=builtin:water", "zmap_path: "),
+        ("stream --h5=missing.h5 --output=b.tif", "missing.h5: "),
+    ],
+)
+def test_wrong_input_is_one_message_and_exit_2(
+    command: Command, line: str, words: str, tmp_path: Path
+) -> None:
+    message = command(*line.split(), code=2)
+    assert words in message
+    assert message.count("\n") <= 2
+    assert not list(tmp_path.iterdir())
+
+
+WORDS = st.sampled_from(re.findall(r"--[a-z0-9-]+=?|[a-zA-Z]+", USAGE)[:200]) | st.text(max_size=6)
+
+
+@given(st.lists(WORDS | st.sampled_from(["--", "-", "-h", "batch", "zmap", "synth"]), max_size=6))
+def test_any_command_line_is_parsed_or_a_usage_error(words: list[str]) -> None:
+    with contextlib.suppress(UsageError):
+        command, arguments = parse_arguments(words)
+        assert command.split()[0] == words[0]
+        assert isinstance(arguments, dict)
+
+
+def test_config_errors_are_one_block_on_stderr(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.json"
+    path.write_text('{"base_config": {"zmap_path": "builtin:oil", "emiters": {}}, "max_workers": 0} // JSON5')
+    for words in (("batch", path), ("batch", path, "--dry-run"), ("validate", path)):
+        assert command(*words, code=2).splitlines() == [
+            f"simtiff: {path}: 2 errors in the config",
+            "  max_workers: 0 is too small; allowed: an integer from 1 to 1,024 or null",
+            '  base_config.emiters: unknown key; did you mean "emitters"?',
+        ]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (MemoryError(), 1, "not enough memory; use fewer workers"),
+        (OSError(errno.ENOSPC, "No space left on device", "a.tif"), 1, "a.tif: No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "out"), 2, "out: Permission denied"),
+        (ZeroDivisionError("x"), 1, "internal error: ZeroDivisionError: x (--verbose shows where)"),
+        (simtiff.BatchError("out: in use"), 2, "out: in use"),
+        (KeyboardInterrupt(), 130, "interrupted; no unfinished file was left under its final name"),
+    ],
+)
+def test_errors_have_exit_codes_and_a_traceback_only_when_asked(
+    command: Command,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+    words: str,
+) -> None:
+    def fail(_arguments: object) -> int:
+        raise error
+
+    monkeypatch.setitem(cli._COMMANDS, "schema", fail)
+    assert words in command("schema", code=code)
+    assert cli.main(["schema", "--verbose"]) == code
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback")
+    assert words in shown
+
+
+def test_interrupted_batch_says_how_to_go_on(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def terminate(_arguments: object) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the signal did not interrupt")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setitem(cli._COMMANDS, "batch", terminate)
+    message = command("batch", "my config.json", "--no_resume", "--max-workers=2", code=130)
+    assert (
+        "the same command goes on with the others: simtiff batch 'my config.json' --max-workers=2" in message
+    )
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_closed_stdout_is_no_traceback() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "wb") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-m", "simtiff", "schema"],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_full_disk_under_stdout_is_one_message() -> None:
+    with Path("/dev/full").open("wb") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-m", "simtiff", "schema"],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "simtiff: No space left on device\n")
+
+
+def test_schema_is_printed_as_json(command: Command) -> None:
+    jsonschema.validate(TINY_JOB, json.loads(command("schema")))
+
+
+def test_validate_counts_jobs_and_checks_the_map(command: Command, tmp_path: Path) -> None:
+    assert "valid; 9 jobs, 450 frames" in command("validate", CONFIGS / "batch_config_example.json")
+    assert "valid; 1 job, 10 frames" in command("validate", CONFIGS / "pipeline_config.json")
+    larger = tmp_path / "larger.json"
+    larger.write_text(json.dumps(TINY_JOB | {"tiff": {"roi_size": 50}}))
+    assert "note: frames reach beyond the field of view" in command("validate", larger)
+    command("zmap", "synth", "map.h5", "--size=30", "--seed=3")
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps({"base_config": TINY_JOB | {"zmap_path": "map.h5"}}))
+    message = command("validate", path, code=2)
+    assert str(tmp_path / "map.h5") in message
+    assert "zernike.extrapolate" in message
+    assert command("batch", path, "--dry-run", code=2) == message
+    command("batch", path, "--dry-run", "--set=zernike.extrapolate=nearest")
+
+
+def test_dry_run_prints_jobs_and_settings_and_touches_nothing(command: Command, tmp_path: Path) -> None:
+    text = command("batch", CONFIGS / "demo_config.json", "--dry-run", "--set=emitters.frames=3")
+    lines = text.splitlines()
+    assert "4 jobs, 12 frames" in lines[0]
+    assert lines[0].endswith("to be written to demo_output")
+    settings = "emitters.num_emitters=400  tiff.noise_params.background=200.0"
+    assert lines[2] == f"  job_0001_num_emitters_400_background_200  {settings}"
+    assert "  emitters.frames=3" in lines
+    assert not list(tmp_path.iterdir())
+
+
+def test_zmap_synth_and_info(command: Command, tmp_path: Path) -> None:
+    assert command("zmap", "synth", "map.h5", "--size=24") == "map.h5\n"
+    table = command("zmap", "info", "map.h5")
+    assert "21 modes, 24 x 24 px" in table
+    assert "11  spherical" in table
+    assert "21 modes" in command("zmap", "info", "builtin:oil")
+    command("zmap", "synth", "map.h5", "--size=16")
+    assert "21 modes, 16 x 16 px" in command("zmap", "info", "map.h5")
+    (tmp_path / "measured.h5").write_bytes(b"precious")
+    assert "exists and is no synthetic map" in command("zmap", "synth", "measured.h5", code=2)
+    assert (tmp_path / "measured.h5").read_bytes() == b"precious"
+
+
+def test_zmap_info_draws_the_planes(command: Command, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert command("zmap", "info", "builtin:oil", "--plot=map.png").endswith("map.png\n")
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "jobs"),
+    [
+        (
+            "demo_config.json",
+            ["emitters.frames=2", "variables.emitters.num_emitters=[10]"],
+            ["job_0000_num_emitters_10_background_20", "job_0001_num_emitters_10_background_200"],
+        ),
+        (
+            "batch_config_example.json",
+            ["emitters.frames=2", "variables.emitters.num_emitters=[5, 10]", "max_workers=1"],
+            [
+                f"job_000{index}_num_emitters_{number}_background_{background}"
+                for index, (number, background) in enumerate((n, b) for n in (5, 10) for b in (50, 100, 200))
+            ],
+        ),
+        (
+            "batch_config_simple.json",
+            ["emitters.frames=2"],
+            ["job_0000_num_emitters_50", "job_0001_num_emitters_100"],
+        ),
+        (
+            "sample_config.json",
+            [
+                "emitters.num_emitters=10",
+                "sample_configs.num_samples=2",
+                "sample_configs.frames_per_sample=2",
+            ],
+            ["sample_001", "sample_002"],
+        ),
+    ],
+)
+def test_example_configs_run(
+    command: Command, tmp_path: Path, name: str, overrides: list[str], jobs: list[str]
+) -> None:
+    words = ["batch", CONFIGS / name, *TINY, *(f"--set={override}" for override in overrides)]
+    text = command(*words, "--output-dir=out")
+    assert f"{len(jobs)} jobs: {len(jobs)} completed, 0 failed" in text
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == jobs
+    for job in jobs:
+        assert (tmp_path / "out" / job / "emitters.h5").is_file()
+        assert tifffile.imread(tmp_path / "out" / job / "simulation.ome.tiff").shape == (2, 40, 40)
+    assert f"{len(jobs)} skipped" in command(*words, "--output-dir=out")
+    assert f"{len(jobs)}/{len(jobs)} jobs completed" in command("status", "out")
+
+
+def test_run_stream_and_preview(command: Command, tmp_path: Path, job_file: Path) -> None:
+    files = command("run", "--zmap=builtin:oil", f"--config={job_file}", "--output-dir=out").split()
+    assert files == ["out/emitters.h5", "out/simulation.ome.tiff"]
+    movie = tifffile.imread(tmp_path / "out" / "simulation.ome.tiff")
+    assert movie.shape == (3, 40, 40)
+
+    command("stream", "--h5", "out/emitters.h5", "--output", "again.tif", "--chunk_size", "2")
+    assert (tifffile.imread(tmp_path / "again.tif") == movie).all()
+    no_map = tmp_path / "tiff.json"
+    no_map.write_text(json.dumps({"tiff": {"roi_size": 20, "crop_offset": [5, 5]}, "psf": {"size_px": 15}}))
+    command("stream", "--h5=out/emitters.h5", "--output=part.tif", f"--config={no_map}")
+    assert tifffile.imread(tmp_path / "part.tif").shape == (3, 20, 20)
+
+    before = (tmp_path / "out" / "emitters.h5").read_bytes()
+    assert "is the input itself" in command(
+        "stream", "--h5=out/emitters.h5", "--output=out/emitters.h5", code=2
+    )
+    assert (tmp_path / "out" / "emitters.h5").read_bytes() == before
+
+    assert command("preview", "again.tif") == "again.tif.png\n"
+    assert (tmp_path / "again.tif.png").read_bytes().startswith(b"\x89PNG")
+    assert command("preview", "again.tif", "--output=a.png") == "a.png\n"
+    assert "is the input itself" in command("preview", "again.tif", "--output=again.tif", code=2)
+
+
+def test_run_without_a_movie_and_with_kept_emitters(command: Command, tmp_path: Path, job_file: Path) -> None:
+    words = ["run", "--zmap=builtin:oil", f"--config={job_file}", "--output-dir=out"]
+    assert "run once without" in command(*words, "--skip-emitters", code=2)
+    assert command(*words, "--skip-tiff") == "out/emitters.h5\n"
+    assert not (tmp_path / "out" / "simulation.ome.tiff").exists()
+    command(*words, "--skip-zernike")
+    kept = (tmp_path / "out" / "simulation.ome.tiff").read_bytes()
+    command(*words, "--skip-emitters")
+    assert (tmp_path / "out" / "simulation.ome.tiff").read_bytes() == kept
+
+
+def test_pipeline_config_runs_at_reduced_size(command: Command, tmp_path: Path) -> None:
+    config = json.loads((CONFIGS / "pipeline_config.json").read_text(encoding="utf-8"))
+    config["emitters"] |= {"frames": 2, "area_px": 40, "num_emitters": 10}
+    config["tiff"]["roi_size"] = 40
+    path = tmp_path / "pipeline_config.json"
+    path.write_text(json.dumps(config))
+    command("run", "--zmap=builtin:oil", "--config", path)
+    assert tifffile.imread(tmp_path / "output" / "simulation.ome.tiff").shape == (2, 40, 40)
+
+
+def test_package_exports_what_it_says() -> None:
+    assert set(simtiff.__all__) <= set(dir(simtiff))
+    for name in simtiff.__all__:
+        assert getattr(simtiff, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Simulaton'"):
+        simtiff.Simulaton  # noqa: B018

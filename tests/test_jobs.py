@@ -1,0 +1,188 @@
+"""Jobs: every combination once, names that are safe and stay, hashes that say what determines a movie."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simtiff import jobs as jobs_module
+from simtiff.config import load_batch_config
+from simtiff.jobs import Job, expand_jobs, job_hash, sample_seed, split_settings
+from simtiff.names import name_problem, sample_naming_problem, shorten, value_name
+
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "emitters.num_emitters": st.integers(0, 10**9),
+    "emitters.frames": st.integers(1, 10**7),
+    "emitters.intensity_mu": st.floats(0, 1e9),
+    "emitters.no_plot": st.booleans(),
+    "zernike.crop_size": st.none() | st.integers(1, 1000),
+    "zernike.crop_offset": st.lists(st.integers(0, 1000), min_size=2, max_size=2),
+    "tiff.noise_params.background": st.floats(0, 1e9),
+    "tiff.filename": st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20).map(
+        lambda text: f"{text}.tif"
+    ),
+}
+
+
+def expand(base: dict[str, Any] | None = None, **keys: Any) -> list[Job]:
+    return expand_jobs(
+        load_batch_config({"base_config": {"zmap_path": "builtin:oil", **(base or {})}, **keys})
+    )
+
+
+@st.composite
+def variables(draw: st.DrawFn) -> dict[str, list[Any]]:
+    chosen = draw(st.lists(st.sampled_from(sorted(VALUES)), unique=True, min_size=1, max_size=4))
+    return {key: draw(st.lists(VALUES[key], min_size=1, max_size=3)) for key in chosen}
+
+
+@given(variables(), st.integers(0, 3))
+def test_every_combination_and_sample_is_one_job_with_a_safe_unique_name(
+    swept: dict[str, list[Any]], num_samples: int
+) -> None:
+    samples = {"sample_configs": {"num_samples": num_samples}} if num_samples else {}
+    jobs = expand(variables=swept, **samples)
+    assert len(jobs) == math.prod(map(len, swept.values())) * max(num_samples, 1)
+    assert len({job.id.lower() for job in jobs}) == len(jobs)
+    assert [name_problem(job.id) for job in jobs] == [None] * len(jobs)
+    assert all(job.id.isascii() for job in jobs)
+    assert [job.id for job in jobs] == [job.id for job in expand(variables=swept, **samples)]
+
+
+@given(variables())
+def test_the_last_key_runs_fastest(swept: dict[str, list[Any]]) -> None:
+    jobs = expand(variables=swept)
+    period = 1
+    for key in reversed(swept):
+        values = swept[key]
+        for index, job in enumerate(jobs):
+            wanted = values[(index // period) % len(values)]
+            value: Any = job.config
+            for part in key.split("."):
+                value = getattr(value, part)
+            assert value == (tuple(wanted) if isinstance(wanted, list) else wanted)
+        period *= len(values)
+
+
+def test_without_variables_and_samples_it_is_one_job() -> None:
+    (job,) = expand()
+    assert job.id == "single_job"
+    assert [job.id for job in expand(variables={}, sample_configs=None)] == ["single_job"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "name"),
+    [
+        ("emitters.num_emitters", 500, "job_0000_num_emitters_500"),
+        ("emitters.area_px", 1200.0, "job_0000_area_px_1200.0"),
+        ("emitters.intensity_mu", 1e-07, "job_0000_intensity_mu_1e-07"),
+        ("emitters.no_plot", True, "job_0000_no_plot_true"),
+        ("zernike.crop_size", None, "job_0000_crop_size_null"),
+        ("tiff.crop_offset", [-3, 5], "job_0000_crop_offset_-3-5"),
+        ("tiff.filename", "电影 1.tif", "job_0000_filename_1.tif"),
+        ("zmap_path", "/some/folder/oil map.h5", "job_0000_zmap_path_oil_map.h5"),
+        ("zmap_path", "builtin:oil", "job_0000_zmap_path_builtin_oil"),
+    ],
+)
+def test_names_of_jobs(key: str, value: Any, name: str) -> None:
+    assert [job.id for job in expand(variables={key: [value]})] == [name]
+
+
+def test_long_names_are_cut_and_marked_with_a_hash() -> None:
+    names = ["a" * 60 + end + ".tif" for end in "xy"]
+    swept = {"tiff.filename": names, "emitters.intensity_mu": [1 / 3], "emitters.intensity_sigma": [1 / 7]}
+    swept |= {"emitters.lifetime_avg": [1 / 7], "optical.pixel_size_nm_x": [1000 / 7]}
+    first, second = (job.id for job in expand(variables=swept))
+    assert len(first) <= 100
+    assert first != second
+    assert value_name(names[0]) != value_name(names[1])
+    assert len(value_name(names[0])) == 32
+    assert shorten("short", 10) == "short"
+
+
+def test_numbers_of_jobs_widen_so_that_names_sort() -> None:
+    jobs = expand(variables={"emitters.seed": list(range(10_001))})
+    assert jobs[-1].id == "job_10000_seed_10000"
+    assert [job.id for job in jobs] == sorted(job.id for job in jobs)
+
+
+def test_samples_have_unrelated_seeds_and_their_own_frames() -> None:
+    jobs = expand(
+        sample_configs={"num_samples": 5, "frames_per_sample": 7, "sample_naming": "s{sample_id:03d}"}
+    )
+    assert [job.id for job in jobs] == ["s001", "s002", "s003", "s004", "s005"]
+    assert {job.config.emitters.frames for job in jobs} == {7}
+    seeds = [job.config.emitters.seed for job in jobs]
+    assert seeds == [sample_seed(42, i) for i in range(1, 6)]
+    assert len(set(seeds)) == 5
+    assert all(0 <= seed < 2**53 for seed in seeds)
+    neighbours = {sample_seed(seed, sample_id) for seed in range(40, 44) for sample_id in range(50)}
+    assert len(neighbours) == 200
+
+
+def test_the_seeds_of_samples_never_change() -> None:
+    # Movies that exist depend on these numbers.
+    assert [sample_seed(42, i) for i in (1, 2)] == [7645688246095274, 5772288796860012]
+
+
+def test_variables_times_samples() -> None:
+    jobs = expand(
+        variables={"emitters.num_emitters": [500, 1000], "emitters.seed": [1, 2]},
+        sample_configs={"num_samples": 2},
+    )
+    assert jobs[0].id == "job_0000_num_emitters_500_seed_1_sample_001"
+    assert jobs[7].id == "job_0003_num_emitters_1000_seed_2_sample_002"
+    assert len({job.config.emitters.seed for job in jobs}) == 4
+
+
+def test_hash_covers_what_determines_the_movie(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hash_of(**changes: Any) -> str:
+        (job,) = expand(changes)
+        return job_hash(job, "digest")
+
+    plain = hash_of()
+    assert len(plain) == 64
+    assert plain == hash_of(emitters={"area_px": 1200})
+    assert plain == hash_of(emitters={"no_plot": False}, zernike={"no_plot": False, "num_plot": 3})
+    assert plain == hash_of(memory_optimization={"chunk_size": 3}, zmap_path="/moved/map.h5")
+    for changes in (
+        {"emitters": {"seed": 43}},
+        {"emitters": {"frames": 11}},
+        {"tiff": {"dtype": "float32"}},
+        {"tiff": {"noise_params": {"background": 101}}},
+        {"psf": {"size_px": 43}},
+        {"zernike": {"extrapolate": "nearest"}},
+    ):
+        assert hash_of(**changes) != plain, changes
+    (job,) = expand()
+    assert job_hash(job, "other digest") != plain
+    assert job_hash(Job("other_name", job.config), "digest") == plain
+    monkeypatch.setattr(jobs_module, "DATA_VERSION", jobs_module.DATA_VERSION + 1)
+    assert job_hash(job, "digest") != plain
+
+
+def test_split_settings_shows_what_jobs_share_and_what_differs() -> None:
+    jobs = expand(variables={"emitters.num_emitters": [1000, 5], "tiff.noise_params.background": [50, 100]})
+    shared, varied = split_settings(jobs)
+    assert varied[1] == {"emitters.num_emitters": 1000, "tiff.noise_params.background": 100.0}
+    assert shared["emitters.frames"] == 10
+    assert split_settings(expand())[1] == [{}]
+
+
+@given(st.text(max_size=30))
+def test_names_taken_for_safe_are_safe(name: str) -> None:
+    if name_problem(name) is None:
+        assert name
+        assert not set(name) & set('<>:"/\\|?*\0')
+        assert name == name.strip(" .")
+        name.encode()
+
+
+@given(st.text(alphabet="{}sample_id:03d!r.x/", max_size=30))
+def test_sample_namings_taken_for_safe_can_be_used(naming: str) -> None:
+    if sample_naming_problem(naming) is None:
+        assert name_problem(naming.format(sample_id=1)) is None

@@ -1,0 +1,185 @@
+"""Stamps and frames against the reference arrays, and the physics they must show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import simtiff
+from simtiff import Optics
+
+DATA = Path(__file__).parent / "data" / "psf_reference_small.npz"
+KINDS = {
+    "scalar_integrated": {},
+    "scalar_point": {"pixel_integration": False},
+    "scalar_paraxial_point": {"pixel_integration": False, "defocus": "paraxial"},
+}
+OIL = Optics(wavelength_nm=660, NA=1.4, n_immersion=1.518, pixel_size_nm_x=100, pixel_size_nm_y=100)
+
+
+def check_reference(path: Path, kind: str) -> int:
+    """Compare all cases of a file; the error is counted in units of each stamp's peak."""
+    reference = np.load(path)
+    for case, expected in enumerate(reference[kind]):
+        stamp = simtiff.psf(
+            Optics(*reference["optics"][case]),
+            reference["xyz"][case : case + 1],
+            reference["phase"][case],
+            reference["magnitude"][case],
+            size=expected.shape[0],
+            **KINDS[kind],
+        )[0]
+        error = np.abs(stamp - expected).max() / expected.max()
+        assert error < 5e-4, f"case {case}: {error:.1e} of the peak"
+    return len(reference[kind])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stamps_are_the_reference(kind: str) -> None:
+    assert check_reference(DATA, kind) == 6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stamps_are_the_whole_reference(kind: str, shared: Path) -> None:
+    assert check_reference(shared / "reference" / "psf_reference.npz", kind) == 48
+
+
+def test_focus_is_the_airy_pattern() -> None:
+    j1 = pytest.importorskip("scipy.special").j1
+    r = 2 * np.pi * OIL.NA / OIL.wavelength_nm * 100 * np.hypot(*np.mgrid[-15:16, -15:16])
+    airy = np.where(r == 0, 0.25, (j1(r) / np.where(r == 0, 1, r)) ** 2) * 4 * np.pi
+    airy *= (100 * OIL.NA / OIL.wavelength_nm) ** 2
+    stamp = simtiff.psf(OIL, [[0, 0, 0]], pixel_integration=False)[0]
+    assert np.abs(stamp - airy).max() < 1e-4 * airy.max()
+
+
+def test_light_is_conserved_and_lost_light_is_not_folded_back() -> None:
+    rng = np.random.default_rng(0)
+    phase = np.r_[0, 0, 0, rng.normal(0, 0.1, 18)]
+    for sizes in ([11, 31, 101, 301],):
+        sums = [float(simtiff.psf(OIL, [[0.2, -0.4, 0.5]], phase, size=n).sum()) for n in sizes]
+        assert sums == sorted(sums)
+        # the Airy pattern's light beyond a radius r falls off as 1 / r
+        assert 0.99 < sums[-1] < 1
+        assert 1 - sums[-1] < 0.5 * (1 - sums[-2])
+
+
+def test_tilt_moves_the_image_and_defocus_is_symmetric() -> None:
+    # Noll 2 is 2 xi, as the phase of a shift by x pixels is -2 pi NA / wavelength * pixel * x * xi: to +x for c < 0
+    per_pixel = np.pi * OIL.NA / OIL.wavelength_nm * 100
+    moved = simtiff.psf(OIL, [[0, 0, 0.3]], [0, -2 * per_pixel, 0.5 * per_pixel])
+    placed = simtiff.psf(OIL, [[2, -0.5, 0.3]])
+    assert np.abs(moved - placed).max() < 2e-4 * placed.max()
+    y, x = np.unravel_index(simtiff.psf(OIL, [[3, -2, 0]])[0].argmax(), (31, 31))
+    assert (x, y) == (15 + 3, 15 - 2)
+    above, below = simtiff.psf(OIL, [[0, 0, 0.7], [0, 0, -0.7]])
+    assert np.abs(above - below).max() < 1e-5 * above.max()
+
+
+def test_binned_high_resolution_agrees_with_integration() -> None:
+    exact = simtiff.rendering.Renderer(OIL, size=31).stamps([[0.3, 0.1, 0.4]], None)[0]
+    errors = []
+    for samples in (2, 5, 8, 16):
+        renderer = simtiff.rendering.Renderer(OIL, size=31, samples_per_pixel=samples)
+        errors.append(np.abs(renderer.stamps([[0.3, 0.1, 0.4]], None)[0] - exact).max() / exact.max())
+    # the midpoint rule's error falls with the square of the spacing
+    assert errors[0] < 0.05
+    assert errors[1] < errors[0] / 4
+    assert errors[3] < 7e-4
+
+
+def test_frames_are_sums_of_stamps_clipped_at_the_edges() -> None:
+    rng = np.random.default_rng(1)
+    n, shape, size = 60, (4, 23, 37), 15
+    xyz = np.c_[rng.uniform(-12, 49, n), rng.uniform(-12, 35, n), rng.uniform(-1, 1, n)]
+    phase = rng.normal(0, 0.1, (n, 21))
+    photons, frame = rng.uniform(100, 1000, n), rng.integers(0, shape[0], n)
+    movie = simtiff.render(OIL, xyz, photons, shape[1:], phase, frame_ix=frame, n_frames=shape[0], size=size)
+    pad = 40
+    slow = np.zeros((shape[0], shape[1] + 2 * pad, shape[2] + 2 * pad))
+    for (x, y, z), c, light, t in zip(xyz, phase, photons, frame, strict=True):
+        cx, cy = int(np.floor(x + 0.5)), int(np.floor(y + 0.5))
+        stamp = simtiff.psf(OIL, [[x - cx, y - cy, z]], c, size=size)[0]
+        half = size // 2
+        slow[t, pad + cy - half : pad + cy + half + 1, pad + cx - half : pad + cx + half + 1] += light * stamp
+    assert movie.shape == shape
+    assert np.abs(movie - slow[:, pad:-pad, pad:-pad]).max() < 1e-3 * slow.max() / 100
+
+
+def test_bits_depend_on_neither_threads_nor_company() -> None:
+    rng = np.random.default_rng(2)
+    n = 300
+    xyz = np.c_[rng.uniform(-5, 70, (n, 2)), rng.uniform(-1, 1, n)]
+    phase = rng.normal(0, 0.2, (n, 21)).astype(np.float32)
+    ids = np.repeat(np.arange(n), 3)
+    frames = (rng.integers(0, 6, n)[:, None] + np.arange(3)).ravel()
+    photons = rng.uniform(1, 1000, 3 * n).astype(np.float32)
+    args = (xyz[ids], photons, (64, 64), phase[ids])
+    results = []
+    before = simtiff.threads()
+    try:
+        for threads in (1, 2, 3):
+            simtiff.set_threads(threads)
+            whole = simtiff.render(OIL, *args, frame_ix=frames, id=ids, n_frames=8, size=21)
+            results.append(whole)
+            for t in range(8):
+                here = frames == t
+                alone = simtiff.render(OIL, xyz[ids][here], photons[here], (64, 64), phase[ids][here], size=21)
+                assert_array_equal(alone, whole[t])
+    finally:
+        simtiff.set_threads(before)
+    assert_array_equal(results[0], results[1])
+    assert_array_equal(results[0], results[2])
+
+
+def test_records_of_an_emitter_that_moves_are_each_where_they_are() -> None:
+    xyz = [[5, 5, 0], [9, 5, 0]]
+    movie = simtiff.render(OIL, xyz, [1, 1], (11, 15), frame_ix=[0, 1], id=[7, 7], size=9)
+    assert [np.unravel_index(f.argmax(), f.shape) for f in movie] == [(5, 5), (5, 9)]
+
+
+def test_out_is_filled_in_place() -> None:
+    out = np.full((2, 31, 31), np.nan, np.float32)
+    assert simtiff.psf(OIL, np.zeros((2, 3)), out=out) is out
+    assert np.isfinite(out).all()
+    image = np.ones((20, 30), np.float32)
+    assert simtiff.render(OIL, np.zeros((0, 3)), [], (20, 30), out=image) is image
+    assert (image == 0).all()
+    for bad in (
+        np.empty((2, 31, 31)),
+        np.empty((31, 31), np.float32),
+        np.empty((2, 31, 62), np.float32)[:, :, ::2],
+    ):
+        with pytest.raises(simtiff.ShapeError):
+            simtiff.psf(OIL, np.zeros((2, 3)), out=bad)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Optics(NA=1.6), "at most n_immersion"),
+        (lambda: Optics(wavelength_nm=-1), "wavelength_nm"),
+        (lambda: simtiff.psf(OIL, [[0, 0, 0]], size=30), "odd"),
+        (lambda: simtiff.psf(OIL, [[0, 0, np.nan]]), "finite"),
+        (lambda: simtiff.psf(OIL, [[0, 0, 1e9]]), "quadrature rows"),
+        (lambda: simtiff.psf(OIL, [[0, 0]]), "three columns|\\(n, 3\\)"),
+        (lambda: simtiff.psf(OIL, [[0, 0, 0]], np.zeros((2, 21))), "phase has shape"),
+        (lambda: simtiff.psf(OIL, [[0, 0, 0]], model="vector"), "'scalar'"),
+        (lambda: simtiff.psf(OIL, [[0, 0, 0]], defocus="none"), "paraxial"),
+        (lambda: simtiff.render(OIL, [[0, 0, 0]], [1, 2], (9, 9)), "photons"),
+        (lambda: simtiff.render(OIL, [[0, 0, 0]], [-1], (9, 9)), "photons"),
+        (lambda: simtiff.render(OIL, [[0, 0, 0]], [1], (9, 9), frame_ix=[3], n_frames=2), "frame_ix"),
+        (lambda: simtiff.set_threads(-1), "threads"),
+        (lambda: simtiff.Camera(background=-1), "background"),
+        (lambda: simtiff.Camera().expose(np.full((4, 4), -1.0)), "-1"),
+        (lambda: simtiff.Camera().expose(np.zeros(4)), "dimensions"),
+        (lambda: simtiff.Camera().expose(np.zeros((4, 4)), seed=-1), "seed"),
+    ],
+)
+def test_bad_arguments_are_named(call, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        call()
+    assert isinstance(caught.value, simtiff.SimtiffError)

@@ -1,0 +1,154 @@
+"""Going on after the worst: killed anywhere, the next run completes to the same pixels and truth."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batch_helpers import (
+    FAST,
+    SLOW,
+    assert_same_results,
+    command,
+    config,
+    kill,
+    movie_bytes,
+    partials,
+    running,
+    slow_config,
+    status,
+    stray_files,
+    tree,
+    wait_for,
+    workers,
+    write_config,
+)
+from simtiff.batch import run_batch
+from simtiff.errors import DataError
+from simtiff.progress import Progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Notes(Progress):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def modified(output: Path) -> dict[str, int]:
+    return {path.parent.name: path.stat().st_mtime_ns for path in output.glob("*/simulation.ome.tiff")}
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    run_batch(config(), output_dir=tmp_path, max_workers=1, progress=False)
+    return tmp_path
+
+
+def rerun(output: Path, content: dict | None = None, **options: object) -> tuple[list[str], list[str]]:
+    """Return the jobs that a second run did, and what it said."""
+    before = modified(output)
+    notes = Notes()
+    run_batch(content or config(), output_dir=output, max_workers=1, progress=notes, **options)
+    after = modified(output)
+    return sorted(job for job in after if after[job] != before.get(job)), notes.notes
+
+
+A, B = "job_0000_num_emitters_20", "job_0001_num_emitters_40"
+
+
+def test_finished_jobs_are_skipped(finished: Path) -> None:
+    assert rerun(finished) == ([], [])
+
+
+def test_settings_that_change_no_byte_change_nothing(finished: Path) -> None:
+    overrides = ["memory_optimization.chunk_size=2", "max_workers=2"]
+    assert rerun(finished, overrides=overrides) == ([], [])
+
+
+def test_no_resume_runs_everything(finished: Path) -> None:
+    assert rerun(finished, resume=False)[0] == [A, B]
+
+
+def test_changed_configs_are_done_again(finished: Path) -> None:
+    done, notes = rerun(finished, overrides=["tiff.noise_params.background=5"])
+    assert done == [A, B]
+    assert notes == [f"{A} is done again: config changed", f"{B} is done again: config changed"]
+
+
+def test_only_what_changed_is_done_again(finished: Path) -> None:
+    done, notes = rerun(finished, config(variables={"emitters.num_emitters": [20, 41]}))
+    assert done == ["job_0001_num_emitters_41"]
+    assert notes == []
+    assert status(finished)["completed_jobs"] == [A, "job_0001_num_emitters_41", B]
+
+
+def test_missing_and_cut_files_are_made_again(finished: Path) -> None:
+    (finished / A / "emitters.h5").unlink()
+    movie = finished / B / "simulation.ome.tiff"
+    os.truncate(movie, movie.stat().st_size - 1)
+    before = movie_bytes(finished)
+    done, notes = rerun(finished)
+    assert done == [A, B]
+    assert f"{A} is done again: emitters.h5 is missing" in notes
+    assert any(f"{B} is done again: simulation.ome.tiff has" in note for note in notes)
+    assert movie_bytes(finished)[A] == before[A]
+    assert len(movie_bytes(finished)[B]) == len(before[B]) + 1
+
+
+def test_a_renamed_movie_replaces_the_old_one(finished: Path) -> None:
+    run_batch(config(), output_dir=finished, overrides=["tiff.filename=other.tiff"], progress=False)
+    assert sorted(path.name for path in (finished / A).iterdir()) == ["emitters.h5", "other.tiff"]
+
+
+def test_a_damaged_status_is_refused_and_can_be_left_behind(finished: Path) -> None:
+    path = finished / "batch_status.json"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match="--no-resume"):
+        run_batch(config(), output_dir=finished, progress=False)
+    assert stray_files(finished) == []
+    assert rerun(finished, resume=False)[0] == [A, B]
+
+
+def test_killed_anywhere_it_completes_to_the_same_result(tmp_path: Path) -> None:
+    """Kill the whole process tree, and single workers, at random moments; resume until all is done."""
+    path, output = write_config(tmp_path, slow_config()), tmp_path / "out"
+    chance = random.Random(1)
+    for attempt in range(6):
+        with running(command(path, output, "--max-workers=2", settings=SLOW)) as process:
+            if attempt % 2:  # at work; else anywhere, also while it starts
+                wait_for(lambda: partials(output), "a movie", process)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it is at work, as it should be
+                process.wait(chance.random() * 1.5)
+            for victim in workers(process)[:1] if attempt == 3 else tree(process.pid):
+                kill(victim)
+        assert not list(output.glob("*/simulation.ome.tiff"))
+    summary = run_batch(path, output_dir=output, max_workers=2, overrides=FAST, progress=False)
+    assert summary.exit_code == 0
+    assert stray_files(output) == []
+    whole = tmp_path / "whole"
+    run_batch(path, output_dir=whole, max_workers=2, overrides=FAST, progress=False)
+    assert_same_results(output, whole)
+    assert movie_bytes(output) == movie_bytes(whole)
+    assert status(output)["completed_jobs"] == status(whole)["completed_jobs"]
+
+
+def test_workers_end_with_their_batch(tmp_path: Path) -> None:
+    path, output = write_config(tmp_path, slow_config()), tmp_path / "out"
+    with running(command(path, output, "--max-workers=2", settings=SLOW)) as process:
+        wait_for(lambda: len(partials(output)) == 2, "two movies", process)
+        children = workers(process)
+        process.kill()
+        process.wait()
+        wait_for(lambda: not any(child.is_running() for child in children), "the workers to end")

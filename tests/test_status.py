@@ -1,0 +1,163 @@
+"""The status file: whole on the disk, read back exactly, refused with clear words when it is not its own."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simtiff.errors import DataError
+from simtiff.files import FileInfo
+from simtiff.status import NAME, BatchStatus, JobRecord, format_status, why_not_done
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DONE = JobRecord(
+    state="completed",
+    hash="abc",
+    data_version=1,
+    zmap="map",
+    frames=50,
+    files={"emitters.h5": FileInfo(3, 1), "movie.tiff": FileInfo(5, 2)},
+    started="2026-01-01T00:00:00+00:00",
+    finished="2026-01-01T00:00:10+00:00",
+    seconds=10.0,
+)
+FAILED = JobRecord(state="failed", hash="abd", frames=5, error="No space left\non device", finished="now")
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    status = BatchStatus(tmp_path, {"one": DONE, "two": FAILED, "three": JobRecord(hash="x", frames=7)})
+    status.save()
+    return tmp_path
+
+
+def test_what_is_saved_is_loaded(saved: Path) -> None:
+    content = json.loads((saved / NAME).read_text())
+    assert content["completed_jobs"] == ["one"]
+    assert content["failed_jobs"] == [
+        {"job_id": "two", "error": "No space left\non device", "timestamp": "now"}
+    ]
+    assert {"start_time", "last_update", "schema", "simtiff_version", "total_jobs"} <= content.keys()
+    loaded = BatchStatus.load(saved)
+    assert loaded is not None
+    assert loaded.jobs == {"one": DONE, "two": FAILED, "three": JobRecord(hash="x", frames=7)}
+    assert loaded.due_in() is None
+    assert [path.name for path in saved.iterdir()] == [NAME]
+
+
+def test_saving_waits_for_its_time_unless_forced(saved: Path) -> None:
+    status = BatchStatus.load(saved)
+    assert status is not None
+    status.save()
+    status.update("three", state="completed")
+    assert status.due_in() is not None
+    before = (saved / NAME).read_bytes()
+    status.save()  # the first change after a pause is saved at once...
+    assert (saved / NAME).read_bytes() != before
+    status.update("two", state="completed")
+    before = (saved / NAME).read_bytes()
+    status.save()  # ...the next has to wait
+    assert (saved / NAME).read_bytes() == before
+    status.save(force=True)
+    assert len(json.loads((saved / NAME).read_text())["completed_jobs"]) == 3
+
+
+def test_a_folder_without_status(tmp_path: Path) -> None:
+    assert BatchStatus.load(tmp_path) is None
+    with pytest.raises(DataError, match="output folder of a batch"):
+        format_status(tmp_path)
+
+
+def damaged(change: str) -> bytes:
+    good = {"schema": 1, "simtiff_version": "1", "start_time": "a", "last_update": "b", "jobs": {}}
+    entry = {"state": "completed", "files": {"a.tiff": {"size": 1, "crc32": 1}}}
+    variants = {
+        "wrong state": good | {"jobs": {"a": entry | {"state": "odd"}}},
+        "wrong type": good | {"jobs": {"a": entry | {"frames": "5"}}},
+        "bool for a number": good | {"jobs": {"a": entry | {"frames": True}}},
+        "NaN": good | {"jobs": {"a": entry | {"seconds": float("nan")}}},
+        "job no dict": good | {"jobs": {"a": []}},
+        "jobs no dict": good | {"jobs": []},
+        "file outside": good | {"jobs": {"a": entry | {"files": {"../../etc/passwd": {"size": 1}}}}},
+        "job outside": good | {"jobs": {"../a": entry}},
+        "no time": good | {"start_time": None},
+        "newer schema": good | {"schema": 2},
+        "foreign": {"completed_jobs": [], "failed_jobs": []},
+        "list": [],
+    }
+    return json.dumps(variants[change]).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no JSON"),
+        (b'{"schema": 1', "no JSON"),
+        (b"\xff\xfe\x00", "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+        (b'{"schema": ' + b"9" * 5000 + b"}", "no JSON"),
+        (damaged("wrong state"), "jobs.a.state is 'odd'"),
+        (damaged("wrong type"), "jobs.a.frames is str, expected int"),
+        (damaged("bool for a number"), "jobs.a.frames is bool, expected int"),
+        (damaged("NaN"), "jobs.a.seconds is nan"),
+        (damaged("job no dict"), "jobs.a is list"),
+        (damaged("jobs no dict"), "jobs is list"),
+        (damaged("file outside"), "jobs.a.files has a wrong entry"),
+        (damaged("job outside"), "is no name of a job"),
+        (damaged("no time"), "start_time is NoneType"),
+        (damaged("newer schema"), "schema 2; this version reads schema 1"),
+        (damaged("foreign"), "not a status file of simtiff"),
+        (damaged("list"), "not a status file of simtiff"),
+    ],
+)
+def test_a_damaged_file_is_refused_with_a_way_out(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / NAME).write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        BatchStatus.load(tmp_path)
+    assert str(tmp_path / NAME) in str(caught.value)
+    assert "--no-resume" in str(caught.value)
+
+
+def test_why_a_job_is_done_again(tmp_path: Path) -> None:
+    (tmp_path / "emitters.h5").write_bytes(b"123")
+    (tmp_path / "movie.tiff").write_bytes(b"12345")
+    names = ("emitters.h5", "movie.tiff")
+
+    def why(record: JobRecord | None, wanted: JobRecord = DONE) -> str | None:
+        return why_not_done(record, wanted, tmp_path, names)
+
+    assert why(DONE) is None
+    assert why(None) == why(JobRecord()) == "new"
+    assert why(FAILED) == "failed before"
+    assert why(JobRecord(state="running")) == "interrupted before"
+    changed = JobRecord(hash="new", data_version=1, zmap="map")
+    assert why(DONE, changed) == "config changed"
+    assert why(DONE, JobRecord(hash="new", data_version=1, zmap="other")) == "content of the zmap changed"
+    assert (
+        why(DONE, JobRecord(hash="new", data_version=2, zmap="map")) == "made by data version 1, now it is 2"
+    )
+    assert why_not_done(DONE, DONE, tmp_path, ["other.tiff"]) == "other.tiff was not asked for before"
+    (tmp_path / "movie.tiff").write_bytes(b"1234")
+    assert why(DONE) == "movie.tiff has 4 bytes, it was written with 5"
+    (tmp_path / "movie.tiff").unlink()
+    assert why(DONE) == "movie.tiff is missing"
+
+
+def test_the_status_as_text(saved: Path) -> None:
+    text = format_status(saved)
+    assert "1/3 jobs completed (33.3%)" in text
+    assert "pending 1, completed 1, failed 1" in text
+    assert "no batch is running" in text
+    rows = {line.split()[0]: line for line in text.splitlines() if line}
+    assert rows["one"].split()[1:5] == ["completed", "50", "10.0", "s"]
+    assert rows["two"].endswith("No space left")
+    assert "5.0 frames/s" in text
+
+
+def test_a_running_job_without_a_batch_was_interrupted(tmp_path: Path) -> None:
+    BatchStatus(tmp_path, {"one": JobRecord(state="running")}).save()
+    assert "interrupted 1" in format_status(tmp_path)

@@ -1,0 +1,461 @@
+"""Aberration maps: files read and refused, interpolation, the synthetic map, the table."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import pytest
+from scipy.ndimage import map_coordinates
+
+from simtiff.config import JobConfig
+from simtiff.errors import ConfigError, DataError, ShapeError
+from simtiff.synthetic import RADIANS_PER_MILLIWAVE, SyntheticMap
+from simtiff.zmap import (
+    check_field,
+    check_map,
+    field_coefficients,
+    map_digest,
+    map_info,
+    noll_name,
+    open_field,
+    open_map,
+    synthesize,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write_map(path: Path, phase: Any, *, attributes: dict[str, Any] | None = None, **datasets: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        file["z_maps/phase"] = phase
+        file["z_maps/phase"].attrs.update(attributes or {})
+        for name, values in datasets.items():
+            file[name.replace("__", "/")] = values
+    return path
+
+
+@pytest.fixture
+def bumpy(tmp_path: Path) -> Path:
+    random = np.random.default_rng(1)
+    return write_map(tmp_path / "bumpy.h5", random.normal(size=(4, 37, 53)).astype(np.float32))
+
+
+def places(n: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(2)
+    return random.uniform(0, width - 1, n), random.uniform(0, height - 1, n)
+
+
+@pytest.mark.parametrize(("method", "order"), [("cubic", 3), ("linear", 1)])
+def test_interpolation_is_that_of_scipy(bumpy: Path, method: Any, order: int) -> None:
+    x, y = places(2000, 53, 37)
+    phase, magnitude = open_map(bumpy, size=53).coefficients(x, y, method=method, extrapolate="nearest")
+    with h5py.File(bumpy) as file:
+        planes = file["z_maps/phase"][:].astype(np.float64)
+    expected = np.stack(
+        [map_coordinates(plane, [y, x], order=order, mode="mirror") for plane in planes], axis=1
+    )
+    assert magnitude is None
+    assert phase.dtype == np.float32
+    np.testing.assert_allclose(phase, expected, rtol=0, atol=3e-6)
+
+
+def test_nearest_takes_the_pixel_that_holds_the_place(bumpy: Path) -> None:
+    phase, _ = open_map(bumpy, size=53).coefficients(
+        [2.49, 2.51, -0.5, 52.4], [0, 7.6, -0.4, 36.4], method="nearest"
+    )
+    with h5py.File(bumpy) as file:
+        planes = file["z_maps/phase"][:]
+    np.testing.assert_array_equal(phase, planes[:, [0, 8, 0, 36], [2, 3, 0, 52]].T)
+
+
+@pytest.mark.parametrize("method", ["cubic", "linear"])
+def test_constants_and_gradients_are_exact_inside(tmp_path: Path, method: Any) -> None:
+    y, x = np.mgrid[:60, :60]
+    path = write_map(tmp_path / "linear.h5", np.stack([np.full((60, 60), 0.25), 0.01 * x - 0.02 * y]))
+    px, py = places(500, 60, 60)
+    inside = (np.abs(px - 29.5) < 15) & (np.abs(py - 29.5) < 15)
+    phase, _ = open_map(path, size=60).coefficients(px, py, method=method)
+    assert (phase[:, 0] == 0.25).all()
+    np.testing.assert_allclose(phase[inside, 1], (0.01 * px - 0.02 * py)[inside], atol=2e-7)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (2, 2), (3, 2)])
+def test_tiny_maps(tmp_path: Path, shape: tuple[int, int]) -> None:
+    values = np.arange(shape[0] * shape[1], dtype=float).reshape(1, *shape)
+    path = write_map(tmp_path / "tiny.h5", values)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    phase, _ = open_map(path, size=1).coefficients(x.ravel(), y.ravel(), extrapolate="nearest")
+    np.testing.assert_allclose(phase[:, 0], values.ravel(), atol=1e-6)
+
+
+def test_places_do_not_affect_each_other(bumpy: Path) -> None:
+    x, y = places(40_000, 53, 37)
+    field = open_map(bumpy, size=53)
+    together, _ = field.coefficients(x, y)
+    for size in (1, 777, 16384):
+        some, _ = field.coefficients(x[100 : 100 + size], y[100 : 100 + size])
+        assert some.tobytes() == together[100 : 100 + size].tobytes()
+
+
+def test_part_of_a_map_gives_the_values_of_the_whole(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    path = write_map(tmp_path / "large.h5", random.normal(size=(2, 200, 180)))
+    x, y = random.uniform(80, 119, (2, 300))
+    part, _ = open_map(path, size=40, offset=(80, 80)).coefficients(x, y)
+    whole, _ = open_map(path, size=180).coefficients(x, y, extrapolate="nearest")
+    np.testing.assert_allclose(part, whole, rtol=0, atol=5e-7)
+    field = open_map(path, size=40, offset=(80, 80))
+    beyond, _ = field.coefficients([3.0], [5.0])
+    np.testing.assert_allclose(
+        beyond[0], open_map(path, size=180).coefficients([3.0], [5.0])[0][0], atol=5e-7
+    )
+
+
+def test_rim_is_clamped_and_beyond_is_refused(bumpy: Path) -> None:
+    field = open_map(bumpy, size=53)
+    rim, _ = field.coefficients([-0.5, 52.4], [-0.5, 36.4])
+    corners, _ = field.coefficients([0, 52], [0, 36])
+    np.testing.assert_array_equal(rim, corners)
+    with pytest.raises(
+        DataError, match=r"x = -0.6 to 3 .* covers only -0.5 to 52.5.*area_px.*crop_offset.*nearest"
+    ):
+        field.coefficients([-0.6, 3], [0, 0])
+    with pytest.raises(DataError, match=r"y = 36.5 .* -0.5 to 36.5"):
+        field.coefficients([0], [36.5])
+    far, _ = field.coefficients([-100, 1000], [-5, 99], extrapolate="nearest")
+    np.testing.assert_array_equal(far, corners)
+
+
+def test_arguments_are_checked(bumpy: Path) -> None:
+    field = open_map(bumpy, size=53)
+    with pytest.raises(ShapeError, match="NaN"):
+        field.coefficients([np.nan], [0])
+    with pytest.raises(ShapeError, match="shapes"):
+        field.coefficients([1, 2], [0])
+    with pytest.raises(ConfigError, match="cubic, linear, nearest"):
+        field.coefficients([1], [0], method="quintic")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "factor"),
+    [
+        ({}, 1),
+        ({"unit": "rad", "index": "Noll"}, 1),
+        ({"unit": "waves"}, 2 * np.pi),
+        ({"unit": "milliwaves"}, 2e-3 * np.pi),
+        ({"unit": "nm", "wavelength": 660.0}, 2 * np.pi / 660),
+    ],
+)
+def test_units(tmp_path: Path, attributes: dict[str, Any], factor: float) -> None:
+    path = write_map(tmp_path / "unit.h5", np.full((1, 4, 4), 0.5), attributes=attributes)
+    phase, _ = open_map(path, size=4).coefficients([1], [1])
+    assert phase[0, 0] == pytest.approx(0.5 * factor)
+
+
+def scattered_map(path: Path, coords: Any, magnitude: Any) -> Path:
+    return write_map(path, np.zeros((2, 20, 20)), coords=coords, zernike__coeff_mag=magnitude)
+
+
+def test_magnitudes_are_cubic_inside_the_hull_and_nearest_outside(tmp_path: Path) -> None:
+    x, y = (axis.ravel() for axis in np.meshgrid(np.linspace(4, 15, 9), np.linspace(4, 15, 9)))
+    coords = np.column_stack([x, y])
+    values = np.column_stack([np.zeros_like(x), 0.02 * x - 0.01 * y])
+    path = scattered_map(tmp_path / "m.h5", np.vstack([coords, coords[:3]]), np.vstack([values, values[:3]]))
+    _, magnitude = open_map(path, size=20).coefficients([7.3, 0.0, 19.0], [9.1, 0.0, 19.0])
+    assert magnitude is not None
+    np.testing.assert_allclose(magnitude[:, 1], [0.02 * 7.3 - 0.01 * 9.1, 0.04, 0.15], atol=1e-5)
+    assert not magnitude[:, 0].any()
+
+
+def test_magnitudes_on_a_line_are_nearest_and_zero_ones_are_none(tmp_path: Path) -> None:
+    coords = np.column_stack([np.arange(5.0), np.arange(5.0)])
+    path = scattered_map(tmp_path / "line.h5", coords, np.column_stack([np.arange(5.0), np.zeros(5)]))
+    _, magnitude = open_map(path, size=20).coefficients([3.2], [3.1])
+    assert magnitude is not None
+    assert magnitude.tolist() == [[3.0, 0.0]]
+    path = scattered_map(tmp_path / "zero.h5", coords, np.zeros((5, 2)))
+    assert open_map(path, size=20).coefficients([3.2], [3.1])[1] is None
+
+
+def _nan(file: h5py.File) -> None:
+    file["z_maps/phase"][2, 5, 7] = np.nan
+
+
+def _replace(name: str, **new: Any) -> Any:
+    def change(file: h5py.File) -> None:
+        del file[name]
+        if new:
+            file.create_dataset(name, **new)
+
+    return change
+
+
+def _loop(file: h5py.File) -> None:
+    del file["z_maps"]
+    file["z_maps"] = h5py.SoftLink("/other")
+    file["other"] = h5py.SoftLink("/z_maps")
+
+
+def _external_link(file: h5py.File) -> None:
+    del file["z_maps/phase"]
+    file["z_maps/phase"] = h5py.ExternalLink("other.h5", "/phase")
+
+
+def _external_storage(file: h5py.File) -> None:
+    del file["z_maps/phase"]
+    file.create_dataset("z_maps/phase", (1, 4, 4), "f4", external=[("/etc/hostname", 0, 64)])
+
+
+def _virtual(file: h5py.File) -> None:
+    del file["z_maps/phase"]
+    layout = h5py.VirtualLayout((1, 4, 4), "f4")
+    layout[:] = h5py.VirtualSource("other.h5", "phase", (1, 4, 4))
+    file.create_virtual_dataset("z_maps/phase", layout)
+
+
+def _attribute(**attributes: Any) -> Any:
+    return lambda file: file["z_maps/phase"].attrs.update(attributes)
+
+
+DEFECTS = {
+    "nan": (_nan, r"z_maps/phase: Noll mode 3 is nan at pixel x = 7, y = 5"),
+    "infinite": (
+        _replace("z_maps/phase", data=np.full((4, 2, 2), np.inf)),
+        r"Noll mode 1 is inf at pixel x = 0, y = 0",
+    ),
+    "absurd": (
+        _replace("z_maps/phase", data=np.full((4, 2, 2), 1e9)),
+        r"allowed: finite numbers up to 1000 radians",
+    ),
+    "missing": (_replace("z_maps/phase"), r"no dataset z_maps/phase"),
+    "flat": (
+        _replace("z_maps/phase", data=np.zeros((4, 4))),
+        r"z_maps/phase: has shape \(4, 4\).*\(modes, y, x\)",
+    ),
+    "empty": (_replace("z_maps/phase", data=np.zeros((0, 4, 4))), r"z_maps/phase: is empty"),
+    "text": (
+        _replace("z_maps/phase", data=np.full((1, 2, 2), b"a")),
+        r"z_maps/phase: holds .*allowed: real numbers",
+    ),
+    "complex": (_replace("z_maps/phase", data=np.zeros((1, 2, 2), complex)), r"holds complex128"),
+    "null": (_replace("z_maps/phase", data=h5py.Empty("f4")), r"has shape None"),
+    "huge": (
+        _replace("z_maps/phase", shape=(1000, 8000, 8000), dtype="f8", chunks=(1, 64, 64)),
+        r"declares shape .* but the file holds only",
+    ),
+    "too large": (
+        _replace("z_maps/phase", shape=(1, 2**14, 2**13), dtype="i1", chunks=(1, 8, 8)),
+        r"allowed: at most",
+    ),
+    "group": (lambda f: (f.pop("z_maps/phase"), f.create_group("z_maps/phase")), r"z_maps/phase: is a group"),
+    "loop": (_loop, r"z_maps/phase: links that lead round in a circle"),
+    "external link": (_external_link, r"z_maps/phase: is a link to another file"),
+    "external storage": (_external_storage, r"z_maps/phase: keeps its data in other files"),
+    "virtual": (_virtual, r"z_maps/phase: keeps its data in other files"),
+    "unit": (_attribute(unit="furlong"), r"attribute unit .*'furlong'; allowed: rad, waves, milliwaves, nm"),
+    "wavelength missing": (_attribute(unit="nm"), r"has no attribute wavelength"),
+    "wavelength": (_attribute(unit="nm", wavelength=6.6e-7), r"wavelength .* allowed: nanometres"),
+    "wavelength text": (_attribute(wavelength="red"), r"wavelength .*'red'"),
+    "index": (_attribute(index="OSA"), r"attribute index .*'OSA'; allowed: Noll"),
+    "coords missing": (_replace("coords"), r"no dataset coords; zernike/coeff_mag needs it"),
+    "coords shape": (_replace("coords", data=np.zeros((5, 3))), r"coords: has shape \(5, 3\)"),
+    "magnitude shape": (
+        _replace("zernike/coeff_mag", data=np.zeros((5, 9))),
+        r"zernike/coeff_mag: has shape \(5, 9\); allowed: \(5, 4\)",
+    ),
+    "magnitude nan": (
+        _replace("zernike/coeff_mag", data=np.full((5, 4), np.nan)),
+        r"zernike/coeff_mag: row 0 is NaN",
+    ),
+    "magnitude absurd": (
+        _replace("zernike/coeff_mag", data=np.full((5, 4), 1e7)),
+        r"coeff_mag: 1e\+07 at point 0",
+    ),
+    "coords nan": (_replace("coords", data=np.full((5, 2), np.nan)), r"coords: row 0 is NaN"),
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_every_defect_has_a_clear_error(tmp_path: Path, defect: str) -> None:
+    change, message = DEFECTS[defect]
+    path = write_map(
+        tmp_path / "bad.h5", np.ones((4, 9, 9)), coords=np.eye(5)[:, :2], zernike__coeff_mag=np.ones((5, 4))
+    )
+    check_map(path)
+    with h5py.File(path, "r+") as file:
+        change(file)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(DataError, match=message) as caught:
+        check_map(path)
+    assert str(path) in str(caught.value)
+
+
+def test_files_that_are_no_map(tmp_path: Path) -> None:
+    text = tmp_path / "text.h5"
+    text.write_text("x" * 4096)
+    whole = write_map(tmp_path / "whole.h5", np.random.default_rng(0).normal(size=(4, 50, 50)))
+    cut = tmp_path / "cut.h5"
+    cut.write_bytes(whole.read_bytes()[:9000])
+    for path, message in [
+        (tmp_path / "none.h5", "no such file"),
+        (tmp_path, "not a file"),
+        (text, "not a readable HDF5 file"),
+        (cut, "truncated"),
+    ]:
+        with pytest.raises(DataError, match=message) as caught:
+            check_map(path)
+        assert str(path) in str(caught.value)
+
+
+def test_mutated_bytes_never_escape_as_other_errors(tmp_path: Path) -> None:
+    whole = bytearray(synthesized(tmp_path / "good.h5", size=24).read_bytes())
+    random = np.random.default_rng(7)
+    path = tmp_path / "mutated.h5"
+    messages = []
+    for turn in range(150):
+        data = bytearray(whole)
+        for position in random.integers(0, len(data) if turn % 2 else 4096, 8):
+            data[position] = random.integers(256)
+        path.write_bytes(data)
+        os.utime(path, ns=(turn, turn))
+        try:
+            check_map(path)
+            open_map(path, size=24).coefficients([3.0], [4.0])
+            map_info(path)
+        except DataError as error:
+            messages.append(str(error))
+    assert len(messages) > 20
+    assert all(str(path) in message for message in messages)
+
+
+def synthesized(path: Path, **settings: int) -> Path:
+    synthesize(path, **settings)
+    return path
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 17, 2**53])
+def test_synthetic_fields_have_realistic_sizes(seed: int) -> None:
+    side = 61
+    y, x = np.divmod(np.arange(side * side), side)
+    phase, _ = SyntheticMap(side, seed).coefficients(x, y)
+    field = phase.astype(float) / RADIANS_PER_MILLIWAVE
+    total = np.sqrt((field**2).sum(axis=1))
+    half_range = np.ptp(field, axis=0) / 2
+    assert field.shape == (side * side, 21)
+    assert not field[:, :3].any()
+    assert total.min() >= 45
+    assert total.max() <= 100
+    assert ((half_range[[4, 5]] > 45) & (half_range[[4, 5]] < 60)).all()
+    assert ((half_range[[6, 7]] > 38) & (np.abs(field[:, [6, 7]]).max(axis=0) < 60)).all()
+    assert 30 <= field[:, 10].min() < field[:, 10].max() <= 50
+
+
+def test_synthetic_seeds_differ_and_repeat() -> None:
+    x = np.linspace(0, 99, 50)
+    maps = [SyntheticMap(100, seed).coefficients(x, x)[0] for seed in (1, 2, 1)]
+    assert np.abs(maps[0] - maps[1]).max() > 0.05
+    np.testing.assert_array_equal(maps[0], maps[2])
+
+
+def test_synthetic_file_is_the_synthetic_field(tmp_path: Path) -> None:
+    path = synthesized(tmp_path / "oil.h5", size=300, seed=5, modes=24)
+    x, y = places(3000, 300, 300)
+    sampled, magnitude = open_map(path, size=300).coefficients(x, y)
+    exact, _ = SyntheticMap(300, 5, 24).coefficients(x, y)
+    assert magnitude is None
+    # The spline is level at the rim; what that costs is gone a few pixels inside.
+    np.testing.assert_allclose(sampled, exact, atol=5e-4)
+    inside = (np.abs(x - 149.5) < 140) & (np.abs(y - 149.5) < 140)
+    np.testing.assert_allclose(sampled[inside], exact[inside], atol=1e-6)
+    with h5py.File(path) as file:
+        coords = file["coords"][:]
+        np.testing.assert_array_equal(
+            file["zernike/coeff_phase"], SyntheticMap(300, 5, 24).coefficients(*coords.T)[0]
+        )
+    again = synthesized(tmp_path / "again.h5", size=300, seed=5, modes=24)
+    assert again.read_bytes() == path.read_bytes()
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["again.h5", "oil.h5"]
+
+
+def test_synthetic_arguments_are_checked(tmp_path: Path) -> None:
+    for settings in ({"size": 0}, {"size": 10**6}, {"seed": -1}, {"modes": 0}):
+        with pytest.raises(ConfigError, match="allowed"):
+            synthesize(tmp_path / "x.h5", **settings)
+    assert not list(tmp_path.iterdir())
+
+
+def job(zmap: Path | str, area: float = 30, **zernike: Any) -> JobConfig:
+    return JobConfig.model_validate(
+        {
+            "zmap_path": str(zmap),
+            "emitters": {"area_px": float(area)},
+            "zernike": zernike,
+            "tiff": {"roi_size": 8},
+        }
+    )
+
+
+def test_a_job_s_field_lies_on_the_map_as_its_config_says(tmp_path: Path) -> None:
+    y, x = np.mgrid[:40, :50].astype(np.float32)
+    path = write_map(tmp_path / "xy.h5", np.stack([x, y]))
+    xy = np.array([[3.0, 5.0, 0.0]], np.float32)
+    config = job(path, crop_offset=[7, 9], interpolation_method="linear")
+    phase, _ = field_coefficients(config, open_field(config), xy)
+    assert phase.tolist() == [[10.0, 14.0]]
+    with pytest.raises(DataError, match=r"y = 10.5 to 40.5 .* -0.5 to 39.5"):
+        open_field(job(path, crop_offset=[7, 11]))
+    with pytest.raises(DataError, match=r"crop_size 20\).* covers only 6.5 to 26.5"):
+        open_field(job(path, crop_offset=[7, 0], crop_size=20))
+    config = job(path, crop_offset=[7, 9], crop_size=20, extrapolate="nearest", interpolation_method="linear")
+    phase, _ = field_coefficients(config, open_field(config), np.array([[29.0, 29.0, 0.0]], np.float32))
+    assert phase.tolist() == [[26.0, 28.0]]
+    check_field(job("builtin:oil", area=1000.5), open_field(job("builtin:oil", area=1000.5)))
+
+
+def test_the_last_map_is_shared_until_its_file_changes(bumpy: Path) -> None:
+    first = open_map(bumpy, size=53)
+    assert open_map(bumpy, size=53) is first
+    digest = map_digest(bumpy)
+    with h5py.File(bumpy, "r+") as file:
+        file["z_maps/phase"][0, 0, 0] += 1
+    os.utime(bumpy, ns=(5, 5))
+    assert open_map(bumpy, size=53) is not first
+    assert map_digest(bumpy) != digest
+    assert map_digest("builtin:oil") == map_digest("builtin:oil")
+    with pytest.raises(DataError, match="no such file"):
+        map_digest(bumpy.with_name("none.h5"))
+
+
+def test_info_tells_ranges_and_names(tmp_path: Path) -> None:
+    info = map_info(synthesized(tmp_path / "oil.h5", size=32))
+    spherical = info.rows[10]
+    assert (info.shape, info.modes, info.wavelength_nm) == ((32, 32), 21, 660.0)
+    assert spherical.name == "spherical"
+    assert 30 <= spherical.low_mw <= spherical.mean_mw <= spherical.high_mw <= 50
+    assert 45 <= info.total_mw[0] <= info.total_mw[1] <= info.total_mw[2] <= 100
+    assert any("coeff_phase" in note for note in info.notes)
+    assert map_info("builtin:oil").rows[10].name == "spherical"
+    assert [noll_name(j) for j in (23, 24, 28, 29, 36, 37)] == [
+        "n = 6, m = -2",
+        "n = 6, m = 2",
+        "n = 6, m = 6",
+        "n = 7, m = -1",
+        "n = 7, m = 7",
+        "n = 8, m = 0",
+    ]
+
+
+def test_measured_map(shared: Path) -> None:
+    path = shared / "zmap" / "measured_patches_256.h5"
+    check_map(path)
+    x, y = places(500, 256, 256)
+    phase, magnitude = open_map(path, size=256).coefficients(x, y)
+    with h5py.File(path) as file:
+        planes = file["z_maps/phase"][:].astype(np.float64)
+    expected = np.stack([map_coordinates(plane, [y, x], order=3, mode="mirror") for plane in planes], axis=1)
+    assert magnitude is None
+    np.testing.assert_allclose(phase, expected, atol=1e-6)
