@@ -1,14 +1,16 @@
 //! The camera: expected photons to electrons to counts.
 //!
 //! A pixel is `Poisson(signal + background) + read noise`, rounded and clipped where the output is `u16`.
-//! All of it is done in one pass over the image, in blocks of [`BLOCK`] pixels that stay in the first-level
-//! cache. Blocks are aligned to multiples of [`BLOCK`] of the pixel's linear index in the movie, `((first_frame + t) * height + y) * width + x`, from which
-//! alone (and the seed) its random words come: an image may be cut into calls, and calls into threads, anywhere.
+//! All of it is done in one pass over the image, in blocks of [`BLOCK`] pixels that stay in the first-level cache.
+//!
+//! A pixel's random words come from the seed and its linear index in the movie alone,
+//! `((first_frame + t) * height + y) * width + x`, and blocks start at multiples of [`BLOCK`] of that index: an image
+//! may be cut into calls at any frame, and a call into threads anywhere, without changing a bit.
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::normal::normal_block;
+use crate::normal::fill_normals;
 use crate::poisson::{BACKGROUND_LIMIT, Background, Signal, TABLE_LIMIT, poisson_by_rejection};
 use crate::random::{BLOCK, Purpose, Stream};
 use crate::simd::{Level, dispatch_at, level};
@@ -57,8 +59,8 @@ pub struct Exposure {
 }
 
 impl Camera {
-    /// A camera that adds `background` expected photons to every pixel, draws the Poisson number of electrons if `shot_noise`, and adds
-    /// Gaussian noise with the standard deviation `read_noise_e` (electrons).
+    /// A camera that adds `background` expected photons to every pixel, draws the Poisson number of electrons if
+    /// `shot_noise`, and adds Gaussian noise with the standard deviation `read_noise_e` (electrons).
     ///
     /// # Errors
     /// [`Error::Value`] unless the background is a number from 0 to 1e9 and the read noise one from 0 to 1e6.
@@ -87,7 +89,7 @@ impl Camera {
     ///
     /// # Errors
     /// [`Error::Length`] if the image is not a whole number of frames or `out` differs in length; [`Error::Value`] if a
-    /// pixel is not a number from 0 to 1e9 (what `out` then holds is undefined), or the movie has more than 2^64 pixels.
+    /// pixel is not a number from 0 to 1e9 (`out` is then partly filled), or the movie has more than 2^64 pixels.
     pub fn expose_u16(&self, image: &[f32], exposure: Exposure, out: &mut [u16]) -> Result<()> {
         self.expose(level(), image, exposure, out)
     }
@@ -177,7 +179,7 @@ impl Count for f32 {
 impl Count for u16 {
     #[inline(always)]
     fn from_electrons(electrons: f32) -> Self {
-        // Adding 2^23 leaves the nearest whole number in the low bits: no conversion, and no call where a CPU cannot round.
+        // Adding 2^23 leaves the nearest whole number in the low bits, also where a CPU has no instruction to round.
         let clipped = if electrons > 0.0 { electrons } else { 0.0 };
         let clipped = if clipped < 65535.0 { clipped } else { 65535.0 };
         (clipped + 8_388_608.0).to_bits() as u16
@@ -300,7 +302,8 @@ fn block<S: Simd, T: Count>(
         }
     }
     if camera.read_noise_e > 0.0 {
-        let normals = normal_block::<S>(streams.read_noise, index / BLOCK as u64);
+        let mut normals = [0.0; BLOCK];
+        fill_normals::<S>(streams.read_noise, index / BLOCK as u64, &mut normals);
         for (e, normal) in electrons.iter_mut().zip(&normals) {
             *e += camera.read_noise_e * normal;
         }

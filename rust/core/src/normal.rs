@@ -2,8 +2,8 @@
 //!
 //! Box & Muller (Ann. Math. Stat. 29, 610, 1958): one 64-bit word gives a radius from 31 bits and an angle
 //! from 33, and these two independent normal numbers. The block of pixels `64 b .. 64 b + 64` of the movie
-//! takes the words `32 b .. 32 b + 32`; the first half of its pixels gets `radius * cosine`, the second `radius * sine`. Values reach 6.66 sigma;
-//! the probability beyond is 3e-11.
+//! takes the words `32 b .. 32 b + 32`; the first half of its pixels gets one number of each word, the second half the
+//! other. Values reach 6.66 sigma; the probability beyond is 3e-11.
 use std::f32::consts::FRAC_PI_4;
 
 use pulp::Simd;
@@ -14,16 +14,15 @@ use crate::simd::mul_add;
 /// Words of a block.
 const HALF: usize = BLOCK / 2;
 
-/// The numbers of block `block`.
+/// Sets `normals` to the numbers of block `block`.
 #[inline(always)]
-pub(crate) fn normal_block<S: Simd>(stream: Stream, block: u64) -> [f32; BLOCK] {
-    let words: [u64; HALF] = stream.words(block.wrapping_mul(HALF as u64));
-    let mut normals = [0.0; BLOCK];
+pub(crate) fn fill_normals<S: Simd>(stream: Stream, block: u64, normals: &mut [f32; BLOCK]) {
+    let mut words = [0; HALF];
+    stream.fill(block.wrapping_mul(HALF as u64), &mut words);
     let (cosines, sines) = normals.split_at_mut(HALF);
     for ((word, cosine), sine) in words.iter().zip(cosines).zip(sines) {
         (*cosine, *sine) = normal_pair::<S>(*word);
     }
-    normals
 }
 
 /// Two independent normal numbers from a word.
@@ -103,7 +102,8 @@ mod tests {
 
     #[test]
     fn pairs_match_double_precision() {
-        let words: [u64; 4096] = Stream::new(3, Purpose::ReadNoise).words(0);
+        let mut words = [0; 2048];
+        Stream::new(3, Purpose::ReadNoise).fill(0, &mut words);
         let ends = [0, u64::MAX, 1 << 33, 0x8000_0000, 0x7fff_ffff, 0x7fff_ffff_0000_0000];
         for word in words.into_iter().chain(ends) {
             let (a, b) = normal_pair::<pulp::Scalar>(word);

@@ -48,7 +48,8 @@ impl Background {
     /// Sets `counts` to draws for the pixels `index..index + BLOCK`.
     #[inline(always)]
     pub(crate) fn draw(&self, stream: Stream, index: u64, counts: &mut [u32; BLOCK]) {
-        let words: [u64; BLOCK] = stream.words(index);
+        let mut words = [0; BLOCK];
+        stream.fill(index, &mut words);
         for (count, word) in counts.iter_mut().zip(&words) {
             let column = word & self.mask;
             let entry = self.entries[column as usize % COLUMNS];

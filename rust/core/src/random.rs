@@ -63,15 +63,13 @@ impl Stream {
         mix(self.start.wrapping_add(index.wrapping_add(1).wrapping_mul(GAMMA)))
     }
 
-    /// Words `first..first + N`.
+    /// Fills `words` with the words from `first` on. Into the caller's array: a returned one is copied once more.
     #[inline(always)]
-    pub(crate) fn words<const N: usize>(self, first: u64) -> [u64; N] {
+    pub(crate) fn fill<const N: usize>(self, first: u64, words: &mut [u64; N]) {
         let base = self.start.wrapping_add(first.wrapping_add(1).wrapping_mul(GAMMA));
-        let mut words = [0; N];
         for (i, word) in words.iter_mut().enumerate() {
             *word = mix(base.wrapping_add((i as u64).wrapping_mul(GAMMA)));
         }
-        words
     }
 
     /// A sequential generator of its own for `index`.
@@ -121,7 +119,8 @@ mod tests {
     #[test]
     fn words_are_addressed_by_index() {
         let stream = Stream::new(7, Purpose::Background);
-        let block: [u64; 5] = stream.words(u64::MAX - 1);
+        let mut block = [0; 5];
+        stream.fill(u64::MAX - 1, &mut block);
         for (i, word) in block.into_iter().enumerate() {
             assert_eq!(word, stream.word((u64::MAX - 1).wrapping_add(i as u64)));
         }
@@ -141,7 +140,9 @@ mod tests {
         let mut seen = HashSet::new();
         for seed in [0, 1, 2, GAMMA, GAMMA.wrapping_neg(), u64::MAX] {
             for purpose in purposes {
-                for word in Stream::new(seed, purpose).words::<64>(0) {
+                let mut words = [0; 64];
+                Stream::new(seed, purpose).fill(0, &mut words);
+                for word in words {
                     assert!(seen.insert(word), "seed {seed}, {purpose:?}");
                 }
             }

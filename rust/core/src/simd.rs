@@ -42,7 +42,7 @@ impl Level {
     }
 }
 
-/// The level that [`dispatch`] uses: the best of this CPU, or the one that the environment variable
+/// The level that the hot loops use: the best of this CPU, or the one that the environment variable
 /// `SIMTIFF_SIMD` (`avx512`, `avx2`, `neon` or `scalar`) asks for, where the CPU has it. Read once per process.
 #[must_use]
 pub fn level() -> Level {

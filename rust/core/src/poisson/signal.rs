@@ -1,9 +1,4 @@
 //! Poisson numbers whose mean differs from pixel to pixel.
-#![allow(
-    clippy::inline_always,
-    reason = "code takes on the instruction set of the dispatching function only where it is inlined into it"
-)]
-
 use std::sync::OnceLock;
 
 use pulp::Simd;
@@ -115,7 +110,8 @@ impl Signal {
 
     #[inline(always)]
     fn add_fine(self, index: u64, whole: &[u32; BLOCK], counts: &mut [u32; BLOCK]) {
-        let words: [u64; BLOCK] = self.fine.words(index);
+        let mut words = [0; BLOCK];
+        self.fine.fill(index, &mut words);
         for l in 0..BLOCK {
             let column = words[l] % FINE_COLUMNS as u64;
             let mean = u64::from(whole[l] % STEP);
@@ -126,7 +122,8 @@ impl Signal {
 
     #[inline(always)]
     fn add_coarse(self, index: u64, whole: &[u32; BLOCK], counts: &mut [u32; BLOCK]) {
-        let words: [u64; BLOCK] = self.coarse.words(index);
+        let mut words = [0; BLOCK];
+        self.coarse.fill(index, &mut words);
         for l in 0..BLOCK {
             let layout = self.tables.coarse_layout[(whole[l] / STEP % STEP) as usize];
             let column = words[l] & (layout >> 32 & 0xffff);
@@ -140,7 +137,8 @@ impl Signal {
     /// in single precision. Where that could differ from the exact count, the exact one replaces it.
     #[inline(always)]
     fn add_fraction<S: Simd>(self, index: u64, fraction: &[f32; BLOCK], counts: &mut [u32; BLOCK]) {
-        let words: [u64; BLOCK] = self.fraction.words(index);
+        let mut words = [0; BLOCK];
+        self.fraction.fill(index, &mut words);
         let mut extra = [0u32; BLOCK];
         let mut gaps = [0f32; BLOCK];
         let mut unsure = 0;
@@ -163,8 +161,8 @@ const INVERSE: [f32; TERMS - 1] = [1.0, 1.0 / 2.0, 1.0 / 3.0, 1.0 / 4.0, 1.0 / 5
 /// Single precision is off by less than half of this.
 const UNSURE: f32 = 2e-6;
 
-/// How many of the first [`TERMS`] cumulative probabilities of the mean a word's uniform number reaches, and how close it is
-/// to the nearest one; 0 where it reaches them all.
+/// How many of the first [`TERMS`] cumulative probabilities of the mean a word's uniform number reaches, and how close
+/// it is to the nearest one; 0 where it reaches them all.
 #[inline(always)]
 fn quick_inversion<S: Simd>(mean: f32, word: u64) -> (u32, f32) {
     let uniform = f32::from_bits(0x3f80_0000 | (word >> 41) as u32) - 1.0;
@@ -216,8 +214,8 @@ fn split(s: f32) -> (u32, f32) {
     if rest < 0.0 { (nearest.wrapping_sub(1), rest + 1.0) } else { (nearest, rest) }
 }
 
-/// exp(-x) for x in [0, 1], exactly 1 at 0; relative error below 1e-15. The Chebyshev interpolation of (exp(-x) - 1) / x:
-/// unlike the system's exponential it gives the same bits everywhere.
+/// exp(-x) for x in [0, 1], exactly 1 at 0; relative error below 1e-15. The Chebyshev interpolation of
+/// (exp(-x) - 1) / x: unlike the system's exponential it gives the same bits everywhere.
 fn exp_minus(x: f64) -> f64 {
     const COEFFICIENTS: [f64; 12] = [
         1.322_148_081_132_693_1e-9,

@@ -1,15 +1,10 @@
 //! Alias tables: one random word, one table entry, one Poisson number.
 //!
 //! Walker's method with Vose's construction (IEEE Trans. Softw. Eng. 17, 972, 1991). A table has `2^k` columns, each
-//! shared by at most two outcomes. The word's low `k` bits choose the column, its high 48 bits are compared with the column's
-//! threshold, so a probability is resolved to `2^-(48 + k)`. An entry is one `u64`: the threshold in the high 48 bits,
-//! the second outcome in the low 16. Words and entries are compared as signed numbers, because AVX2 has no unsigned comparison;
-//! the thresholds are shifted by half their range to make up for it.
-#![allow(
-    clippy::inline_always,
-    reason = "code takes on the instruction set of the dispatching function only where it is inlined into it"
-)]
-
+//! shared by at most two outcomes. The word's low `k` bits choose the column, its high 48 bits are compared with the
+//! column's threshold, so a probability is resolved to `2^-(48 + k)`. An entry is one `u64`: the threshold in the high
+//! 48 bits, the second outcome in the low 16. Words and entries are compared as signed numbers, because AVX2 has no
+//! unsigned comparison; the thresholds are shifted by half their range to make up for it.
 /// Outcomes rarer than this, relative to the most likely one, are left out: below the resolution of the thresholds.
 const TAIL: f64 = 1e-20;
 
