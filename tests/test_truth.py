@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -49,9 +51,7 @@ def write(path: Path, config: JobConfig | None = None) -> Path:
 def same(a: Chunk, b: Chunk) -> bool:
     pairs = [(getattr(a, name), getattr(b, name)) for name in Chunk.__slots__]
     return all(
-        x is y
-        if x is None or y is None
-        else (x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes())
+        x is y if x is None or y is None else (x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes())
         for x, y in pairs
     )
 
@@ -90,9 +90,7 @@ def test_file_holds_the_truth_in_the_documented_layout(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("values", [{}, {"num_emitters": 0}, {"frames": 1}, {"lifetime_avg": 60.0}])
-def test_file_and_memory_give_the_same_chunks(
-    tmp_path: Path, magnitude_map: str, values: dict[str, Any]
-) -> None:
+def test_file_and_memory_give_the_same_chunks(tmp_path: Path, magnitude_map: str, values: dict[str, Any]) -> None:
     config = job(magnitude_map, **values)
     memory = MemoryTruth(config, open_field(config))
     frames = config.emitters.frames
@@ -124,9 +122,7 @@ def test_pieces_do_not_show_in_the_file(tmp_path: Path, monkeypatch: pytest.Monk
 def test_progress_counts_frames(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     config = job()
-    write_truth(
-        tmp_path / "t.h5", config, open_field(config), lambda done, total: calls.append((done, total))
-    )
+    write_truth(tmp_path / "t.h5", config, open_field(config), lambda done, total: calls.append((done, total)))
     assert calls[-1] == (40, 40)
     assert calls == sorted(calls)
 
@@ -139,6 +135,41 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         write_truth(tmp_path / "t.h5", config, open_field(config), stop)
+    assert not list(tmp_path.iterdir())
+
+
+_FULL_DISK = """
+import resource, signal, sys
+from simtiff.config import JobConfig
+from simtiff.truth import write_truth
+from simtiff.zmap import open_field, synthesize
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+config = JobConfig.model_validate({"zmap_path": "builtin:oil", "emitters": {"num_emitters": 20000}})
+for limit in (0, 5000, 300_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    for write in (
+        lambda: write_truth(sys.argv[1] + "/t.h5", config, open_field(config)),
+        lambda: synthesize(sys.argv[1] + "/m.h5"),
+    ):
+        try:
+            write()
+        except OSError as error:
+            print(error.filename)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of file size to stand for a full disk")
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    """Run apart, since HDF5 left to itself crashes the process when it cannot write."""
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL_DISK, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == [str(tmp_path / name) for name in ("t.h5", "m.h5")] * 3
     assert not list(tmp_path.iterdir())
 
 

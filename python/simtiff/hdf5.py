@@ -1,4 +1,6 @@
-"""Read HDF5 files that may be damaged: every defect becomes a `DataError` that names file and dataset.
+"""Read HDF5 files that may be damaged, and write whole ones.
+
+Whatever is wrong with a file that is read becomes a `DataError` that names file and dataset.
 
 A file may describe data that live elsewhere (external links, external storage, virtual datasets) or that
 are not there at all (huge declared shapes with nothing stored). Such files are refused: what is read is in
@@ -7,6 +9,7 @@ the file that was named, and no more is read than it can hold.
 
 from __future__ import annotations
 
+import io
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +18,10 @@ import h5py
 import numpy as np
 
 from simtiff.errors import DataError
+from simtiff.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -47,9 +51,88 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
         raise
     except _H5PY_ERRORS as error:
         reason = str(error).strip() or type(error).__name__
-        raise DataError(
-            f"{path}: {what}: cannot be read; the file is damaged or incomplete ({reason})"
-        ) from error
+        raise DataError(f"{path}: {what}: cannot be read; the file is damaged or incomplete ({reason})") from error
+
+
+class _Sink:
+    """The file that HDF5 writes to, of which HDF5 never learns that a disk is full.
+
+    The library crashes the process if it cannot write while it closes a file. So the first error is kept, and
+    from then on everything is said to succeed.
+    """
+
+    def __init__(self, raw: io.FileIO, name: str) -> None:
+        self._raw = raw
+        self._name = name
+        self.error: OSError | None = None
+
+    def _attempt(self, action: Callable[[], int], otherwise: int) -> int:
+        if self.error is None:
+            try:
+                return action()
+            except OSError as error:
+                self.error = OSError(error.errno, error.strerror, self._name)
+        return otherwise
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._attempt(lambda: self._raw.seek(offset, whence), offset)
+
+    def tell(self) -> int:
+        return self._attempt(self._raw.tell, 0)
+
+    def flush(self) -> None:
+        """Do nothing: the file has no buffer."""
+
+    def truncate(self, size: int) -> int:
+        return self._attempt(lambda: self._raw.truncate(size), size)
+
+    def read(self, size: int = -1) -> bytes:
+        """Return bytes; HDF5 uses `readinto`, but takes no object for a file that cannot do this."""
+        return self._raw.read(size)
+
+    def readinto(self, buffer: memoryview) -> int:
+        return self._attempt(lambda: self._raw.readinto(buffer) or 0, len(buffer))
+
+    def write(self, data: memoryview) -> int:
+        def whole() -> int:
+            done = 0
+            while done < len(data):  # one call writes at most 2 GiB
+                done += self._raw.write(data[done:])
+            return done
+
+        return self._attempt(whole, len(data))
+
+    def check(self) -> None:
+        """Raise the error that was kept, if any."""
+        if self.error is not None:
+            raise self.error
+
+
+@contextmanager
+def writing_hdf5(path: str | Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
+    """Open a new HDF5 file that takes the name `path` when it is whole, and is removed if anything fails.
+
+    Yields
+    ------
+    file : h5py.File
+        The file to fill.
+    check : callable
+        Raises `OSError` if writing failed so far; without asking, it is raised at the end.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written: the operating system's error.
+    """
+    with replacing(Path(path)) as partial, io.FileIO(partial.name, "r+b") as raw:
+        sink = _Sink(raw, str(path))
+        try:
+            with h5py.File(sink, "w") as file:
+                yield file, sink.check
+        except _H5PY_ERRORS:
+            sink.check()
+            raise
+        sink.check()
 
 
 @contextmanager
@@ -99,9 +182,7 @@ def find(file: h5py.File, name: str) -> h5py.Dataset | h5py.Group | None:
             if link is None:
                 return None
             if isinstance(link, h5py.ExternalLink):
-                raise DataError(
-                    f"{path}: {name}: is a link to another file; allowed: data stored in the file itself"
-                )
+                raise DataError(f"{path}: {name}: is a link to another file; allowed: data stored in the file itself")
             if isinstance(link, h5py.SoftLink):
                 hops += 1
                 if hops > _MAX_HOPS:
@@ -124,8 +205,7 @@ def find_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
     with reading(file.filename, name):
         if node.external or node.is_virtual:
             raise DataError(
-                f"{file.filename}: {name}: keeps its data in other files; "
-                "allowed: data stored in the file itself"
+                f"{file.filename}: {name}: keeps its data in other files; allowed: data stored in the file itself"
             )
     return node
 
@@ -140,9 +220,7 @@ def need_dataset(file: h5py.File, name: str, also: str = "") -> h5py.Dataset:
     return dataset
 
 
-def check_numbers(
-    dataset: h5py.Dataset, shape: tuple[int | None, ...], meaning: str, *, integer: bool = False
-) -> None:
+def check_numbers(dataset: h5py.Dataset, shape: tuple[int | None, ...], meaning: str, *, integer: bool = False) -> None:
     """Check dtype, shape and stored size of a dataset before any of it is read.
 
     Parameters
@@ -174,8 +252,7 @@ def check_numbers(
         stored = Path(path).stat().st_size
         if dataset.nbytes > _MAX_RATIO * stored + _MAX_UNWRITTEN_BYTES:
             raise DataError(
-                f"{path}: {name}: declares shape {found}, {dataset.nbytes:.3g} bytes, "
-                f"but the file holds only {stored}"
+                f"{path}: {name}: declares shape {found}, {dataset.nbytes:.3g} bytes, but the file holds only {stored}"
             )
 
 
@@ -198,9 +275,7 @@ def read_rows(
                 good &= np.abs(values) < 2.0**53
             if not good.all():
                 row = start + int(np.argwhere(~good)[0][0])
-                raise DataError(
-                    f"{path}: {name}: row {row} is NaN, infinite or too large; allowed: finite numbers"
-                )
+                raise DataError(f"{path}: {name}: row {row} is NaN, infinite or too large; allowed: finite numbers")
         if target.kind in "iu" and values.dtype.kind in "iu" and values.dtype != target and values.size:
             limits = np.iinfo(target)
             if int(values.min()) < limits.min or int(values.max()) > limits.max:
@@ -210,6 +285,20 @@ def read_rows(
             row = start + int(np.argwhere(~np.isfinite(converted))[0][0])
             raise DataError(f"{path}: {name}: row {row} is too large for {target}")
         return converted
+
+
+def describe(node: h5py.Dataset | h5py.Group, **attributes: str | float) -> None:
+    """Set attributes; texts as UTF-8 of fixed length.
+
+    Texts of variable length, h5py's default, lie in a part of the file that HDF5 can hang on if it is
+    damaged.
+    """
+    for name, value in attributes.items():
+        if isinstance(value, str):
+            data = value.encode()
+            node.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", len(data)))
+        else:
+            node.attrs[name] = value
 
 
 def attribute(node: h5py.Dataset | h5py.Group, name: str) -> Any:

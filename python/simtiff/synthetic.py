@@ -19,18 +19,18 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 
 from simtiff.errors import ConfigError
 from simtiff.fieldmap import FieldMap, Method
-from simtiff.files import replacing
+from simtiff.hdf5 import describe, writing_hdf5
 from simtiff.sampled import COORDS, MAGNITUDE, MAX_MODES, MAX_PLANE_PX, PHASE, POINT_PHASE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 BUILTIN = "builtin:oil"
@@ -39,9 +39,7 @@ DEFAULT_MODES = 21
 WAVELENGTH_NM = 660.0
 RADIANS_PER_MILLIWAVE = 2e-3 * np.pi
 
-_STREAM = (
-    0x7A6D6170  # "zmap": keeps this randomness apart from that of emitters and camera with the same seed
-)
+_STREAM = 0x7A6D6170  # "zmap": keeps this randomness apart from that of emitters and camera with the same seed
 _POINTS_PER_SIDE = 12
 # (cosine, sine) Noll indices of the pairs, with the sizes in milliwaves of constant, linear and conjugate
 # part.
@@ -208,7 +206,7 @@ def synthesize(path: str | Path, size: int = 256, seed: int = 0, modes: int = DE
     points = np.linspace(0, size - 1, min(size, _POINTS_PER_SIDE))
     coords = np.array([(x, y) for y in points for x in points])
     at_points, _ = field.coefficients(coords[:, 0], coords[:, 1])
-    with replacing(Path(path)) as partial, h5py.File(partial.name, "w", locking=False) as file:
+    with writing_hdf5(path) as (file, check):
         side = min(size, 256)
         phase = file.create_dataset(
             PHASE,
@@ -224,11 +222,12 @@ def synthesize(path: str | Path, size: int = 256, seed: int = 0, modes: int = DE
             y, x = np.repeat(rows, size), np.tile(axis, len(rows))
             values, _ = field.coefficients(x, y)
             phase[:, first : first + len(rows)] = values.T.reshape(modes, len(rows), size)
-        phase.attrs.update({"index": "Noll", "unit": "rad", "wavelength": WAVELENGTH_NM})
+            check()
+        describe(phase, index="Noll", unit="rad", wavelength=WAVELENGTH_NM)
         file[COORDS] = coords
         file[POINT_PHASE] = at_points
         file[MAGNITUDE] = np.zeros_like(at_points)
-        file.attrs.update({"source": "simtiff zmap synth", "seed": seed, "recipe_version": RECIPE_VERSION})
+        describe(file, source="simtiff zmap synth", seed=seed, recipe_version=RECIPE_VERSION)
 
 
 def builtin_digest() -> str:

@@ -10,21 +10,22 @@ its unit. Magnitudes that are all zero take no space.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 import simtiff
 from simtiff.chunk import Chunk, distinct
 from simtiff.emitters import Emitters, Records, iter_slabs
-from simtiff.files import replacing
+from simtiff.hdf5 import describe, writing_hdf5
 from simtiff.truthfile import TruthFile
 from simtiff.zmap import FieldMap, field_coefficients
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    import h5py
 
     from simtiff.config import JobConfig
 
@@ -89,10 +90,9 @@ def write_truth(
     cfg = config.emitters
     frame_counts = np.zeros(cfg.frames + 1, np.int64)
     emitters_done, records_done = 0, 0
-    with replacing(Path(path)) as partial, h5py.File(partial.name, "w", locking=False) as file:
+    with writing_hdf5(path) as (file, check):
         emitter_sets = {
-            name: _dataset(file, f"emitters/{name}", cfg.num_emitters, *layout)
-            for name, layout in _EMITTERS.items()
+            name: _dataset(file, f"emitters/{name}", cfg.num_emitters, *layout) for name, layout in _EMITTERS.items()
         }
         chunk_rows = _chunk_rows(config)
         record_sets = {
@@ -101,6 +101,7 @@ def write_truth(
         }
         coefficients = _CoefficientWriter(file, cfg.num_emitters, field.modes)
         for emitters, records in iter_slabs(cfg):
+            check()
             if len(emitters):
                 end = emitters_done + len(emitters)
                 for name, dataset in emitter_sets.items():
@@ -118,7 +119,7 @@ def write_truth(
                 if progress is not None:
                     progress(last + 1, cfg.frames)
         index = file.create_dataset("records/frame_start", data=np.cumsum(frame_counts))
-        index.attrs["unit"] = "1"
+        describe(index, unit="1")
         _describe(file, config)
     if progress is not None:
         progress(cfg.frames, cfg.frames)
@@ -138,12 +139,13 @@ def replace_coefficients(path: str | Path, config: JobConfig, field: FieldMap) -
     """
     with TruthFile(path, config) as truth:
         places = truth.places()
-        with replacing(Path(path)) as partial, h5py.File(partial.name, "w", locking=False) as file:
+        with writing_hdf5(path) as (file, check):
             truth.copy_into(file)
             coefficients = _CoefficientWriter(file, places.count, field.modes)
             for start in range(0, places.count, _COEFFICIENT_ROWS):
                 xyz = places.read(start, min(start + _COEFFICIENT_ROWS, places.count))
                 coefficients.write(start, config, field, xyz)
+                check()
             _describe(file, config)
 
 
@@ -163,7 +165,7 @@ def _dataset(
     if chunk_rows is not None:
         growing = {"maxshape": (None, *tail), "chunks": (chunk_rows, *tail)}
     dataset = file.create_dataset(name, (rows, *tail), dtype, track_times=False, **growing)
-    dataset.attrs["unit"] = unit
+    describe(dataset, unit=unit)
     return dataset
 
 
@@ -194,15 +196,14 @@ class _CoefficientWriter:
 def _describe(file: h5py.File, config: JobConfig) -> None:
     from simtiff.jobs import DATA_VERSION
 
-    file.attrs.update(
-        {
-            "config": config.model_dump_json(),
-            "seed": config.emitters.seed,
-            "version": simtiff.__version__,
-            "data_version": DATA_VERSION,
-            "format": f"simtiff truth {FORMAT_VERSION}",
-            "conventions": "x = column, y = row, px, integers are pixel centres; z um; frame k is [k, k + 1)",
-        }
+    describe(
+        file,
+        config=config.model_dump_json(),
+        seed=config.emitters.seed,
+        version=simtiff.__version__,
+        data_version=DATA_VERSION,
+        format=f"simtiff truth {FORMAT_VERSION}",
+        conventions="x = column, y = row, px, integers are pixel centres; z um; frame k is [k, k + 1)",
     )
 
 
