@@ -316,6 +316,8 @@ def test_zmap_info_draws_the_planes(command: Command, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     assert command("zmap", "info", "builtin:oil", "--plot=map.png").endswith("map.png\n")
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+    command("zmap", "synth", "map.h5", "--size=8")
+    assert "is the input itself" in command("zmap", "info", "map.h5", "--plot=./map.h5", code=2)
 
 
 @pytest.mark.parametrize(

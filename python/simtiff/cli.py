@@ -341,6 +341,9 @@ def _refuse_measured(out: Path) -> None:
 
 
 def _zmap_info(arguments: Arguments) -> int:
+    if arguments["--plot"]:
+        _refuse_overwriting(Path(arguments["--plot"]), "--plot", Path(arguments["FILE"]))
+
     from simtiff.zmap import map_info
 
     info = map_info(arguments["FILE"])
