@@ -146,6 +146,10 @@ class TruthFile:
             return self._chunk_of_emitters(records)
         return self._chunk_of_records(records)
 
+    def frames_of_records(self, count: int) -> int:
+        """Return how many frames from the first on have at most `count` records together."""
+        return int(np.searchsorted(self._frame_start, count, side="right")) - 1
+
     def places(self) -> Places:
         """Return the positions that coefficients belong to, to compute them anew."""
         group, name = (self._emitters, "emitters") if "xyz" in self._emitters else (self._records, "records")
@@ -210,22 +214,17 @@ class TruthFile:
             dataset = self._records["frame_start"]
             check_numbers(dataset, (None,), "one per frame, and one", integer=True)
             if not 2 <= dataset.shape[0] <= MAX_FRAMES + 1:
-                raise DataError(
-                    f"{self.path}: records/frame_start: has {dataset.shape[0]} rows; allowed: frames + 1"
-                )
+                raise DataError(f"{self.path}: records/frame_start: has {dataset.shape[0]} rows; allowed: frames + 1")
             index = read_rows(dataset, 0, dataset.shape[0], np.int64)
             if index[0] != 0 or index[-1] != count or (np.diff(index) < 0).any():
-                raise DataError(
-                    f"{self.path}: records/frame_start: does not rise from 0 to the {count} records"
-                )
+                raise DataError(f"{self.path}: records/frame_start: does not rise from 0 to the {count} records")
         else:
             index = self._scan_frames(count)
         stored = self.stored_config.emitters.frames if self.stored_config else None
         if stored is not None and stored != len(index) - 1:
             if "frame_start" in self._records or stored < len(index) - 1:
                 raise DataError(
-                    f"{self.path}: records: belong to {len(index) - 1} frames, "
-                    f"but the file's config says {stored}"
+                    f"{self.path}: records: belong to {len(index) - 1} frames, but the file's config says {stored}"
                 )
             index = np.concatenate([index, np.full(stored + 1 - len(index), count, np.int64)])
         return index
@@ -359,9 +358,7 @@ class TruthFile:
         else:
             unknown = ids[(ids < 0) | (ids >= self._phase.shape[0])]
         if unknown.size:
-            raise DataError(
-                f"{self.path}: records/id: {unknown[0]} is no emitter; allowed: those of emitters/id"
-            )
+            raise DataError(f"{self.path}: records/id: {unknown[0]} is no emitter; allowed: those of emitters/id")
         if records.xyz is None:
             dataset = self._emitters["xyz"]
             xyz = gather(rows, lambda low, high: self._positions(dataset, low, high), 3)
@@ -388,15 +385,12 @@ class TruthFile:
             return self._chunk(records.xyz, rows[emitter_ix], alone, records)
         chunk = self._chunk(records.xyz, records.rows, alone, records)
         same = still and all(
-            part is None or np.array_equal(part[first][emitter_ix], part)
-            for part in (chunk.phase, chunk.magnitude)
+            part is None or np.array_equal(part[first][emitter_ix], part) for part in (chunk.phase, chunk.magnitude)
         )
         if not same:
             return chunk
         magnitude = None if chunk.magnitude is None else chunk.magnitude[first]
-        return Chunk(
-            chunk.xyz[first], chunk.phase[first], magnitude, emitter_ix, chunk.frame_ix, chunk.photons
-        )
+        return Chunk(chunk.xyz[first], chunk.phase[first], magnitude, emitter_ix, chunk.frame_ix, chunk.photons)
 
     def _chunk(
         self,
