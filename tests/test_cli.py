@@ -83,9 +83,7 @@ def test_help_and_version(command: Command) -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    script = (
-        "import sys; from simtiff.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
-    )
+    script = "import sys; from simtiff.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     heavy = {"numpy", "h5py", "scipy", "matplotlib", "tifffile", "pydantic", "rich", "json5", "docopt"}
     assert not heavy & set(done.stderr.split())
@@ -166,9 +164,7 @@ def test_wrong_command_line_says_what_was_probably_meant(command: Command, line:
         ("stream --h5=missing.h5 --output=b.tif", "missing.h5: "),
     ],
 )
-def test_wrong_input_is_one_message_and_exit_2(
-    command: Command, line: str, words: str, tmp_path: Path
-) -> None:
+def test_wrong_input_is_one_message_and_exit_2(command: Command, line: str, words: str, tmp_path: Path) -> None:
     message = command(*line.split(), code=2)
     assert words in message
     assert message.count("\n") <= 2
@@ -235,9 +231,7 @@ def test_interrupted_batch_says_how_to_go_on(command: Command, monkeypatch: pyte
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setitem(cli._COMMANDS, "batch", terminate)
     message = command("batch", "my config.json", "--no_resume", "--max-workers=2", code=130)
-    assert (
-        "the same command goes on with the others: simtiff batch 'my config.json' --max-workers=2" in message
-    )
+    assert "the same command goes on with the others: simtiff batch 'my config.json' --max-workers=2" in message
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -380,9 +374,7 @@ def test_run_stream_and_preview(command: Command, tmp_path: Path, job_file: Path
     assert tifffile.imread(tmp_path / "part.tif").shape == (3, 20, 20)
 
     before = (tmp_path / "out" / "emitters.h5").read_bytes()
-    assert "is the input itself" in command(
-        "stream", "--h5=out/emitters.h5", "--output=out/emitters.h5", code=2
-    )
+    assert "is the input itself" in command("stream", "--h5=out/emitters.h5", "--output=out/emitters.h5", code=2)
     assert (tmp_path / "out" / "emitters.h5").read_bytes() == before
 
     assert command("preview", "again.tif") == "again.tif.png\n"

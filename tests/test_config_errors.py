@@ -92,9 +92,7 @@ def error_or_none(action: Callable[[], object]) -> str | None:
         ("memory_optimization", "chunk_size", 0, "0 is too small"),
     ],
 )
-def test_wrong_value_is_named_with_its_key_and_what_is_allowed(
-    section: str, key: str, value: Any, words: str
-) -> None:
+def test_wrong_value_is_named_with_its_key_and_what_is_allowed(section: str, key: str, value: Any, words: str) -> None:
     message = error_of(batch({section: {key: value}}))
     assert message.startswith("config: 1 error in the config\n")
     assert f"  base_config.{section}.{key}" in message

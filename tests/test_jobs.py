@@ -29,9 +29,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 
 
 def expand(base: dict[str, Any] | None = None, **keys: Any) -> list[Job]:
-    return expand_jobs(
-        load_batch_config({"base_config": {"zmap_path": "builtin:oil", **(base or {})}, **keys})
-    )
+    return expand_jobs(load_batch_config({"base_config": {"zmap_path": "builtin:oil", **(base or {})}, **keys}))
 
 
 @st.composite
@@ -111,9 +109,7 @@ def test_numbers_of_jobs_widen_so_that_names_sort() -> None:
 
 
 def test_samples_have_unrelated_seeds_and_their_own_frames() -> None:
-    jobs = expand(
-        sample_configs={"num_samples": 5, "frames_per_sample": 7, "sample_naming": "s{sample_id:03d}"}
-    )
+    jobs = expand(sample_configs={"num_samples": 5, "frames_per_sample": 7, "sample_naming": "s{sample_id:03d}"})
     assert [job.id for job in jobs] == ["s001", "s002", "s003", "s004", "s005"]
     assert {job.config.emitters.frames for job in jobs} == {7}
     seeds = [job.config.emitters.seed for job in jobs]

@@ -196,9 +196,7 @@ def _totals(jobs: Sequence[Job]) -> str:
     """Return the number of jobs and frames and the size of all movies, in words."""
     frames = sum(job.config.emitters.frames for job in jobs)
     size = sum(
-        job.config.emitters.frames
-        * job.config.tiff.roi_size**2
-        * (2 if job.config.tiff.dtype == "uint16" else 4)
+        job.config.emitters.frames * job.config.tiff.roi_size**2 * (2 if job.config.tiff.dtype == "uint16" else 4)
         for job in jobs
     )
     plural = "" if len(jobs) == 1 else "s"
@@ -283,9 +281,7 @@ def _validate(arguments: Arguments) -> int:
     check_inputs(job.config for job in jobs)
     lines = [f"{batch.source}: valid; {_totals(jobs)}"]
     if any(_reaches_beyond_field(job.config) for job in jobs):
-        lines.append(
-            "note: frames reach beyond the field of view (emitters.area_px) and show background there"
-        )
+        lines.append("note: frames reach beyond the field of view (emitters.area_px) and show background there")
     _print("\n".join(lines))
     return DONE
 

@@ -82,11 +82,7 @@ def load_batch_config(
     if "base_config" not in raw and "zmap_path" in raw:
         raise_problems(
             source,
-            [
-                Problem(
-                    "base_config", 'required key is missing: put the settings of a job under "base_config"'
-                )
-            ],
+            [Problem("base_config", 'required key is missing: put the settings of a job under "base_config"')],
         )
     return _check_batch(raw, source, folder, overrides)
 

@@ -166,9 +166,7 @@ def _describe_type(annotation: Any, metadata: Sequence[object]) -> str:
         parts = get_args(annotation)
         inner = parts[0]
         if hasattr(inner, "__metadata__"):
-            return (
-                f"a list of {len(parts)} {_describe_plural(inner.__origin__)}{_bounds_of(inner.__metadata__)}"
-            )
+            return f"a list of {len(parts)} {_describe_plural(inner.__origin__)}{_bounds_of(inner.__metadata__)}"
         return f"a list of {len(parts)} {_describe_plural(inner)}"
     if annotation is type(None):
         return "null"
@@ -242,10 +240,7 @@ def _find_field(model: type[BaseModel], loc: Sequence[object]) -> tuple[type[Bas
 def problems_of_value(error: ValidationError, field: FieldInfo, path: str) -> list[Problem]:
     """Return pydantic's errors about one value of a field as problems at `path`."""
     allowed = describe(field)
-    return [
-        Problem(join_path(path, item["loc"]), _sentence(item, allowed))
-        for item in error.errors(include_url=False)
-    ]
+    return [Problem(join_path(path, item["loc"]), _sentence(item, allowed)) for item in error.errors(include_url=False)]
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[Problem]:

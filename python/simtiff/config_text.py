@@ -148,9 +148,7 @@ def _raise_syntax_error(message: str, source: str) -> NoReturn:
     if match:
         line, what, column = match.groups()
         what = what.replace("\n", "\\n")
-        raise ConfigError(
-            f"{source}: line {line}, column {column}: {printable(what[0].lower() + what[1:])}"
-        ) from None
+        raise ConfigError(f"{source}: line {line}, column {column}: {printable(what[0].lower() + what[1:])}") from None
     if message.startswith("Empty"):
         raise ConfigError(f"{source}: is empty") from None
     if message.startswith("Exceeds the limit"):
@@ -163,9 +161,7 @@ def _json_kind(value: Any) -> str:
         return "a list"
     if isinstance(value, float) and not math.isfinite(value):
         return "a number"
-    return {str: "a string", int: "a number", float: "a number", bool: "true or false"}.get(
-        type(value), "null"
-    )
+    return {str: "a string", int: "a number", float: "a number", bool: "true or false"}.get(type(value), "null")
 
 
 def split_override(override: str) -> tuple[str, str] | Problem:

@@ -76,9 +76,7 @@ def expand_jobs(batch: BatchConfig) -> list[Job]:
                     problems.append(Problem(f"variables, {name}", text))
             continue
         jobs += (
-            _samples(batch.sample_configs, name, config)
-            if batch.sample_configs
-            else [Job(name or SINGLE_JOB, config)]
+            _samples(batch.sample_configs, name, config) if batch.sample_configs else [Job(name or SINGLE_JOB, config)]
         )
     if problems:
         raise_problems(batch.source, problems)
@@ -155,9 +153,7 @@ def _located(error: ValidationError, details: list[dict[str, Any]]) -> Validatio
 
     lines: list[InitErrorDetails] = [
         {
-            "type": PydanticCustomError(
-                "relation", "{message}", {**item.get("ctx", {}), "message": item["msg"]}
-            ),
+            "type": PydanticCustomError("relation", "{message}", {**item.get("ctx", {}), "message": item["msg"]}),
             "loc": item["loc"],
             "input": item["input"],
         }

@@ -11,9 +11,7 @@ LONGEST_NAME = 100
 LONGEST_VALUE_NAME = 32
 DEFAULT_SAMPLE_NAMING = "sample_{sample_id:03d}"
 
-_RESERVED = re.compile(
-    r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])[ ]*(\..*)?", re.IGNORECASE
-)
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])[ ]*(\..*)?", re.IGNORECASE)
 _FORBIDDEN = '<>:"/\\|?*'
 _INTEGER_FORMAT = re.compile(r"(0?[1-9][0-9]?)?d?", re.ASCII)
 

@@ -77,9 +77,7 @@ def _path_text(value: str) -> str:
 
 def _zmap_text(value: str) -> str:
     if value.startswith("builtin:") and value not in BUILTIN_ZMAPS:
-        return _checked_text(
-            f"is no built-in map; allowed: a path to an HDF5 file or {BUILTIN_ZMAPS[0]}", value
-        )
+        return _checked_text(f"is no built-in map; allowed: a path to an HDF5 file or {BUILTIN_ZMAPS[0]}", value)
     return _path_text(value)
 
 
@@ -92,9 +90,7 @@ def _tiff_name(value: str) -> str:
 
 def _odd(value: int) -> int:
     if value % 2 == 0:
-        raise PydanticCustomError(
-            "odd", "{value} is even; allowed: an odd number from 3 to 511", {"value": value}
-        )
+        raise PydanticCustomError("odd", "{value} is even; allowed: an odd number from 3 to 511", {"value": value})
     return value
 
 
@@ -123,16 +119,12 @@ class EmitterConfig(Section):
     intensity_sigma: float = Field(
         400.0, ge=0, le=1e9, description="Standard deviation of that number (normal, cut at 0), in photons."
     )
-    lifetime_avg: float = Field(
-        2.5, gt=0, le=1e7, description="Mean time an emitter is on (exponential), in frames."
-    )
+    lifetime_avg: float = Field(2.5, gt=0, le=1e7, description="Mean time an emitter is on (exponential), in frames.")
     z_range_um: float = Field(
         1.0, ge=0, le=1000, description="z is uniform in [-z_range_um, z_range_um], in micrometres."
     )
     seed: int = Field(42, ge=0, le=2**63 - 1, description="Seed of all randomness of the job.")
-    no_plot: bool = Field(
-        default=True, description="false: save plots of positions and blinking (needs matplotlib)."
-    )
+    no_plot: bool = Field(default=True, description="false: save plots of positions and blinking (needs matplotlib).")
 
 
 class ZernikeConfig(Section):
@@ -160,9 +152,7 @@ class ZernikeConfig(Section):
 class OpticalConfig(Section):
     """The microscope."""
 
-    wavelength_nm: float = Field(
-        660.0, ge=100, le=5000, description="Emission wavelength in vacuum, in nanometres."
-    )
+    wavelength_nm: float = Field(660.0, ge=100, le=5000, description="Emission wavelength in vacuum, in nanometres.")
     NA: float = Field(1.4, gt=0, le=5, description="Numerical aperture, at most n_immersion.")
     n_immersion: float = Field(1.518, ge=1, le=5, description="Refractive index of the immersion medium.")
     pixel_size_nm_x: float = Field(
@@ -283,9 +273,7 @@ class JobConfig(Section):
         # stamp or a defocus that is too much alone, most likely by a mistake of units, is found here.
         optical, z_um = self.optical, self.emitters.z_range_um
         pixel_nm = max(optical.pixel_size_nm_x, optical.pixel_size_nm_y)
-        rows = (
-            10 + _ROWS_PER_RADIAN * math.pi * optical.NA * pixel_nm * self.psf.size_px / optical.wavelength_nm
-        )
+        rows = 10 + _ROWS_PER_RADIAN * math.pi * optical.NA * pixel_nm * self.psf.size_px / optical.wavelength_nm
         if rows > _MAX_ROWS:
             largest = int(self.psf.size_px * (_MAX_ROWS - 10) / (rows - 10)) // 2 * 2 - 1
             raise _relation(

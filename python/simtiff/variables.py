@@ -163,14 +163,9 @@ def apply_overrides(
         not bare
         and isinstance(samples, dict)
         and samples.get("frames_per_sample") is not None
-        and any(
-            o.partition("=")[0].strip() in {"emitters.frames", "base_config.emitters.frames"}
-            for o in overrides
-        )
+        and any(o.partition("=")[0].strip() in {"emitters.frames", "base_config.emitters.frames"} for o in overrides)
     ):
-        message = (
-            "sample_configs.frames_per_sample sets the frames; use --set sample_configs.frames_per_sample=N"
-        )
+        message = "sample_configs.frames_per_sample sets the frames; use --set sample_configs.frames_per_sample=N"
         problems.append(Problem("--set emitters.frames", message))
     return problems
 
