@@ -176,6 +176,16 @@ def test_a_long_movie_goes_on_inside_the_job(tmp_path: Path, monkeypatch: pytest
     assert names(tmp_path / "job") == ["emitters.h5", MOVIE]
 
 
+def test_plots_when_asked_for(tmp_path: Path) -> None:
+    plots = job(emitters={"no_plot": False}, zernike={"no_plot": False})
+    report = Recorder()
+    files = run_job(plots, tmp_path, report)
+    pictures = ["blinking_timeline.png", "emitter_positions.png", "zernike_coefficients.png"]
+    assert sorted(files) == names(tmp_path) == sorted([*pictures, "emitters.h5", MOVIE])
+    assert report.lines[-1].startswith("plots drawn: ")
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+
+
 def read_png(path: Path) -> np.ndarray:
     """Read a grey 8-bit PNG without filters, and check its checksums."""
     data = path.read_bytes()

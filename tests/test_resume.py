@@ -112,6 +112,14 @@ def test_a_renamed_movie_replaces_the_old_one(finished: Path) -> None:
     assert sorted(path.name for path in (finished / A).iterdir()) == ["emitters.h5", "other.tiff"]
 
 
+def test_plots_that_were_not_asked_for_before(finished: Path) -> None:
+    before = movie_bytes(finished)
+    done, notes = rerun(finished, overrides=["zernike.no_plot=false"])
+    assert done == [A, B]
+    assert f"{A} is done again: zernike_coefficients.png was not asked for before" in notes
+    assert movie_bytes(finished) == before
+
+
 def test_a_damaged_status_is_refused_and_can_be_left_behind(finished: Path) -> None:
     path = finished / "batch_status.json"
     path.write_bytes(path.read_bytes()[:100])

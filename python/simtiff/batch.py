@@ -84,26 +84,19 @@ def run_batch(
         raise ConfigError("--no-resume runs all jobs, --retry-failed only those that failed: choose one")
     batch = load_batch_config(config, overrides)
     jobs = expand_jobs(batch)
-    digests = check_inputs(job.config for job in jobs)
-    wanted = {
-        job.id: JobRecord(
-            hash=job_hash(job, digests[job.config.zmap_path]),
-            data_version=DATA_VERSION,
-            zmap=digests[job.config.zmap_path],
-            frames=job.config.emitters.frames,
-        )
-        for job in jobs
-    }
     folder = Path(output_dir if output_dir is not None else batch.base_output_dir).absolute()
     show = progress if not isinstance(progress, bool) else console() if progress else Progress()
-    _make_folder(folder)
-    with FolderLock(folder) as lock:
-        status = (BatchStatus.load(folder) if resume else None) or BatchStatus(folder)
-        if lock.taken_over:
-            show.note(f"the run before this one died at its work ({lock.taken_over}); taking over")
-        run = _Run(folder, show, status, jobs, wanted)
-        run.choose(resume=resume, retry_failed=retry_failed)
-        run.work(max_workers or batch.max_workers or cores(), lock.fd)
+    with _made(folder), FolderLock(folder) as lock:
+        status = BatchStatus.load(folder) if resume else None
+        run = _Run(folder, show, status or BatchStatus(folder), jobs, max_workers or batch.max_workers or cores())
+        with contextlib.closing(Pool((lock.fd,))) as pool:
+            if status is None:  # every job is to be done: workers start up while the inputs are checked
+                run.start_workers(pool, len(jobs))
+            run.check()
+            if lock.taken_over:
+                show.note(f"the run before this one died at its work ({lock.taken_over}); taking over")
+            run.choose(resume=resume, retry_failed=retry_failed)
+            run.work(pool)
     return run.summary(time.monotonic() - begin)
 
 
@@ -114,13 +107,23 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def _make_folder(folder: Path) -> None:
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make the output folder; if a wrong input ends the block, take it away again, as far as it is empty."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BatchError(
             f"{folder}: cannot be made ({describe_os_error(error)}); choose another output folder"
         ) from error
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in new:
+                path.rmdir()
+        raise
 
 
 class _Run:
@@ -132,13 +135,14 @@ class _Run:
         show: Progress,
         status: BatchStatus,
         jobs: Sequence[Job],
-        wanted: Mapping[str, JobRecord],
+        max_workers: int,
     ) -> None:
         self.folder = folder
         self.show = show
         self.status = status
         self.jobs = {job.id: job for job in jobs}
-        self.wanted = wanted
+        self.max_workers = max_workers
+        self.wanted: dict[str, JobRecord] = {}
         self.pending: deque[str] = deque()
         self.running: dict[Worker, str] = {}
         self.completed: list[str] = []
@@ -147,6 +151,26 @@ class _Run:
         self.skipped = 0
         self._replaced: dict[str, tuple[str, ...]] = {}
         self._warned = False
+
+    def check(self) -> None:
+        """Check the jobs' inputs, and hash what determines the jobs' files."""
+        digests = check_inputs(job.config for job in self.jobs.values())
+        self.wanted = {
+            job.id: JobRecord(
+                hash=job_hash(job, digests[job.config.zmap_path]),
+                data_version=DATA_VERSION,
+                zmap=digests[job.config.zmap_path],
+                frames=job.config.emitters.frames,
+            )
+            for job in self.jobs.values()
+        }
+
+    def start_workers(self, pool: Pool, jobs: int) -> None:
+        """Start as many workers as `jobs` jobs can use, each with its share of the cores."""
+        workers = min(self.max_workers, jobs)
+        first = next(iter(self.jobs.values())).config.model_dump_json()
+        for _ in range(workers):
+            pool.start(max(1, cores() // workers), prepare=first)
 
     def choose(self, *, resume: bool, retry_failed: bool) -> None:
         """Decide which jobs to run, and say why those are run again that once were done."""
@@ -180,20 +204,16 @@ class _Run:
         except OSError as error:
             raise BatchError(f"{self.folder}: cannot be written ({describe_os_error(error)})") from error
 
-    def work(self, max_workers: int, lock_fd: int) -> None:
+    def work(self, pool: Pool) -> None:
         """Run the chosen jobs."""
-        workers = min(max_workers, len(self.pending))
-        self.show.begin(len(self.jobs), self.skipped, workers)
-        pool = Pool(max(1, cores() // max(1, workers)), (lock_fd,))
+        if not pool.workers:
+            self.start_workers(pool, len(self.pending))
+        self.show.begin(len(self.jobs), self.skipped, min(len(pool.workers), len(self.pending)))
         try:
             with _signals(pool):
-                for _ in range(workers):
-                    pool.start()
                 self._loop(pool)
-                if self.pending or self.running:
-                    pool.close(kill=True)
         finally:
-            pool.close(kill=bool(self.running))
+            pool.close()
             self._leave_in_order()
             self.show.end()
 
@@ -255,7 +275,7 @@ class _Run:
                     self._fail(worker, describe_exit(event.data["returncode"]))
                     _clean(self.folder / job_id)
                 if len(self.pending) > sum(not other.job_id for other in pool.workers):
-                    pool.start()
+                    pool.start(worker.threads)
 
     def _assign(self, worker: Worker) -> None:
         worker.job_id = None

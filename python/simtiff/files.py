@@ -41,8 +41,13 @@ class FileInfo:
 
 
 def job_files(config: JobConfig) -> list[str]:
-    """Return the names of the files that every finished job has in its folder."""
-    return [TRUTH_NAME, config.tiff.filename]
+    """Return the names of the files that a finished job has in its folder."""
+    names = [TRUTH_NAME, config.tiff.filename]
+    if not (config.emitters.no_plot and config.zernike.no_plot):
+        from simtiff.plots import plot_names
+
+        names += plot_names(config)
+    return names
 
 
 def partial_path(path: Path, token: str | None = None) -> Path:

@@ -25,7 +25,7 @@ class Report(Protocol):
     """Where a job says how far it is."""
 
     def stage(self, name: str, done: int, total: int) -> None:
-        """Say that `done` of `total` frames of a stage (``truth``, ``frames``, ``plots``) are through."""
+        """Say that `done` of `total` frames of a stage (``truth``, ``frames``) are through."""
 
     def log(self, message: str) -> None:
         """Say one line that is worth keeping."""
@@ -39,15 +39,6 @@ class Silent:
 
     def log(self, message: str) -> None:
         """Say nothing."""
-
-
-def plot_names(config: JobConfig) -> list[str]:
-    """Return the names of the plots that a job's config asks for."""
-    if config.emitters.no_plot and config.zernike.no_plot:
-        return []
-    from simtiff import plots
-
-    return plots.plot_names(config)
 
 
 def run_job(
@@ -147,13 +138,12 @@ def make_movie(
 
 def make_plots(config: JobConfig, truth_path: Path, directory: Path, report: Report) -> list[str]:
     """Draw the plots that the config asks for and return their names."""
-    names = plot_names(config)
-    if names:
-        from simtiff import plots
+    if config.emitters.no_plot and config.zernike.no_plot:
+        return []
+    from simtiff.plots import write_plots
 
-        report.stage("plots", 0, len(names))
-        plots.write_plots(config, truth_path, directory)
-        report.log(f"plots drawn: {', '.join(names)}")
+    names = [path.name for path in write_plots(config, truth_path, directory)]
+    report.log(f"plots drawn: {', '.join(names)}")
     return names
 
 

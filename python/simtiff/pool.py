@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MAIN = "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from simtiff.worker import main; main()"
-_STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,16 @@ class Worker:
         The job it is at.
     ready : bool
         Whether it has started up.
+    threads : int
+        Threads it computes with.
     """
 
-    def __init__(self, threads: int, events: SimpleQueue[Event], keep_open: tuple[int, ...]) -> None:
+    def __init__(
+        self, threads: int, events: SimpleQueue[Event], keep_open: tuple[int, ...], prepare: str | None
+    ) -> None:
         self.job_id: str | None = None
         self.ready = False
+        self.threads = threads
         environment = os.environ | {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         options: dict[str, Any] = (
             {"pass_fds": keep_open}
@@ -69,7 +73,7 @@ class Worker:
                 **options,
             )
         self.pid = self._process.pid
-        self._send({"threads": threads})
+        self._send({"threads": threads, "prepare": prepare})
         threading.Thread(target=self._listen, args=(events,), name=f"worker {self.pid}", daemon=True).start()
 
     def run(self, job_id: str, command: dict[str, Any]) -> None:
@@ -89,12 +93,8 @@ class Worker:
             self._process.kill()
 
     def wait(self) -> None:
-        """Wait for the worker's end and kill it if it takes too long."""
-        try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            self._process.wait()
+        """Wait until the worker is gone."""
+        self._process.wait()
 
     def _send(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
@@ -120,21 +120,18 @@ class Pool:
 
     Parameters
     ----------
-    threads : int
-        Threads of each worker.
     keep_open : tuple of int
         File descriptors that workers inherit (the lock of the output folder).
     """
 
-    def __init__(self, threads: int, keep_open: tuple[int, ...] = ()) -> None:
+    def __init__(self, keep_open: tuple[int, ...] = ()) -> None:
         self.events: SimpleQueue[Event] = SimpleQueue()
         self.workers: list[Worker] = []
-        self._threads = threads
         self._keep_open = keep_open
 
-    def start(self) -> None:
-        """Start one more worker."""
-        self.workers.append(Worker(self._threads, self.events, self._keep_open))
+    def start(self, threads: int, *, prepare: str | None = None) -> None:
+        """Start one more worker; `prepare` is the config of a job whose map it is to open meanwhile."""
+        self.workers.append(Worker(threads, self.events, self._keep_open, prepare))
 
     def next_event(self, timeout: float | None) -> Event | None:
         """Wait for something to happen; None if nothing did in `timeout` seconds."""
@@ -143,10 +140,10 @@ class Pool:
         except Empty:
             return None
 
-    def close(self, *, kill: bool) -> None:
-        """End all workers and wait until they are gone."""
+    def close(self) -> None:
+        """End all workers at once, wherever they are, and wait until they are gone."""
         for worker in self.workers:
-            worker.kill() if kill else worker.end()
+            worker.kill()
         for worker in self.workers:
             worker.wait()
             worker.end()

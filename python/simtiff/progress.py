@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-_STAGES = {"truth": "emitters", "frames": "frames", "plots": "plots"}
+_STAGES = {"truth": "emitters", "frames": "frames"}
 
 
 class Progress:

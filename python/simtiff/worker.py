@@ -6,6 +6,7 @@ terminal are left to the batch.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -60,9 +61,23 @@ def main() -> None:
     reporter = _Reporter(out)
     jobs: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_listen, args=(commands, jobs), daemon=True).start()
-    reporter.send("ready", pid=os.getpid())
+    reporter.send("ready")
+    if settings["prepare"] is not None:
+        _prepare(settings["prepare"])
     while True:
         _run(json.loads(jobs.get()), run_job, reporter)
+
+
+def _prepare(config_json: str) -> None:
+    """Open a job's map before the job comes; what is wrong with it is for the job to report."""
+    import numpy as np
+
+    from simtiff.config import JobConfig
+    from simtiff.zmap import field_coefficients, open_field
+
+    with contextlib.suppress(Exception):
+        config = JobConfig.model_validate_json(config_json)
+        field_coefficients(config, open_field(config), np.zeros((1, 2), np.float32))
 
 
 def _take_streams() -> tuple[IO[str], IO[str]]:
