@@ -313,8 +313,11 @@ def test_config_is_the_caller_s_or_the_file_s(tmp_path: Path) -> None:
         assert truth.stored_config is None
         with pytest.raises(DataError, match="carries no config"):
             _ = truth.config
+    with h5py.File(path, "r+") as file:
+        file.attrs["config"] = "of another program"
     with TruthFile(path, job()) as truth:
         assert truth.config == job()
+        assert truth.stored_config is None
 
 
 # Garbage

@@ -55,18 +55,14 @@ def test_interpolation_is_that_of_scipy(bumpy: Path, method: Any, order: int) ->
     phase, magnitude = open_map(bumpy, size=53).coefficients(x, y, method=method, extrapolate="nearest")
     with h5py.File(bumpy) as file:
         planes = file["z_maps/phase"][:].astype(np.float64)
-    expected = np.stack(
-        [map_coordinates(plane, [y, x], order=order, mode="mirror") for plane in planes], axis=1
-    )
+    expected = np.stack([map_coordinates(plane, [y, x], order=order, mode="mirror") for plane in planes], axis=1)
     assert magnitude is None
     assert phase.dtype == np.float32
     np.testing.assert_allclose(phase, expected, rtol=0, atol=3e-6)
 
 
 def test_nearest_takes_the_pixel_that_holds_the_place(bumpy: Path) -> None:
-    phase, _ = open_map(bumpy, size=53).coefficients(
-        [2.49, 2.51, -0.5, 52.4], [0, 7.6, -0.4, 36.4], method="nearest"
-    )
+    phase, _ = open_map(bumpy, size=53).coefficients([2.49, 2.51, -0.5, 52.4], [0, 7.6, -0.4, 36.4], method="nearest")
     with h5py.File(bumpy) as file:
         planes = file["z_maps/phase"][:]
     np.testing.assert_array_equal(phase, planes[:, [0, 8, 0, 36], [2, 3, 0, 52]].T)
@@ -110,9 +106,7 @@ def test_part_of_a_map_gives_the_values_of_the_whole(tmp_path: Path) -> None:
     np.testing.assert_allclose(part, whole, rtol=0, atol=5e-7)
     field = open_map(path, size=40, offset=(80, 80))
     beyond, _ = field.coefficients([3.0], [5.0])
-    np.testing.assert_allclose(
-        beyond[0], open_map(path, size=180).coefficients([3.0], [5.0])[0][0], atol=5e-7
-    )
+    np.testing.assert_allclose(beyond[0], open_map(path, size=180).coefficients([3.0], [5.0])[0][0], atol=5e-7)
 
 
 def test_rim_is_clamped_and_beyond_is_refused(bumpy: Path) -> None:
@@ -120,9 +114,7 @@ def test_rim_is_clamped_and_beyond_is_refused(bumpy: Path) -> None:
     rim, _ = field.coefficients([-0.5, 52.4], [-0.5, 36.4])
     corners, _ = field.coefficients([0, 52], [0, 36])
     np.testing.assert_array_equal(rim, corners)
-    with pytest.raises(
-        DataError, match=r"x = -0.6 to 3 .* covers only -0.5 to 52.5.*area_px.*crop_offset.*nearest"
-    ):
+    with pytest.raises(DataError, match=r"x = -0.6 to 3 .* covers only -0.5 to 52.5.*area_px.*crop_offset.*nearest"):
         field.coefficients([-0.6, 3], [0, 0])
     with pytest.raises(DataError, match=r"y = 36.5 .* -0.5 to 36.5"):
         field.coefficients([0], [36.5])
@@ -275,6 +267,7 @@ DEFECTS = {
         _replace("zernike/coeff_mag", data=np.full((5, 4), 1e7)),
         r"coeff_mag: 1e\+07 at point 0",
     ),
+    "coords far": (_replace("coords", data=np.full((5, 2), 1e300)), r"coords: up to 1e\+300"),
     "coords nan": (_replace("coords", data=np.full((5, 2), np.nan)), r"coords: row 0 is NaN"),
 }
 
@@ -373,9 +366,7 @@ def test_synthetic_file_is_the_synthetic_field(tmp_path: Path) -> None:
     np.testing.assert_allclose(sampled[inside], exact[inside], atol=1e-6)
     with h5py.File(path) as file:
         coords = file["coords"][:]
-        np.testing.assert_array_equal(
-            file["zernike/coeff_phase"], SyntheticMap(300, 5, 24).coefficients(*coords.T)[0]
-        )
+        np.testing.assert_array_equal(file["zernike/coeff_phase"], SyntheticMap(300, 5, 24).coefficients(*coords.T)[0])
     again = synthesized(tmp_path / "again.h5", size=300, seed=5, modes=24)
     assert again.read_bytes() == path.read_bytes()
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["again.h5", "oil.h5"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,10 +41,10 @@ class ScatteredCoefficients:
         self._tree = KDTree(self._points)
         self._cubic = None
         if len(self._points) > 3:
-            try:
+            with contextlib.suppress(QhullError), warnings.catch_warnings():  # the points lie on one line
+                # Gradients are found iteratively; where that stops early, they are good enough to be smooth.
+                warnings.simplefilter("ignore")
                 self._cubic = CloughTocher2DInterpolator(self._points, self._values[:, self._active])
-            except QhullError:  # the points lie on one line
-                self._cubic = None
 
     def __call__(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return (n, modes) float32 at the places x, y (n,) in px."""

@@ -47,6 +47,8 @@ POINT_PHASE = "zernike/coeff_phase"
 MAX_MODES = 1024
 MAX_PLANE_PX = 2**26
 MAX_COEFFICIENT = 1e3
+_MAX_POINTS = 100_000
+_MAX_POSITION_PX = 1e7
 _MAX_HELD_BYTES = 4 * 2**30
 # The cubic spline forgets a far pixel by a factor 0.27 per pixel: 32 px of margin are beyond double
 # precision.
@@ -91,15 +93,11 @@ def read_header(path: str | Path, file: h5py.File) -> MapHeader:
     DataError
         If a dataset is missing, or has a wrong shape or type, or an attribute says what is not known.
     """
-    phase = need_dataset(
-        file, PHASE, " as an array (modes, y, x) of Zernike coefficients, plane i for Noll i + 1"
-    )
+    phase = need_dataset(file, PHASE, " as an array (modes, y, x) of Zernike coefficients, plane i for Noll i + 1")
     check_numbers(phase, (None, None, None), "(modes, y, x)")
     modes, height, width = phase.shape
     if min(phase.shape) < 1:
-        raise DataError(
-            f"{path}: {PHASE}: is empty, shape {phase.shape}; allowed: at least one mode and pixel"
-        )
+        raise DataError(f"{path}: {PHASE}: is empty, shape {phase.shape}; allowed: at least one mode and pixel")
     if modes > MAX_MODES or height * width > MAX_PLANE_PX:
         raise DataError(
             f"{path}: {PHASE}: has shape {phase.shape}; allowed: at most {MAX_MODES} modes and "
@@ -111,6 +109,8 @@ def read_header(path: str | Path, file: h5py.File) -> MapHeader:
     if coords is not None:
         check_numbers(coords, (None, 2), "(points, 2), x and y in px")
         points = int(coords.shape[0])
+        if points > _MAX_POINTS:
+            raise DataError(f"{path}: {COORDS}: has {points} points; allowed: at most {_MAX_POINTS}")
     if magnitude is not None:
         if coords is None:
             raise DataError(f"{path}: no dataset {COORDS}; {MAGNITUDE} needs it: (points, 2), x and y in px")
@@ -147,15 +147,12 @@ def _units(path: str | Path, file: h5py.File, phase: h5py.Dataset) -> tuple[str,
             wavelength_nm = float("nan")
         if not 100 <= wavelength_nm <= 20000:
             raise DataError(
-                f"{path}: attribute wavelength of {PHASE} is {wavelength!r}; "
-                "allowed: nanometres, 100 to 20000"
+                f"{path}: attribute wavelength of {PHASE} is {wavelength!r}; allowed: nanometres, 100 to 20000"
             )
     if unit.lower() != "nm":
         return unit, wavelength_nm, _RADIANS_PER_UNIT[unit.lower()]
     if wavelength_nm is None:
-        raise DataError(
-            f"{path}: {PHASE} is in nm, but has no attribute wavelength (nm) to turn them into radians"
-        )
+        raise DataError(f"{path}: {PHASE} is in nm, but has no attribute wavelength (nm) to turn them into radians")
     return unit, wavelength_nm, 2 * np.pi / wavelength_nm
 
 
@@ -198,6 +195,10 @@ def read_magnitude(file: h5py.File, header: MapHeader) -> ScatteredCoefficients 
             f"allowed: numbers up to {MAX_COEFFICIENT:g}"
         )
     coords = read_rows(need_dataset(file, COORDS), 0, header.points, np.float64)
+    if np.abs(coords).max() > _MAX_POSITION_PX:
+        raise DataError(
+            f"{header.path}: {COORDS}: up to {np.abs(coords).max():g}; allowed: up to {_MAX_POSITION_PX:g} px"
+        )
     return ScatteredCoefficients(coords, values)
 
 
@@ -276,9 +277,7 @@ class SampledMap(FieldMap):
     ) -> tuple[list[NDArray[np.float32] | float], _Window]:
         """Return the planes, raw or spline-filtered, of a window that holds these places."""
         height, width = self.shape
-        asked = _Window(
-            int(y.min()), min(height, int(y.max()) + 2), int(x.min()), min(width, int(x.max()) + 2)
-        )
+        asked = _Window(int(y.min()), min(height, int(y.max()) + 2), int(x.min()), min(width, int(x.max()) + 2))
         with self._lock:
             if not self._window.holds(asked):
                 self._window, self._planes = _Window(0, height, 0, width), []
@@ -340,15 +339,11 @@ def _axis_weights(
     # Mirrored at the outer pixel centres, pixels repeat with this period.
     period = max(2 * (length - 1), 1)
     taps = np.abs(first[:, None] + np.arange(-1, 3, dtype=np.int32)) % period
-    weights = np.stack(
-        [s**3 / 6, (4 - 6 * t**2 + 3 * t**3) / 6, (4 - 6 * s**2 + 3 * s**3) / 6, t**3 / 6], axis=1
-    )
+    weights = np.stack([s**3 / 6, (4 - 6 * t**2 + 3 * t**3) / 6, (4 - 6 * s**2 + 3 * s**3) / 6, t**3 / 6], axis=1)
     return np.where(taps < length, taps, period - taps).astype(np.int32), weights
 
 
-def _weights(
-    x: NDArray[np.float64], y: NDArray[np.float64], shape: tuple[int, int], method: Method
-) -> csr_array:
+def _weights(x: NDArray[np.float64], y: NDArray[np.float64], shape: tuple[int, int], method: Method) -> csr_array:
     """Return the sparse matrix that takes a plane, row by row, to its values at n places."""
     from scipy.sparse import csr_array
 

@@ -204,6 +204,8 @@ class TruthFile:
         try:
             return JobConfig.model_validate_json(text)
         except (ValidationError, ValueError, TypeError) as error:
+            if self._given_config is not None:  # another program's, and not needed
+                return None
             first = str(error).splitlines()[:3]
             raise DataError(f"{self.path}: attribute config is no valid config: {' '.join(first)}") from error
 
