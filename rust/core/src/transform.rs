@@ -16,7 +16,7 @@
 use pulp::Simd;
 
 use crate::optics::{Defocus, Optics};
-use crate::pupil::{NODE_BLOCK, ParityClass, PupilBasis};
+use crate::pupil::{NODE_BLOCK, NODES_FEWER, ParityClass, PupilBasis};
 use crate::quadrature::DiskQuadrature;
 use crate::sampling::AxisSampling;
 
@@ -39,7 +39,7 @@ impl Plan {
         [x, y]: [&AxisSampling; 2],
         block: usize,
     ) -> Self {
-        let quadrature = DiskQuadrature::quarter(rows, rows - 2);
+        let quadrature = DiskQuadrature::quarter(rows, rows - NODES_FEWER);
         let [kx, ky] = optics.rim_half_turns_per_pixel().map(|t| std::f64::consts::PI * t);
         let both = |make: &dyn Fn(fn(f64) -> f64) -> Matrix| [make(f64::cos), make(f64::sin)];
         let along_xi = quadrature
