@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 DEADLINE_SECONDS = 60.0
-# Many frames, one at a time, with a garbage collection after each: a job that takes half a minute.
+# Many frames, one at a time, with a garbage collection after each: a job that takes many seconds.
 SLOW = ("memory_optimization.chunk_size=1", "memory_optimization.gc_frequency=1")
 FAST = ("memory_optimization.chunk_size=500", "memory_optimization.enable_gc=false")
 
@@ -37,7 +37,7 @@ def config(frames: int = 4, **changes: Any) -> dict[str, Any]:
 
 def slow_config() -> dict[str, Any]:
     """Return three jobs that are slow with the settings `SLOW`, quick with `FAST`, with the same pixels."""
-    slow = config(frames=3000, variables={"emitters.seed": [1, 2, 3]})
+    slow = config(frames=20_000, variables={"emitters.seed": [1, 2, 3]})
     slow["base_config"]["tiff"]["roi_size"] = slow["base_config"]["emitters"]["area_px"] = 16
     return slow
 

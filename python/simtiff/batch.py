@@ -149,6 +149,7 @@ class _Run:
         self.errors: dict[str, str] = {}
         self.interrupted = False
         self.skipped = 0
+        self.resume = True
         self._replaced: dict[str, tuple[str, ...]] = {}
         self._warned = False
 
@@ -174,6 +175,7 @@ class _Run:
 
     def choose(self, *, resume: bool, retry_failed: bool) -> None:
         """Decide which jobs to run, and say why those are run again that once were done."""
+        self.resume = resume
         before = self.status.jobs
         reasons: dict[str, str] = {}
         for job_id, job in self.jobs.items():
@@ -284,6 +286,8 @@ class _Run:
             return
         job_id = self.pending.popleft()
         self.running[worker] = job_id
+        if not self.resume:
+            _clean(self.folder / job_id, keep_journaled=False)
         self.status.update(job_id, state="running", started=now())
         self.show.started(job_id)
         worker.run(
@@ -339,10 +343,10 @@ class _Run:
         self._save(force=True)
 
 
-def _clean(folder: Path) -> None:
-    """Remove what a dead worker left half-written, but not a movie that the next run can continue."""
+def _clean(folder: Path, *, keep_journaled: bool = True) -> None:
+    """Remove what a dead worker left half-written, but usually not a movie that the next run can continue."""
     with contextlib.suppress(OSError):
-        remove_partials(folder, keep_journaled=True)
+        remove_partials(folder, keep_journaled=keep_journaled)
 
 
 @contextlib.contextmanager

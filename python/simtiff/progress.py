@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
+_STAGE_SECONDS = 30.0
 _STAGES = {"truth": "emitters", "frames": "frames"}
 
 
@@ -59,17 +60,25 @@ class Lines(Progress):
         self._finished = 0
         self._worked = 0
         self._begin = 0.0
+        self._stage_due = 0.0
 
     def begin(self, total: int, skipped: int, workers: int) -> None:
         """Say how much there is to do."""
         self._total, self._finished, self._worked = total, skipped, 0
         self._begin = time.monotonic()
+        self._stage_due = self._begin + _STAGE_SECONDS
         todo = f"{total - skipped} to do with {workers} worker{'s' * (workers != 1)}" if workers else "nothing to do"
-        self._print(f"{total} jobs, {skipped} done before, {todo}")
+        self._print(f"{total} job{'s' * (total != 1)}, {skipped} done before, {todo}")
 
     def note(self, message: str) -> None:
         """Print it."""
         self._print(message)
+
+    def stage(self, job_id: str, name: str, done: int, total: int) -> None:
+        """Print it now and then, so that long movies give signs of life."""
+        if name == "frames" and done < total and (now := time.monotonic()) >= self._stage_due:
+            self._stage_due = now + _STAGE_SECONDS
+            self._print(f"{job_id}: frames {done}/{total} ({done / total:.1%})")
 
     def log(self, job_id: str, message: str) -> None:
         """Print it."""
@@ -130,6 +139,7 @@ class Terminal(Lines):
         )
         self._jobs: TaskID | None = None
         self._running: dict[str, TaskID] = {}
+        self._shares: dict[str, float] = {}
 
     def begin(self, total: int, skipped: int, workers: int) -> None:
         """Say how much there is to do and start the display."""
@@ -146,6 +156,9 @@ class Terminal(Lines):
         if (task := self._running.get(job_id)) is not None:
             text = f"{job_id}: {_STAGES.get(name, name)}"
             self._display.update(task, description=text, completed=done, total=total)
+            if name == "frames" and total:
+                self._shares[job_id] = done / total
+                self._show_share()
 
     def done(self, job_id: str, seconds: float) -> None:
         """Print the job and take its bar away."""
@@ -161,13 +174,18 @@ class Terminal(Lines):
         """Stop the display and leave the terminal as it was."""
         self._display.stop()
 
+    def _show_share(self) -> None:
+        """Move the bar of all jobs; parts of running jobs count, so that the time left is known early."""
+        if self._jobs is not None:
+            self._display.update(self._jobs, completed=self._finished + sum(self._shares.values()))
+
     def _remove(self, job_id: str) -> None:
+        self._shares.pop(job_id, None)
         if (task := self._running.pop(job_id, None)) is not None:
             self._display.remove_task(task)
 
     def _show_count(self, text: str) -> None:  # noqa: ARG002 - the display counts by itself
-        if self._jobs is not None:
-            self._display.update(self._jobs, completed=self._finished)
+        self._show_share()
 
     def _print(self, message: str) -> None:
         self._console.print(message, markup=False)

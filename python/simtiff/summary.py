@@ -56,9 +56,10 @@ class BatchSummary:
 
     def __str__(self) -> str:
         tried = self.completed + self.failed
+        jobs = "1 job" if self.total == 1 else f"{self.total} jobs"
+        left = f", {self.left} left" if self.left else ""
         lines = [
-            f"{self.total} jobs: {self.completed} completed, {self.failed} failed, {self.skipped} skipped"
-            + (f", {self.left} left" if self.left else ""),
+            f"{jobs}: {self.completed} completed, {self.failed} failed, {self.skipped} skipped{left}",
             f"success rate: {self.completed / tried:.1%}" if tried else "success rate: no job was run",
             f"time: {duration(self.seconds)}",
         ]

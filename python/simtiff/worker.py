@@ -7,10 +7,10 @@ terminal are left to the batch.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -61,6 +61,8 @@ def main() -> None:
     reporter = _Reporter(out)
     jobs: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_listen, args=(commands, jobs), daemon=True).start()
+    gc.collect()
+    gc.freeze()  # what is imported stays: collections between chunks need not look at it again
     reporter.send("ready")
     if settings["prepare"] is not None:
         _prepare(settings["prepare"])
@@ -122,7 +124,6 @@ def _run(command: dict[str, Any], run_job: Any, reporter: _Reporter) -> None:
         "done",
         files={name: [info.size, info.crc32] for name, info in files.items()},
         seconds=time.perf_counter() - begin,
-        peak_memory_mb=_peak_memory_mb(),
     )
 
 
@@ -141,12 +142,3 @@ def describe(error: BaseException) -> str:
             f"tiff.roi_size, or fewer emitters ({error})"
         )
     return f"{type(error).__name__}: {error}"
-
-
-def _peak_memory_mb() -> float:
-    try:
-        import resource
-    except ImportError:
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
