@@ -1,12 +1,15 @@
-from typing import Any
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
+
+__all__ = ["Camera", "Psf", "set_threads", "simd_level", "threads"]
 
 def set_threads(n: int, /) -> None: ...
 def threads() -> int: ...
 def simd_level() -> str: ...
 
+@final
 class Psf:
     def __new__(
         cls,
@@ -38,6 +41,7 @@ class Psf:
         out: NDArray[np.float32],
     ) -> None: ...
 
+@final
 class Camera:
     def __new__(cls, background: float, read_noise_e: float, shot_noise: bool) -> Camera: ...
     def expose_u16(
@@ -56,4 +60,3 @@ class Camera:
         frame_shape: tuple[int, ...],
         out: NDArray[np.float32],
     ) -> None: ...
-

@@ -60,8 +60,8 @@ class Camera:
     ) -> NDArray[Any]:
         """Expose frames of expected photons.
 
-        The noise of a pixel is a pure function of the seed, the frame's number, the pixel's place and the shape of a frame:
-        frames may be exposed in any order and in any chunks.
+        The noise of a pixel is a pure function of the seed, the frame's number, the pixel's place and the shape of
+        a frame: frames may be exposed in any order and in any chunks.
 
         Parameters
         ----------

@@ -84,8 +84,4 @@ def gather(
             block = read(low, int(wanted[upto - 1]) + 1)
             found[done:upto] = block[wanted[done:upto] - low]
             done = upto
-    return (
-        found
-        if len(wanted) == len(rows) and np.array_equal(wanted, rows)
-        else found[np.searchsorted(wanted, rows)]
-    )
+    return found if len(wanted) == len(rows) and np.array_equal(wanted, rows) else found[np.searchsorted(wanted, rows)]

@@ -52,10 +52,7 @@ class _Table:
     def concatenate(cls, parts: Sequence[Self]) -> Self:
         """Return the rows of all parts, one after another; there must be at least one part."""
         return cls(
-            **{
-                field.name: np.concatenate([getattr(part, field.name) for part in parts])
-                for field in fields(cls)
-            }
+            **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)}
         )
 
 
@@ -199,14 +196,11 @@ def _binomial(random: np.random.Generator, count: int, probability: float) -> in
     """Draw from the binomial distribution by its definition."""
     block = 1 << 16
     return sum(
-        int(np.count_nonzero(random.random(min(block, count - done)) < probability))
-        for done in range(0, count, block)
+        int(np.count_nonzero(random.random(min(block, count - done)) < probability)) for done in range(0, count, block)
     )
 
 
-def _sample_slab(
-    config: EmitterConfig, slab: int, count: int, span: tuple[float, float], first_id: int
-) -> Emitters:
+def _sample_slab(config: EmitterConfig, slab: int, count: int, span: tuple[float, float], first_id: int) -> Emitters:
     """Make the emitters of a slab, ordered by the start of their time on."""
     from scipy.special import ndtri
 

@@ -72,9 +72,7 @@ class FieldMap(ABC):
             If x and y are not 1-D, of one length and finite.
         """
         if method not in METHODS:
-            raise ConfigError(
-                f"zernike.interpolation_method: {method!r} is not known; allowed: {', '.join(METHODS)}"
-            )
+            raise ConfigError(f"zernike.interpolation_method: {method!r} is not known; allowed: {', '.join(METHODS)}")
         x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
         if x.ndim != 1 or x.shape != y.shape:
             raise ShapeError(f"x and y have shapes {x.shape} and {y.shape}; allowed: 1-D of one length")

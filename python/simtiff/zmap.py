@@ -67,9 +67,7 @@ def _identity(path: str) -> tuple[str, int, int]:
     return str(Path(path).absolute()), stat.st_mtime_ns, stat.st_size
 
 
-def open_map(
-    zmap_path: str | os.PathLike[str], *, size: float, offset: tuple[float, float] = (0, 0)
-) -> FieldMap:
+def open_map(zmap_path: str | os.PathLike[str], *, size: float, offset: tuple[float, float] = (0, 0)) -> FieldMap:
     """Open a map for a square field; the last map of this process is kept and shared.
 
     Parameters
@@ -302,9 +300,7 @@ def _notes(path: str, header: MapHeader) -> tuple[str, ...]:
     if magnitude is None:
         notes.append("Magnitudes: none, or all zero (uniform amplitude).")
     else:
-        notes.append(
-            f"Magnitudes: at {header.points} points, cubic between them, the nearest point's outside."
-        )
+        notes.append(f"Magnitudes: at {header.points} points, cubic between them, the nearest point's outside.")
     if header.has_point_phase:
         notes.append("zernike/coeff_phase is there, but is not used: phases come from z_maps/phase.")
     return tuple(notes)
