@@ -4,6 +4,7 @@
 
 mod camera;
 mod error;
+mod matrix;
 mod normal;
 mod optics;
 mod poisson;
@@ -16,6 +17,7 @@ mod sampling;
 mod simd;
 mod splat;
 mod transform;
+mod wave;
 mod zernike;
 
 pub use camera::{Camera, Exposure};

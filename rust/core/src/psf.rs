@@ -5,11 +5,12 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
+use crate::matrix::columns_in_registers;
 use crate::optics::{Defocus, Optics};
 use crate::pupil::{EXTRA_TERMS, NodeRule, ROWS};
 use crate::sampling::{AxisSampling, Sampling};
 use crate::simd::{Level, dispatch_at, level};
-use crate::transform::{Batch, Geometry, Plan, Scratch, columns_in_registers};
+use crate::transform::{Batch, Geometry, Plan, Scratch};
 use crate::{Error, Result};
 
 /// The largest stamp, in pixels along a side.
