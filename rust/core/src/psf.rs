@@ -251,3 +251,44 @@ impl pulp::WithSimd for Choose<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stamps of a few emitters of every kind, computed at a level.
+    fn stamps_at(level: Level, count: usize) -> Vec<f32> {
+        let optics = Optics::new(660.0, 1.4, 1.518, [101.0, 98.0]).unwrap();
+        let psf = Psf::at_level(optics, 21, 21, Defocus::Exact, Sampling::Integrated, level).unwrap();
+        let wave = |i: usize| (i as f64 * 0.37).sin();
+        let xyz: Vec<_> = (0..count).map(|i| [0.5 * wave(i), 0.5 * wave(3 * i), wave(7 * i)]).collect();
+        let phase: Vec<_> = (0..21 * count).map(|i| (0.4 * wave(5 * i + 1)) as f32).collect();
+        let magnitude: Vec<_> = phase.iter().map(|c| 0.1 * c).collect();
+        let emitters = Emitters { xyz: &xyz, phase: &phase, magnitude: Some(&magnitude) };
+        let mut out = vec![0.0; count * 21 * 21];
+        psf.stamps(&emitters, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn instruction_sets_agree() {
+        let fused: Vec<_> =
+            [Level::Avx512, Level::Avx2, Level::Neon].into_iter().filter(|l| l.is_available()).collect();
+        let scalar = stamps_at(Level::Scalar, 37);
+        for &level in &fused {
+            let stamps = stamps_at(level, 37);
+            // those with fused multiply-add bit for bit
+            assert!(stamps == stamps_at(fused[0], 37), "{level:?}");
+            let worst = stamps.iter().zip(&scalar).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-6, "{level:?} {worst}");
+        }
+    }
+
+    #[test]
+    fn a_stamp_is_the_same_in_any_company() {
+        let all = stamps_at(level(), 40);
+        for count in [1, 7, 16, 33] {
+            assert!(stamps_at(level(), count) == all[..count * 21 * 21], "{count}");
+        }
+    }
+}
