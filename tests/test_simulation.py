@@ -128,3 +128,15 @@ def test_written_files_are_the_same_movie(sim: simtiff.Simulation, tmp_path: Pat
     files = sim.write(tmp_path / "new" / "folder")
     assert sorted(files) == ["emitters.h5", "simulation.ome.tiff"]
     assert np.array_equal(tifffile.imread(files["simulation.ome.tiff"]), sim.frames(0, FRAMES))
+
+
+def test_frames_can_be_asked_for_while_streaming() -> None:
+    sim = simtiff.Simulation(
+        {
+            "zmap_path": "builtin:oil",
+            "emitters": {"num_emitters": 20, "frames": 9, "area_px": 32},
+            "tiff": {"roi_size": 32},
+        }
+    )
+    for first, chunk in sim.stream(chunk_size=2):
+        np.testing.assert_array_equal(sim.frames(first, first + len(chunk)), chunk)

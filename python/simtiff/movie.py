@@ -84,7 +84,6 @@ class Movie:
         else:  # the emitters' expected photons alone, rounded and clipped where the pixels are integers
             self._camera = Camera(background=0.0, read_noise=0.0, shot_noise=False, dtype=tiff.dtype)
         self._seed = camera_seed(config.emitters.seed)
-        self._image = np.empty((0, *self.shape[1:]), np.float32)
 
     def expected_into(self, start: int, stop: int, out: NDArray[np.float32]) -> None:
         """Fill `out`, (stop - start, y, x) float32, with expected photons, without background."""
@@ -105,15 +104,16 @@ class Movie:
             out=out,
         )
 
-    def frames_into(self, start: int, stop: int, out: NDArray[Any]) -> None:
-        """Fill `out`, (stop - start, y, x) of the movie's dtype, with camera frames."""
+    def frames_into(self, start: int, stop: int, out: NDArray[Any], image: NDArray[np.float32] | None = None) -> None:
+        """Fill `out`, (stop - start, y, x) of the movie's dtype, with camera frames.
+
+        `image` is float32 work space of at least that many frames, for callers that render many chunks.
+        """
         if start == stop:
             return
-        if len(self._image) < stop - start:
-            self._image = np.empty((stop - start, *self.shape[1:]), np.float32)
-        image = self._image[: stop - start]
-        self.expected_into(start, stop, image)
-        self._camera.expose(image, seed=self._seed, first_frame=start, out=out)
+        expected = np.empty(out.shape, np.float32) if image is None else image[: stop - start]
+        self.expected_into(start, stop, expected)
+        self._camera.expose(expected, seed=self._seed, first_frame=start, out=out)
 
     def stream(self, chunk_size: int | None = None, first: int = 0) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield (index of the first frame, frames) from frame `first` to the end.
@@ -134,11 +134,12 @@ class Movie:
         if not starts:
             return
         buffers = [np.empty((size, *self.shape[1:]), self.dtype) for _ in starts[:2]]
+        image = np.empty((size, *self.shape[1:]), np.float32)
 
         def render(index: int) -> NDArray[Any]:
             start, stop = starts[index], min(starts[index] + size, frames)
             chunk = buffers[index % 2][: stop - start]
-            self.frames_into(start, stop, chunk)
+            self.frames_into(start, stop, chunk, image)
             return chunk
 
         with ThreadPoolExecutor(1, thread_name_prefix="render") as pool:
