@@ -1,5 +1,30 @@
-//! Exact field-dependent point spread functions, splatting and camera noise for
-//! single-molecule localization microscopy.
+//! Exact field-dependent point spread functions, splatting and camera noise for single-molecule localization
+//! microscopy. Knows photons, pupils and pixels; knows no file, no config and no Python.
+//!
+//! For an emitter at (x0, y0, z) with Zernike coefficients c (phase, radians) and m (magnitude), lengths in one unit:
+//!
+//! ```text
+//! P(xi, eta) = max(0, 1 + sum_j m_j Z_j) exp(i sum_j c_j Z_j)                     on xi^2 + eta^2 <= 1
+//! U(x, y)    = int P exp(i Phi_z) exp(i 2 pi NA/lambda [xi (x - x0) + eta (y - y0)]) dxi deta
+//! PSF        = |U|^2 / ((lambda/NA)^2 int |P|^2)                                  integrates to 1 over the plane
+//! pixel      = Poisson(photons * integral of the PSF over the pixel + background) + read noise
+//! ```
+//!
+//! x runs along columns, y along rows, integers are pixel centres; frames are `[t][y][x]`.
+//!
+//! ```text
+//! Psf::stamps, Psf::render            psf, render      coefficients and positions -> stamps -> frames
+//!   |-- which nodes, how many         pupil, quadrature, zernike, optics
+//!   |-- the transform                 transform: wave (pupil) -> matrix (folded products) -> sampling (pixels)
+//!   `-- adding stamps to frames       splat
+//! Camera::expose_u16, expose_f32      camera           expected photons -> counts
+//!   |-- addressed random words        random: the only place where a generator is made
+//!   `-- distributions                 poisson, normal
+//! simd                                picks the instruction set at run time
+//! ```
+//!
+//! Results depend neither on the number of threads nor on what is computed together: sums run in a fixed order, an
+//! emitter's stamp has the same bits in any company, and a pixel's random words are addressed by its place in the movie.
 #![forbid(unsafe_code)]
 
 mod camera;
