@@ -1,0 +1,164 @@
+"""What simtiff is compared with: the guide's original algorithm in plain NumPy, one FFT for each record of light.
+
+A record's PSF is the squared modulus of the Fourier transform of a 128 x 128 pupil: Zernike modes that were sampled
+once, paraxial defocus, and a tilt for the position within the pixel. It is cropped to the stamp and added to the
+frame; shot noise is `Generator.poisson`, read noise `Generator.normal`; tifffile writes the frames. Everything that
+does not change from record to record is computed once.
+
+Run as a program it makes the movie of one job from start to end; `benches/compare.py` times that.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from math import factorial, pi, sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+GRID = 128
+
+
+def noll_indices(j: int) -> tuple[int, int]:
+    """Return radial order n and azimuthal order m of Noll's mode j = 1, 2, ...; m < 0 is a sine."""
+    n = 0
+    while (n + 1) * (n + 2) // 2 < j:
+        n += 1
+    place = j - n * (n + 1) // 2
+    m = 2 * (place // 2) if n % 2 == 0 else 2 * ((place - 1) // 2) + 1
+    return n, m if j % 2 == 0 else -m
+
+
+def zernike(j: int, xi: NDArray[np.float64], eta: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Noll's mode j at pupil coordinates, with rms 1 over the unit disk."""
+    n, m = noll_indices(j)
+    order = abs(m)
+    rho, phi = np.hypot(xi, eta), np.arctan2(eta, xi)
+    radial = np.zeros_like(rho)
+    for k in range((n - order) // 2 + 1):
+        below = factorial(k) * factorial((n + order) // 2 - k) * factorial((n - order) // 2 - k)
+        radial += (-1) ** k * factorial(n - k) / below * rho ** (n - 2 * k)
+    if m == 0:
+        return sqrt(n + 1) * radial
+    return sqrt(2 * (n + 1)) * radial * (np.cos(order * phi) if m > 0 else np.sin(order * phi))
+
+
+class Baseline:
+    """Renders records one by one, each with an FFT.
+
+    Parameters
+    ----------
+    wavelength_nm, NA : float
+        The microscope.
+    pixel_nm : (float, float)
+        Pixel size along x and y.
+    modes : int
+        Zernike modes, Noll 1 up.
+    size : int
+        Pixels along a side of the stamp.
+    """
+
+    def __init__(self, wavelength_nm: float, NA: float, pixel_nm: tuple[float, float], modes: int, size: int) -> None:
+        # Cycles per pixel in the order of the FFT, as fractions of the pupil's rim.
+        cutoff_x, cutoff_y = (NA * pixel / wavelength_nm for pixel in pixel_nm)
+        frequency = np.fft.fftfreq(GRID)
+        eta, xi = np.meshgrid(frequency / cutoff_y, frequency / cutoff_x, indexing="ij")
+        inside = xi**2 + eta**2 <= 1
+        self.size = size
+        self.aperture = inside.astype(np.float64)
+        # Phase per unit of each coefficient, then of x (px), y (px) and z (um).
+        planes = [zernike(j, xi, eta) for j in range(1, modes + 1)]
+        planes += [-2 * pi * cutoff_x * xi, -2 * pi * cutoff_y * eta]
+        planes += [pi * NA**2 / wavelength_nm * 1000 * (xi**2 + eta**2)]
+        self.planes = np.stack(planes) * self.aperture
+        self.scale = 1 / (GRID**2 * self.aperture.sum())
+
+    def psf(self, x: float, y: float, z: float, phase: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the stamp of an emitter at x and y (px from the middle pixel) and z (um)."""
+        pupil = self.aperture * np.exp(1j * np.tensordot([*phase, x, y, z], self.planes, 1))
+        image = np.fft.fftshift(np.abs(np.fft.fft2(pupil)) ** 2)
+        first = GRID // 2 - self.size // 2
+        # The sign of the FFT's exponent mirrors the image: read it backwards.
+        stamp = image[first : first + self.size, first : first + self.size]
+        return self.scale * stamp[::-1, ::-1]
+
+    def add(
+        self,
+        frame: NDArray[np.float64],
+        xyz: NDArray[np.floating[Any]],
+        photons: NDArray[np.floating[Any]],
+        phase: NDArray[np.float32],
+    ) -> None:
+        """Add the light of records, one row each, to a frame."""
+        height, width = frame.shape
+        half = self.size // 2
+        for (x, y, z), light, coefficients in zip(xyz, photons, phase, strict=True):
+            column, row = round(float(x)), round(float(y))
+            stamp = light * self.psf(x - column, y - row, z, coefficients)
+            top, left = row - half, column - half
+            y0, y1 = max(top, 0), min(top + self.size, height)
+            x0, x1 = max(left, 0), min(left + self.size, width)
+            if y0 < y1 and x0 < x1:
+                frame[y0:y1, x0:x1] += stamp[y0 - top : y1 - top, x0 - left : x1 - left]
+
+
+def expose(
+    frame: NDArray[np.float64], background: float, read_noise: float, random: np.random.Generator
+) -> NDArray[np.uint16]:
+    """Return a camera frame: Poisson photons, Gaussian read noise, rounded and clipped."""
+    counts = random.poisson(frame + background) + random.normal(0, read_noise, frame.shape)
+    return np.clip(np.rint(counts), 0, 65535).astype(np.uint16)
+
+
+def coefficients(planes: NDArray[np.float32], xyz: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the modes at each emitter, interpolated with cubic splines."""
+    from scipy.ndimage import map_coordinates
+
+    return np.stack([map_coordinates(p, [xyz[:, 1], xyz[:, 0]], order=3, mode="nearest") for p in planes], axis=1)
+
+
+def make_movie(zmap: str, output: str, config: dict[str, Any], frames: int) -> dict[str, float]:
+    """Make the first frames of a job's movie; return the seconds for the map, and for all that follows."""
+    import h5py
+    import tifffile
+
+    begin = time.perf_counter()
+    with h5py.File(zmap) as file:
+        planes = file["z_maps/phase"][...]
+    loaded = time.perf_counter()
+
+    emitters, optical, noise = config["emitters"], config["optical"], config["tiff"]["noise_params"]
+    count, lifetime, side = emitters["num_emitters"], emitters["lifetime_avg"], config["tiff"]["roi_size"]
+    random = np.random.default_rng(emitters["seed"])
+    xyz = random.uniform(-0.5, side - 0.5, (count, 3))
+    xyz[:, 2] = random.uniform(-emitters["z_range_um"], emitters["z_range_um"], count)
+    light = np.maximum(random.normal(emitters["intensity_mu"], emitters["intensity_sigma"], count), 0)
+    begins = random.uniform(-3 * lifetime, emitters["frames"] - 1 + 3 * lifetime, count)
+    ends = begins + random.exponential(lifetime, count)
+    phase = coefficients(planes, xyz)
+    interpolated = time.perf_counter()
+
+    pixel = (optical["pixel_size_nm_x"], optical["pixel_size_nm_y"])
+    baseline = Baseline(optical["wavelength_nm"], optical["NA"], pixel, len(planes), config["psf"]["size_px"])
+    with tifffile.TiffWriter(output, ome=True) as tiff:
+
+        def camera_frames() -> Any:
+            for t in range(frames):
+                share = np.minimum(ends, t + 1) - np.maximum(begins, t)
+                on = np.flatnonzero(share > 0)
+                frame = np.zeros((side, side))
+                baseline.add(frame, xyz[on], light[on] * share[on], phase[on])
+                yield expose(frame, noise["background"], noise["readout_noise"], random)
+
+        tiff.write(camera_frames(), shape=(frames, side, side), dtype=np.uint16, metadata={"axes": "TYX"})
+    end = time.perf_counter()
+    return {"load_s": loaded - begin, "coefficients_s": interpolated - loaded, "frames_s": end - interpolated}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(make_movie(**json.loads(sys.argv[1]))))

@@ -1,0 +1,328 @@
+"""The measurements, each run in a fresh process: ``python benches/tasks.py NAME JSON`` prints its figures as JSON.
+
+A fresh process has its own instruction set (``SIMTIFF_SIMD``), cores, caches and peak of memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+SIDE = 1200
+BACKGROUND, READ_NOISE = 100.0, 10.0
+MODES = 21
+_LEAST_RUNS = 3
+
+Figures = dict[str, float]
+
+
+def best_s(function: Callable[[], object], budget_s: float) -> float:
+    """Return the shortest of several runs: what the code takes when nothing disturbs it."""
+    function()
+    runs: list[float] = []
+    end = time.perf_counter() + budget_s
+    while len(runs) < _LEAST_RUNS or time.perf_counter() < end:
+        begin = time.perf_counter()
+        function()
+        runs.append(time.perf_counter() - begin)
+    return min(runs)
+
+
+def peak_mb() -> float:
+    """Return the most memory that this process has held."""
+    try:  # getrusage would also count the parent that started us
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    except OSError:
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def emitters(count: int, seed: int = 1) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
+    """Return positions over a frame with z within 1 um, photons, and the built-in map's aberrations there."""
+    import numpy as np
+
+    from simtiff.zmap import open_map
+
+    random = np.random.default_rng(seed)
+    xyz = random.uniform(-0.5, SIDE - 0.5, (count, 3))
+    xyz[:, 2] = random.uniform(-1, 1, count)
+    phase, _ = open_map("builtin:oil", size=SIDE).coefficients(xyz[:, 0], xyz[:, 1])
+    light = np.maximum(random.normal(1, 0.2, count), 0).astype(np.float32)
+    return xyz, light, phase
+
+
+def _baseline(size: int) -> Any:
+    from baseline import Baseline
+
+    from simtiff import Optics
+
+    optics = Optics()
+    pixel = (optics.pixel_size_nm_x, optics.pixel_size_nm_y)
+    return Baseline(optics.wavelength_nm, optics.NA, pixel, MODES, size)
+
+
+def psf(budget_s: float) -> Figures:
+    """Measure PSFs per second on one thread."""
+    import numpy as np
+
+    import simtiff
+
+    simtiff.set_threads(1)
+    xyz, _, phase = emitters(4000)
+    xyz[:, :2] -= np.rint(xyz[:, :2])
+    out = np.empty((len(xyz), 31, 31), np.float32)
+    seconds = best_s(lambda: simtiff.psf(simtiff.Optics(), xyz, phase, size=31, out=out), budget_s)
+    return {"psfs_per_s": len(xyz) / seconds}
+
+
+def psf_error(count: int) -> Figures:
+    """Measure the largest error over the stamp's peak, against the converged sum."""
+    import numpy as np
+    from reference import reference_psf
+
+    import simtiff
+
+    optics = simtiff.Optics()
+    xyz, _, phase = emitters(count)
+    xyz[:, :2] -= np.rint(xyz[:, :2])
+    pixel = (optics.pixel_size_nm_x, optics.pixel_size_nm_y)
+    exact = reference_psf(optics.wavelength_nm, optics.NA, optics.n_immersion, pixel, xyz, phase, 31)
+    errors = np.abs(simtiff.psf(optics, xyz, phase, size=31) - exact).max((1, 2)) / exact.max((1, 2))
+    return {"largest": float(errors.max()), "mean": float(errors.mean())}
+
+
+def psf_baseline(budget_s: float) -> Figures:
+    """Measure PSFs per second of the FFT."""
+    import numpy as np
+
+    xyz, _, phase = emitters(50)
+    xyz[:, :2] -= np.rint(xyz[:, :2])
+    baseline = _baseline(31)
+    rows = list(zip(*xyz.T, phase, strict=True))
+    seconds = best_s(lambda: [baseline.psf(*row) for row in rows], budget_s)
+    return {"psfs_per_s": len(rows) / seconds}
+
+
+def camera(budget_s: float, photons: float) -> Figures:
+    """Measure megapixels per second on one thread; `photons` of each of 20,000 emitters, 0 for a flat frame."""
+    import numpy as np
+
+    import simtiff
+
+    simtiff.set_threads(1)
+    image = np.zeros((2, SIDE, SIDE), np.float32)
+    if photons:
+        image[...] = _expected(20_000, photons)
+    camera = simtiff.Camera(BACKGROUND, READ_NOISE)
+    out = np.empty(image.shape, np.uint16)
+    return {"mpx_per_s": image.size / best_s(lambda: camera.expose(image, out=out), budget_s) / 1e6}
+
+
+def camera_baseline(budget_s: float, photons: float) -> Figures:
+    """Measure megapixels per second of NumPy."""
+    import numpy as np
+    from baseline import expose
+
+    image = _expected(20_000, photons).astype(np.float64) if photons else np.zeros((SIDE, SIDE))
+    random = np.random.default_rng(1)
+    return {"mpx_per_s": image.size / best_s(lambda: expose(image, BACKGROUND, READ_NOISE, random), budget_s) / 1e6}
+
+
+def _expected(count: int, photons: float) -> NDArray[np.float32]:
+    import simtiff
+
+    xyz, light, phase = emitters(count)
+    return simtiff.render(simtiff.Optics(), xyz, photons * light, (SIDE, SIDE), phase, size=31)
+
+
+def frame(budget_s: float, count: int, photons: float) -> Figures:
+    """Measure seconds for one frame of `count` emitters, rendered and exposed, on one thread."""
+    import numpy as np
+
+    import simtiff
+    from simtiff.rendering import Renderer
+
+    simtiff.set_threads(1)
+    xyz, light, phase = emitters(count)
+    light *= np.float32(photons)
+    renderer, camera = Renderer(simtiff.Optics(), size=31), simtiff.Camera(BACKGROUND, READ_NOISE)
+    rows, zeros = np.arange(count), np.zeros(count, np.int64)
+    image, out = np.empty((1, SIDE, SIDE), np.float32), np.empty((1, SIDE, SIDE), np.uint16)
+
+    def render() -> None:
+        renderer.render(xyz, light, rows, zeros, image.shape, phase, out=image)
+
+    def both() -> None:
+        render()
+        camera.expose(image, out=out)
+
+    return {"seconds": best_s(both, budget_s), "render_s": best_s(render, budget_s)}
+
+
+def frame_baseline(budget_s: float, count: int, photons: float, measured: int) -> Figures:
+    """Measure seconds of NumPy for the same frame; `measured` emitters are rendered and their time scaled."""
+    import numpy as np
+    from baseline import expose
+
+    xyz, light, phase = emitters(measured)
+    baseline, random = _baseline(31), np.random.default_rng(1)
+    image = np.zeros((SIDE, SIDE))
+    per_emitter = best_s(lambda: baseline.add(image, xyz, photons * light, phase), budget_s) / measured
+    bright = _expected(count, photons).astype(np.float64)
+    noise = best_s(lambda: expose(bright, BACKGROUND, READ_NOISE, random), budget_s)
+    return {"seconds": count * per_emitter + noise, "emitter_s": per_emitter, "noise_s": noise}
+
+
+def job(config: dict[str, Any], directory: str, runs: int) -> Figures:
+    """Measure the median seconds of a job where jobs ran before, as in a running batch, and the peak of memory."""
+    from simtiff.config import load_job_config
+    from simtiff.jobs import Job, job_hash
+    from simtiff.pipeline import run_job
+
+    checked = load_job_config(config)
+    key = job_hash(Job("bench", checked), "")
+    times = []
+    for run in range(runs):
+        begin = time.perf_counter()
+        run_job(checked, Path(directory) / f"job{run % 2}", resume_key=key)
+        times.append(time.perf_counter() - begin)
+    return {"seconds": statistics.median(times[1:] or times), "peak_mb": peak_mb()}
+
+
+def write_tifffile(path: str, frames: int, runs: int) -> Figures:
+    """Measure the median seconds to write so many frames with tifffile, and to bring them to the disk as well."""
+    import numpy as np
+    import tifffile
+
+    movie = np.random.default_rng(1).integers(0, 2**16, (frames, SIDE, SIDE), np.uint16)
+    written, synced = [], []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        tifffile.imwrite(path, movie, ome=True, metadata={"axes": "TYX"})
+        written.append(time.perf_counter() - begin)
+        with Path(path).open("rb+") as file:
+            os.fsync(file.fileno())
+        synced.append(time.perf_counter() - begin)
+    return {"written_s": statistics.median(written), "synced_s": statistics.median(synced)}
+
+
+def stream(config: dict[str, Any]) -> Figures:
+    """Measure seconds for the frames of a job with its truth in memory, not written."""
+    from simtiff.config import load_job_config
+    from simtiff.movie import Movie
+    from simtiff.truth import MemoryTruth
+    from simtiff.zmap import open_field
+
+    checked = load_job_config(config)
+    movie = Movie(checked, MemoryTruth(checked, open_field(checked)))
+
+    def frames() -> None:
+        for _ in movie.stream():
+            pass
+
+    return {"seconds": best_s(frames, 0)}
+
+
+def batch(config: dict[str, Any], directory: str, workers: int) -> Figures:
+    """Measure seconds of a whole batch, from the call to its end."""
+    import simtiff
+
+    summary = simtiff.run_batch(config, output_dir=directory, max_workers=workers, resume=False, progress=False)
+    if summary.failed:
+        raise RuntimeError(str(summary.errors))
+    return {"seconds": summary.seconds, "jobs": summary.completed}
+
+
+def truth(config: dict[str, Any], path: str) -> Figures:
+    """Measure seconds and memory to write a truth file."""
+    from simtiff.config import load_job_config
+    from simtiff.truth import write_truth
+    from simtiff.zmap import open_field
+
+    checked = load_job_config(config)
+    field = open_field(checked)
+    begin = time.perf_counter()
+    made = write_truth(path, checked, field)
+    seconds = time.perf_counter() - begin
+    return {"seconds": seconds, "peak_mb": peak_mb(), "records": made.records, "bytes": Path(path).stat().st_size}
+
+
+def zmap(path: str, count: int) -> Figures:
+    """Measure seconds to the coefficients of `count` emitters: with a map that is new to the process, and again."""
+    import numpy as np
+
+    from simtiff.zmap import open_map
+
+    random = np.random.default_rng(1)
+    times = []
+    for _ in range(4):
+        x, y = random.uniform(-0.5, SIDE - 0.5, (2, count))
+        begin = time.perf_counter()
+        open_map(path, size=SIDE).coefficients(x, y)
+        times.append(time.perf_counter() - begin)
+    return {"first_s": times[0], "next_s": min(times[1:])}
+
+
+def zmap_baseline(path: str, count: int) -> Figures:
+    """Measure seconds of `scipy.ndimage.map_coordinates` for the same."""
+    import h5py
+    import numpy as np
+    from baseline import coefficients
+
+    begin = time.perf_counter()
+    with h5py.File(path) as file:
+        planes = file["z_maps/phase"][...]
+    xyz = np.random.default_rng(1).uniform(-0.5, SIDE - 0.5, (count, 3))
+    coefficients(planes, xyz)
+    return {"first_s": time.perf_counter() - begin}
+
+
+def environment() -> dict[str, str]:
+    """Return what the figures depend on."""
+    from importlib.metadata import version
+
+    from simtiff import _core
+
+    packages = ("simtiff", "numpy", "scipy", "tifffile", "h5py")
+    return {"simd": _core.simd_level(), "python": sys.version.split()[0]} | {name: version(name) for name in packages}
+
+
+TASKS: dict[str, Callable[..., Any]] = {
+    function.__name__: function
+    for function in (
+        psf,
+        psf_error,
+        psf_baseline,
+        camera,
+        camera_baseline,
+        frame,
+        frame_baseline,
+        job,
+        write_tifffile,
+        stream,
+        batch,
+        truth,
+        zmap,
+        zmap_baseline,
+        environment,
+    )
+}
+
+if __name__ == "__main__":
+    task = functools.partial(TASKS[sys.argv[1]], **json.loads(sys.argv[2]))
+    sys.stdout.write(json.dumps(task()))
