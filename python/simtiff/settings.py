@@ -27,7 +27,6 @@ from simtiff.names import DEFAULT_SAMPLE_NAMING, name_problem, sample_name, samp
 BUILTIN_ZMAPS = ("builtin:oil",)
 MAX_SAMPLES_PER_PIXEL = 64
 _MAX_ROWS = 512
-_ROWS_PER_RADIAN = 0.42
 NOTES: dict[str, Any] = {r"^(description|version|\$schema)$|_note$": {}}
 _FREE_KEYS = frozenset({"description", "version", "$schema"})
 
@@ -273,16 +272,17 @@ class JobConfig(Section):
         # stamp or a defocus that is too much alone, most likely by a mistake of units, is found here.
         optical, z_um = self.optical, self.emitters.z_range_um
         pixel_nm = max(optical.pixel_size_nm_x, optical.pixel_size_nm_y)
-        rows = 10 + _ROWS_PER_RADIAN * math.pi * optical.NA * pixel_nm * self.psf.size_px / optical.wavelength_nm
+        rows = 9 + 0.54 * math.pi * optical.NA * pixel_nm * self.psf.size_px / optical.wavelength_nm
         if rows > _MAX_ROWS:
-            largest = int(self.psf.size_px * (_MAX_ROWS - 10) / (rows - 10)) // 2 * 2 - 1
+            largest = int(self.psf.size_px * (_MAX_ROWS - 9) / (rows - 9)) // 2 * 2 - 1
             raise _relation(
                 "psf.size_px",
                 f"{self.psf.size_px} px of {pixel_nm:g} nm are too large a stamp for NA {optical.NA:g} and "
                 f"{optical.wavelength_nm:g} nm; allowed: "
                 + (f"up to {largest} px" if largest >= 3 else "smaller pixels"),
             )
-        per_um = _ROWS_PER_RADIAN * _steepest_defocus(optical, exact=self.psf.defocus == "exact")
+        exact = self.psf.defocus == "exact"
+        per_um = sum(part * _defocus_slope(optical, radius, exact=exact) for radius, part in ((1, 0.26), (0.75, 0.25)))
         if rows + per_um * z_um > _MAX_ROWS:
             raise _relation(
                 "emitters.z_range_um",
@@ -292,10 +292,10 @@ class JobConfig(Section):
         return self
 
 
-def _steepest_defocus(optical: OpticalConfig, *, exact: bool) -> float:
-    """Return the slope of the defocus phase at 3/4 of the pupil's radius, in radians per micrometre of z."""
-    radius = 0.75
-    axial = math.sqrt(optical.n_immersion**2 - (optical.NA * radius) ** 2) if exact else 1.0
+def _defocus_slope(optical: OpticalConfig, radius: float, *, exact: bool) -> float:
+    """Return the slope of the defocus phase at a radius of the pupil, in radians per micrometre of z."""
+    index = optical.n_immersion
+    axial = math.sqrt(max(index**2 - (optical.NA * radius) ** 2, (0.02 * index) ** 2)) if exact else 1.0
     return 2000 * math.pi / optical.wavelength_nm * optical.NA**2 * radius / axial
 
 
