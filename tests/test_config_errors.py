@@ -73,7 +73,7 @@ def error_or_none(action: Callable[[], object]) -> str | None:
             "emitters",
             "z_range_um",
             1000,
-            "out of focus to be computed; allowed with these optics: up to about 9",
+            "out of focus to be computed; allowed with these optics: up to about 4",
         ),
         ("tiff", "filename", "../a.tif", "leaves its folder"),
         ("tiff", "filename", "/a.tif", "leaves its folder"),
