@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Method = Literal["cubic", "linear", "nearest"]
 METHODS: tuple[Method, ...] = ("cubic", "linear", "nearest")
+MAX_MODES = 500
+"""Most Zernike modes of a map or a truth file: as many as the core computes."""
 
 
 class FieldMap(ABC):

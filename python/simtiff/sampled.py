@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simtiff.errors import DataError
-from simtiff.fieldmap import FieldMap, Method
+from simtiff.fieldmap import MAX_MODES, FieldMap, Method
 from simtiff.hdf5 import (
     attribute,
     check_numbers,
@@ -44,7 +44,6 @@ COORDS = "coords"
 MAGNITUDE = "zernike/coeff_mag"
 POINT_PHASE = "zernike/coeff_phase"
 
-MAX_MODES = 1024
 MAX_PLANE_PX = 2**26
 MAX_COEFFICIENT = 1e3
 _MAX_POINTS = 100_000

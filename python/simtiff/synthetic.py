@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simtiff.errors import ConfigError
-from simtiff.fieldmap import FieldMap, Method
+from simtiff.fieldmap import MAX_MODES, FieldMap, Method
 from simtiff.hdf5 import describe, writing_hdf5
-from simtiff.sampled import COORDS, MAGNITUDE, MAX_MODES, MAX_PLANE_PX, PHASE, POINT_PHASE
+from simtiff.sampled import COORDS, MAGNITUDE, MAX_PLANE_PX, PHASE, POINT_PHASE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,6 +16,7 @@ import numpy as np
 
 from simtiff.chunk import Chunk, distinct, gather
 from simtiff.errors import DataError
+from simtiff.fieldmap import MAX_MODES
 from simtiff.hdf5 import (
     attribute,
     check_numbers,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from simtiff.config import JobConfig
 
 MAX_FRAMES = 10**7
-_MAX_MODES = 1024
 _SCAN_ROWS = 1 << 20
 # Beyond any microscope; what is larger is garbage and would make rendering take forever.
 _LIMITS = {"x and y": 1e7, "z": 1001.0, "photons": 1e15, "coefficients": 1e3}
@@ -259,10 +259,8 @@ class TruthFile:
         """Return phase and magnitude coefficients; magnitudes that were never written are none."""
         phase = need_dataset(self._file, "zernike_coeffs/phase")
         check_numbers(phase, (None, None), "(emitters or records, modes)")
-        if phase.shape[0] and not 1 <= phase.shape[1] <= _MAX_MODES:
-            raise DataError(
-                f"{self.path}: zernike_coeffs/phase: has {phase.shape[1]} modes; allowed: 1 to {_MAX_MODES}"
-            )
+        if phase.shape[0] and not 1 <= phase.shape[1] <= MAX_MODES:
+            raise DataError(f"{self.path}: zernike_coeffs/phase: has {phase.shape[1]} modes; allowed: 1 to {MAX_MODES}")
         magnitude = find_dataset(self._file, "zernike_coeffs/mag")
         if magnitude is None:
             return phase, None
