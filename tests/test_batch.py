@@ -191,7 +191,8 @@ def test_interrupts_stop_cleanly_and_soon(tmp_path: Path, number: int) -> None:
         assert time.monotonic() - begin < 2
         assert process.returncode == 130, stderr
         assert not any(child.is_running() for child in children)
-        assert "run the same command again to go on" in stdout + stderr
+        assert "the same command goes on with the others: simtiff batch" in stderr
+        assert "3 left (interrupted)" in stdout
         assert "Traceback" not in stderr
     assert stray_files(output) == []
     states = [record["state"] for record in status(output)["jobs"].values()]
@@ -308,6 +309,66 @@ def test_the_folder_removed_in_mid_run(tmp_path: Path) -> None:
     assert "gone" in summary.errors["job_0000_num_emitters_20"]
     assert run_batch(config(), output_dir=output, progress=False).exit_code == 0
     assert len(status(output)["completed_jobs"]) == 2
+
+
+def log_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_log_tells_stages_times_memory_and_errors(tmp_path: Path) -> None:
+    output, log = tmp_path / "out", tmp_path / "out" / "log.jsonl"
+    a, b = "job_0000_num_emitters_20", "job_0001_num_emitters_40"
+    output.mkdir()
+    (output / b).write_text("a file where the job's folder should be")
+    run_batch(config(), output_dir=output, max_workers=1, progress=False, log_file=log)
+    lines = log_lines(log)
+    assert [(line["event"], line.get("job"), line.get("stage")) for line in lines] == [
+        ("begin", None, None),
+        ("started", a, None),
+        ("stage", a, "truth"),
+        ("stage", a, "frames"),
+        ("done", a, None),
+        ("started", b, None),
+        ("failed", b, None),
+        ("end", None, None),
+    ]
+    truth, frames, done = lines[2:5]
+    assert truth["frames"] == frames["frames"] == done["frames"] == 4
+    assert 0 < truth["seconds"] + frames["seconds"] <= done["seconds"] < 60
+    assert all(20e6 < line["peak_memory_bytes"] < 1e10 for line in (truth, frames, done))
+    assert "File exists" in lines[6]["error"]
+    assert lines[6]["traceback"].startswith("Traceback")
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00", line["time"]) for line in lines)
+    assert (lines[-1]["completed"], lines[-1]["failed"], lines[-1]["interrupted"]) == (1, 1, False)
+
+    with log.open("a") as file:
+        file.write('{"time": "cut off by a cra')
+    (output / b).unlink()
+    run_batch(config(), output_dir=output, max_workers=1, progress=False, log_file=log)
+    more = log.read_text().splitlines()[len(lines) :]
+    assert [json.loads(line)["event"] for line in more[1:]] == ["begin", "started", "stage", "stage", "done", "end"]
+
+
+def test_a_log_that_cannot_be_written_is_refused_before_the_start(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    precious = tmp_path / "precious.json"
+    precious.write_text("{}")
+    for path, message in [
+        (tmp_path / "none" / "log", "cannot be written"),
+        (tmp_path, "cannot be written"),
+        (precious, "is no log of simtiff"),
+    ]:
+        with pytest.raises(BatchError, match=message):
+            run_batch(config(), output_dir=output, progress=False, log_file=path)
+        assert not output.exists()
+    assert precious.read_text() == "{}"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a device that is always full")
+def test_a_full_disk_under_the_log_ends_the_log_alone(tmp_path: Path) -> None:
+    recorder = Recorder()
+    assert run_batch(config(), output_dir=tmp_path, progress=recorder, log_file="/dev/full").completed == 2
+    assert len([note for (note,) in recorder.of("note") if "going on without it" in note]) == 1
 
 
 def test_cores() -> None:

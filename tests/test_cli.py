@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
 import jsonschema
+import numpy as np
 import pytest
 import tifffile
 from hypothesis import given
@@ -22,6 +24,8 @@ from hypothesis import strategies as st
 import simtiff
 from simtiff import cli
 from simtiff.arguments import USAGE, UsageError, parse_arguments
+from simtiff.fieldmap import MAX_MODES
+from simtiff.synthetic import synthesize
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 TINY = ["--set=emitters.area_px=40", "--set=tiff.roi_size=40", "--set=psf.size_px=15", "--max-workers=1"]
@@ -72,6 +76,7 @@ def test_help_and_version(command: Command) -> None:
         "run",
         "stream",
         "status",
+        "verify",
         "validate",
         "schema",
         "preview",
@@ -102,6 +107,9 @@ def test_help_imports_nothing_heavy() -> None:
         ("batch c --set a_b=c_d --set=e=f=g", "batch", {"--set": ["a_b=c_d", "e=f=g"]}),
         ("stream --h5 a_b.h5 --output c --chunk_size 5", "stream", {"--h5": "a_b.h5", "--chunk-size": "5"}),
         ("run --zmap=f --skip-tiff", "run", {"--zmap": "f", "--skip-tiff": True, "--skip-zernike": False}),
+        ("batch c --force --log_file a_b", "batch", {"--force": True, "--log-file": "a_b", "--dry-run": False}),
+        ("status out --json", "status", {"DIR": "out", "--json": True}),
+        ("verify out", "verify", {"DIR": "out", "--frames": "3"}),
         ("zmap synth out", "zmap synth", {"OUT": "out", "--size": "256", "--seed": "0"}),
     ],
 )
@@ -157,6 +165,8 @@ def test_wrong_command_line_says_what_was_probably_meant(command: Command, line:
         ("validate .", ".: is a directory, not a config file"),
         ("status .", "no batch_status.json there"),
         ("status missing", "missing"),
+        ("verify .", "no batch_status.json there"),
+        ("verify . --frames=-1", '--frames: "-1"'),
         ("preview missing.tif", "missing.tif: no such file"),
         ("zmap info missing.h5", "missing.h5: "),
         ("run --zmap=missing.h5", "missing.h5: "),
@@ -293,6 +303,19 @@ def test_dry_run_prints_jobs_and_settings_and_touches_nothing(command: Command, 
     assert not list(tmp_path.iterdir())
 
 
+def test_as_many_modes_as_the_core_computes(command: Command) -> None:
+    optics = simtiff.Optics()
+    simtiff.psf(optics, np.zeros((1, 3)), np.zeros((1, MAX_MODES), np.float32), size=3)
+    with pytest.raises(simtiff.SimtiffError, match=f"at most {MAX_MODES}"):
+        simtiff.psf(optics, np.zeros((1, 3)), np.zeros((1, MAX_MODES + 1), np.float32), size=3)
+    synthesize("map.h5", size=40, modes=MAX_MODES)
+    with h5py.File("map.h5", "r+") as file:
+        del file["z_maps/phase"]
+        file["z_maps/phase"] = np.zeros((MAX_MODES + 1, 40, 40), np.float32)
+    Path("job.json").write_text(json.dumps(TINY_JOB | {"zmap_path": "map.h5"}))
+    assert f"allowed: at most {MAX_MODES} modes" in command("validate", "job.json", code=2)
+
+
 def test_zmap_synth_and_info(command: Command, tmp_path: Path) -> None:
     assert command("zmap", "synth", "map.h5", "--size=24") == "map.h5\n"
     table = command("zmap", "info", "map.h5")
@@ -358,6 +381,8 @@ def test_example_configs_run(
         assert tifffile.imread(tmp_path / "out" / job / "simulation.ome.tiff").shape == (2, 40, 40)
     assert f"{len(jobs)} skipped" in command(*words, "--output-dir=out")
     assert f"{len(jobs)}/{len(jobs)} jobs completed" in command("status", "out")
+    assert json.loads(command("status", "out", "--json"))["counts"]["completed"] == len(jobs)
+    assert f"{len(jobs)} ok, 0 wrong" in command("verify", "out")
 
 
 def test_run_stream_and_preview(command: Command, tmp_path: Path, job_file: Path) -> None:

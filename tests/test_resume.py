@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import subprocess
@@ -84,13 +85,14 @@ def test_no_resume_runs_everything(finished: Path) -> None:
 def test_changed_configs_are_done_again(finished: Path) -> None:
     done, notes = rerun(finished, overrides=["tiff.noise_params.background=5"])
     assert done == [A, B]
-    assert notes == [f"{A} is done again: config changed", f"{B} is done again: config changed"]
+    why = "config changed (tiff.noise_params.background 100.0 -> 5.0)"
+    assert notes == [f"{A} is done again: {why}", f"{B} is done again: {why}"]
 
 
 def test_only_what_changed_is_done_again(finished: Path) -> None:
     done, notes = rerun(finished, config(variables={"emitters.num_emitters": [20, 41]}))
     assert done == ["job_0001_num_emitters_41"]
-    assert notes == []
+    assert notes == [f"finished jobs that this config does not have are kept: {B}"]
     assert status(finished)["completed_jobs"] == [A, "job_0001_num_emitters_41", B]
 
 
@@ -115,9 +117,44 @@ def test_a_renamed_movie_replaces_the_old_one(finished: Path) -> None:
 def test_plots_that_were_not_asked_for_before(finished: Path) -> None:
     before = movie_bytes(finished)
     done, notes = rerun(finished, overrides=["zernike.no_plot=false"])
-    assert done == [A, B]
-    assert f"{A} is done again: zernike_coefficients.png was not asked for before" in notes
+    assert done == []  # the movies stay
+    assert f"{A}: plots are drawn, the rest is kept: zernike_coefficients.png was not asked for before" in notes
+    for job in (A, B):
+        picture = finished / job / "zernike_coefficients.png"
+        info = status(finished)["jobs"][job]["files"][picture.name]
+        assert info["size"] == picture.stat().st_size
     assert movie_bytes(finished) == before
+    asked = {"overrides": ["zernike.no_plot=false"]}
+    assert rerun(finished, **asked) == ([], [])
+    (finished / A / "zernike_coefficients.png").unlink()
+    assert "zernike_coefficients.png is missing" in rerun(finished, **asked)[1][0]
+    (finished / B / "zernike_coefficients.png").unlink()
+    assert rerun(finished) == ([], [])  # nobody asks for it any more
+    assert "zernike_coefficients.png" not in status(finished)["jobs"][B]["files"]
+
+
+def test_another_version_says_what_stays_and_what_is_done_again(finished: Path) -> None:
+    path = finished / "batch_status.json"
+    content = json.loads(path.read_text())
+    content["simtiff_version"] = "0.0.9"
+    content["jobs"][A] |= {"data_version": 0, "hash": "of data version 0"}
+    path.write_text(json.dumps(content))
+    done, notes = rerun(finished)
+    assert done == [A]
+    assert "last written by simtiff 0.0.9" in notes[0]
+    assert "1 of 2 finished jobs have data version 1" in notes[0]
+    assert notes[1:] == [f"{A} is done again: made by data version 0, now it is 1"]
+    assert rerun(finished) == ([], [])
+
+
+def test_many_reasons_are_summed_up(tmp_path: Path) -> None:
+    many = config(frames=1, variables={"emitters.seed": list(range(25))})
+    run_batch(many, output_dir=tmp_path, progress=False)
+    (tmp_path / "job_0024_seed_24" / "emitters.h5").unlink()
+    done, notes = rerun(tmp_path, many, overrides=["emitters.num_emitters=3"])
+    assert len(done) == 25
+    assert len(notes) == 21
+    assert notes[-1] == "... and 5 more jobs are done again (config changed: 5)"
 
 
 def test_a_damaged_status_is_refused_and_can_be_left_behind(finished: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from simtiff.errors import DataError
 from simtiff.files import FileInfo
-from simtiff.status import NAME, BatchStatus, JobRecord, format_status, why_not_done
+from simtiff.overview import Overview
+from simtiff.status import NAME, BatchStatus, JobRecord, why_not_done
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +69,7 @@ def test_saving_waits_for_its_time_unless_forced(saved: Path) -> None:
 def test_a_folder_without_status(tmp_path: Path) -> None:
     assert BatchStatus.load(tmp_path) is None
     with pytest.raises(DataError, match="output folder of a batch"):
-        format_status(tmp_path)
+        str(Overview(tmp_path))
 
 
 def damaged(change: str) -> bytes:
@@ -144,16 +146,74 @@ def test_why_a_job_is_done_again(tmp_path: Path) -> None:
 
 
 def test_the_status_as_text(saved: Path) -> None:
-    text = format_status(saved)
+    text = str(Overview(saved))
     assert "1/3 jobs completed (33.3%)" in text
     assert "pending 1, completed 1, failed 1" in text
     assert "no batch is running" in text
     rows = {line.split()[0]: line for line in text.splitlines() if line}
     assert rows["one"].split()[1:5] == ["completed", "50", "10.0", "s"]
     assert rows["two"].endswith("No space left")
-    assert "5.0 frames/s" in text
+    assert "one worker: 5.0 frames/s, 10.00 s/job" in text
+    assert "estimated end" not in text
+
+
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def running_batch(folder: Path, jobs: dict[str, JobRecord], monkeypatch: pytest.MonkeyPatch) -> Overview:
+    """Return what is to be seen 100 s after a run with two workers began."""
+    status = BatchStatus(folder, jobs)
+    status.run_started, status.workers = BEGIN.isoformat(), 2
+    status.save()
+    monkeypatch.setattr("simtiff.lock.is_locked", lambda _folder: True)
+    return Overview(folder, BEGIN + timedelta(seconds=100))
+
+
+def test_rates_and_the_estimated_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = JobRecord(state="running", frames=50, frames_done=25, started=BEGIN.isoformat())
+    jobs = {"one": DONE, "two": half, "three": JobRecord(frames=75)}
+    seen = running_batch(tmp_path, jobs, monkeypatch)
+    assert (seen.rates.worker_frames_per_s, seen.rates.frames_per_s, seen.rates.jobs_per_hour) == (5, 0.5, 36)
+    assert seen.rates.seconds_left == 15  # 100 frames at 5 frames/s by two workers would be 10 s, but 75 by one 15 s
+    text = str(seen)
+    assert "a batch is running with 2 workers" in text
+    assert "this run: 0.5 frames/s, 36 jobs/h" in text
+    assert "estimated end: 2026-01-01T00:01:55+00:00 (in about 15.0 s)" in text
+    assert "25/50" in text
+    content = json.loads(seen.as_json())
+    assert content["estimated_end"] == "2026-01-01T00:01:55+00:00"
+    assert content["counts"] == {"pending": 1, "running": 1, "completed": 1, "failed": 0, "interrupted": 0}
+    assert content["jobs"][1]["frames_done"] == 25
+    assert content["jobs"][0]["frames_per_s"] == 5
+    assert content["running"] is True
+
+
+def test_the_end_before_the_first_job_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = JobRecord(state="running", frames=50, frames_done=25, started=BEGIN.isoformat())
+    assert running_batch(tmp_path, {"one": half}, monkeypatch).rates.seconds_left == 100
+    new = JobRecord(state="running", frames=50, started=BEGIN.isoformat())
+    text = str(running_batch(tmp_path, {"one": new}, monkeypatch))
+    assert "estimated end: known after the first job" in text
+    odd = {"one": JobRecord(state="running", frames=5, frames_done=9, started="yesterday")}
+    assert running_batch(tmp_path, odd, monkeypatch).as_dict()["estimated_end"] is None
+
+
+def test_progress_is_saved_now_and_then(saved: Path) -> None:
+    status = BatchStatus.load(saved)
+    assert status is not None
+    status.update("three", state="running")
+    status.save(force=True)
+    status.progress("three", 5)
+    assert status.due_in() is None  # a moment after the last time
+    status.update("one", state="completed")
+    status.save(force=True)
+    loaded = BatchStatus.load(saved)
+    assert loaded is not None
+    assert loaded.jobs["three"].frames_done == 5
+    status.update("three", state="completed")
+    assert status.jobs["three"].frames_done == 0
 
 
 def test_a_running_job_without_a_batch_was_interrupted(tmp_path: Path) -> None:
     BatchStatus(tmp_path, {"one": JobRecord(state="running")}).save()
-    assert "interrupted 1" in format_status(tmp_path)
+    assert "interrupted 1" in str(Overview(tmp_path))

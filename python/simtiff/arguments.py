@@ -13,10 +13,11 @@ USAGE = """Single-molecule localization microscopy movies with the exact PSF of 
 
 Usage:
   simtiff batch (CONFIG | --batch-config=FILE) [--output-dir=DIR] [--max-workers=N] [--no-resume]
-                [--retry-failed] [--set=KEY=VALUE]... [--dry-run]
+                [--retry-failed] [--set=KEY=VALUE]... [--dry-run] [--force] [--log-file=FILE]
   simtiff run --zmap=FILE [--config=FILE] [--output-dir=DIR] [--skip-emitters] [--skip-zernike] [--skip-tiff]
   simtiff stream --h5=FILE --output=FILE [--config=FILE] [--chunk-size=N]
-  simtiff status DIR
+  simtiff status DIR [--json]
+  simtiff verify DIR [--frames=N]
   simtiff validate CONFIG
   simtiff schema
   simtiff preview TIFF [--output=PNG]
@@ -27,7 +28,8 @@ Commands:
   batch     Make all movies of a config: variables, samples or one job; finished jobs are skipped.
   run       Make one movie: emitters, coefficients, TIFF.
   stream    Make the movie of an existing emitters.h5, chunk by chunk in constant memory.
-  status    Show what a batch has done.
+  status    Show what a batch has done, how fast it is, and when it will end.
+  verify    Check the files of finished jobs, and render some of their frames again.
   validate  Check a config and its map without running it.
   schema    Print the JSON schema of the config, for editors.
   preview   Save a frame of a movie as a PNG.
@@ -42,6 +44,10 @@ Options:
   --retry-failed       Only jobs that failed.
   --set=KEY=VALUE      Replace a value of the config, such as emitters.frames=5; may be repeated.
   --dry-run            Print the jobs and their settings and touch nothing.
+  --force              Start even if the disk or the memory seems too small.
+  --log-file=FILE      Append what happens as JSON, one object a line: stages, times, memory, errors.
+  --json               Print the status as JSON.
+  --frames=N           Frames of each movie to render again and compare [default: 3].
   --zmap=FILE          Aberration map (HDF5), or builtin:oil.
   --skip-emitters      Keep the emitters of the emitters.h5 that is in the output folder.
   --skip-zernike       Keep its coefficients.
@@ -57,7 +63,8 @@ Options:
   -h, --help           Print this help.
 
 Underscores may stand for hyphens: --max_workers, --no_resume, --chunk_size.
-Exit codes: 0 all done, 1 a job failed, 2 command line, config or input is wrong, 130 interrupted.
+Exit codes: 0 all done, 1 a job failed (verify: something is wrong), 2 command line, config or input is wrong,
+130 interrupted.
 """
 
 

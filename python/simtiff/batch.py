@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import threading
+import socket
 import time
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simtiff import __version__
 from simtiff.config import load_batch_config
 from simtiff.errors import BatchError, ConfigError
-from simtiff.files import FileInfo, describe_os_error, job_files, remove_partials
+from simtiff.estimate import estimate_batch, map_sizes
+from simtiff.files import FileInfo, describe_os_error, remove_partials
 from simtiff.inputs import check_inputs
+from simtiff.joblog import JobLog
 from simtiff.jobs import DATA_VERSION, Job, expand_jobs, job_hash
 from simtiff.lock import FolderLock
-from simtiff.pool import Event, Pool, Worker, describe_exit
+from simtiff.pool import Event, Pool, Worker, describe_exit, signals_as_events
 from simtiff.progress import Progress, console
-from simtiff.status import BatchStatus, JobRecord, now, why_not_done
+from simtiff.selection import Selection, select_jobs
+from simtiff.status import BatchStatus, JobRecord, now
 from simtiff.summary import BatchSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from types import FrameType
 
     from simtiff.config import BatchConfig
 
 __all__ = ["BatchSummary", "run_batch"]
 
 _STARTS_WITHOUT_SUCCESS = 3
-_MOST_REASONS = 20
 
 
 def run_batch(
@@ -43,6 +44,8 @@ def run_batch(
     retry_failed: bool = False,
     overrides: Sequence[str] = (),
     progress: Progress | bool = True,
+    force: bool = False,
+    log_file: str | os.PathLike[str] | None = None,
 ) -> BatchSummary:
     """Run all jobs of a batch config and return what came of them.
 
@@ -69,13 +72,18 @@ def run_batch(
         ``KEY=VALUE`` texts that replace values of the config.
     progress : bool or Progress
         True: on stderr; False: nowhere; or an object that is told.
+    force : bool
+        Start also if the disk or the memory seems too small.
+    log_file : path, optional
+        File that one JSON object a line is appended to, for what happens (see `simtiff.joblog`).
 
     Raises
     ------
     ConfigError, DataError
         The config or an input is wrong; nothing was written.
     BatchError
-        The output folder cannot be written or is in use by another batch, or workers cannot start.
+        The output folder or the log file cannot be written, the folder is in use by another batch, the disk
+        or the memory is too small, or workers cannot start.
     """
     begin = time.monotonic()
     if max_workers is not None and max_workers < 1:
@@ -96,7 +104,10 @@ def run_batch(
             if lock.taken_over:
                 show.note(f"the run before this one died at its work ({lock.taken_over}); taking over")
             run.choose(resume=resume, retry_failed=retry_failed)
-            run.work(pool)
+            run.check_room(force=force)
+            with JobLog(Path(log_file) if log_file is not None else None) as run.log:
+                run.begin()
+                run.work(pool)
     return run.summary(time.monotonic() - begin)
 
 
@@ -150,7 +161,8 @@ class _Run:
         self.interrupted = False
         self.skipped = 0
         self.resume = True
-        self._replaced: dict[str, tuple[str, ...]] = {}
+        self.selection = Selection()
+        self.log = JobLog(None)
         self._warned = False
 
     def check(self) -> None:
@@ -176,31 +188,35 @@ class _Run:
     def choose(self, *, resume: bool, retry_failed: bool) -> None:
         """Decide which jobs to run, and say why those are run again that once were done."""
         self.resume = resume
-        before = self.status.jobs
-        reasons: dict[str, str] = {}
-        for job_id, job in self.jobs.items():
-            record = before.get(job_id)
-            if retry_failed and (record is None or record.state != "failed"):
-                continue
-            reason = why_not_done(record, self.wanted[job_id], self.folder / job_id, job_files(job.config))
-            if reason is None and resume:
-                continue
-            self.pending.append(job_id)
-            if record is not None:
-                self._replaced[job_id] = tuple(record.files)
-                if reason is not None and reason != "new":
-                    reasons[job_id] = reason
+        self.selection = select_jobs(
+            self.jobs, self.wanted, self.status, self.folder, resume=resume, retry_failed=retry_failed
+        )
+        self.pending.extend(self.selection.pending)
         self.skipped = len(self.jobs) - len(self.pending)
-        for job_id, reason in list(reasons.items())[:_MOST_REASONS]:
-            self.show.note(f"{job_id} is done again: {reason}")
-        if len(reasons) > _MOST_REASONS:
-            self.show.note(f"... and {len(reasons) - _MOST_REASONS} more jobs are done again")
-        todo = set(self.pending)
-        # First the jobs of this config in their order, then finished ones that it no longer has.
-        self.status.jobs = {
-            job_id: self.wanted[job_id] if job_id in todo else before.get(job_id, self.wanted[job_id])
-            for job_id in self.jobs
-        } | {name: record for name, record in before.items() if name not in self.jobs and record.state == "completed"}
+        for note in self.selection.notes:
+            self.show.note(note)
+
+    def check_room(self, *, force: bool) -> None:
+        """Say how much disk and memory the chosen jobs need; raise `BatchError` if they cannot have it."""
+        todo = [
+            (job_id, self.jobs[job_id].config) for job_id in self.pending if job_id not in self.selection.plots_only
+        ]
+        if not todo:
+            return
+        sizes = map_sizes(config.zmap_path for _, config in todo)
+        estimate = estimate_batch(self.folder, todo, sizes, min(self.max_workers, len(todo)))
+        if not force:
+            estimate.check()
+        self.show.estimated(str(estimate))
+        for problem in estimate.problems():
+            self.show.note(f"{problem} (going on: --force)")
+
+    def begin(self) -> None:
+        """Write the status as it is at the start."""
+        self.status.jobs = self.selection.records
+        if self.pending:
+            self.status.run_started = now()
+            self.status.workers = min(self.max_workers, len(self.pending))
         try:
             self.status.save(force=True)
         except OSError as error:
@@ -210,14 +226,29 @@ class _Run:
         """Run the chosen jobs."""
         if not pool.workers:
             self.start_workers(pool, len(self.pending))
-        self.show.begin(len(self.jobs), self.skipped, min(len(pool.workers), len(self.pending)))
+        workers = min(len(pool.workers), len(self.pending))
+        self.show.begin(len(self.jobs), self.skipped, workers)
+        self._log(
+            "begin",
+            simtiff=__version__,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            output_dir=str(self.folder),
+            jobs=len(self.jobs),
+            to_do=len(self.pending),
+            workers=workers,
+        )
         try:
-            with _signals(pool):
+            with signals_as_events(pool):
                 self._loop(pool)
         finally:
             pool.close()
-            self._leave_in_order()
-            self.show.end()
+            try:
+                self._leave_in_order()
+            finally:
+                done = {"completed": len(self.completed), "failed": len(self.errors), "skipped": self.skipped}
+                self._log("end", **done, interrupted=self.interrupted)
+                self.show.end()
 
     def summary(self, seconds: float) -> BatchSummary:
         """Return what came of it."""
@@ -258,17 +289,17 @@ class _Run:
                 self._assign(worker)
             case "stage" if job_id is not None:
                 self.show.stage(job_id, event.data["name"], event.data["done"], event.data["total"])
+                if event.data["name"] == "frames":
+                    self.status.progress(job_id, event.data["done"])
+            case "stage_done" if job_id is not None:
+                self._log("stage", job=job_id, **event.data)
             case "log" if job_id is not None:
                 self.show.log(job_id, event.data["message"])
             case "done" if job_id is not None:
-                files = {name: FileInfo(*info) for name, info in event.data["files"].items()}
-                seconds = event.data["seconds"]
-                self._finish(worker, state="completed", files=files, seconds=seconds)
-                self.completed.append(job_id)
-                self.show.done(job_id, seconds)
+                self._complete(worker, **event.data)
                 self._assign(worker)
             case "failed" if job_id is not None:
-                self._fail(worker, event.data["error"], event.data["seconds"], event.data["details"])
+                self._fail(worker, **event.data)
                 self._assign(worker)
             case "exited":
                 pool.workers.remove(worker)
@@ -288,27 +319,63 @@ class _Run:
         self.running[worker] = job_id
         if not self.resume:
             _clean(self.folder / job_id, keep_journaled=False)
-        self.status.update(job_id, state="running", started=now())
+        plots_only = job_id in self.selection.plots_only
+        if not plots_only:  # else it is and stays completed
+            self.status.update(job_id, state="running", started=now())
         self.show.started(job_id)
+        self._log("started", job=job_id, worker_pid=worker.pid)
         worker.run(
             job_id,
             {
                 "config": self.jobs[job_id].config.model_dump_json(),
                 "directory": str(self.folder / job_id),
                 "resume_key": self.wanted[job_id].hash,
-                "replaced": self._replaced.get(job_id, ()),
+                "replaced": self.selection.replaced.get(job_id, ()),
+                "plots_only": plots_only,
             },
         )
 
-    def _fail(self, worker: Worker, error: str, seconds: float = 0.0, details: str = "") -> None:
-        job_id = self._finish(worker, state="failed", error=error, seconds=seconds)
+    def _complete(
+        self, worker: Worker, files: Mapping[str, Any], seconds: float, peak_memory_bytes: int | None
+    ) -> None:
+        job_id = self.running.pop(worker)
+        made = {name: FileInfo(*info) for name, info in files.items()}
+        if job_id in self.selection.plots_only:
+            self.status.update(job_id, files={**self.status.jobs[job_id].files, **made})
+        else:
+            self.status.update(job_id, finished=now(), state="completed", files=made, seconds=seconds)
+        self.completed.append(job_id)
+        self.show.done(job_id, seconds)
+        frames = self.wanted[job_id].frames
+        self._log("done", job=job_id, seconds=seconds, frames=frames, peak_memory_bytes=peak_memory_bytes)
+
+    def _fail(
+        self,
+        worker: Worker,
+        error: str,
+        seconds: float = 0.0,
+        details: str = "",
+        peak_memory_bytes: int | None = None,
+    ) -> None:
+        job_id = self.running.pop(worker)
+        if job_id not in self.selection.plots_only:
+            self.status.update(job_id, finished=now(), state="failed", error=error, seconds=seconds)
         self.errors[job_id] = error
         self.show.failed(job_id, error, details)
+        frames = self.wanted[job_id].frames
+        self._log(
+            "failed",
+            job=job_id,
+            seconds=seconds,
+            frames=frames,
+            peak_memory_bytes=peak_memory_bytes,
+            error=error,
+            traceback=details or None,
+        )
 
-    def _finish(self, worker: Worker, **changes: Any) -> str:
-        job_id = self.running.pop(worker)
-        self.status.update(job_id, finished=now(), **changes)
-        return job_id
+    def _log(self, event: str, **data: Any) -> None:
+        if (trouble := self.log.write(event, **data)) is not None:
+            self.show.note(trouble)
 
     def _save(self, *, force: bool = False) -> None:
         """Save the status; trouble with that is said once and does not end the batch."""
@@ -329,7 +396,8 @@ class _Run:
     def _leave_in_order(self) -> None:
         """Write the last status: only jobs whose files are there are done, none is running."""
         for job_id in self.running.values():
-            self.status.update(job_id, state="interrupted")
+            if job_id not in self.selection.plots_only:
+                self.status.update(job_id, state="interrupted")
             _clean(self.folder / job_id)
         self.running.clear()
         for job_id in list(self.completed):
@@ -347,25 +415,3 @@ def _clean(folder: Path, *, keep_journaled: bool = True) -> None:
     """Remove what a dead worker left half-written, but usually not a movie that the next run can continue."""
     with contextlib.suppress(OSError):
         remove_partials(folder, keep_journaled=keep_journaled)
-
-
-@contextlib.contextmanager
-def _signals(pool: Pool) -> Iterator[None]:
-    """Turn signals to stop into events, so that nothing is torn in the middle of a step."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        pool.events.put(Event("signal", {"number": number}))  # SimpleQueue.put may be called from a handler
-
-    before: dict[int, Any] = {}
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
-            before[number] = signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

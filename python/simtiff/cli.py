@@ -167,6 +167,8 @@ def _batch(arguments: Arguments) -> int:
         resume=not arguments["--no-resume"],
         retry_failed=arguments["--retry-failed"],
         progress=console(verbose=arguments["--verbose"]),
+        force=arguments["--force"],
+        log_file=arguments["--log-file"],
     )
     _print(str(summary))
     if summary.interrupted:
@@ -194,21 +196,12 @@ def _dry_run(config: BatchConfig, output_dir: str) -> str:
 
 def _totals(jobs: Sequence[Job]) -> str:
     """Return the number of jobs and frames and the size of all movies, in words."""
+    from simtiff.estimate import pixel_bytes, show_bytes
+
     frames = sum(job.config.emitters.frames for job in jobs)
-    size = sum(
-        job.config.emitters.frames * job.config.tiff.roi_size**2 * (2 if job.config.tiff.dtype == "uint16" else 4)
-        for job in jobs
-    )
+    size = sum(job.config.emitters.frames * job.config.tiff.roi_size**2 * pixel_bytes(job.config) for job in jobs)
     plural = "" if len(jobs) == 1 else "s"
-    return f"{len(jobs):,} job{plural}, {frames:,} frames, {_bytes(size)} of uncompressed movies"
-
-
-def _bytes(size: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.3g} TB"
+    return f"{len(jobs):,} job{plural}, {frames:,} frames, {show_bytes(size)} of uncompressed movies"
 
 
 def _pipeline(arguments: Arguments) -> int:
@@ -217,12 +210,18 @@ def _pipeline(arguments: Arguments) -> int:
     from simtiff.pipeline import run_pipeline
 
     config = load_job_config(arguments["--config"] or {}, zmap_path=arguments["--zmap"])
+    output_dir = Path(arguments["--output-dir"] or "output")
     if not arguments["--skip-zernike"]:
         check_inputs([config])
+        if not arguments["--skip-tiff"]:
+            from simtiff.estimate import check_disk, map_size
+
+            truth = None if arguments["--skip-emitters"] else map_size(config.zmap_path)
+            check_disk(config, output_dir, truth=truth, replaces=output_dir / config.tiff.filename)
     with _report_of_one() as report:
         files = run_pipeline(
             config,
-            Path(arguments["--output-dir"] or "output"),
+            output_dir,
             report,
             skip_emitters=arguments["--skip-emitters"],
             skip_zernike=arguments["--skip-zernike"],
@@ -265,10 +264,29 @@ def _refuse_overwriting(output: Path, option: str, source: Path) -> None:
 
 
 def _status(arguments: Arguments) -> int:
-    from simtiff.status import format_status
+    from simtiff.overview import Overview
 
-    _print(format_status(Path(arguments["DIR"])))
+    overview = Overview(Path(arguments["DIR"]))
+    _print(overview.as_json() if arguments["--json"] else str(overview))
     return DONE
+
+
+def _verify(arguments: Arguments) -> int:
+    frames = whole_number(arguments, "--frames", 0, 10**7)
+
+    from simtiff.verify import verify_batch
+
+    with _report_of_one() as report:
+
+        def tell(check: object) -> None:
+            report.close()  # what counts goes below what is told
+            _print(str(check))
+
+        found = verify_batch(
+            Path(arguments["DIR"]), frames or 0, tell, lambda done, total: report.stage("jobs", done, total)
+        )
+    _print(str(found))
+    return found.exit_code
 
 
 def _validate(arguments: Arguments) -> int:
@@ -371,6 +389,7 @@ _COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "run": _pipeline,
     "stream": _stream,
     "status": _status,
+    "verify": _verify,
     "validate": _validate,
     "schema": _schema,
     "preview": _preview,

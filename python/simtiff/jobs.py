@@ -184,6 +184,11 @@ def job_hash(job: Job, zmap_digest: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def without_effect(key: str) -> bool:
+    """Say whether a dotted key changes no byte of the movie or its truth."""
+    return any(key == path or key.startswith(f"{path}.") for path in _WITHOUT_EFFECT)
+
+
 def flat_settings(config: BaseModel) -> dict[str, Any]:
     """Return a config as dotted keys with plain values."""
     result: dict[str, Any] = {}

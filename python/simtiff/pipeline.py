@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from simtiff.errors import ConfigError, DataError
+from simtiff.estimate import check_disk
 from simtiff.files import TRUTH_NAME, FileInfo, checksum, folders_synced_once, remove_partials
 from simtiff.jobs import Job, flat_settings, job_hash
 from simtiff.lock import FolderLock
@@ -85,6 +86,13 @@ def run_job(
     return {TRUTH_NAME: checksum(truth_path)} | files
 
 
+def draw_plots(config: JobConfig, directory: Path, report: Report | None = None) -> dict[str, FileInfo]:
+    """Draw the plots of a finished job whose movie and truth stay as they are; return them by name."""
+    remove_partials(directory)
+    names = make_plots(config, directory / TRUTH_NAME, directory, report or Silent())
+    return {name: checksum(directory / name) for name in names}
+
+
 def make_truth(config: JobConfig, path: Path, report: Report) -> None:
     """Write ``emitters.h5``: emitters, records, coefficients."""
     begin = time.perf_counter()
@@ -140,8 +148,9 @@ def make_plots(config: JobConfig, truth_path: Path, directory: Path, report: Rep
     """Draw the plots that the config asks for and return their names."""
     if config.emitters.no_plot and config.zernike.no_plot:
         return []
-    from simtiff.plots import write_plots
+    from simtiff.plots import plot_names, write_plots
 
+    report.stage("plots", 0, len(plot_names(config)))
     names = [path.name for path in write_plots(config, truth_path, directory)]
     report.log(f"plots drawn: {', '.join(names)}")
     return names
@@ -255,6 +264,8 @@ def stream_movie(
         The file is damaged, or carries no config and none is given.
     ConfigError
         A chunk size below 1, or an output that cannot be a file.
+    BatchError
+        The movie does not fit on the disk.
     """
     if chunk_size is not None and chunk_size < 1:
         raise ConfigError(f"--chunk-size: got {chunk_size}, allowed are whole numbers from 1")
@@ -266,4 +277,5 @@ def stream_movie(
     if frames != config.emitters.frames:  # a file by hand, with a config that says something else
         emitters = config.emitters.model_copy(update={"frames": frames})
         config = config.model_copy(update={"emitters": emitters})
+    check_disk(config, output.parent, replaces=output)
     return make_movie(config, h5, output.parent, report or Silent(), name=output.name, chunk_size=chunk_size)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
 _MAIN = "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from simtiff.worker import main; main()"
 
@@ -162,6 +163,28 @@ def describe_exit(returncode: int) -> str:
     if -returncode == getattr(signal, "SIGKILL", None):
         hint = "; was the memory used up? Fewer workers or a smaller chunk_size need less"
     return f"the worker process was killed by {name}{hint}"
+
+
+@contextlib.contextmanager
+def signals_as_events(pool: Pool) -> Iterator[None]:
+    """Turn signals to stop into events in the block, so that nothing is torn in the middle of a step."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        pool.events.put(Event("signal", {"number": number}))  # SimpleQueue.put may be called from a handler
+
+    before: dict[int, Any] = {}
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            before[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

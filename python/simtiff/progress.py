@@ -23,6 +23,9 @@ class Progress:
     def note(self, message: str) -> None:
         """Hear something about the batch as a whole."""
 
+    def estimated(self, message: str) -> None:
+        """Hear how much disk and memory the batch needs, before it begins."""
+
     def started(self, job_id: str) -> None:
         """Hear that a worker took a job."""
 
@@ -71,6 +74,10 @@ class Lines(Progress):
         self._print(f"{total} job{'s' * (total != 1)}, {skipped} done before, {todo}")
 
     def note(self, message: str) -> None:
+        """Print it."""
+        self._print(message)
+
+    def estimated(self, message: str) -> None:
         """Print it."""
         self._print(message)
 

@@ -22,6 +22,7 @@ _LARGEST_BYTES = 1 << 30
 # Saving may take this share of the time of many small jobs; what a crash can lose is redone.
 _SAVE_SHARE = 0.05
 _SAVE_SECONDS = 0.25
+_PROGRESS_SECONDS = 10.0
 
 State = Literal["pending", "running", "completed", "failed", "interrupted"]
 
@@ -41,6 +42,8 @@ class JobRecord:
         What determines its files: hash of everything, and two of its parts, to say why a job is redone.
     frames : int
         Frames of its movie.
+    frames_done : int
+        While it runs: frames rendered so far, renewed every few seconds.
     files : dict
         Finished files by name.
     started, finished : str
@@ -56,6 +59,7 @@ class JobRecord:
     data_version: int = 0
     zmap: str = ""
     frames: int = 0
+    frames_done: int = 0
     files: Mapping[str, FileInfo] = field(default_factory=dict)
     started: str = ""
     finished: str = ""
@@ -74,15 +78,28 @@ class BatchStatus:
         Records by job id, in the order of the batch.
     start_time : str
         When the batch was first started.
+
+    Attributes
+    ----------
+    run_started : str
+        When the last run of the batch began its jobs.
+    workers : int
+        Its worker processes.
+    version : str
+        The simtiff that wrote the file; empty before that.
     """
 
     def __init__(self, folder: Path, jobs: Mapping[str, JobRecord] | None = None, start_time: str = "") -> None:
         self.path = folder / NAME
+        self.run_started = ""
+        self.workers = 0
+        self.version = ""
         self.jobs: dict[str, JobRecord] = dict(jobs or {})
         self.start_time = start_time or now()
         self.last_update = self.start_time
         self._changed = True
         self._due = 0.0
+        self._progress_due = 0.0
 
     @classmethod
     def load(cls, folder: Path) -> BatchStatus | None:
@@ -115,6 +132,9 @@ class BatchStatus:
             jobs = {name: _record(name, entry) for name, entry in _typed(content, "jobs", dict).items()}
             status = cls(folder, jobs, _typed(content, "start_time", str))
             status.last_update = _typed(content, "last_update", str)
+            status.run_started = _typed(content, "run_started", str, "")
+            status.workers = _typed(content, "workers", int, 0)
+            status.version = _typed(content, "simtiff_version", str, "")
         except _WrongEntryError as error:
             raise DataError(f"{path}: damaged, {error}; {_CURE}") from None
         status._changed = False
@@ -122,8 +142,15 @@ class BatchStatus:
 
     def update(self, job_id: str, **changes: Any) -> None:
         """Change fields of a job's record."""
+        changes = {"frames_done": 0} | changes
         self.jobs[job_id] = replace(self.jobs.get(job_id, JobRecord()), **changes)
         self._changed = True
+
+    def progress(self, job_id: str, frames_done: int) -> None:
+        """Note how far a running job is; that alone is not saved more often than every ten seconds."""
+        self.jobs[job_id] = replace(self.jobs[job_id], frames_done=frames_done)
+        if time.monotonic() >= self._progress_due:
+            self._changed = True
 
     def ids(self, *states: State) -> list[str]:
         """Return the ids of the jobs in one of these states, in the order of the batch."""
@@ -145,6 +172,7 @@ class BatchStatus:
         self._changed = False
         end = time.monotonic()
         self._due = end + max(_SAVE_SECONDS, (end - begin) / _SAVE_SHARE)
+        self._progress_due = end + _PROGRESS_SECONDS
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of the file."""
@@ -155,6 +183,8 @@ class BatchStatus:
             "simtiff_version": __version__,
             "start_time": self.start_time,
             "last_update": self.last_update,
+            "run_started": self.run_started,
+            "workers": self.workers,
             "total_jobs": len(self.jobs),
             "completed_jobs": self.ids("completed"),
             "failed_jobs": [
@@ -203,7 +233,7 @@ def _record(name: str, entry: Any) -> JobRecord:
         state=state,
         files=files,
         **{key: _typed(entry, key, str, "", where) for key in ("hash", "zmap", "started", "finished", "error")},
-        **{key: _typed(entry, key, int, 0, where) for key in ("data_version", "frames")},
+        **{key: _typed(entry, key, int, 0, where) for key in ("data_version", "frames", "frames_done")},
         seconds=_typed(entry, "seconds", float, 0.0, where),
     )
 
@@ -247,64 +277,3 @@ def why_not_done(record: JobRecord | None, wanted: JobRecord, folder: Path, name
         if size != info.size:
             return f"{name} has {size} bytes, it was written with {info.size}"
     return None
-
-
-def format_status(folder: Path) -> str:
-    """Return the status of an output folder as text: totals, rates and a table of the jobs.
-
-    Raises
-    ------
-    DataError
-        The folder has no status, or a damaged one.
-    """
-    from simtiff.lock import is_locked
-
-    status = BatchStatus.load(folder)
-    if status is None:
-        raise DataError(f"{folder}: no {NAME} there; is it the output folder of a batch?")
-    running = is_locked(folder)
-    counts = dict.fromkeys(get_args(State), 0)
-    rows: list[tuple[str, ...]] = []
-    for name, record in status.jobs.items():
-        state = "interrupted" if record.state == "running" and not running else record.state
-        counts[state] += 1
-        size = sum(info.size for info in record.files.values())
-        done = record.state == "completed"
-        rows.append(
-            (
-                name,
-                state,
-                str(record.frames),
-                f"{record.seconds:.1f} s" if record.seconds else "",
-                f"{record.frames / record.seconds:.1f}" if done and record.seconds else "",
-                f"{size / 1e6:.1f} MB" if done else "",
-                record.error.partition("\n")[0],
-            )
-        )
-    total = len(status.jobs)
-    share = counts["completed"] / total if total else 1.0
-    heading = [f"{folder}: {counts['completed']}/{total} jobs completed ({share:.1%})"]
-    heading.append(", ".join(f"{state} {count}" for state, count in counts.items() if count) or "no jobs")
-    heading.append(
-        f"started {status.start_time}, updated {status.last_update}, "
-        + ("a batch is running" if running else "no batch is running")
-    )
-    records = [record for record in status.jobs.values() if record.state == "completed" and record.seconds]
-    if records:
-        seconds = sum(record.seconds for record in records)
-        frames = sum(record.frames for record in records)
-        heading.append(f"rate of one worker: {frames / seconds:.1f} frames/s, {seconds / len(records):.2f} s/job")
-    return "\n".join([*heading, "", *_table(("job", "state", "frames", "time", "frames/s", "size", "error"), rows)])
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    numeric = {"frames", "time", "frames/s", "size"}
-    lines = []
-    for row in (head, *rows):
-        cells = (
-            cell.rjust(width) if name in numeric else cell.ljust(width)
-            for name, cell, width in zip(head, row, widths, strict=True)
-        )
-        lines.append("  ".join(cells).rstrip())
-    return lines

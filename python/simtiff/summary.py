@@ -58,6 +58,7 @@ class BatchSummary:
         tried = self.completed + self.failed
         jobs = "1 job" if self.total == 1 else f"{self.total} jobs"
         left = f", {self.left} left" if self.left else ""
+        left += " (interrupted)" if self.interrupted else ""
         lines = [
             f"{jobs}: {self.completed} completed, {self.failed} failed, {self.skipped} skipped{left}",
             f"success rate: {self.completed / tried:.1%}" if tried else "success rate: no job was run",
@@ -70,7 +71,5 @@ class BatchSummary:
                 lines.append(f"  {job_id}: {first}")
                 lines += [f"    {line}" for line in more]
             lines.append("run the same command again to try them once more (--retry-failed: them alone)")
-        if self.interrupted:
-            lines.append("interrupted; finished jobs are kept: run the same command again to go on")
         lines.append(f"results: {self.output_dir}")
         return "\n".join(lines)

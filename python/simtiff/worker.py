@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -29,6 +30,28 @@ class _Reporter:
         self._out = out
         self._due = 0.0
         self._stage = ""
+        self._stage_begin = 0.0
+        self._stage_first = 0
+        self._stage_done = 0
+
+    def begin_job(self) -> None:
+        """Forget the last job; its first stage begins now."""
+        self._stage, self._stage_begin, self._stage_first, self._stage_done = "", time.perf_counter(), 0, 0
+        _reset_peak_memory()
+
+    def end_stage(self) -> None:
+        """Say how long the stage took that ends now, and how much memory the job has used so far."""
+        now = time.perf_counter()
+        if self._stage:
+            self.send(
+                "stage_done",
+                stage=self._stage,
+                seconds=round(now - self._stage_begin, 6),
+                frames=self._stage_done - self._stage_first,
+                peak_memory_bytes=peak_memory(),
+            )
+            self._stage_begin = now
+        self._stage = ""
 
     def send(self, event: str, **data: Any) -> None:
         try:
@@ -39,8 +62,14 @@ class _Reporter:
 
     def stage(self, name: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if now >= self._due or name != self._stage:
-            self._due, self._stage = now + _REPORT_SECONDS, name
+        new = name != self._stage
+        if new:
+            self.end_stage()
+            # A movie that goes on where a killed run was says so with its first report.
+            self._stage, self._stage_first = name, done if name == "frames" else 0
+        self._stage_done = done
+        if now >= self._due or new:
+            self._due = now + _REPORT_SECONDS
             self.send("stage", name=name, done=done, total=total)
 
     def log(self, message: str) -> None:
@@ -54,7 +83,7 @@ def main() -> None:
     settings = json.loads(commands.readline() or "null")
     if settings is None:
         return
-    from simtiff.pipeline import run_job  # what a job needs is imported now, while nothing waits for it
+    from simtiff import pipeline  # what a job needs is imported now, while nothing waits for it
     from simtiff.rendering import set_threads
 
     set_threads(settings["threads"])
@@ -67,7 +96,7 @@ def main() -> None:
     if settings["prepare"] is not None:
         _prepare(settings["prepare"])
     while True:
-        _run(json.loads(jobs.get()), run_job, reporter)
+        _run(json.loads(jobs.get()), pipeline, reporter)
 
 
 def _prepare(config_json: str) -> None:
@@ -99,32 +128,63 @@ def _listen(commands: IO[str], jobs: SimpleQueue[str]) -> None:
     os._exit(0)
 
 
-def _run(command: dict[str, Any], run_job: Any, reporter: _Reporter) -> None:
+def _run(command: dict[str, Any], pipeline: Any, reporter: _Reporter) -> None:
     from simtiff.config import JobConfig
 
     begin = time.perf_counter()
+    reporter.begin_job()
     try:
         config = JobConfig.model_validate_json(command["config"])
-        files = run_job(
-            config,
-            Path(command["directory"]),
-            reporter,
-            resume_key=command["resume_key"],
-            replaced=tuple(command["replaced"]),
-        )
+        directory = Path(command["directory"])
+        if command["plots_only"]:
+            files = pipeline.draw_plots(config, directory, reporter)
+        else:
+            files = pipeline.run_job(
+                config,
+                directory,
+                reporter,
+                resume_key=command["resume_key"],
+                replaced=tuple(command["replaced"]),
+            )
+        reporter.end_stage()
     except Exception as error:
         reporter.send(
             "failed",
             error=describe(error),
             details="".join(traceback.format_exception(error))[-_MAX_DETAILS:],
             seconds=time.perf_counter() - begin,
+            peak_memory_bytes=peak_memory(),
         )
         return
     reporter.send(
         "done",
         files={name: [info.size, info.crc32] for name, info in files.items()},
         seconds=time.perf_counter() - begin,
+        peak_memory_bytes=peak_memory(),
     )
+
+
+def peak_memory() -> int | None:
+    """Return the most memory this process has had at a time, in bytes; None where the system does not say.
+
+    On Linux since the last job began (`_reset_peak_memory`), elsewhere since the process began.
+    """
+    # Not ru_maxrss where it can be had otherwise: on Linux that begins with the memory of the parent.
+    with (
+        contextlib.suppress(OSError, ValueError, StopIteration),
+        Path("/proc/self/status").open(encoding="ascii") as file,
+    ):
+        return int(next(line for line in file if line.startswith("VmHWM:")).split()[1]) * 1024
+    with contextlib.suppress(ImportError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return None
+
+
+def _reset_peak_memory() -> None:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def describe(error: BaseException) -> str:

@@ -1,0 +1,338 @@
+"""How much disk and memory a batch will take, before it starts; what cannot fit is refused.
+
+Sizes on disk follow from the config: an uncompressed movie exactly, ``emitters.h5`` from the expected number
+of records. Memory is the sum of what a worker holds at its peak; the constants were measured.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simtiff.errors import BatchError
+from simtiff.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX, TRUTH_NAME
+from simtiff.synthetic import BUILTIN, DEFAULT_MODES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from simtiff.settings import JobConfig
+
+_PAGE_BYTES = 320  # of a TIFF page without its pixels
+_STRIP_BYTES = 1 << 17
+_FILE_BYTES = 1 << 16  # of the parts of both files that do not grow
+_EMITTER_BYTES = 40
+_RECORD_BYTES = 28
+# Measured: a worker after its first small job; and while truth is made, an emitter of a slab and a record of a
+# block, both bounded.
+_WORKER_BYTES = 90e6
+_SLAB_EMITTERS, _SLAB_EMITTER_BYTES = 1 << 18, 600
+_BLOCK_RECORDS, _BLOCK_RECORD_BYTES = 1 << 18, 350
+_CHUNK_RECORD_BYTES = 130
+_COEFFICIENT_COPIES = 3
+_MAP_MARGIN_PX = 65  # of the spline, on both sides together
+
+
+@dataclass(frozen=True)
+class MapSize:
+    """What a map means for sizes: modes, its pixels (None: computed on the fly), and whether it has magnitudes."""
+
+    modes: int
+    shape: tuple[int, int] | None = None
+    magnitudes: bool = False
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a batch needs and what there is, in bytes.
+
+    Attributes
+    ----------
+    disk, disk_free : float
+        Files to be written, and the space they may take: free, and freed by the files that they replace.
+    memory : float
+        Of all workers together at their peak.
+    memory_available : float or None
+        None where the system does not say.
+    workers, most_workers : int
+        Workers asked for, and how many fit into the memory.
+    folder : Path
+        Output folder.
+    """
+
+    disk: float
+    disk_free: float
+    memory: float
+    memory_available: float | None
+    workers: int
+    most_workers: int
+    folder: Path
+
+    def __str__(self) -> str:
+        plural = "s" * (self.workers != 1)
+        memory = f" ({show_bytes(self.memory_available)} available)" if self.memory_available is not None else ""
+        return (
+            f"estimate: {show_bytes(self.disk)} on disk ({show_bytes(self.disk_free)} free), "
+            f"{show_bytes(self.memory)} of memory for {self.workers} worker{plural}{memory}"
+        )
+
+    def problems(self) -> list[str]:
+        """Return what cannot fit, with what to change; empty if all fits."""
+        found = []
+        if self.disk > self.disk_free:
+            found.append(disk_problem(self.disk, self.disk_free, self.folder))
+        if self.memory_available is not None and self.memory > self.memory_available:
+            if self.most_workers:
+                cure = f"--max-workers={self.most_workers} fits"
+            else:
+                cure = "a smaller memory_optimization.chunk_size or tiff.roi_size needs less"
+            found.append(
+                f"memory: {self.workers} worker{'s' * (self.workers != 1)} need about {show_bytes(self.memory)}, "
+                f"{show_bytes(self.memory_available)} are available; {cure}"
+            )
+        return found
+
+    def check(self) -> None:
+        """Raise `BatchError` if something cannot fit."""
+        if problems := self.problems():
+            raise BatchError("\n".join([*problems, "(--force starts all the same)"]))
+
+
+def disk_problem(needed: float, free: float, folder: Path) -> str:
+    """Return the message for files that do not fit on a disk."""
+    return (
+        f"{folder}: needs up to {show_bytes(needed)} on disk, {show_bytes(free)} are free; free some space, choose "
+        "another output folder, or make fewer or smaller movies (emitters.frames, tiff.roi_size)"
+    )
+
+
+def estimate_batch(
+    folder: Path, todo: Sequence[tuple[str, JobConfig]], sizes: dict[str, MapSize], workers: int
+) -> Estimate:
+    """Return what the jobs that are still to do need.
+
+    Parameters
+    ----------
+    folder : Path
+        Output folder; it exists.
+    todo : sequence of (job id, config)
+        The jobs.
+    sizes : dict
+        The maps' sizes by `zmap_path`.
+    workers : int
+        Worker processes at work together.
+    """
+    disk, replaced = 0.0, 0.0
+    memory: list[float] = []
+    for job_id, config in todo:
+        size = sizes[config.zmap_path]
+        disk += movie_bytes(config) + truth_bytes(config, size)
+        replaced += _replaced_bytes(folder / job_id, config)
+        memory.append(worker_bytes(config, size))
+    memory.sort(reverse=True)
+    available = available_memory()
+    fitting = 0
+    if available is not None:
+        fitting = sum(sum(memory[: count + 1]) <= available for count in range(min(workers, len(memory))))
+    return Estimate(
+        disk=disk,
+        disk_free=free_disk(folder) + replaced,
+        memory=sum(memory[:workers]),
+        memory_available=available,
+        workers=workers,
+        most_workers=fitting,
+        folder=folder,
+    )
+
+
+def free_disk(folder: Path) -> float:
+    """Return the free bytes of the file system of a folder, or of the nearest one above that exists."""
+    for path in (folder, *folder.absolute().parents):
+        try:
+            return float(shutil.disk_usage(path).free)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            break
+    return math.inf
+
+
+def check_disk(config: JobConfig, folder: Path, *, truth: MapSize | None = None, replaces: Path | None = None) -> None:
+    """Raise `BatchError` if one movie (and its truth, where the size of its map is given) cannot fit.
+
+    Parameters
+    ----------
+    config : JobConfig
+        The job.
+    folder : Path
+        Folder of the files.
+    truth : MapSize, optional
+        With it, ``emitters.h5`` is written, too.
+    replaces : Path, optional
+        A file that goes before the movie comes.
+    """
+    needed = movie_bytes(config) + (truth_bytes(config, truth) if truth is not None else 0.0)
+    free = free_disk(folder) + (_size(replaces) if replaces is not None else 0)
+    if needed > free and config.tiff.compression == "none":
+        raise BatchError(disk_problem(needed, free, folder))
+
+
+def movie_bytes(config: JobConfig) -> float:
+    """Return the size of a job's movie in bytes; of a compressed one, what it can at most take."""
+    frame = config.tiff.roi_size**2 * pixel_bytes(config)
+    strips = 1 + frame // _STRIP_BYTES
+    return float(config.emitters.frames * (frame + _PAGE_BYTES + 16 * strips) + _FILE_BYTES)
+
+
+def pixel_bytes(config: JobConfig) -> int:
+    """Return the bytes of a pixel of the movie."""
+    return 2 if config.tiff.dtype == "uint16" else 4
+
+
+def truth_bytes(config: JobConfig, size: MapSize) -> float:
+    """Return the expected size of a job's ``emitters.h5`` in bytes."""
+    emitters, records = config.emitters.num_emitters, expected_records(config, config.emitters.frames)
+    coefficients = 4 * size.modes * (1 + size.magnitudes)
+    chunk_rows = min(1 << 16, max(64, 1 << int(records).bit_length()))  # the last chunk is stored whole
+    return (
+        emitters * (_EMITTER_BYTES + coefficients)
+        + (records + chunk_rows) * _RECORD_BYTES
+        + 8.0 * (config.emitters.frames + 1)
+        + _FILE_BYTES
+    )
+
+
+def expected_records(config: JobConfig, frames: int) -> float:
+    """Return how many records `frames` frames in the middle of the movie have: an upper mean."""
+    emitters = config.emitters
+    births = emitters.frames - 1 + 6 * emitters.lifetime_avg
+    # An emitter that is on for a time T touches T + 1 frames on average.
+    in_a_frame = min(1.0, (1 + emitters.lifetime_avg) / births)
+    return emitters.num_emitters * in_a_frame * min(frames, emitters.frames)
+
+
+def worker_bytes(config: JobConfig, size: MapSize) -> float:
+    """Return the memory that a worker needs for a job at its peak, in bytes."""
+    emitters, tiff = config.emitters, config.tiff
+    area = 0.0
+    if size.shape is not None:
+        height, width = (min(length, emitters.area_px + _MAP_MARGIN_PX) for length in size.shape)
+        area = 4.0 * height * width
+    records = expected_records(config, emitters.frames)
+    truth: float = min(emitters.num_emitters, _SLAB_EMITTERS) * _SLAB_EMITTER_BYTES
+    truth += min(records, _BLOCK_RECORDS) * _BLOCK_RECORD_BYTES
+
+    chunk = min(config.memory_optimization.chunk_size, emitters.frames)
+    buffers = 1 if chunk == emitters.frames else 2
+    compressed = tiff.compression != "none"
+    movie: float = chunk * tiff.roi_size**2 * (4 + (buffers + compressed) * pixel_bytes(config))
+    chunk_records = expected_records(config, chunk)
+    seen = min(chunk_records, emitters.num_emitters)
+    movie += chunk_records * _CHUNK_RECORD_BYTES
+    movie += seen * 4 * size.modes * (1 + size.magnitudes) * _COEFFICIENT_COPIES
+    # Truth is made before the movie; while the map is read, a few planes exist twice.
+    return _WORKER_BYTES + area * (size.modes + 4) + max(truth, movie)
+
+
+def map_size(zmap_path: str) -> MapSize:
+    """Return what sizes need to know of a map; `DataError` if it cannot be read."""
+    if zmap_path == BUILTIN:
+        return MapSize(DEFAULT_MODES)
+    from simtiff.hdf5 import find_dataset, open_hdf5
+    from simtiff.sampled import MAGNITUDE, read_header
+
+    with open_hdf5(zmap_path) as file:
+        header = read_header(zmap_path, file)
+        magnitudes = header.points > 0 and find_dataset(file, MAGNITUDE) is not None
+    return MapSize(header.modes, header.shape, magnitudes)
+
+
+def map_sizes(zmap_paths: Iterable[str]) -> dict[str, MapSize]:
+    """Return the sizes of some maps by path."""
+    return {path: map_size(path) for path in dict.fromkeys(zmap_paths)}
+
+
+def available_memory() -> float | None:
+    """Return the memory in bytes that new processes can take; None where the system does not say.
+
+    The least of what the kernel calls available and what the limits of the control groups leave (those of a
+    container or a cluster's job).
+    """
+    found = []
+    try:
+        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        found.append(float(fields["MemAvailable"].split()[0]) * 1024)
+    except (OSError, KeyError, ValueError, IndexError):
+        pass
+    found += _control_group_room()
+    return min(found) if found else None
+
+
+def _control_group_room(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[float]:
+    """Return what the memory limits of this process's control groups leave, for both versions of these."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return []
+    room = []
+    for line in lines:
+        _, controllers, name = line.split(":", 2) if line.count(":") >= 2 else ("", "", "/")
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top, limit, usage = (
+            (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
+            if controllers
+            else (root, "memory.max", "memory.current")
+        )
+        folder = top / name.lstrip("/")
+        for group in (folder, *folder.parents):
+            if group != top and top not in group.parents:
+                break
+            try:
+                most, used = ((group / file).read_text().strip() for file in (limit, usage))
+                if most != "max":
+                    room.append(max(0.0, float(most) - float(used) + _cache(group)))
+            except (OSError, ValueError):
+                continue
+    return room
+
+
+def _cache(group: Path) -> float:
+    """Return what the kernel would give back first: file pages that nobody used lately."""
+    try:
+        fields = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return float(fields.get("total_inactive_file", fields.get("inactive_file", 0)))
+    except (OSError, ValueError):
+        return 0.0
+
+
+def _replaced_bytes(folder: Path, config: JobConfig) -> int:
+    """Return the size of the files in a job's folder that go before, or when, the job writes its own."""
+    try:
+        paths = [
+            path
+            for path in folder.iterdir()
+            if path.name in {TRUTH_NAME, config.tiff.filename} or path.suffix in {PARTIAL_SUFFIX, JOURNAL_SUFFIX}
+        ]
+    except OSError:
+        return 0
+    return sum(map(_size, paths))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def show_bytes(size: float) -> str:
+    """Return a number of bytes in words: ``86.4 MB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB" if size < 1000 else f"{size:,.0f} TB"

@@ -1,0 +1,232 @@
+"""How far a batch is: counts, rates, an estimate of its end and a table of jobs, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, get_args
+
+from simtiff.errors import DataError
+from simtiff.progress import duration
+from simtiff.status import NAME, BatchStatus, JobRecord, State
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How fast a batch is.
+
+    Attributes
+    ----------
+    worker_frames_per_s, seconds_per_job : float or None
+        Of one worker, over all finished jobs; None before the first.
+    frames_per_s, jobs_per_hour : float or None
+        Of the last run as a whole, all its workers together.
+    seconds_left : float or None
+        Of the running batch, if that can be told; None where no batch runs.
+    """
+
+    worker_frames_per_s: float | None = None
+    seconds_per_job: float | None = None
+    frames_per_s: float | None = None
+    jobs_per_hour: float | None = None
+    seconds_left: float | None = None
+
+
+class Overview:
+    """What `simtiff status` shows of an output folder; only looks.
+
+    Parameters
+    ----------
+    folder : Path
+        Output folder of a batch.
+    time : datetime, optional
+        Now.
+
+    Raises
+    ------
+    DataError
+        The folder has no status, or a damaged one.
+    """
+
+    def __init__(self, folder: Path, time: datetime | None = None) -> None:
+        from simtiff.lock import is_locked
+
+        status = BatchStatus.load(folder)
+        if status is None:
+            raise DataError(f"{folder}: no {NAME} there; is it the output folder of a batch?")
+        self.folder = folder
+        self.status = status
+        self.running = is_locked(folder)
+        self.states = {name: self._state(record) for name, record in status.jobs.items()}
+        self._now = time or datetime.now(UTC)
+        self.rates = self._rates()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as plain values for JSON; what is not known is None."""
+        status, rates = self.status, self.rates
+        return {
+            "output_dir": str(self.folder),
+            "running": self.running,
+            "simtiff_version": status.version,
+            "start_time": status.start_time,
+            "run_started": status.run_started or None,
+            "last_update": status.last_update,
+            "workers": status.workers or None,
+            "total_jobs": len(status.jobs),
+            "counts": self._counts(),
+            "worker_frames_per_s": rates.worker_frames_per_s,
+            "seconds_per_job": rates.seconds_per_job,
+            "frames_per_s": rates.frames_per_s,
+            "jobs_per_hour": rates.jobs_per_hour,
+            "seconds_left": rates.seconds_left,
+            "estimated_end": self._end(),
+            "jobs": [self._job(name, record) for name, record in status.jobs.items()],
+        }
+
+    def as_json(self) -> str:
+        """Return `as_dict` as text."""
+        return json.dumps(self.as_dict(), indent=1, ensure_ascii=False)
+
+    def __str__(self) -> str:
+        status, rates, counts = self.status, self.rates, self._counts()
+        total = len(status.jobs)
+        share = counts["completed"] / total if total else 1.0
+        lines = [
+            f"{self.folder}: {counts['completed']}/{total} jobs completed ({share:.1%})",
+            ", ".join(f"{state} {count}" for state, count in counts.items() if count) or "no jobs",
+            f"started {status.start_time}, updated {status.last_update}, "
+            + (f"a batch is running with {_workers(status.workers)}" if self.running else "no batch is running"),
+        ]
+        if rates.worker_frames_per_s is not None:
+            lines.append(f"one worker: {rates.worker_frames_per_s:.1f} frames/s, {rates.seconds_per_job:.2f} s/job")
+        if rates.frames_per_s is not None and rates.jobs_per_hour is not None:
+            which = "this run" if self.running else "last run"
+            lines.append(f"{which}: {rates.frames_per_s:.1f} frames/s, {rates.jobs_per_hour:,.0f} jobs/h")
+        if self.running:
+            left = rates.seconds_left
+            text = "known after the first job" if left is None else f"{self._end()} (in about {duration(left)})"
+            lines.append(f"estimated end: {text}")
+        return "\n".join([*lines, "", *self._table()])
+
+    def _state(self, record: JobRecord) -> State:
+        return "interrupted" if record.state == "running" and not self.running else record.state
+
+    def _counts(self) -> dict[str, int]:
+        states = list(self.states.values())
+        return {state: states.count(state) for state in get_args(State)}
+
+    def _end(self) -> str | None:
+        left = self.rates.seconds_left
+        if left is None:
+            return None
+        try:
+            return (self._now + timedelta(seconds=left)).isoformat(timespec="seconds")
+        except OverflowError:
+            return None
+
+    def _rates(self) -> Rates:
+        jobs = self.status.jobs
+        done = [record for record in jobs.values() if record.state == "completed" and record.seconds > 0]
+        seconds, frames = sum(record.seconds for record in done), sum(record.frames for record in done)
+        run = [record for record in done if record.finished >= self.status.run_started] if self._run_seconds() else []
+        elapsed = self._run_seconds()
+        return Rates(
+            worker_frames_per_s=frames / seconds if done else None,
+            seconds_per_job=seconds / len(done) if done else None,
+            frames_per_s=sum(record.frames for record in run) / elapsed if run and elapsed else None,
+            jobs_per_hour=len(run) * 3600 / elapsed if run and elapsed else None,
+            seconds_left=self._seconds_left(seconds / frames if frames else None),
+        )
+
+    def _run_seconds(self) -> float | None:
+        """Return for how long the last run has been at it, or was."""
+        begin = _time(self.status.run_started)
+        end = self._now if self.running else _time(self.status.last_update)
+        if begin is None or end is None:
+            return None
+        return max(1.0, (end - begin).total_seconds())  # times are kept to the second
+
+    def _seconds_left(self, seconds_per_frame: float | None) -> float | None:
+        """Return the work that is left, at the pace of the finished jobs, shared by the workers.
+
+        Before the first job is finished, the pace of the running ones counts.
+        """
+        if not self.running:
+            return None
+        left = [record for name, record in self.status.jobs.items() if self.states[name] in {"pending", "running"}]
+        if seconds_per_frame is None:
+            pace = [
+                (self._now - begin).total_seconds() / record.frames_done
+                for record in left
+                if record.frames_done and (begin := _time(record.started)) is not None
+            ]
+            if not pace:
+                return None
+            seconds_per_frame = max(0.0, sum(pace) / len(pace))
+        frames = [max(0, record.frames - record.frames_done) for record in left]
+        workers = max(1, min(self.status.workers or 1, len(left)))
+        # No sooner than the longest job, and than all of them side by side.
+        return seconds_per_frame * max(sum(frames) / workers, max(frames, default=0))
+
+    def _job(self, name: str, record: JobRecord) -> dict[str, Any]:
+        done = record.state == "completed"
+        return {
+            "job": name,
+            "state": self.states[name],
+            "frames": record.frames,
+            "frames_done": record.frames if done else record.frames_done,
+            "started": record.started or None,
+            "finished": record.finished or None,
+            "seconds": record.seconds or None,
+            "frames_per_s": record.frames / record.seconds if done and record.seconds > 0 else None,
+            "bytes": sum(info.size for info in record.files.values()) if done else None,
+            "error": record.error or None,
+        }
+
+    def _table(self) -> list[str]:
+        head = ("job", "state", "frames", "time", "frames/s", "size", "error")
+        rows: list[tuple[str, ...]] = []
+        for name, record in self.status.jobs.items():
+            job = self._job(name, record)
+            part = f"{record.frames_done}/" if job["state"] == "running" and record.frames_done else ""
+            rows.append(
+                (
+                    name,
+                    job["state"],
+                    f"{part}{record.frames}",
+                    "" if job["seconds"] is None else f"{record.seconds:.1f} s",
+                    "" if job["frames_per_s"] is None else f"{job['frames_per_s']:.1f}",
+                    "" if job["bytes"] is None else f"{job['bytes'] / 1e6:.1f} MB",
+                    record.error.partition("\n")[0],
+                )
+            )
+        return _aligned(head, rows, numeric={"frames", "time", "frames/s", "size"})
+
+
+def _workers(count: int) -> str:
+    return f"{count} worker{'s' * (count != 1)}"
+
+
+def _time(text: str) -> datetime | None:
+    """Return a time of the status; None for what is none."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time if time.tzinfo is not None else None
+
+
+def _aligned(head: tuple[str, ...], rows: list[tuple[str, ...]], numeric: set[str]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = []
+    for row in (head, *rows):
+        cells = (
+            cell.rjust(width) if name in numeric else cell.ljust(width)
+            for name, cell, width in zip(head, row, widths, strict=True)
+        )
+        lines.append("  ".join(cells).rstrip())
+    return lines

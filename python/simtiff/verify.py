@@ -1,0 +1,304 @@
+"""Check the finished jobs of a batch: every file against the status, some frames against a new rendering."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simtiff.errors import DataError, SimtiffError
+from simtiff.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX, TRUTH_NAME, FileInfo, checksum, describe_os_error
+from simtiff.lock import NAME as LOCK_NAME
+from simtiff.lock import is_locked
+from simtiff.status import NAME, BatchStatus, JobRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from simtiff.config import JobConfig
+
+FRAMES = 3
+"""Frames of a job that are rendered again, unless told otherwise."""
+
+_AGAIN = "run simtiff batch with its config again: it makes this job anew"
+_REMOVE = "remove {}, then run simtiff batch with its config again: it makes this job anew"
+
+
+@dataclass
+class JobCheck:
+    """What was found out about one job.
+
+    Attributes
+    ----------
+    job_id : str
+    files : int
+        Files that are as they were written.
+    frames : int
+        Frames that were rendered again and are the same, pixel by pixel.
+    problems : list of (str, str)
+        What is wrong, and what to do about it.
+    notes : list of str
+        What is to know, but not wrong.
+    """
+
+    job_id: str
+    files: int = 0
+    frames: int = 0
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def wrong(self, problem: str, cure: str) -> None:
+        """Add a problem."""
+        self.problems.append((problem, cure))
+
+    def __str__(self) -> str:
+        parts = [_count(self.files, "file")] * bool(self.files)
+        parts += [f"{_count(self.frames, 'frame')} rendered again and the same"] * bool(self.frames)
+        checked = f": {', '.join(parts)}" if parts and self.is_good else ""
+        lines = [f"{'ok   ' if self.is_good else 'WRONG'} {self.job_id}{checked}"]
+        lines += [f"      {problem}\n        -> {cure}" for problem, cure in self.problems]
+        lines += [f"      note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `simtiff verify` found in an output folder; as text, its last lines.
+
+    Attributes
+    ----------
+    folder : Path
+    jobs : tuple of JobCheck
+        One for each finished job.
+    unfinished : dict
+        State of each job that is not finished.
+    strays : tuple of str
+        Files and folders beside the jobs that the status does not know.
+    running : bool
+        Whether a batch is at work in the folder.
+    """
+
+    folder: Path
+    jobs: tuple[JobCheck, ...]
+    unfinished: dict[str, str]
+    strays: tuple[str, ...]
+    running: bool
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the command: 0 all jobs are finished and right, 1 something is wrong or missing."""
+        return int(bool(self.unfinished) or not all(job.is_good for job in self.jobs))
+
+    def __str__(self) -> str:
+        good = sum(job.is_good for job in self.jobs)
+        text = f"{self.folder}: {_count(len(self.jobs), 'finished job')}: {good} ok, {len(self.jobs) - good} wrong"
+        lines = [text]
+        if self.unfinished:
+            states = list(self.unfinished.values())
+            counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+            todo = "a batch is at work on it" if self.running else "run simtiff batch again: it goes on with them"
+            lines.append(f"{_count(len(self.unfinished), 'job')} not finished ({counts}): {todo}")
+        if self.strays:
+            lines.append(f"not of this batch: {_shortened(self.strays)}")
+        return "\n".join(lines)
+
+
+def verify_batch(
+    folder: Path,
+    frames: int = FRAMES,
+    tell: Callable[[JobCheck], object] | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Verification:
+    """Check every finished job of an output folder; nothing in it is changed.
+
+    Parameters
+    ----------
+    folder : Path
+        Output folder of a batch.
+    frames : int
+        Frames of each movie to render again from its ``emitters.h5`` and compare with the file, all pixels
+        exactly; which ones depends on the job alone.
+    tell : callable, optional
+        Called with each job's check as soon as it is done.
+    progress : callable, optional
+        Called with the jobs done and all finished jobs.
+
+    Raises
+    ------
+    DataError
+        The folder has no status, or a damaged one.
+    """
+    status = BatchStatus.load(folder)
+    if status is None:
+        raise DataError(f"{folder}: no {NAME} there; is it the output folder of a batch?")
+    running = is_locked(folder)
+    finished = status.ids("completed")
+    checks = []
+    for index, job_id in enumerate(finished):
+        if progress is not None:
+            progress(index, len(finished))
+        check = check_job(folder / job_id, job_id, status.jobs[job_id], frames)
+        checks.append(check)
+        if tell is not None:
+            tell(check)
+    states = {name: record.state for name, record in status.jobs.items() if record.state != "completed"}
+    if not running:
+        states = {name: "interrupted" if state == "running" else state for name, state in states.items()}
+    known = {NAME, *status.jobs, *([LOCK_NAME] if running else [])}
+    strays = sorted(path.name for path in folder.iterdir() if path.name not in known)
+    return Verification(folder, tuple(checks), dict(states), tuple(strays), running)
+
+
+def check_job(folder: Path, job_id: str, record: JobRecord, frames: int = FRAMES) -> JobCheck:
+    """Check one finished job; see `verify_batch`."""
+    check = JobCheck(job_id)
+    if not record.files:
+        check.wrong("the status names no files of it", _AGAIN)
+        return check
+    for name, info in record.files.items():
+        _check_file(check, folder / name, info)
+    _check_folder(check, folder, record)
+    if check.is_good and frames > 0:
+        try:
+            _check_frames(check, folder, record, frames)
+        except OSError as error:
+            check.wrong(describe_os_error(error), _AGAIN)
+    return check
+
+
+def _check_file(check: JobCheck, path: Path, info: FileInfo) -> None:
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            check.wrong(f"{path.name} is not a file", _REMOVE.format(path))
+            return
+        if found.st_size != info.size:
+            check.wrong(f"{path.name} has {found.st_size:,} bytes, it was written with {info.size:,}", _AGAIN)
+            return
+        content = checksum(path)
+    except (FileNotFoundError, NotADirectoryError):
+        check.wrong(f"{path.name} is missing", _AGAIN)
+        return
+    except OSError as error:
+        check.wrong(f"{path.name} cannot be read: {describe_os_error(error)}", "make it readable, then verify again")
+        return
+    if content != info:
+        check.wrong(
+            f"{path.name} was changed since it was written: CRC-32 {content.crc32:08x}, expected {info.crc32:08x}",
+            _REMOVE.format(path),  # its size is right, so a resume alone would not notice
+        )
+        return
+    check.files += 1
+
+
+def _check_folder(check: JobCheck, folder: Path, record: JobRecord) -> None:
+    try:
+        names = sorted(path.name for path in folder.iterdir() if path.name not in record.files)
+    except OSError:  # what that means for its files is said already
+        return
+    temporary = [name for name in names if name.endswith((PARTIAL_SUFFIX, JOURNAL_SUFFIX))]
+    if temporary:
+        check.wrong(f"temporary files of a run that died: {_shortened(temporary)}", "remove them; nothing needs them")
+    if extra := [name for name in names if name not in temporary]:
+        check.notes.append(f"not of this job: {_shortened(extra)}")
+
+
+def _check_frames(check: JobCheck, folder: Path, record: JobRecord, count: int) -> None:
+    from simtiff.jobs import DATA_VERSION, Job, job_hash
+    from simtiff.truthfile import TruthFile
+
+    if record.data_version != DATA_VERSION:
+        check.notes.append(
+            f"its frames cannot be compared: made by data version {record.data_version}, this simtiff renders data "
+            f"version {DATA_VERSION}; its files are as they were written (simtiff batch would make the job anew)"
+        )
+        return
+    path = folder / TRUTH_NAME
+    try:
+        with TruthFile(path) as truth:
+            config = truth.config
+            if job_hash(Job(check.job_id, config), record.zmap) != record.hash:
+                check.wrong(f"{TRUTH_NAME} is of another config than the status says", _REMOVE.format(path))
+                return
+            _compare(
+                check, config, truth, folder / config.tiff.filename, sample_frames(record.hash, truth.n_frames, count)
+            )
+    except SimtiffError as error:
+        check.wrong(str(error), _REMOVE.format(path))
+
+
+def _compare(check: JobCheck, config: JobConfig, truth: Any, path: Path, frames: list[int]) -> None:
+    from simtiff.movie import Movie
+
+    movie = Movie(config, truth)
+    rendered = np.empty((1, *movie.shape[1:]), movie.dtype)
+    different = []
+    for frame, stored in read_frames(path, frames, movie.shape[0]):
+        movie.frames_into(frame, frame + 1, rendered)
+        if stored.dtype != rendered.dtype or stored.shape != rendered.shape[1:]:
+            check.wrong(
+                f"{path.name}: frames are {stored.dtype.name} {stored.shape}, expected {rendered.dtype.name} "
+                f"{rendered.shape[1:]}",
+                _REMOVE.format(path),
+            )
+            return
+        if not np.array_equal(stored, rendered[0]):
+            different.append((frame, int(np.count_nonzero(stored != rendered[0]))))
+    check.frames = len(frames) - len(different)
+    if different:
+        shown = ", ".join(f"{frame} ({pixels:,} px)" for frame, pixels in different)
+        check.wrong(
+            f"{path.name}: rendered again from {TRUTH_NAME}, these frames differ: {shown}",
+            f"the files are as they were written, so either another build or kind of processor made them, or one of "
+            f"the two runs went wrong: {_REMOVE.format(path)}",
+        )
+
+
+def sample_frames(key: str, total: int, count: int) -> list[int]:
+    """Return `count` of `total` frames, spread over the movie, in order; the same for the same key."""
+    count = min(count, total)
+    if count < 1:
+        return []
+    edges = [total * part // count for part in range(count + 1)]
+    frames = []
+    for part, (start, stop) in enumerate(itertools.pairwise(edges)):
+        chance = int.from_bytes(hashlib.sha256(f"{key} {part}".encode()).digest()[:8])
+        frames.append(start + chance % (stop - start))
+    return frames
+
+
+def read_frames(path: Path, frames: list[int], total: int) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield some frames of a movie file that has `total` frames; `DataError` if they cannot be read."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            if (found := len(tiff.pages)) != total:
+                raise DataError(f"{path}: has {found} frames, expected {total}")  # noqa: TRY301 - not caught here
+            for frame in frames:
+                yield frame, np.asarray(tiff.pages[frame].asarray())
+    except (SimtiffError, OSError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file makes tifffile raise nearly anything
+        raise DataError(f"{path}: cannot be read as TIFF ({type(error).__name__}: {error})") from error
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _shortened(names: list[str] | tuple[str, ...]) -> str:
+    shown = ", ".join(names[:5])
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown

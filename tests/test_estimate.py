@@ -1,0 +1,178 @@
+"""Estimates of disk and memory against what batches really take, and refusals of what cannot fit."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from batch_helpers import config, stray_files
+from simtiff import cli, estimate
+from simtiff.batch import run_batch
+from simtiff.config import load_job_config
+from simtiff.errors import BatchError
+from simtiff.estimate import (
+    MapSize,
+    _control_group_room,
+    available_memory,
+    estimate_batch,
+    map_size,
+    movie_bytes,
+    show_bytes,
+    truth_bytes,
+    worker_bytes,
+)
+from simtiff.progress import Progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMALL = {"zmap_path": "builtin:oil", "tiff": {"roi_size": 64}, "emitters": {"area_px": 64}, "psf": {"size_px": 3}}
+MEASURE = """
+import json, sys
+from pathlib import Path
+from simtiff.config import load_job_config
+from simtiff.pipeline import run_job
+from simtiff.worker import peak_memory
+files = run_job(load_job_config(json.loads(sys.argv[1]), sys.argv[3:]), Path(sys.argv[2]))
+print(json.dumps([files["emitters.h5"].size, files["simulation.ome.tiff"].size, peak_memory()]))
+"""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [],
+        ["tiff.dtype=float32", "tiff.roi_size=600", "memory_optimization.chunk_size=4", "emitters.frames=20"],
+        ["emitters.num_emitters=100000", "emitters.frames=50"],
+        ["emitters.num_emitters=3000", "emitters.frames=300", "emitters.lifetime_avg=100"],
+        ["tiff.compression=zlib", "tiff.roi_size=300"],
+        ["tiff.roi_size=4", "emitters.frames=2000", "emitters.num_emitters=10"],
+    ],
+)
+def test_estimates_are_bounds_and_not_far_off(tmp_path: Path, changes: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, json.dumps(SMALL), str(tmp_path), *changes], capture_output=True, check=True
+    )
+    truth, movie, memory = json.loads(done.stdout)
+    job = load_job_config(SMALL, changes)
+    size = map_size("builtin:oil")
+    fixed = 70_000 + 200 * job.emitters.frames
+    assert truth <= truth_bytes(job, size) <= 2.1 * truth + fixed
+    assert movie <= movie_bytes(job) <= (2 if job.tiff.compression == "zlib" else 1.3) * movie + fixed
+    if memory is not None:
+        assert memory * 0.9 <= worker_bytes(job, size) <= 2 * memory
+
+
+def test_maps_count(shared: Path) -> None:
+    path = str(shared / "zmap" / "measured_patches_256.h5")
+    size = map_size(path)
+    assert size == MapSize(21, (256, 256), magnitudes=True)
+    job = load_job_config(SMALL | {"zmap_path": path, "emitters": {"area_px": 256}})
+    assert worker_bytes(job, size) - worker_bytes(job, MapSize(21)) > 4 * 21 * 256**2
+
+
+def ask(output: Path, **options: Any) -> tuple[list[str], list[str]]:
+    """Run a batch and return its estimates and notes."""
+    heard: tuple[list[str], list[str]] = ([], [])
+
+    class Ear(Progress):
+        def estimated(self, message: str) -> None:
+            heard[0].append(message)
+
+        def note(self, message: str) -> None:
+            heard[1].append(message)
+
+    run_batch(config(), output_dir=output, max_workers=2, progress=Ear(), **options)
+    return heard
+
+
+def test_one_line_before_a_batch_with_something_to_do(tmp_path: Path) -> None:
+    (line,), _ = ask(tmp_path)
+    assert line.startswith("estimate: ")
+    assert " on disk (" in line
+    assert "of memory for 2 workers" in line
+    assert ask(tmp_path) == ([], [])
+
+
+def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "out"
+    monkeypatch.setattr(estimate, "free_disk", lambda _folder: 200e3)
+    with pytest.raises(BatchError, match=r"needs up to 3\d\d kB on disk, 200 kB are free(?s:.*)--force"):
+        ask(output)
+    assert not output.exists()
+    _, notes = ask(output, force=True)
+    assert any("200 kB are free" in note for note in notes)
+    # Only what is still to do counts, and what is replaced makes room.
+    monkeypatch.setattr(estimate, "free_disk", lambda _folder: 1.0)
+    assert ask(output) == ([], [])
+    monkeypatch.setattr(estimate, "free_disk", lambda _folder: 250e3)
+    ask(output, resume=False)
+    assert stray_files(output) == []
+
+
+def test_a_memory_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "available_memory", lambda: 150e6)
+    with pytest.raises(BatchError, match=r"2 workers need about 18. MB, 150 MB are available; --max-workers=1 fits"):
+        ask(tmp_path)
+    monkeypatch.setattr(estimate, "available_memory", lambda: 10e6)
+    with pytest.raises(BatchError, match=r"chunk_size or tiff\.roi_size"):
+        ask(tmp_path)
+    assert ask(tmp_path, force=True)[1]
+    monkeypatch.setattr(estimate, "available_memory", lambda: None)
+    job = load_job_config(SMALL)
+    unknown = estimate_batch(tmp_path, [("a", job)], {"builtin:oil": MapSize(21)}, 1)
+    assert unknown.problems() == []
+    assert "available" not in str(unknown)
+
+
+def test_single_movies_are_refused_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps(SMALL))
+    run = ["run", "--zmap=builtin:oil", f"--config={path}", f"--output-dir={tmp_path / 'out'}"]
+    stream = ["stream", f"--h5={tmp_path / 'out' / 'emitters.h5'}", f"--output={tmp_path / 'again.tiff'}"]
+    assert cli.main(run) == 0
+    monkeypatch.setattr(estimate, "free_disk", lambda _folder: 100.0)
+    (tmp_path / "out" / "simulation.ome.tiff").unlink()
+    for words in (run, stream):
+        capsys.readouterr()
+        assert cli.main(words) == 2
+        assert "100 bytes are free" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["emitters.h5"]
+    assert not (tmp_path / "again.tiff").exists()
+
+
+def test_available_memory() -> None:
+    memory = available_memory()
+    assert memory is None or 1e6 < memory < 1e15
+
+
+def test_limits_of_control_groups(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    for root, line, limit, usage in [
+        (tmp_path / "2", "0::/a/b", "memory.max", "memory.current"),
+        (tmp_path / "1" / "memory", "3:cpu,memory:/a/b", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ]:
+        own.write_text(f"5:pids:/x\n{line}\ngarbage\n")
+        for folder, most, used in [(root / "a" / "b", "max", "5"), (root / "a", "100", "30"), (root, "x", "1")]:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / limit).write_text(f"{most}\n")
+            (folder / usage).write_text(f"{used}\n")
+        (root / "a" / "memory.stat").write_text("inactive_file 10\n")
+        top = root if root.name == "2" else root.parent
+        assert 80.0 in _control_group_room(top, own)
+    assert _control_group_room(tmp_path, tmp_path / "none") == []
+
+
+def test_bytes_in_words() -> None:
+    assert [show_bytes(size) for size in (0, 999, 86_400_000, 2.5e15)] == [
+        "0 bytes",
+        "999 bytes",
+        "86.4 MB",
+        "2,500 TB",
+    ]

@@ -1,0 +1,203 @@
+"""``simtiff verify``: what is good is ok, and whatever is wrong is found, with a cure that works."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import pytest
+
+from batch_helpers import config
+from simtiff import cli
+from simtiff.batch import run_batch
+from simtiff.errors import DataError
+from simtiff.verify import JobCheck, Verification, sample_frames, verify_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+A, B = "job_0000_num_emitters_20", "job_0001_num_emitters_40"
+MOVIE, TRUTH = "simulation.ome.tiff", "emitters.h5"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("made") / "out"
+    run_batch(config(frames=7), output_dir=output, max_workers=1, progress=False)
+    return output
+
+
+@pytest.fixture
+def output(made: Path, tmp_path: Path) -> Path:
+    """Return a copy to damage."""
+    return shutil.copytree(made, tmp_path / "out")
+
+
+def change_status(output: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = output / "batch_status.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def flip(path: Path, offset: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
+
+
+def snapshot(output: Path) -> dict[str, tuple[int, int]]:
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in output.rglob("*")}
+
+
+def test_a_good_batch(made: Path) -> None:
+    before = snapshot(made)
+    told: list[JobCheck] = []
+    found = verify_batch(made, tell=told.append)
+    assert found.exit_code == 0
+    assert [(job.job_id, job.files, job.frames, job.problems, job.notes) for job in told] == [
+        (A, 2, 3, [], []),
+        (B, 2, 3, [], []),
+    ]
+    assert "2 finished jobs: 2 ok, 0 wrong" in str(found)
+    assert snapshot(made) == before
+    assert [job.frames for job in verify_batch(made, 100).jobs] == [7, 7]
+    assert [job.frames for job in verify_batch(made, 0).jobs] == [0, 0]
+
+
+@pytest.mark.parametrize("tiff", [{"compression": "zlib"}, {"dtype": "float32"}, {"add_noise": False, "roi_size": 1}])
+def test_every_kind_of_movie_can_be_compared(tmp_path: Path, tiff: dict[str, Any]) -> None:
+    content = config(variables={})
+    content["base_config"]["tiff"] |= tiff
+    run_batch(content, output_dir=tmp_path, progress=False)
+    assert [(job.frames, job.problems) for job in verify_batch(tmp_path).jobs] == [(3, [])]
+
+
+def cut(output: Path) -> None:
+    os.truncate(output / A / MOVIE, 100)
+
+
+def folder_for_a_file(output: Path) -> None:
+    (output / A / MOVIE).unlink()
+    (output / A / MOVIE).mkdir()
+
+
+def other_pixels(output: Path) -> None:
+    """Change a pixel and make the status believe in it, as if the renderer had gone wrong."""
+    flip(output / A / MOVIE, 20_000)
+    crc32 = zlib.crc32((output / A / MOVIE).read_bytes())
+    change_status(output, lambda status: status["jobs"][A]["files"][MOVIE].update(crc32=crc32))
+
+
+def other_config(output: Path) -> None:
+    with h5py.File(output / A / TRUTH, "r+") as file:
+        file.attrs["config"] = file.attrs["config"].replace(b'"wavelength_nm":660.0', b'"wavelength_nm":661.0')
+    content = (output / A / TRUTH).read_bytes()
+    info = {"size": len(content), "crc32": zlib.crc32(content)}
+    change_status(output, lambda status: status["jobs"][A]["files"].update({TRUTH: info}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem", "cure"),
+    [
+        (lambda output: (output / A / MOVIE).unlink(), "simulation.ome.tiff is missing", "run simtiff batch"),
+        (lambda output: shutil.rmtree(output / A), "emitters.h5 is missing", "run simtiff batch"),
+        (cut, "has 100 bytes, it was written with", "run simtiff batch"),
+        (lambda output: flip(output / A / MOVIE, 20_000), "was changed since it was written", "remove"),
+        (lambda output: flip(output / A / TRUTH, 5000), "emitters.h5 was changed", "remove"),
+        (folder_for_a_file, "is not a file", "remove"),
+        (other_pixels, "these frames differ", "remove"),
+        (other_config, "of another config", "remove"),
+        (
+            lambda output: change_status(output, lambda status: status["jobs"][A].update(files={})),
+            "names no files",
+            "run simtiff batch",
+        ),
+        (lambda output: (output / A / ".x.tiff.ab.partial").touch(), "temporary files of a run that died", "remove"),
+    ],
+)
+def test_what_is_wrong_is_found_and_the_cure_works(
+    output: Path, made: Path, damage: Callable[[Path], object], problem: str, cure: str
+) -> None:
+    damage(output)
+    found = verify_batch(output, 7)
+    assert found.exit_code == 1
+    assert [job.is_good for job in found.jobs] == [False, True]
+    assert any(problem in what and cure in todo for what, todo in found.jobs[0].problems)
+
+    for _, todo in found.jobs[0].problems:  # do what it says
+        if todo.startswith("remove them"):
+            (output / A / ".x.tiff.ab.partial").unlink()
+        elif "remove " in todo:
+            path = next(path for path in (output / A).iterdir() if f"remove {path}" in todo)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    run_batch(config(frames=7), output_dir=output, progress=False)
+    assert verify_batch(output, 7).exit_code == 0
+    assert (output / A / MOVIE).read_bytes() == (made / A / MOVIE).read_bytes()
+
+
+def test_what_is_strange_but_not_wrong(output: Path) -> None:
+    (output / A / "my notes.txt").touch()
+    (output / "my folder").mkdir()
+    found = verify_batch(output)
+    assert found.exit_code == 0
+    assert found.jobs[0].notes == ["not of this job: my notes.txt"]
+    assert "not of this batch: my folder" in str(found)
+
+
+def test_another_data_version_cannot_be_compared(output: Path) -> None:
+    flip(output / B / MOVIE, 20_000)
+    change_status(output, lambda status: [job.update(data_version=0) for job in status["jobs"].values()])
+    first, second = verify_batch(output).jobs
+    assert (first.is_good, first.files, first.frames) == (True, 2, 0)
+    assert "cannot be compared: made by data version 0" in first.notes[0]
+    assert not second.is_good  # checksums still count
+
+
+def test_jobs_that_are_not_finished(output: Path) -> None:
+    change_status(output, lambda status: status["jobs"][B].update(state="running", files={}))
+    found = verify_batch(output)
+    assert found.exit_code == 1
+    assert [job.job_id for job in found.jobs] == [A]
+    assert "1 job not finished (1 interrupted): run simtiff batch again" in str(found)
+
+
+def test_unusable_folders(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="output folder of a batch"):
+        verify_batch(tmp_path)
+    assert cli.main(["verify", str(tmp_path)]) == 2
+    assert cli.main(["verify", str(tmp_path / "none")]) == 2
+    (tmp_path / "batch_status.json").write_text("{")
+    assert cli.main(["verify", str(tmp_path)]) == 2
+
+
+def test_the_command(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["verify", str(output), "--frames=1"]) == 0
+    assert f"ok    {A}: 2 files, 1 frame rendered again and the same\n" in capsys.readouterr().out
+    cut(output)
+    assert cli.main(["verify", str(output)]) == 1
+    shown = capsys.readouterr()
+    assert f"WRONG {A}\n      simulation.ome.tiff has 100 bytes" in shown.out
+    assert "        -> run simtiff batch" in shown.out
+    assert shown.err == ""
+    assert cli.main(["verify", str(output), "--frames=x"]) == 2
+
+
+def test_sampled_frames() -> None:
+    assert sample_frames("a", 5, 9) == [0, 1, 2, 3, 4]
+    picked = sample_frames("a", 3000, 3)
+    assert picked == sample_frames("a", 3000, 3) != sample_frames("b", 3000, 3)
+    assert [frame // 1000 for frame in picked] == [0, 1, 2]
+    assert sample_frames("a", 10, 0) == []
+
+
+def test_nothing_finished_yet(tmp_path: Path) -> None:
+    found = Verification(tmp_path, (), {"a": "pending", "b": "running"}, (), running=True)
+    assert "2 jobs not finished (1 pending, 1 running): a batch is at work on it" in str(found)
