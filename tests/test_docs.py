@@ -1,0 +1,229 @@
+"""The documentation says what the program does: examples load and run, tables match the schema, links lead somewhere."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simtiff import cli
+from simtiff.arguments import USAGE, parse_arguments
+from simtiff.config import json_schema, load_batch_config, load_job_config, parse_config_text
+from simtiff.jobs import expand_jobs
+
+ROOT = Path(__file__).parents[1]
+READMES = ("README.md", "README.zh-CN.md")
+GUIDES = ("docs/guide.md", "docs/guide.zh-CN.md")
+PAGES = (*READMES, *GUIDES)
+ALL_PAGES = (*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "docs/performance.md", "docs/reliability.md")
+COMMANDS = sorted(re.findall(r"^  simtiff ((?:zmap )?[a-z]+)", USAGE, flags=re.MULTILINE))
+
+
+def text(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text(page), flags=re.DOTALL | re.MULTILINE)
+
+
+def prose(page: str) -> str:
+    """Return a page without its code blocks."""
+    return re.sub(r"^```.*?^```", "", text(page), flags=re.DOTALL | re.MULTILINE)
+
+
+def command_lines(page: str) -> list[str]:
+    """Return the page's command lines: those of its blocks, and those inside sentences."""
+    lines = [line for block in blocks(page, "bash") for line in block.replace("\\\n", " ").splitlines()]
+    lines += re.findall(r"`(simtiff [^`]+)`", prose(page))
+    return [line for line in lines if line.startswith("simtiff ")]
+
+
+# --- examples
+
+
+def sections(page: str) -> list[dict[str, Any]]:
+    """Return the page's configs; a block that is a part of one (``"variables": {...}``) is completed."""
+    found = []
+    for block in blocks(page, "json"):
+        whole = block if block.lstrip().startswith(("{", "//")) else f"{{{block}}}"
+        content = parse_config_text(whole, page)
+        if content.keys() <= {"variables", "sample_configs", "max_workers"}:
+            content = {"base_config": {"zmap_path": "builtin:oil"}} | content
+        found.append(content)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_configs_load(page: str) -> None:
+    configs = sections(page)
+    assert configs
+    for content in configs:
+        if "base_config" in content:
+            assert expand_jobs(load_batch_config(content))
+        else:
+            load_job_config(content, needs_zmap=False)
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_command_lines_are_the_program_s(page: str) -> None:
+    lines = command_lines(page)
+    assert lines or page not in PAGES
+    for line in lines:
+        words = shlex.split(line, comments=True)[1:]
+        if " ".join(words) not in COMMANDS:
+            parse_arguments([word for word in words if word not in {"--verbose"}]) if words[0][0] != "-" else None
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_the_tour_works(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything in the tour is run as it stands there, in one folder."""
+    monkeypatch.chdir(tmp_path)
+    tour = text(page).partition("<!-- tour -->")[2].partition("<!-- end of tour -->")[0]
+    commands = 0
+    for language, block in re.findall(r"^```(\w+)\n(.*?)^```", tour, flags=re.DOTALL | re.MULTILINE):
+        match language:
+            case "json":
+                Path("study.json").write_text(block, encoding="utf-8")
+            case "bash":
+                for line in block.splitlines():
+                    assert line.startswith("simtiff "), line
+                    with redirect_stdout(io.StringIO()):
+                        assert cli.main(shlex.split(line, comments=True)[1:]) == 0, line
+                    commands += 1
+            case "python":
+                exec(compile(block, page, "exec"), {})
+    assert commands >= 6
+    assert len(list(Path("study").glob("job_*/simulation.ome.tiff"))) == 4
+    assert Path("frame.png").read_bytes().startswith(b"\x89PNG")
+
+
+# --- the table of settings
+
+
+def documented(page: str) -> dict[str, tuple[str, str, str]]:
+    """Return the rows of a page's tables of settings: default, unit and allowed values by key."""
+    rows = {}
+    for line in prose(page).splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if len(cells) == 5 and re.fullmatch(r"`[A-Za-z_.]+`", cells[0]) and cells[0] != "`key`":
+            rows[cells[0].strip("`")] = (cells[1].strip("`"), cells[2], cells[3])
+    return rows
+
+
+def settings() -> dict[str, dict[str, Any]]:
+    """Return the schema of every setting by its dotted key, those of a job without ``base_config``."""
+    schema = json_schema()
+    definitions = schema["$defs"]
+    found: dict[str, dict[str, Any]] = {}
+
+    def walk(model: dict[str, Any], prefix: str) -> None:
+        for name, field in model["properties"].items():
+            options = [field, *field.get("anyOf", ()), *field.get("allOf", ())]
+            names = [option["$ref"].rpartition("/")[2] for option in options if "$ref" in option]
+            inner = next((name for name in names if "properties" in definitions[name]), None)
+            if inner is None:
+                required = name in model.get("required", ())
+                found[prefix + name] = field | ({"required": True} if required else {})
+            else:
+                walk(definitions[inner], "" if name == "base_config" else f"{prefix}{name}.")
+
+    walk(definitions["BatchConfig"], "")
+    return {key: field for key, field in found.items() if key not in {"description", "version"}}
+
+
+def number(value: float) -> str:
+    """Return a bound as the tables have it: ``65536``, ``1e9``, ``2^63 - 1``."""
+    if value == 2**63 - 1:
+        return "2^63 - 1"
+    if abs(value) >= 1_000_000 and float(f"{value:.0e}") == value:
+        return f"{value:.0e}".replace("e+0", "e")
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def allowed(field: dict[str, Any]) -> str | None:
+    """Return what the table says is allowed, None where that takes words."""
+    options = field.get("anyOf", [field])
+    parts = []
+    for option in options:
+        if option.get("type") == "null":
+            parts.append("`null`")
+        elif "const" in option or "enum" in option:
+            parts += [f'`"{value}"`' for value in option.get("enum", [option.get("const")])]
+        elif option.get("type") == "boolean":
+            parts += ["`true`", "`false`"]
+        elif option.get("type") in {"integer", "number"}:
+            low = number(option["minimum"]) if "minimum" in option else f"> {number(option['exclusiveMinimum'])}"
+            odd = ", odd" if "not" in option else ""
+            parts.append(f"{low} .. {number(option['maximum'])}{odd}")
+        elif option.get("type") == "array":
+            parts.append(f"[{', '.join(str(allowed(item)) for item in option['prefixItems'])}]")
+        else:
+            return None
+    return ", ".join(parts)
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_the_table_of_settings_is_the_schema(page: str) -> None:
+    rows, schema = documented(page), settings()
+    assert sorted(rows) == sorted(schema)
+    for key, field in schema.items():
+        default, _, range_text = rows[key]
+        if field.get("required"):
+            assert default == "-", key
+        elif key not in {"variables", "sample_configs"}:
+            assert json.loads(default) == field["default"], key
+        if (wanted := allowed(field)) is not None:
+            assert range_text == wanted, key
+
+
+# --- two languages, one content
+
+
+@pytest.mark.parametrize(("english", "chinese"), [READMES, GUIDES])
+def test_languages_have_the_same_content(english: str, chinese: str) -> None:
+    def shape(page: str) -> list[str]:
+        return [line.split()[0] for line in prose(page).splitlines() if re.match(r"#+ ", line)]
+
+    def code(page: str, language: str) -> list[str]:
+        """Return code without its comments and the texts in it, which are translated."""
+        return [re.sub(r"(#|//).*|\"description\": .*", "", block) for block in blocks(page, language)]
+
+    assert shape(english) == shape(chinese)
+    for language in ("bash", "json", "python"):
+        assert code(english, language) == code(chinese, language)
+    one, two = documented(english), documented(chinese)
+    assert {key: cells[:2] for key, cells in one.items()} == {key: cells[:2] for key, cells in two.items()}
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names that headings have in links, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    here = ROOT / page
+    for link in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", prose(page)):
+        target, _, anchor = "".join(link).partition("#")
+        if target.startswith(("http:", "https:")):
+            continue
+        path = here.parent / target if target else here
+        assert path.exists(), f"{page}: {target}"
+        if anchor:
+            assert anchor in anchors(path), f"{page}: #{anchor}"
+
+
+def test_promises_name_tests_that_exist() -> None:
+    """Every test that the page on reliability names is there."""
+    named = set(re.findall(r"`(test_\w+\.py)::(test_\w+)`", text("docs/reliability.md")))
+    assert len(named) > 20
+    for file, name in named:
+        assert f"def {name}(" in text(f"tests/{file}"), f"{file}::{name}"
