@@ -6,6 +6,7 @@ A fresh process has its own instruction set (``SIMTIFF_SIMD``), cores, caches an
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import os
 import statistics
@@ -196,6 +197,8 @@ def job(config: dict[str, Any], directory: str, runs: int) -> Figures:
 
     checked = load_job_config(config)
     key = job_hash(Job("bench", checked), "")
+    gc.collect()
+    gc.freeze()  # as a worker does
     times = []
     for run in range(runs):
         begin = time.perf_counter()
