@@ -16,18 +16,18 @@ impl Optics {
     /// the sample along x and y in nm.
     ///
     /// # Errors
-    /// If a number is not positive and finite, or the aperture is larger than the index.
+    /// If a length is not a number from 0.001 to 1e9 nm, aperture or index not one from 1e-6 to 100, or the aperture
+    /// is larger than the index.
     pub fn new(wavelength_nm: f64, na: f64, n_immersion: f64, pixel_nm: [f64; 2]) -> Result<Self> {
         let [px, py] = pixel_nm;
-        for (name, value) in [
-            ("wavelength_nm", wavelength_nm),
-            ("NA", na),
-            ("n_immersion", n_immersion),
-            ("pixel_size_nm_x", px),
-            ("pixel_size_nm_y", py),
-        ] {
-            if !(value.is_finite() && value > 0.0) {
-                return Err(Error::value(name, value, "a positive number"));
+        for (name, value) in [("wavelength_nm", wavelength_nm), ("pixel_size_nm_x", px), ("pixel_size_nm_y", py)] {
+            if !(1e-3..=1e9).contains(&value) {
+                return Err(Error::value(name, value, "a number from 0.001 to 1e9"));
+            }
+        }
+        for (name, value) in [("NA", na), ("n_immersion", n_immersion)] {
+            if !(1e-6..=100.0).contains(&value) {
+                return Err(Error::value(name, value, "a number from 1e-6 to 100"));
             }
         }
         if na > n_immersion {

@@ -17,6 +17,10 @@ use crate::{Error, Result};
 pub const LARGEST_STAMP: usize = 511;
 /// The most Zernike modes.
 pub const MOST_MODES: usize = 500;
+/// The largest phase coefficient, radians: its phase is still exact to 1e-3 in f32.
+const LARGEST_PHASE: f32 = 1e4;
+/// The largest magnitude coefficient: the pupil's energy is still a number in f32.
+const LARGEST_MAGNITUDE: f32 = 1e6;
 
 /// Positions and aberrations of emitters.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +55,8 @@ impl Psf {
     /// For stamps of `size` x `size` pixels and coefficients of Noll 1 to `modes`.
     ///
     /// # Errors
-    /// If `size` is even or above [`LARGEST_STAMP`], or there are more than [`MOST_MODES`] modes.
+    /// If `size` is even or above [`LARGEST_STAMP`], there are more than [`MOST_MODES`] modes, or the stamp is so large in
+    /// wavelengths that more than 512 quadrature rows would be needed.
     pub fn new(optics: Optics, size: usize, modes: usize, defocus: Defocus, sampling: Sampling) -> Result<Self> {
         Self::at_level(optics, size, modes, defocus, sampling, level())
     }
@@ -71,6 +76,15 @@ impl Psf {
             return Err(Error::value("the number of modes", modes, "at most 500"));
         }
         let [cutoff_x, cutoff_y] = optics.cutoff_per_pixel();
+        // Before grids are made: what no emitter could be computed on would take any amount of memory.
+        let reach = if sampling == Sampling::Point { (size - 1) as f64 } else { size as f64 } / 2.0;
+        if let Some(needed) = NodeRule::too_many(reach, cutoff_x.max(cutoff_y)) {
+            return Err(Error::Value {
+                name: "size",
+                got: format!("{size} pixels, for which {needed:.0} quadrature rows would be needed"),
+                expected: "a stamp that needs at most 512; check the units of pixel size and wavelength (nm)",
+            });
+        }
         let x = AxisSampling::new(sampling, size, cutoff_x)?;
         let y = AxisSampling::new(sampling, size, cutoff_y)?;
         let farthest = [&x, &y].map(|axis| *axis.half.last().expect("a grid has samples"));
@@ -233,13 +247,15 @@ impl pulp::WithSimd for Choose<'_> {
             let (modes, rest) = coefficients.split_at_mut(psf.modes);
             modes.copy_from_slice(emitters.row(emitters.phase, psf.modes, emitter));
             rest.copy_from_slice(&[xyz[2] as f32, xyz[0] as f32, xyz[1] as f32]);
-            let finite = coefficients.iter().all(|c| c.is_finite())
-                && emitters.magnitude.is_none_or(|m| emitters.row(m, psf.modes, emitter).iter().all(|c| c.is_finite()));
-            if !finite {
+            let magnitude = emitters.magnitude.map_or(&[][..], |m| emitters.row(m, psf.modes, emitter));
+            let finite = coefficients.iter().chain(magnitude).all(|c| c.is_finite());
+            let small = coefficients[..psf.modes].iter().all(|c| c.abs() <= LARGEST_PHASE)
+                && magnitude.iter().all(|c| c.abs() <= LARGEST_MAGNITUDE);
+            if !(finite && small) {
                 return Err(Error::Value {
                     name: "an emitter's position or coefficients",
-                    got: format!("not finite (emitter {emitter})"),
-                    expected: "finite numbers",
+                    got: format!("{} (emitter {emitter})", if finite { "too large" } else { "not finite" }),
+                    expected: "finite numbers, phases up to 1e4 radians, magnitudes up to 1e6",
                 });
             }
             *rows = psf.rule.choose::<S>(coefficients).map_err(|needed| Error::Value {

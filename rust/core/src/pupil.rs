@@ -155,6 +155,13 @@ impl NodeRule {
         }
     }
 
+    /// The number of rows that a stamp reaching `reach` pixels needs for an emitter without aberrations in focus, if
+    /// there is no such plan; `cutoff` is in cycles per pixel.
+    pub fn too_many(reach: f64, cutoff: f64) -> Option<f64> {
+        let needed = 7.0 + NODES_FEWER as f64 + 0.48 * PI * cutoff * reach;
+        (needed > ROWS[ROWS.len() - 1] as f64).then_some(needed)
+    }
+
     /// The index into [`ROWS`] for an emitter's coefficients (modes, z, x, y), or the number of rows that would be
     /// needed where there is no such plan.
     #[inline(always)]

@@ -37,7 +37,7 @@ impl Psf {
         out: &mut [f32],
     ) -> Result<()> {
         self.check(emitters)?;
-        let area = height * width;
+        let area = height.checked_mul(width).unwrap_or(0);
         if area == 0 || !out.len().is_multiple_of(area) {
             return Err(Error::Length { name: "out", got: out.len(), expected: area });
         }

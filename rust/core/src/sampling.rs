@@ -40,6 +40,8 @@ pub(crate) struct AxisSampling {
 /// part of it; with these numbers it stays below 3.5e-4.
 const TOLERANCES: [f64; 2] = [1e-4, 5e-5];
 const MOST_TAPS: usize = 12;
+/// The largest cut-off, in cycles per pixel, at which so many samples integrate over a pixel.
+const LARGEST_CUTOFF: f64 = 1.9;
 /// The most samples per pixel and axis of [`Sampling::Binned`].
 pub const MOST_SAMPLES_PER_PIXEL: u32 = 64;
 
@@ -50,6 +52,7 @@ impl AxisSampling {
             Sampling::Point => Ok(Self::even(size, 1)),
             Sampling::Binned(k @ 1..=MOST_SAMPLES_PER_PIXEL) => Ok(Self::even(size, k as usize)),
             Sampling::Binned(k) => Err(Error::value("samples per pixel", k, "1 to 64")),
+            Sampling::Integrated if cutoff > LARGEST_CUTOFF => Ok(Self::in_parts(size, cutoff)),
             Sampling::Integrated => Ok(Self::integrated(size, cutoff)),
         }
     }
@@ -73,6 +76,30 @@ impl AxisSampling {
         Self { half, taps: k, first: (0..size).map(|j| j * k).collect(), weights: vec![1.0 / k as f32; count] }
     }
 
+    /// For pixels that are large in wavelengths: each is an odd number of equal parts, integrated one by one.
+    fn in_parts(size: usize, cutoff: f64) -> Self {
+        let parts = ((cutoff / LARGEST_CUTOFF).ceil() as usize) | 1;
+        let fine = Self::integrated(size * parts, cutoff / parts as f64);
+        let of_pixel = |j: usize| j * parts..(j + 1) * parts;
+        let span = |j: usize| {
+            let first = &fine.first[of_pixel(j)];
+            let (low, high) = first.iter().fold((usize::MAX, 0), |(low, high), &f| (low.min(f), high.max(f)));
+            (low, high + fine.taps - low)
+        };
+        let taps = (0..size).map(|j| span(j).1).max().unwrap_or(fine.taps);
+        let last = fine.grid_len() - taps;
+        let first: Vec<usize> = (0..size).map(|j| span(j).0.min(last)).collect();
+        let mut weights = vec![0.0; size * taps];
+        for (j, weights) in weights.chunks_exact_mut(taps).enumerate() {
+            for part in of_pixel(j) {
+                let to = &mut weights[fine.first[part] - first[j]..][..fine.taps];
+                let from = &fine.weights[part * fine.taps..][..fine.taps];
+                to.iter_mut().zip(from).for_each(|(to, from)| *to += from / parts as f32);
+            }
+        }
+        Self { half: fine.half.iter().map(|x| x / parts as f64).collect(), taps, first, weights }
+    }
+
     fn integrated(size: usize, cutoff: f64) -> Self {
         let reach = (size / 2) as f64;
         let band = Band::new(cutoff);
@@ -89,7 +116,7 @@ impl AxisSampling {
             for parts_of_pixel in 1..=4 {
                 let pitch = 1.0 / f64::from(parts_of_pixel);
                 if taps % 2 == 1 && pitch * cutoff < 0.5 && fits(taps, pitch, &[0.0], TOLERANCES[0]) {
-                    return pitch;
+                    return Some(pitch);
                 }
             }
             let (mut fine, mut coarse) = (0.05 / cutoff, 0.5 / cutoff);
@@ -97,13 +124,14 @@ impl AxisSampling {
                 let middle = 0.5 * (fine + coarse);
                 if fits(taps, middle, &[0.0, 0.25, 0.5], TOLERANCES[1]) { fine = middle } else { coarse = middle }
             }
-            fine
+            // A few taps this close reach over a part of a large pixel only. The most taps always do.
+            (taps == MOST_TAPS || fits(taps, fine, &[0.0, 0.25, 0.5], TOLERANCES[1])).then_some(fine)
         };
         let (_, taps, pitch) = (5..=MOST_TAPS)
-            .map(|taps| {
-                let pitch = coarsest(taps);
+            .filter_map(|taps| {
+                let pitch = coarsest(taps)?;
                 let samples = (reach / pitch + 0.5 * taps as f64).ceil() as usize;
-                (samples, taps, pitch)
+                Some((samples, taps, pitch))
             })
             .min_by_key(|&(samples, taps, ..)| (samples, taps))
             .expect("there is at least one number of taps");
@@ -239,7 +267,7 @@ mod tests {
         /// A band-limited intensity, integrated over pixels by the weights and in closed form.
         #[test]
         fn cosines_integrate_as_they_should(
-            cutoff in 0.05f64..1.9, part in 0.0f64..0.8, phase in 0.0f64..6.3, half in 1usize..20,
+            cutoff in prop_oneof![0.05f64..1.9, 1.9f64..20.0], part in 0.0f64..0.8, phase in 0.0f64..6.3, half in 0usize..20,
         ) {
             let size = 2 * half + 1;
             let axis = AxisSampling::new(Sampling::Integrated, size, cutoff).unwrap();

@@ -1,18 +1,21 @@
 //! Arrays as slices: C-contiguous, or an error that says so.
 
-use numpy::{Element, PyReadonlyArrayDyn, PyReadwriteArrayDyn};
+use numpy::{Element, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
 use pyo3::PyResult;
 
 use crate::errors::shape;
 
 /// An array that is read.
 pub fn read<'a, T: Element>(name: &str, array: &'a PyReadonlyArrayDyn<'_, T>) -> PyResult<&'a [T]> {
-    array.as_slice().map_err(|_| shape(format!("{name} is not C-contiguous")))
+    // a slice alone would be had of an array in Fortran order, too
+    let slice = if array.is_c_contiguous() { array.as_slice().ok() } else { None };
+    slice.ok_or_else(|| shape(format!("{name} is not aligned and C-contiguous")))
 }
 
 /// An array that is written.
 pub fn write<'a, T: Element>(name: &str, array: &'a mut PyReadwriteArrayDyn<'_, T>) -> PyResult<&'a mut [T]> {
-    array.as_slice_mut().map_err(|_| shape(format!("{name} is not C-contiguous")))
+    let slice = if array.is_c_contiguous() { array.as_slice_mut().ok() } else { None };
+    slice.ok_or_else(|| shape(format!("{name} is not aligned and C-contiguous")))
 }
 
 /// Positions, three numbers each.
