@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from simtiff.errors import ShapeError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike, NDArray
 
     T = TypeVar("T", bound=np.generic)
@@ -26,8 +29,8 @@ def output(out: NDArray[T] | None, shape: tuple[int, ...], dtype: type[T] | np.d
     if out is None:
         try:
             return np.empty(shape, dtype)
-        except ValueError as error:
-            raise ShapeError(f"an array of shape {shape} is too large: {error}") from None
+        except (ValueError, MemoryError, OverflowError) as error:
+            raise ShapeError(f"an array of shape {shape} cannot be made: {error}") from None
     if not isinstance(out, np.ndarray):
         raise ShapeError(f"out is a {type(out).__name__}; expected a NumPy array")
     if out.shape != shape or out.dtype != dtype:
@@ -37,9 +40,48 @@ def output(out: NDArray[T] | None, shape: tuple[int, ...], dtype: type[T] | np.d
     return out
 
 
+def asarray(name: str, values: ArrayLike) -> NDArray[Any]:
+    """Return ``values`` as an array of any dtype."""
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
+        raise ShapeError(f"{name} is no array: {error}") from None
+
+
+def whole_numbers(name: str, values: object, count: int) -> tuple[int, ...]:
+    """Return a shape of ``count`` whole numbers, none below 0, as plain integers."""
+    found = tuple(values) if isinstance(values, (tuple, list, np.ndarray)) else ()
+    if len(found) != count or not all(is_whole(n) and 0 <= n < 2**63 for n in found):
+        raise ShapeError(f"{name} is {shown(values)}; expected {count} whole numbers, at least 0")
+    return tuple(int(n) for n in found)
+
+
+def is_whole(value: object) -> bool:
+    """Say whether a value is an integer, Python's or NumPy's, and no truth value."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def shown(value: object) -> str:
+    """Return a value as a message can show it, however long it is."""
+    try:
+        text = repr(value)
+    except Exception:  # an integer of thousands of digits has no repr; a user's object may do anything
+        text = f"a {type(value).__name__} that cannot be shown"
+    return text if len(text) <= 80 else f"{text[:76]} ..."
+
+
+@contextlib.contextmanager
+def borrowed() -> Iterator[None]:
+    """Refuse arrays that overlap or that another thread uses, which the core notices before it computes."""
+    try:
+        yield
+    except TypeError as error:
+        raise ShapeError(f"out overlaps another array, or is in use by another thread ({error})") from None
+
+
 def numbers(name: str, values: ArrayLike, dtype: type[T], ndim: int | tuple[int, ...]) -> NDArray[T]:
     """Return ``values`` as a C-contiguous array of ``dtype`` with one of the allowed numbers of dimensions."""
-    array = np.asarray(values)
+    array = asarray(name, values)
     allowed = (ndim,) if isinstance(ndim, int) else ndim
     if array.dtype.kind not in "buif":
         raise ShapeError(f"{name} has dtype {array.dtype}; expected real numbers")
@@ -52,7 +94,7 @@ def numbers(name: str, values: ArrayLike, dtype: type[T], ndim: int | tuple[int,
 
 def indices(name: str, values: ArrayLike, count: int | None, below: int) -> NDArray[np.uint32]:
     """Return ``values``, ``count`` integers from 0 to ``below`` - 1, as uint32."""
-    array: NDArray[Any] = np.asarray(values)
+    array = asarray(name, values)
     if array.ndim != 1 or (count is not None and len(array) != count):
         raise ShapeError(f"{name} has shape {array.shape}; expected ({'n' if count is None else count},)")
     if array.dtype.kind not in "ui" and array.size:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simtiff import _core
-from simtiff.arrays import numbers, output
+from simtiff.arrays import borrowed, is_whole, numbers, output, shown
 from simtiff.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ class Camera:
         shot_noise: bool = True,
         dtype: str = "uint16",
     ) -> None:
-        if dtype not in DTYPES:
-            raise ConfigError(f"dtype is {dtype!r}; expected {' or '.join(map(repr, DTYPES))}")
+        if not isinstance(dtype, str) or dtype not in DTYPES:
+            raise ConfigError(f"dtype is {shown(dtype)}; expected {' or '.join(map(repr, DTYPES))}")
         try:
             self._core = _core.Camera(background, read_noise, bool(shot_noise))
-        except TypeError as error:
+        except (TypeError, OverflowError) as error:
             raise ConfigError(f"background or read_noise is no number: {error}") from None
         self._dtype: np.dtype[Any] = np.dtype(dtype)
 
@@ -68,7 +68,7 @@ class Camera:
         image : array (y, x) or (t, y, x)
             Expected photons, at least 0, without background.
         seed : int
-            Any integer from 0 up; different seeds give unrelated noise.
+            Any integer from 0 up (below 2^1024); different seeds give unrelated noise.
         first_frame : int
             The movie's frame that ``image`` starts with.
         out : array like ``image`` with the camera's dtype, optional
@@ -89,16 +89,17 @@ class Camera:
         expected = numbers("image", image, np.float32, (2, 3))
         out = output(out, expected.shape, self._dtype)
         key = scramble(seed)
-        if not isinstance(first_frame, (int, np.integer)) or not 0 <= first_frame < 2**40:
-            raise ConfigError(f"first_frame is {first_frame!r}; expected an integer, 0 to 2^40 - 1")
+        if not is_whole(first_frame) or not 0 <= first_frame < 2**40:
+            raise ConfigError(f"first_frame is {shown(first_frame)}; expected an integer, 0 to 2^40 - 1")
         if out.size:
             expose = self._core.expose_u16 if self._dtype == np.uint16 else self._core.expose_f32
-            expose(expected, key, int(first_frame), expected.shape[-2:], out)
+            with borrowed():
+                expose(expected, key, int(first_frame), expected.shape[-2:], out)
         return out
 
 
 def scramble(seed: int) -> int:
     """Turn a user's seed into 64 bits that have nothing in common with those of any other seed."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ConfigError(f"seed is {seed!r}; expected an integer, at least 0")
+    if not is_whole(seed) or not 0 <= seed < 2**1024:
+        raise ConfigError(f"seed is {shown(seed)}; expected an integer, at least 0 and below 2^1024")
     return int(np.random.SeedSequence(int(seed)).generate_state(1, np.uint64)[0])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
+import numpy as np
+
+from simtiff.arrays import shown
 from simtiff.errors import ConfigError
 
 
@@ -26,7 +28,8 @@ class Optics:
     Raises
     ------
     ConfigError
-        If a number is not positive and finite, or the aperture is larger than the index.
+        If a length is not from 0.001 to 1e9 nm, aperture or index not from 1e-6 to 100, or the aperture larger than
+        the index.
     """
 
     wavelength_nm: float = 660.0
@@ -38,7 +41,9 @@ class Optics:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
-                raise ConfigError(f"{field.name} is {value!r}; expected a positive number")
+            low, high = (1e-6, 100) if field.name in {"NA", "n_immersion"} else (1e-3, 1e9)
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not low <= value <= high:
+                raise ConfigError(f"{field.name} is {shown(value)}; expected a number from {low:g} to {high:g}")
+            object.__setattr__(self, field.name, float(value))
         if self.NA > self.n_immersion:
             raise ConfigError(f"NA is {self.NA}; expected at most n_immersion, {self.n_immersion}")

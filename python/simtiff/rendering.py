@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simtiff import _core
-from simtiff.arrays import indices, numbers, output
+from simtiff.arrays import asarray, borrowed, indices, is_whole, numbers, output, shown, whole_numbers
 from simtiff.errors import ConfigError, ShapeError
 from simtiff.optics import Optics
 
@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 MODELS = ("scalar",)
+DEFOCUS = ("exact", "paraxial")
+MOST_THREADS = 4096
+MOST_FRAMES = 2**32
 
 
 def set_threads(n: int, /) -> None:
     """Set the number of threads that simtiff computes with; 0 is one per core. Results never depend on it."""
-    if not isinstance(n, int) or n < 0:
-        raise ConfigError(f"the number of threads is {n!r}; expected an integer, at least 0")
-    _core.set_threads(n)
+    if not is_whole(n) or not 0 <= n <= MOST_THREADS:
+        raise ConfigError(f"the number of threads is {shown(n)}; expected an integer, 0 to {MOST_THREADS}")
+    _core.set_threads(int(n))
 
 
 def threads() -> int:
@@ -35,21 +38,14 @@ def _plan(
     optics: Optics,
     size: int,
     modes: int,
-    model: str,
     defocus: str,
     pixel_integration: bool,
     samples_per_pixel: int | None,
 ) -> _core.Psf:
     """Build, or take from the last few, the matrices of the transform."""
-    if model not in MODELS:
-        raise ConfigError(f"model is {model!r}; expected {' or '.join(map(repr, MODELS))}")
-    if not isinstance(size, (int, np.integer)) or size < 1:
-        raise ConfigError(f"size is {size!r}; expected an odd number of pixels")
-    if samples_per_pixel is not None and not 1 <= samples_per_pixel <= 64:
-        raise ConfigError(f"samples_per_pixel is {samples_per_pixel!r}; expected 1 to 64")
     sampling = samples_per_pixel if samples_per_pixel is not None else 0 if pixel_integration else -1
     pixel = (optics.pixel_size_nm_x, optics.pixel_size_nm_y)
-    return _core.Psf(optics.wavelength_nm, optics.NA, optics.n_immersion, pixel, int(size), modes, defocus, sampling)
+    return _core.Psf(optics.wavelength_nm, optics.NA, optics.n_immersion, pixel, size, modes, defocus, sampling)
 
 
 class Renderer:
@@ -88,15 +84,21 @@ class Renderer:
     ) -> None:
         if not isinstance(optics, Optics):
             raise ConfigError(f"optics is a {type(optics).__name__}; expected simtiff.Optics")
-        self._size = size
+        for name, value, allowed in (("model", model, MODELS), ("defocus", defocus, DEFOCUS)):
+            if not isinstance(value, str) or value not in allowed:
+                raise ConfigError(f"{name} is {shown(value)}; expected {' or '.join(map(repr, allowed))}")
+        if not is_whole(size) or not 1 <= size <= 511:
+            raise ConfigError(f"size is {shown(size)}; expected an odd number of pixels from 1 to 511")
+        if samples_per_pixel is not None and not (is_whole(samples_per_pixel) and 1 <= samples_per_pixel <= 64):
+            raise ConfigError(f"samples_per_pixel is {shown(samples_per_pixel)}; expected an integer from 1 to 64")
+        self._size = int(size)
         self._for_modes = functools.partial(
             _plan,
             optics,
-            size,
-            model=model,
+            self._size,
             defocus=defocus,
-            pixel_integration=pixel_integration,
-            samples_per_pixel=samples_per_pixel,
+            pixel_integration=bool(pixel_integration),
+            samples_per_pixel=None if samples_per_pixel is None else int(samples_per_pixel),
         )
         self._for_modes(0)  # checks the parameters now
 
@@ -111,7 +113,8 @@ class Renderer:
         positions = _positions(xyz)
         coefficients, magnitude = _coefficients(len(positions), phase, magnitude)
         out = output(out, (len(positions), self._size, self._size), np.float32)
-        self._for_modes(coefficients.shape[-1]).stamps(positions, coefficients, magnitude, out)
+        with borrowed():
+            self._for_modes(coefficients.shape[-1]).stamps(positions, coefficients, magnitude, out)
         return out
 
     def render(
@@ -142,16 +145,15 @@ class Renderer:
         """
         positions = _positions(xyz)
         coefficients, magnitude = _coefficients(len(positions), phase, magnitude)
-        if len(shape) != 3 or any(int(n) != n or n < 0 for n in shape):
-            raise ShapeError(f"shape is {shape!r}; expected (t, y, x)")
+        t, height, width = whole_numbers("shape (t, y, x)", shape, 3)
         light = numbers("photons", photons, np.float32, 1)
         emitter_ix = indices("emitter_ix", emitter_ix, len(light), len(positions))
-        frame_ix = indices("frame_ix", frame_ix, len(light), shape[0])
-        t, height, width = (int(n) for n in shape)
+        frame_ix = indices("frame_ix", frame_ix, len(light), t)
         out = output(out, (t, height, width), np.float32)
         if out.size:
             core = self._for_modes(coefficients.shape[-1])
-            core.render(positions, coefficients, magnitude, emitter_ix, frame_ix, light, (height, width), out)
+            with borrowed():
+                core.render(positions, coefficients, magnitude, emitter_ix, frame_ix, light, (height, width), out)
         return out
 
 
@@ -260,24 +262,25 @@ def render(
     if len(light) != len(positions):
         raise ShapeError(f"photons has {len(light)} elements; expected {len(positions)}, one for each row of xyz")
     coefficients, magnitudes = _coefficients(len(positions), phase, magnitude)
-    if len(shape) != 2:
-        raise ShapeError(f"shape is {shape!r}; expected (y, x)")
+    height, width = whole_numbers("shape (y, x)", shape, 2)
     if frame_ix is None:
         if n_frames is not None:
             raise ConfigError("n_frames is given without frame_ix")
         frames, count = np.zeros(len(positions), np.uint32), 1
     else:
-        frames = indices("frame_ix", frame_ix, len(positions), 2**32 if n_frames is None else n_frames)
+        if n_frames is not None and not (is_whole(n_frames) and 0 <= n_frames <= MOST_FRAMES):
+            raise ConfigError(f"n_frames is {shown(n_frames)}; expected an integer from 0 to 2^32")
+        frames = indices("frame_ix", frame_ix, len(positions), MOST_FRAMES if n_frames is None else n_frames)
         last = int(frames.max()) + 1 if frames.size else 0
-        count = last if n_frames is None else n_frames
+        count = last if n_frames is None else int(n_frames)
     emitters = np.arange(len(positions), dtype=np.uint32)
     if id is not None:
-        first, emitters = _emitters(np.asarray(id), positions, coefficients, magnitudes)
+        first, emitters = _emitters(asarray("id", id), positions, coefficients, magnitudes)
         positions = np.ascontiguousarray(positions[first])
         coefficients = coefficients if coefficients.ndim == 1 else np.ascontiguousarray(coefficients[first])
         if magnitudes is not None and magnitudes.ndim == 2:
             magnitudes = np.ascontiguousarray(magnitudes[first])
-    movie = (count, int(shape[0]), int(shape[1]))
+    movie = (count, height, width)
     flat = movie[1:] if frame_ix is None else movie
     out = output(out, flat, np.float32)
     renderer = Renderer(optics, size=size, model=model)
