@@ -79,6 +79,7 @@ def damaged(change: str) -> bytes:
         "wrong state": good | {"jobs": {"a": entry | {"state": "odd"}}},
         "wrong type": good | {"jobs": {"a": entry | {"frames": "5"}}},
         "bool for a number": good | {"jobs": {"a": entry | {"frames": True}}},
+        "huge": good | {"jobs": {"a": entry | {"frames": 10**400}}},
         "NaN": good | {"jobs": {"a": entry | {"seconds": float("nan")}}},
         "job no dict": good | {"jobs": {"a": []}},
         "jobs no dict": good | {"jobs": []},
@@ -103,6 +104,7 @@ def damaged(change: str) -> bytes:
         (damaged("wrong state"), "jobs.a.state is 'odd'"),
         (damaged("wrong type"), "jobs.a.frames is str, expected int"),
         (damaged("bool for a number"), "jobs.a.frames is bool, expected int"),
+        (damaged("huge"), "jobs.a.frames is too large"),
         (damaged("NaN"), "jobs.a.seconds is nan"),
         (damaged("job no dict"), "jobs.a is list"),
         (damaged("jobs no dict"), "jobs is list"),
@@ -165,6 +167,8 @@ def running_batch(folder: Path, jobs: dict[str, JobRecord], monkeypatch: pytest.
     status = BatchStatus(folder, jobs)
     status.run_started, status.workers = BEGIN.isoformat(), 2
     status.save()
+    content = json.loads(status.path.read_text())
+    status.path.write_text(json.dumps(content | {"last_update": (BEGIN + timedelta(seconds=96)).isoformat()}))
     monkeypatch.setattr("simtiff.lock.is_locked", lambda _folder: True)
     return Overview(folder, BEGIN + timedelta(seconds=100))
 
@@ -174,14 +178,15 @@ def test_rates_and_the_estimated_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
     jobs = {"one": DONE, "two": half, "three": JobRecord(frames=75)}
     seen = running_batch(tmp_path, jobs, monkeypatch)
     assert (seen.rates.worker_frames_per_s, seen.rates.frames_per_s, seen.rates.jobs_per_hour) == (5, 0.5, 36)
-    assert seen.rates.seconds_left == 15  # 100 frames at 5 frames/s by two workers would be 10 s, but 75 by one 15 s
+    # 100 frames at 5 frames/s by two workers would take 10 s, but 75 by one 15 s; 4 s ago that was.
+    assert seen.rates.seconds_left == 11
     text = str(seen)
     assert "a batch is running with 2 workers" in text
     assert "this run: 0.5 frames/s, 36 jobs/h" in text
-    assert "estimated end: 2026-01-01T00:01:55+00:00 (in about 15.0 s)" in text
+    assert "estimated end: 2026-01-01T00:01:51+00:00 (in about 11.0 s)" in text
     assert "25/50" in text
     content = json.loads(seen.as_json())
-    assert content["estimated_end"] == "2026-01-01T00:01:55+00:00"
+    assert content["estimated_end"] == "2026-01-01T00:01:51+00:00"
     assert content["counts"] == {"pending": 1, "running": 1, "completed": 1, "failed": 0, "interrupted": 0}
     assert content["jobs"][1]["frames_done"] == 25
     assert content["jobs"][0]["frames_per_s"] == 5
@@ -190,10 +195,10 @@ def test_rates_and_the_estimated_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_end_before_the_first_job_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     half = JobRecord(state="running", frames=50, frames_done=25, started=BEGIN.isoformat())
-    assert running_batch(tmp_path, {"one": half}, monkeypatch).rates.seconds_left == 100
+    assert running_batch(tmp_path, {"one": half}, monkeypatch).rates.seconds_left == 92
     new = JobRecord(state="running", frames=50, started=BEGIN.isoformat())
     text = str(running_batch(tmp_path, {"one": new}, monkeypatch))
-    assert "estimated end: known after the first job" in text
+    assert "estimated end: not known yet" in text
     odd = {"one": JobRecord(state="running", frames=5, frames_done=9, started="yesterday")}
     assert running_batch(tmp_path, odd, monkeypatch).as_dict()["estimated_end"] is None
 

@@ -108,7 +108,8 @@ class Overview:
             lines.append(f"{which}: {rates.frames_per_s:.1f} frames/s, {rates.jobs_per_hour:,.0f} jobs/h")
         if self.running:
             left = rates.seconds_left
-            text = "known after the first job" if left is None else f"{self._end()} (in about {duration(left)})"
+            end = self._end()
+            text = f"{end} (in about {duration(left)})" if left is not None and end else "not known yet"
             lines.append(f"estimated end: {text}")
         return "\n".join([*lines, "", *self._table()])
 
@@ -153,14 +154,16 @@ class Overview:
     def _seconds_left(self, seconds_per_frame: float | None) -> float | None:
         """Return the work that is left, at the pace of the finished jobs, shared by the workers.
 
-        Before the first job is finished, the pace of the running ones counts.
+        Before the first job is finished, the pace of the running ones counts. How far these are is known of
+        the last update.
         """
-        if not self.running:
+        updated = _time(self.status.last_update)
+        if not self.running or updated is None:
             return None
         left = [record for name, record in self.status.jobs.items() if self.states[name] in {"pending", "running"}]
         if seconds_per_frame is None:
             pace = [
-                (self._now - begin).total_seconds() / record.frames_done
+                (updated - begin).total_seconds() / record.frames_done
                 for record in left
                 if record.frames_done and (begin := _time(record.started)) is not None
             ]
@@ -170,7 +173,8 @@ class Overview:
         frames = [max(0, record.frames - record.frames_done) for record in left]
         workers = max(1, min(self.status.workers or 1, len(left)))
         # No sooner than the longest job, and than all of them side by side.
-        return seconds_per_frame * max(sum(frames) / workers, max(frames, default=0))
+        at_update = seconds_per_frame * max(sum(frames) / workers, max(frames, default=0))
+        return max(0.0, at_update - (self._now - updated).total_seconds())
 
     def _job(self, name: str, record: JobRecord) -> dict[str, Any]:
         done = record.state == "completed"

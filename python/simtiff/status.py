@@ -210,6 +210,8 @@ def _typed(content: Mapping[str, Any], key: str, kind: type, default: Any = None
     value = content.get(key, default)
     if type(value) is not kind and not (kind is float and type(value) is int):
         raise _WrongEntryError(f"{where}{key} is {type(value).__name__}, expected {kind.__name__}")
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        raise _WrongEntryError(f"{where}{key} is too large")
     if isinstance(value, float) and not math.isfinite(value):
         raise _WrongEntryError(f"{where}{key} is {value}, expected a finite number")
     return value
