@@ -181,7 +181,7 @@ def test_a_batch_of_many_jobs_leaves_nothing_behind(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupts_stop_cleanly_and_soon(tmp_path: Path, number: int) -> None:
     path, output = write_config(tmp_path, slow_config()), tmp_path / "out"
-    with running(command(path, output, "--max-workers=2", settings=SLOW)) as process:
+    with running(command(path, output, "--max-workers=2", f"--log-file={tmp_path / 'log'}", settings=SLOW)) as process:
         wait_for(lambda: len(partials(output)) == 2, "two movies", process)
         children = workers(process)
         assert len(children) == 2
@@ -194,6 +194,8 @@ def test_interrupts_stop_cleanly_and_soon(tmp_path: Path, number: int) -> None:
         assert "the same command goes on with the others: simtiff batch" in stderr
         assert "3 left (interrupted)" in stdout
         assert "Traceback" not in stderr
+    last = log_lines(tmp_path / "log")[-1]
+    assert (last["event"], last["completed"], last["interrupted"]) == ("end", 0, True)
     assert stray_files(output) == []
     states = [record["state"] for record in status(output)["jobs"].values()]
     assert states == ["interrupted", "interrupted", "pending"]

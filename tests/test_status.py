@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -191,6 +192,16 @@ def test_rates_and_the_estimated_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert content["jobs"][1]["frames_done"] == 25
     assert content["jobs"][0]["frames_per_s"] == 5
     assert content["running"] is True
+
+
+def test_rates_of_the_last_run_do_not_fade(tmp_path: Path) -> None:
+    before = replace(DONE, finished="2025-12-31T00:00:00+00:00")
+    status = BatchStatus(tmp_path, {"one": DONE, "before": before})
+    status.run_started = DONE.started
+    status.save()
+    seen = Overview(tmp_path)
+    assert (seen.rates.frames_per_s, seen.rates.jobs_per_hour, seen.rates.seconds_left) == (5, 360, None)
+    assert "last run: 5.0 frames/s, 360 jobs/h" in str(seen)
 
 
 def test_the_end_before_the_first_job_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

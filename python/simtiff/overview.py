@@ -133,8 +133,8 @@ class Overview:
         jobs = self.status.jobs
         done = [record for record in jobs.values() if record.state == "completed" and record.seconds > 0]
         seconds, frames = sum(record.seconds for record in done), sum(record.frames for record in done)
-        run = [record for record in done if record.finished >= self.status.run_started] if self._run_seconds() else []
-        elapsed = self._run_seconds()
+        run = [record for record in done if record.finished >= self.status.run_started]
+        elapsed = self._run_seconds(run)
         return Rates(
             worker_frames_per_s=frames / seconds if done else None,
             seconds_per_job=seconds / len(done) if done else None,
@@ -143,10 +143,10 @@ class Overview:
             seconds_left=self._seconds_left(seconds / frames if frames else None),
         )
 
-    def _run_seconds(self) -> float | None:
-        """Return for how long the last run has been at it, or was."""
+    def _run_seconds(self, run: list[JobRecord]) -> float | None:
+        """Return for how long the last run has been at it, or was until it finished the last of its jobs."""
         begin = _time(self.status.run_started)
-        end = self._now if self.running else _time(self.status.last_update)
+        end = self._now if self.running else _time(max((record.finished for record in run), default=""))
         if begin is None or end is None:
             return None
         return max(1.0, (end - begin).total_seconds())  # times are kept to the second
