@@ -1,0 +1,398 @@
+"""Garbage in: an answer, or an error of the package that says what is wrong. `make fuzz` tries many more cases.
+
+Never a panic, an abort, a hang, another exception, a traceback, or half a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import random
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import simtiff
+from batch_helpers import config
+from fuzzing import assert_answered, bounded, fuzz, json_values, memory_limited, mutate_bytes, mutate_hdf5, run, scalars
+from simtiff import _core
+from simtiff.batch import run_batch
+from simtiff.config import json_schema, load_any_config
+from simtiff.errors import ConfigError
+from simtiff.jobs import expand_jobs
+from simtiff.names import name_problem
+from simtiff.pipeline import run_job
+from simtiff.rendering import Renderer
+from simtiff.zmap import synthesize
+from test_pipeline import job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def limited() -> Iterator[None]:
+    with memory_limited():
+        yield
+
+
+# Configs
+
+
+def values_of(schema: dict[str, Any], definitions: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Return values that a part of the JSON schema allows, its limits and a little beyond among them."""
+    if "$ref" in schema:
+        return values_of(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if "anyOf" in schema:
+        return st.one_of([values_of(part, definitions) for part in schema["anyOf"]])
+    if "enum" in schema or "const" in schema:
+        return st.sampled_from(schema.get("enum") or [schema["const"]])
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    usual = schema.get("default")
+    match schema.get("type"):
+        case "integer":
+            near = [v for v in (low, high, low and low - 1, high and high + 1, usual, 3) if v is not None]
+            return st.sampled_from(near) | st.integers(low, high)
+        case "number":
+            near = [v for v in (low, high, usual, 2.5) if v is not None]
+            return st.sampled_from(near) | st.floats(low, high)
+        case "boolean":
+            return st.booleans()
+        case "string":
+            return st.sampled_from([usual or "a", "builtin:oil", "a.tif", "../a.tif", "s_{sample_id:02d}"]) | st.text(
+                max_size=9
+            )
+        case "array":
+            items = schema.get("items") or (schema.get("prefixItems") or [{}])[0]
+            return st.lists(values_of(items, definitions), max_size=3)
+        case "object":
+            properties = schema.get("properties", {})
+            parts = {name: values_of(part, definitions) for name, part in properties.items()}
+            required = {name: parts[name] for name in schema.get("required", ()) if name in parts}
+            return st.fixed_dictionaries(required, optional={k: v for k, v in parts.items() if k not in required})
+        case "null":
+            return st.none()
+    return json_values
+
+
+SCHEMA = json_schema()
+CONFIGS = values_of(SCHEMA["$defs"]["BatchConfig"], SCHEMA["$defs"])
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        yield from places(inner, (*path, key))
+
+
+def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    if not path:
+        return new
+    changed = copy.copy(value)
+    changed[path[0]] = replaced(value[path[0]], path[1:], new)
+    return changed
+
+
+@fuzz
+@given(CONFIGS, st.lists(st.tuples(seeds, json_values), max_size=2))
+def test_configs_are_jobs_or_an_error_that_names_the_file(
+    tmp_path_factory: pytest.TempPathFactory, content: Any, changes: list[tuple[int, Any]]
+) -> None:
+    for seed, value in changes:
+        path = random.Random(seed).choice(list(places(content)))
+        content = replaced(content, path, value)
+    check_config(tmp_path_factory, json.dumps(content))
+
+
+@fuzz
+@given(CONFIGS, seeds)
+def test_damaged_texts_are_configs_or_an_error_that_names_the_file(
+    tmp_path_factory: pytest.TempPathFactory, content: Any, seed: int
+) -> None:
+    chance = random.Random(seed)
+    text = json.dumps(content)
+    for _ in range(chance.randrange(1, 6)):
+        place = chance.randrange(len(text) + 1)
+        insert = chance.choice(
+            ["", "{", "}", "[", '"', ",", ":", "//", "/*", "'", "1e999", "\\u", "NaN", "-", "\0", "\n"]
+        )
+        text = text[:place] + insert + text[place + chance.randrange(3) :]
+    check_config(tmp_path_factory, text)
+
+
+def check_config(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzz.json"
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    with bounded():
+        message, jobs = None, []
+        try:
+            jobs = expand_jobs(load_any_config(path))
+        except ConfigError as error:
+            message = str(error)
+    assert message is None or str(path) in message
+    assert len({job.id.lower() for job in jobs}) == len(jobs)
+    for made in jobs:
+        assert name_problem(made.id) is None
+        assert name_problem(made.config.tiff.filename) is None
+
+
+WORDS = ["validate", "batch", "status", "verify", "preview", "stream", "run", "zmap", "info", "schema"]
+OPTIONS = ["--set", "--set=", "--json", "-h", "--dry-run", "--verbose", "--h5=x", "--output=y", "--zmap=builtin:oil"]
+OPTIONS += ["--max-workers=", "--output-dir", "--force", "--log-file", "c.json", "emitters.frames=", "="]
+
+
+@fuzz
+@given(
+    st.lists(
+        st.sampled_from(WORDS + OPTIONS) | st.text(st.characters(exclude_characters="/\\"), max_size=5), max_size=6
+    )
+)
+def test_command_lines_are_answered(tmp_path_factory: pytest.TempPathFactory, words: list[str]) -> None:
+    if "run" in words:
+        words = [*words, "--skip-tiff", "--skip-zernike"]  # nothing there to skip to: refused before it computes
+    with contextlib.chdir(tmp_path_factory.mktemp("empty", numbered=True)):
+        if "--verbose" not in words:
+            assert_answered(run(*words))
+
+
+# Files
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("truth")
+    run_job(job(frames=3), folder)
+    return folder / "emitters.h5"
+
+
+@pytest.fixture(scope="module")
+def zmap(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("zmap") / "map.h5"
+    synthesize(path, size=40)
+    return path
+
+
+@fuzz
+@given(seeds)
+def test_truth_files_give_a_movie_or_an_error(tmp_path_factory: pytest.TempPathFactory, truth: Path, seed: int) -> None:
+    folder = tmp_path_factory.getbasetemp() / "stream"
+    folder.mkdir(exist_ok=True)
+    path, movie = folder / "fuzz.h5", folder / "movie.tiff"
+    damage(path, truth, seed)
+    answer = run("stream", f"--h5={path}", f"--output={movie}")
+    assert_answered(answer, str(path))
+    assert movie.exists() == (answer[0] == 0)
+    movie.unlink(missing_ok=True)
+    assert [left.name for left in folder.iterdir()] == ["fuzz.h5"]
+
+
+@fuzz
+@given(seeds)
+def test_maps_give_a_job_or_an_error(tmp_path_factory: pytest.TempPathFactory, zmap: Path, seed: int) -> None:
+    folder = tmp_path_factory.getbasetemp() / "mapped"
+    folder.mkdir(exist_ok=True)
+    path = folder / "fuzz.h5"
+    damage(path, zmap, seed)
+    assert_answered(run("zmap", "info", path), str(path))
+    settings = {
+        "emitters": {"num_emitters": 5, "frames": 1, "area_px": 32},
+        "tiff": {"roi_size": 8},
+        "psf": {"size_px": 7},
+    }
+    (folder / "job.json").write_text(json.dumps(settings))
+    answer = run("run", f"--zmap={path}", f"--config={folder / 'job.json'}", f"--output-dir={folder / 'out'}")
+    assert_answered(answer, "fuzz.h5" if answer[0] == 2 else "")
+    left = sorted(item.name for item in (folder / "out").iterdir()) if (folder / "out").exists() else []
+    if answer[0] == 0:
+        assert left == ["emitters.h5", "simulation.ome.tiff"]
+    else:
+        assert not [name for name in left if name.startswith(".") or name.endswith(".tiff")]
+    for name in left:
+        (folder / "out" / name).unlink()
+
+
+def damage(path: Path, good: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    if chance.random() < 0.5:
+        path.write_bytes(mutate_bytes(good.read_bytes(), chance))
+        return
+    path.write_bytes(good.read_bytes())
+    mutate_hdf5(path, chance)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("finished")
+    run_batch(config(), output_dir=output, max_workers=1, progress=False)
+    return output
+
+
+@fuzz
+@given(seeds, json_values)
+def test_status_files_are_read_or_refused(finished: Path, seed: int, value: Any) -> None:
+    path, chance = finished / "batch_status.json", random.Random(seed)
+    good = path.read_bytes()
+    try:
+        if chance.random() < 0.5:
+            path.write_bytes(mutate_bytes(good, chance))
+        else:
+            content = json.loads(good)
+            path.write_text(json.dumps(replaced(content, chance.choice(list(places(content))), value)))
+        for words in (("status", finished), ("status", finished, "--json"), ("verify", finished)):
+            assert_answered(run(*words))
+    finally:
+        path.write_bytes(good)
+
+
+# Arrays
+
+DTYPES = ["f4", "f8", "f2", ">f4", ">f8", "g", "i1", "i2", "i4", "i8", ">i8", "u1", "u2", "u4", "u8", "?", "c8", "c16",
+          "O", "S2", "U2", "M8[s]", "m8[s]", "V5", [("a", "f4"), ("b", "i2")]]  # fmt: skip
+SHAPES = [(0,), (1,), (2,), (3,), (7,), (0, 3), (1, 3), (2, 3), (3, 2), (2, 0), (2, 4), (5, 5), (2, 5, 5), (0, 5, 5),
+          (2, 0, 5), (2, 15, 15), (1, 7, 7), (1, 1, 1, 3), ()]  # fmt: skip
+
+
+@st.composite
+def arrays(draw: st.DrawFn, usual: tuple[str, tuple[int, ...]] | None = None) -> Any:
+    """Return an array, mostly of the usual dtype and shape, of any layout; or no array at all."""
+    if draw(st.integers(0, 15)) == 0:
+        return draw(scalars)
+    dtype, shape = usual or ("f4", (2, 3))
+    if draw(st.integers(0, 4)) == 0:
+        dtype = draw(st.sampled_from(DTYPES))
+    if draw(st.integers(0, 4)) == 0:
+        shape = draw(st.sampled_from(SHAPES))
+    random_numbers = np.random.default_rng(draw(seeds))
+    values = random_numbers.uniform(0, draw(st.sampled_from([0.3, 1.0, 3.0, 1e3])), shape)
+    if values.size and draw(st.integers(0, 5)) == 0:
+        wild = [np.nan, np.inf, -np.inf, -1.0, 1e30, 1e300, -1e9, 2.0**31, 2.0**63]
+        values.flat[random_numbers.integers(values.size)] = draw(st.sampled_from(wild))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        array = np.zeros(shape, dtype) if np.dtype(dtype).kind in "MmVOSU" else values.astype(dtype)
+    match draw(st.integers(0, 12)):
+        case 0:
+            array = np.asfortranarray(array)
+        case 1 if array.ndim:
+            array = array[::-1]
+        case 2 if array.ndim:
+            array = np.repeat(array, 2, axis=0)[::2]
+        case 3 if array.ndim and len(array):
+            array = np.broadcast_to(array[:1], array.shape)
+        case 4:
+            array.flags.writeable = False
+        case 5 if array.dtype.kind in "iuf" and array.itemsize > 1:
+            buffer = np.zeros(array.nbytes + 1, "u1")
+            array = np.frombuffer(buffer.data, array.dtype, offset=1, count=array.size).reshape(array.shape)
+        case 6:
+            array = array.tolist()
+        case 7:
+            array = np.ma.masked_array(array)
+        case _:
+            pass
+    return array
+
+
+OPTICS = simtiff.Optics()
+
+
+def answered(call: Any, *arguments: Any, out: Any = None, **options: Any) -> None:
+    """Check that a call fills and returns an array of numbers, or raises an error of the package."""
+    with bounded():
+        try:
+            made = call(*arguments, out=out, **options)
+        except simtiff.SimtiffError:
+            return
+    assert isinstance(made, np.ndarray)
+    assert out is None or made is out
+    assert not np.isnan(made).any()
+
+
+maybe = st.none() | arrays(("f4", (2, 4)))
+shapes = st.sampled_from(
+    [(5, 5), (0, 5), (5,), 5, None, (2**40, 2**40), (2**63, 2), (-1, 5), (5.0, 5), ("a", "b"), (10**30, 1)]
+)
+
+
+@fuzz
+@given(
+    arrays(("f8", (2, 3))),
+    maybe,
+    maybe,
+    st.sampled_from([7, 15]) | scalars,
+    st.none() | arrays(("f4", (2, 7, 7))),
+    scalars,
+)
+def test_psf_takes_or_refuses_anything(xyz: Any, phase: Any, magnitude: Any, size: Any, out: Any, other: Any) -> None:
+    answered(simtiff.psf, OPTICS, xyz, phase, magnitude, size, out=out)
+    answered(simtiff.psf, OPTICS, xyz, defocus=other, pixel_integration=False)
+    answered(lambda out: Renderer(OPTICS, size=7, samples_per_pixel=other).stamps([[0, 0, 0]], None, out=out))
+    with contextlib.suppress(ConfigError):
+        answered(simtiff.psf, simtiff.Optics(pixel_size_nm_x=other), [[0.0, 0.0, 0.0]], size=3)
+
+
+@fuzz
+@given(arrays(("f8", (2, 3))), arrays(("f4", (2,))), shapes, maybe, maybe, st.none() | arrays(("u4", (2,))),
+       st.none() | arrays(("i8", (2,))), st.none() | st.just(4) | scalars,
+       st.none() | arrays(("f4", (2, 5, 5))))  # fmt: skip
+def test_render_takes_or_refuses_anything(
+    xyz: Any, photons: Any, shape: Any, phase: Any, magnitude: Any, frame_ix: Any, ids: Any, n_frames: Any, out: Any
+) -> None:
+    answered(simtiff.render, OPTICS, xyz, photons, shape, phase, magnitude, frame_ix, ids, n_frames, size=7, out=out)
+
+
+@fuzz
+@given(
+    arrays(("f4", (2, 5, 5))),
+    st.just(1) | scalars,
+    st.just(0) | scalars,
+    st.none() | arrays(("u2", (2, 5, 5))),
+    scalars,
+)
+def test_expose_takes_or_refuses_anything(image: Any, seed: Any, first: Any, out: Any, other: Any) -> None:
+    answered(simtiff.Camera().expose, image, seed, first, out=out)
+    with contextlib.suppress(ConfigError):
+        simtiff.Camera(background=other)
+    with contextlib.suppress(ConfigError):
+        simtiff.Camera(dtype=other)
+    if isinstance(image, np.ndarray):
+        answered(simtiff.Camera(dtype="float32").expose, image, out=image)  # in and out overlap
+        answered(simtiff.Camera(dtype="float32").expose, image[1:], out=image[:-1] if image.ndim else image)
+
+
+PSF = _core.Psf(660.0, 1.4, 1.518, (100.0, 100.0), 7, 4, "exact", 0)
+CAMERA = _core.Camera(10.0, 1.0, True)
+whole = st.integers(-2, 6) | st.sampled_from([2**31, 2**32, 2**63, 2**64 - 1, 2**64, -(2**63), 10**30])
+pair = st.tuples(whole, whole) | st.just((5, 5))
+
+
+@fuzz
+@given(arrays(("f8", (2, 3))), maybe, maybe, arrays(("f4", (2, 7, 7))), arrays(("u4", (2,))), arrays(("u4", (2,))),
+       arrays(("f4", (2,))), pair, arrays(("f4", (2, 5, 5))), arrays(("u2", (2, 5, 5))), whole, whole)  # fmt: skip
+def test_the_extension_never_panics(
+    xyz: Any, phase: Any, magnitude: Any, stamps: Any, emitter_ix: Any, frame_ix: Any, photons: Any,
+    shape: Any, image: Any, counts: Any, key: int, number: int,
+) -> None:  # fmt: skip
+    calls = [
+        lambda: PSF.stamps(xyz, phase, magnitude, stamps),
+        lambda: PSF.render(xyz, phase, magnitude, emitter_ix, frame_ix, photons, shape, image),
+        lambda: PSF.render(xyz, phase, image, emitter_ix, frame_ix, photons, shape, image),
+        lambda: CAMERA.expose_u16(image, key, number, shape, counts),
+        lambda: CAMERA.expose_f32(image, key, number, shape, image),
+        lambda: _core.Psf(660.0, 1.4, 1.5, (100.0, 10.0), number, key, "exact", number),
+        lambda: _core.Camera(float(number), 1.0, True),
+    ]
+    for call in calls:
+        # A panic is no `Exception`, so it comes through.
+        with bounded(), contextlib.suppress(TypeError, ValueError, OverflowError):
+            call()
