@@ -213,11 +213,12 @@ def _pipeline(arguments: Arguments) -> int:
     output_dir = Path(arguments["--output-dir"] or "output")
     if not arguments["--skip-zernike"]:
         check_inputs([config])
-        if not arguments["--skip-tiff"]:
-            from simtiff.estimate import check_disk, map_size
+    if not arguments["--skip-tiff"]:
+        from simtiff.estimate import check_disk, map_size
 
-            truth = None if arguments["--skip-emitters"] else map_size(config.zmap_path)
-            check_disk(config, output_dir, truth=truth, replaces=output_dir / config.tiff.filename)
+        keeps_truth = arguments["--skip-emitters"] or arguments["--skip-zernike"]
+        truth = None if keeps_truth else map_size(config.zmap_path)
+        check_disk(config, output_dir, truth=truth, replaces=output_dir / config.tiff.filename)
     with _report_of_one() as report:
         files = run_pipeline(
             config,
