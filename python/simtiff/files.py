@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import zlib
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
@@ -124,13 +123,22 @@ def write_whole(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def crc32(data: bytes | memoryview, value: int = 0) -> int:
+    """Return the CRC-32 of bytes, going on from that of what came before; `zlib.crc32`, several times faster."""
+    import numpy as np
+
+    from simtiff import _core
+
+    return _core.crc32(np.frombuffer(data, np.uint8), value) if len(data) else value
+
+
 def checksum(path: Path) -> FileInfo:
     """Return size and CRC-32 of a file."""
     size, crc = 0, 0
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
             size += len(block)
-            crc = zlib.crc32(block, crc)
+            crc = crc32(block, crc)
     return FileInfo(size, crc)
 
 

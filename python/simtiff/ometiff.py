@@ -27,6 +27,7 @@ from simtiff.files import (
     PARTIAL_SUFFIX,
     FileInfo,
     checksum,
+    crc32,
     partial_path,
     remove_partials,
     sync_folder,
@@ -266,7 +267,7 @@ def _write_plain(partial: _Partial, layout: _Layout, frames_from: Callable[[int]
         if place is None:
             raise AssertionError("tifffile did not lay the frames out in one run")
         done, offset = 0, place[0]
-        crc = zlib.crc32(_read(partial.fd, 0, offset))
+        crc = crc32(_read(partial.fd, 0, offset))
     else:
         done, crc, offset = state
     _, height, width = layout.shape
@@ -274,13 +275,13 @@ def _write_plain(partial: _Partial, layout: _Layout, frames_from: Callable[[int]
     for chunk in layout.checked(frames_from(done), done):
         data = chunk.data.cast("B")
         _write(partial.fd, data, offset + done * frame_bytes)
-        crc = zlib.crc32(data, crc)
+        crc = crc32(data, crc)
         done += len(chunk)
         if resume:
             partial.note(done, crc, offset)
     tail = offset + done * frame_bytes
     size = os.fstat(partial.fd).st_size
-    return FileInfo(size, zlib.crc32(_read(partial.fd, tail, size - tail), crc))
+    return FileInfo(size, crc32(_read(partial.fd, tail, size - tail), crc))
 
 
 def _write_compressed(partial: _Partial, layout: _Layout, frames: Frames, threads: int) -> FileInfo:

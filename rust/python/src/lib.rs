@@ -13,6 +13,7 @@
 
 mod buffers;
 mod camera;
+mod checksum;
 mod errors;
 mod pool;
 mod psf;
@@ -24,6 +25,8 @@ use pyo3::prelude::*;
 mod core_module {
     #[pymodule_export]
     use crate::camera::Camera;
+    #[pymodule_export]
+    use crate::checksum::crc32;
     #[pymodule_export]
     use crate::pool::{set_threads, simd_level, threads};
     #[pymodule_export]
