@@ -22,6 +22,7 @@ from simtiff.lock import FolderLock
 from simtiff.pool import Event, Pool, Worker, describe_exit, signals_as_events
 from simtiff.progress import Progress, console
 from simtiff.selection import Selection, select_jobs
+from simtiff.status import NAME as STATUS_NAME
 from simtiff.status import BatchStatus, JobRecord, now
 from simtiff.summary import BatchSummary
 
@@ -95,6 +96,8 @@ def run_batch(
     folder = Path(output_dir if output_dir is not None else batch.base_output_dir).absolute()
     show = progress if not isinstance(progress, bool) else console() if progress else Progress()
     with _made(folder), FolderLock(folder) as lock:
+        with contextlib.suppress(OSError):  # left by a run that was killed while it saved the status
+            remove_partials(folder, of=STATUS_NAME)
         status = BatchStatus.load(folder) if resume else None
         run = _Run(folder, show, status or BatchStatus(folder), jobs, max_workers or batch.max_workers or cores())
         with contextlib.closing(Pool((lock.fd,))) as pool:
