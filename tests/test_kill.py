@@ -1,0 +1,230 @@
+"""Killed at random moments, then resumed: in the end the same pixels and truth. `make soak` kills more often."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from batch_helpers import (
+    assert_same_results,
+    command,
+    config,
+    kill,
+    movie_bytes,
+    partials,
+    running,
+    slow_config,
+    status,
+    stray_files,
+    tree,
+    wait_for,
+    workers,
+    write_config,
+)
+from simtiff.batch import run_batch
+from simtiff.files import checksum
+from simtiff.status import BatchStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+KILLS = int(os.environ.get("SIMTIFF_KILLS", "4"))
+SEED = int(os.environ.get("SIMTIFF_SEED", "1"))
+WAYS = ("tree", "batch", "worker", "SIGTERM", "SIGINT")
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and process groups are POSIX's")
+
+
+@pytest.fixture
+def eager_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers keep the journal of a movie all the time, so that even short ones go on where they were."""
+    folder = tmp_path / "startup"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("import simtiff.ometiff\nsimtiff.ometiff.JOURNAL_SECONDS = 0.05\n")
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    )
+
+
+def study(tmp_path: Path) -> Path:
+    """Return the config of a batch that takes a few seconds, most of them at work."""
+    content = config(frames=600, variables={"emitters.seed": [1, 2, 3, 4]})
+    content["base_config"]["tiff"] = {"roi_size": 24}
+    content["base_config"]["memory_optimization"] = {"chunk_size": 2, "gc_frequency": 1}
+    return write_config(tmp_path, content)
+
+
+def strike(process: subprocess.Popen[str], output: Path, way: str, chance: random.Random) -> None:
+    """Kill a running batch in one of the ways; all of its processes are gone afterwards."""
+    if way in {"SIGTERM", "SIGINT"}:  # before that it is Python that starts up and is interrupted, not simtiff
+        wait_for(lambda: (output / ".simtiff.lock").exists() or process.poll() is not None, "the batch to begin")
+    family = tree(process.pid)
+    match way:
+        case "tree":
+            for victim in chance.sample(family, len(family)):
+                kill(victim)
+        case "batch":
+            kill(family[0])
+        case "worker" if len(family) > 1:
+            kill(chance.choice(family[1:]))  # the batch goes on, and a new worker comes
+        case "SIGTERM":
+            process.send_signal(signal.SIGTERM)
+        case "SIGINT":
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of the group
+    _, stderr = process.communicate(timeout=60)
+    assert "Traceback" not in stderr
+    if way in {"SIGTERM", "SIGINT"}:
+        assert process.returncode in {130, 0}, stderr  # 0: all was done at that moment
+    wait_for(lambda: not any(alive(child) for child in family), "all processes to end")
+
+
+def alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def assert_nothing_lies(output: Path, expected: dict[str, bytes]) -> None:
+    """Check that what has its final name is whole, and that what the status calls done is done."""
+    for job_id, data in movie_bytes(output).items():
+        assert data == expected[job_id]
+    if (record := BatchStatus.load(output)) is not None:
+        for job_id in record.ids("completed"):
+            for name, info in record.jobs[job_id].files.items():
+                assert checksum(output / job_id / name) == info
+
+
+@pytest.mark.usefixtures("eager_journal")
+def test_killed_at_random_moments_a_batch_comes_to_the_same_end(tmp_path: Path) -> None:
+    path, whole, output = study(tmp_path), tmp_path / "whole", tmp_path / "out"
+    begin = time.monotonic()
+    subprocess.run(command(path, whole, "--max-workers=2"), check=True, capture_output=True)
+    seconds = time.monotonic() - begin
+    expected = movie_bytes(whole)
+    chance = random.Random(SEED)
+    ways = [way for _ in range(KILLS // len(WAYS) + 1) for way in chance.sample(WAYS, len(WAYS))]
+    done, continued = 0, 0
+    while done < KILLS:
+        finished = output.exists() and len(movie_bytes(output)) == len(expected)
+        with running(command(path, output, "--max-workers=2", *["--no-resume"] * finished)) as process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(chance.uniform(0.02, 1.1) * seconds)
+            if process.poll() is None:
+                strike(process, output, ways[done], chance)
+                done += 1
+        if output.exists():
+            assert_nothing_lies(output, expected)
+            continued += len(list(output.glob("*/.*.journal")))
+    ended = subprocess.run(command(path, output, "--max-workers=2"), capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert stray_files(output) == []
+    assert_same_results(output, whole)
+    assert movie_bytes(output) == expected
+    assert status(output)["completed_jobs"] == status(whole)["completed_jobs"]
+    assert status(output)["failed_jobs"] == []
+    verified = subprocess.run(
+        [sys.executable, "-m", "simtiff", "verify", str(output)], capture_output=True, text=True, check=False
+    )
+    assert verified.returncode == 0, verified.stdout
+    print(f"{done} kills, {continued} movies continued inside a job")  # noqa: T201 - for `make soak`
+
+
+STATUS_WRITER = """
+import os, random, signal, sys, time
+from pathlib import Path
+from simtiff.status import BatchStatus, JobRecord
+
+folder, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+chance = random.Random(seed)
+status = BatchStatus(folder, {f"job_{i:04}": JobRecord(hash="x" * 64) for i in range(300)})
+status.save(force=True)
+torn = 0
+for kill in range(kills):
+    child = os.fork()
+    if child == 0:
+        for count in range(10**9):
+            status.update("job_0000", state="completed", frames=kill * 10**6 + count)
+            status.save(force=True)
+    time.sleep(chance.uniform(0.001, 0.02))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    loaded = BatchStatus.load(folder)
+    assert loaded is not None and len(loaded.jobs) == 300
+    torn += any(name.suffix == ".partial" for name in folder.iterdir())
+print(torn)
+"""
+
+
+def test_killed_while_the_status_is_written_it_stays_whole(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", STATUS_WRITER, str(tmp_path), str(10 * KILLS), str(SEED)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0  # kills did come in the middle of writing
+    assert run_batch(config(), output_dir=tmp_path, progress=False).completed == 2
+    assert stray_files(tmp_path) == []
+
+
+def test_an_interrupt_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
+    import pty
+    import termios
+
+    path, output = write_config(tmp_path, slow_config()), tmp_path / "out"
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    shown = bytearray()
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # that is the end
+            while data := os.read(master, 4096):
+                shown.extend(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
+    words = command(path, output, "--max-workers=1", settings=("memory_optimization.chunk_size=1",))
+    process = subprocess.Popen(words, stderr=slave, stdout=slave, env=environment, start_new_session=True)
+    try:
+        wait_for(lambda: partials(output), "a movie")
+        children = tree(process.pid)[1:]
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 130
+        wait_for(lambda: not any(alive(child) for child in children), "the workers to end")
+        assert termios.tcgetattr(slave) == before
+    finally:
+        for child in tree(process.pid):
+            kill(child)
+        os.close(slave)
+        reader.join(30)
+        os.close(master)
+    assert shown.rfind(b"\x1b[?25h") > shown.rfind(b"\x1b[?25l")  # the cursor is visible again
+
+
+@pytest.mark.parametrize("way", ["worker", "idle worker"])
+def test_a_dead_worker_is_replaced(tmp_path: Path, way: str) -> None:
+    path, output = study(tmp_path), tmp_path / "out"
+    with running(command(path, output, "--max-workers=1")) as process:
+        ready: Callable[[], object] = {
+            "worker": lambda: partials(output),
+            "idle worker": lambda: workers(process),  # it still starts up
+        }[way]
+        wait_for(ready, way, process)
+        kill(workers(process)[0])
+        stdout, stderr = process.communicate(timeout=120)
+    assert "Traceback" not in stdout + stderr
+    failed = status(output)["failed_jobs"]
+    assert len(failed) == (1 if way == "worker" else 0)
+    assert process.returncode == len(failed)
+    assert len(status(output)["completed_jobs"]) == 4 - len(failed)
+    assert stray_files(output) == []
