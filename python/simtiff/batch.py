@@ -417,4 +417,5 @@ class _Run:
 def _clean(folder: Path, *, keep_journaled: bool = True) -> None:
     """Remove what a dead worker left half-written, but usually not a movie that the next run can continue."""
     with contextlib.suppress(OSError):
-        remove_partials(folder, keep_journaled=keep_journaled)
+        if not folder.is_symlink():  # not a folder that a job has made
+            remove_partials(folder, keep_journaled=keep_journaled)

@@ -77,7 +77,7 @@ class FolderLock:
     def _acquire(self) -> None:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
-            self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
             try:
                 held = not try_lock(self.fd)
                 holder = _read(self.fd)

@@ -211,7 +211,8 @@ class _Partial:
         self.final = path
         self.path = partial_path(path, token)
         self.journal = self.path.with_name(self.path.name.removesuffix(PARTIAL_SUFFIX) + JOURNAL_SUFFIX)
-        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+        self.fd = os.open(self.path, flags, 0o666)
         if not try_lock(self.fd):
             os.close(self.fd)
             raise DataError(f"{path}: another process is writing this file now")

@@ -68,11 +68,12 @@ def run_job(
     Raises
     ------
     DataError
-        The zmap is damaged or does not cover the field.
+        The zmap is damaged or does not cover the field, or the folder is a symbolic link.
     OSError
         A file cannot be written.
     """
     report = report or Silent()
+    _refuse_link(directory)
     directory.mkdir(parents=True, exist_ok=True)
     remove_partials(directory, keep_journaled=resume_key is not None)
     for name in dict.fromkeys((config.tiff.filename, *replaced)):
@@ -88,9 +89,16 @@ def run_job(
 
 def draw_plots(config: JobConfig, directory: Path, report: Report | None = None) -> dict[str, FileInfo]:
     """Draw the plots of a finished job whose movie and truth stay as they are; return them by name."""
+    _refuse_link(directory)
     remove_partials(directory)
     names = make_plots(config, directory / TRUTH_NAME, directory, report or Silent())
     return {name: checksum(directory / name) for name in names}
+
+
+def _refuse_link(directory: Path) -> None:
+    """Raise `DataError` if a job's folder is a link: it may lead out of the output folder."""
+    if directory.is_symlink():
+        raise DataError(f"{directory}: is a link, which may lead out of the output folder; remove it")
 
 
 def make_truth(config: JobConfig, path: Path, report: Report) -> None:
