@@ -323,7 +323,7 @@ def _preview(arguments: Arguments) -> int:
     from simtiff.preview import preview
 
     tiff = Path(arguments["TIFF"])
-    png = Path(arguments["--output"]) if arguments["--output"] else tiff.with_name(f"{tiff.name}.png")
+    png = Path(arguments["--output"]) if arguments["--output"] else Path(f"{tiff}.png")
     _refuse_overwriting(png, "--output", tiff)
     preview(tiff, png)
     _print(str(png))
