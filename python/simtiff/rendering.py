@@ -33,7 +33,7 @@ def threads() -> int:
     return _core.threads()
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=4)
 def _plan(
     optics: Optics,
     size: int,
