@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import random
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from batch_helpers import (
-    FAST,
     SLOW,
-    assert_same_results,
     command,
     config,
-    kill,
     movie_bytes,
     partials,
     running,
     slow_config,
     status,
     stray_files,
-    tree,
     wait_for,
     workers,
     write_config,
@@ -164,29 +157,6 @@ def test_a_damaged_status_is_refused_and_can_be_left_behind(finished: Path) -> N
         run_batch(config(), output_dir=finished, progress=False)
     assert stray_files(finished) == []
     assert rerun(finished, resume=False)[0] == [A, B]
-
-
-def test_killed_anywhere_it_completes_to_the_same_result(tmp_path: Path) -> None:
-    """Kill the whole process tree, and single workers, at random moments; resume until all is done."""
-    path, output = write_config(tmp_path, slow_config()), tmp_path / "out"
-    chance = random.Random(1)
-    for attempt in range(6):
-        with running(command(path, output, "--max-workers=2", settings=SLOW)) as process:
-            if attempt % 2:  # at work; else anywhere, also while it starts
-                wait_for(lambda: partials(output), "a movie", process)
-            with contextlib.suppress(subprocess.TimeoutExpired):  # it is at work, as it should be
-                process.wait(chance.random() * 1.5)
-            for victim in workers(process)[:1] if attempt == 3 else tree(process.pid):
-                kill(victim)
-        assert not list(output.glob("*/simulation.ome.tiff"))
-    summary = run_batch(path, output_dir=output, max_workers=2, overrides=FAST, progress=False)
-    assert summary.exit_code == 0
-    assert stray_files(output) == []
-    whole = tmp_path / "whole"
-    run_batch(path, output_dir=whole, max_workers=2, overrides=FAST, progress=False)
-    assert_same_results(output, whole)
-    assert movie_bytes(output) == movie_bytes(whole)
-    assert status(output)["completed_jobs"] == status(whole)["completed_jobs"]
 
 
 def test_workers_end_with_their_batch(tmp_path: Path) -> None:
