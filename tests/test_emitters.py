@@ -161,8 +161,8 @@ def test_values_are_stable() -> None:
     t0 = [-1.4062399191075592, 1.7374014269244076, 7.083294866284077]
     np.testing.assert_allclose(emitters.t0, t0, rtol=1e-12)
     np.testing.assert_allclose(emitters.xyz[0], [880.73285, 779.36076, 0.75072074], rtol=1e-6)
-    np.testing.assert_allclose(records.phot, [2052.9155, 2052.9155, 598.4284], rtol=1e-6)
-    assert records.id.tolist() == [0, 0, 1]
+    np.testing.assert_allclose(records.phot, [2149.2698, 661.3254], rtol=1e-6)
+    assert records.id.tolist() == [0, 1]
 
 
 @settings(max_examples=80, deadline=None)

@@ -115,8 +115,8 @@ def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_memory_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimate, "available_memory", lambda: 150e6)
-    with pytest.raises(BatchError, match=r"2 workers need about 18. MB, 150 MB are available; --max-workers=1 fits"):
+    monkeypatch.setattr(estimate, "available_memory", lambda: 120e6)
+    with pytest.raises(BatchError, match=r"2 workers need about 15. MB, 120 MB are available; --max-workers=1 fits"):
         ask(tmp_path)
     monkeypatch.setattr(estimate, "available_memory", lambda: 10e6)
     with pytest.raises(BatchError, match=r"chunk_size or tiff\.roi_size"):

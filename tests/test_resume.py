@@ -24,6 +24,7 @@ from batch_helpers import (
 )
 from simtiff.batch import run_batch
 from simtiff.errors import DataError
+from simtiff.jobs import DATA_VERSION
 from simtiff.progress import Progress
 
 if TYPE_CHECKING:
@@ -135,8 +136,8 @@ def test_another_version_says_what_stays_and_what_is_done_again(finished: Path) 
     done, notes = rerun(finished)
     assert done == [A]
     assert "last written by simtiff 0.0.9" in notes[0]
-    assert "1 of 2 finished jobs have data version 1" in notes[0]
-    assert notes[1:] == [f"{A} is done again: made by data version 0, now it is 1"]
+    assert f"1 of 2 finished jobs have data version {DATA_VERSION}" in notes[0]
+    assert notes[1:] == [f"{A} is done again: made by data version 0, now it is {DATA_VERSION}"]
     assert rerun(finished) == ([], [])
 
 

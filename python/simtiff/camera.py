@@ -30,6 +30,13 @@ class Camera:
     dtype : {"uint16", "float32"}
         uint16 counts are rounded and clipped to 0..65535; float32 ones are neither.
 
+    Attributes
+    ----------
+    dtype : numpy.dtype
+        Of the frames.
+    core : simtiff._core.Camera
+        The compiled camera.
+
     Raises
     ------
     ConfigError
@@ -46,10 +53,10 @@ class Camera:
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise ConfigError(f"dtype is {shown(dtype)}; expected {' or '.join(map(repr, DTYPES))}")
         try:
-            self._core = _core.Camera(background, read_noise, bool(shot_noise))
+            self.core = _core.Camera(background, read_noise, bool(shot_noise))
         except (TypeError, OverflowError) as error:
             raise ConfigError(f"background or read_noise is no number: {error}") from None
-        self._dtype: np.dtype[Any] = np.dtype(dtype)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
 
     def expose(
         self,
@@ -87,15 +94,20 @@ class Camera:
             If ``image`` or ``out`` has the wrong shape or dtype.
         """
         expected = numbers("image", image, np.float32, (2, 3))
-        out = output(out, expected.shape, self._dtype)
-        key = scramble(seed)
-        if not is_whole(first_frame) or not 0 <= first_frame < 2**40:
-            raise ConfigError(f"first_frame is {shown(first_frame)}; expected an integer, 0 to 2^40 - 1")
+        out = output(out, expected.shape, self.dtype)
+        key, first = exposure(seed, first_frame)
         if out.size:
-            expose = self._core.expose_u16 if self._dtype == np.uint16 else self._core.expose_f32
             with borrowed():
-                expose(expected, key, int(first_frame), expected.shape[-2:], out)
+                self.core.expose(expected, key, first, expected.shape[-2:], out)
         return out
+
+
+def exposure(seed: int, first_frame: int) -> tuple[int, int]:
+    """Check a user's seed and the number of a frame, and return them as the core takes them."""
+    key = scramble(seed)
+    if not is_whole(first_frame) or not 0 <= first_frame < 2**40:
+        raise ConfigError(f"first_frame is {shown(first_frame)}; expected an integer, 0 to 2^40 - 1")
+    return key, int(first_frame)
 
 
 def scramble(seed: int) -> int:

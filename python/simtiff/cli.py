@@ -212,7 +212,7 @@ def _pipeline(arguments: Arguments) -> int:
     config = load_job_config(arguments["--config"] or {}, zmap_path=arguments["--zmap"])
     output_dir = Path(arguments["--output-dir"] or "output")
     if not arguments["--skip-zernike"]:
-        check_inputs([config])
+        check_inputs([config], keep=True)
     if not arguments["--skip-tiff"]:
         from simtiff.estimate import check_disk, map_size
 
@@ -249,8 +249,11 @@ def _stream(arguments: Arguments) -> int:
 
 @contextlib.contextmanager
 def _report_of_one() -> Iterator[TerminalReport]:
+    import gc
+
     from simtiff.reporting import TerminalReport
 
+    gc.freeze()  # what is imported stays: collections between chunks need not look at it again
     report = TerminalReport()
     try:
         yield report

@@ -6,8 +6,8 @@ below 0 become 0. Positions are uniform in the field [-0.5, area_px - 0.5) and z
 
 Truth is a pure function of the config and is made in slabs of time, each from a random stream of its own, so
 that memory does not grow with the number of frames. How many emitters a slab gets is multinomial, drawn by
-halving the time again and again. Random numbers are uniform doubles turned into other laws by the inverse of
-their distribution function: they do not change with the version of a library's samplers.
+halving the time again and again. Random numbers are uniform doubles, turned into other laws by the core: they
+change neither with the version of a library's samplers nor with the processor.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+
+from simtiff import _core
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +36,6 @@ _MAX_SLAB_EMITTERS = 1 << 18
 _BLOCK_RECORDS = 1 << 18
 _MAX_BLOCK_FRAMES = 1 << 15  # frames of a block are sorted as 16-bit integers, which is much faster
 _STREAM = 0x656D6974  # "emit": keeps this randomness apart from that of other purposes with the same seed
-_SMALLEST_UNIFORM = 2.0**-54
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +203,6 @@ def _binomial(random: np.random.Generator, count: int, probability: float) -> in
 
 def _sample_slab(config: EmitterConfig, slab: int, count: int, span: tuple[float, float], first_id: int) -> Emitters:
     """Make the emitters of a slab, ordered by the start of their time on."""
-    from scipy.special import ndtri
-
     random = _generator(config.seed, slab + 1)
     start, stop = span
     t0 = start + (stop - start) * np.sort(random.random(count))
@@ -212,9 +211,12 @@ def _sample_slab(config: EmitterConfig, slab: int, count: int, span: tuple[float
         xyz[:, axis] = config.area_px * random.random(count) - 0.5
     np.minimum(xyz[:, :2], _last_before(config.area_px - 0.5), out=xyz[:, :2])
     xyz[:, 2] = config.z_range_um * (2 * random.random(count) - 1)
-    normal = ndtri(np.maximum(random.random(count), _SMALLEST_UNIFORM))
+    normal = random.random(count)
+    _core.normal(normal, random.random(count))
     intensity = np.maximum(config.intensity_mu + config.intensity_sigma * normal, 0).astype(np.float32)
-    on_time = config.lifetime_avg * -np.log1p(-random.random(count))
+    on_time = random.random(count)
+    _core.exponential(on_time)
+    on_time *= config.lifetime_avg
     return Emitters(xyz, intensity, t0, on_time, np.arange(first_id, first_id + count, dtype=np.int64))
 
 

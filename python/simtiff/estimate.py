@@ -26,13 +26,15 @@ _STRIP_BYTES = 1 << 17
 _FILE_BYTES = 1 << 16  # of the parts of both files that do not grow
 _EMITTER_BYTES = 40
 _RECORD_BYTES = 28
-# Measured: a worker after its first small job; and while truth is made, an emitter of a slab and a record of a
-# block, both bounded.
-_WORKER_BYTES = 90e6
-_SLAB_EMITTERS, _SLAB_EMITTER_BYTES = 1 << 18, 600
-_BLOCK_RECORDS, _BLOCK_RECORD_BYTES = 1 << 18, 350
+# Measured: a worker after its first small job, and what a map with magnitudes adds; while truth is made, an emitter of
+# a slab and a record of a block, both bounded, and the part of that which stays with the process.
+_WORKER_BYTES, _MAGNITUDES_BYTES = 75e6, 45e6
+_SLAB_EMITTERS, _SLAB_EMITTER_BYTES = 1 << 18, 400
+_BLOCK_RECORDS, _BLOCK_RECORD_BYTES = 1 << 18, 100
+_KEPT = 0.5
 _CHUNK_RECORD_BYTES = 130
-_COEFFICIENT_COPIES = 3
+_RUN_ROWS, _RUN_COPIES = 1 << 18, 2  # coefficients read in one go
+_STAMP_BLOCK_BYTES = 4 << 20
 _MAP_MARGIN_PX = 65  # of the spline, on both sides together
 
 
@@ -228,13 +230,18 @@ def worker_bytes(config: JobConfig, size: MapSize) -> float:
     chunk = min(config.memory_optimization.chunk_size, emitters.frames)
     buffers = 1 if chunk == emitters.frames else 2
     compressed = tiff.compression != "none"
-    movie: float = chunk * tiff.roi_size**2 * (4 + (buffers + compressed) * pixel_bytes(config))
+    pixels = chunk * tiff.roi_size**2
     chunk_records = expected_records(config, chunk)
     seen = min(chunk_records, emitters.num_emitters)
-    movie += chunk_records * _CHUNK_RECORD_BYTES
-    movie += seen * 4 * size.modes * (1 + size.magnitudes) * _COEFFICIENT_COPIES
+    coefficients = 4 * size.modes * (1 + size.magnitudes)
+    movie: float = pixels * (buffers + compressed) * pixel_bytes(config)
+    # Either all stamps of a chunk at a time, or its frames of photons and a block of stamps.
+    movie += min(4.0 * seen * config.psf.size_px**2, 4 * pixels + _STAMP_BLOCK_BYTES)
+    movie += chunk_records * _CHUNK_RECORD_BYTES + seen * coefficients
+    movie += min(emitters.num_emitters, _RUN_ROWS) * coefficients * _RUN_COPIES
     # Truth is made before the movie; while the map is read, a few planes exist twice.
-    return _WORKER_BYTES + area * (size.modes + 4) + max(truth, movie)
+    fixed = _WORKER_BYTES + size.magnitudes * _MAGNITUDES_BYTES + area * (size.modes + 4)
+    return fixed + max(truth, _KEPT * truth + movie)
 
 
 def map_size(zmap_path: str) -> MapSize:

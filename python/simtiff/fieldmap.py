@@ -86,6 +86,15 @@ class FieldMap(ABC):
             self._refuse_outside(y, "y", height)
         return self._evaluate(np.clip(x, 0, width - 1), np.clip(y, 0, height - 1), method)
 
+    def check(self, method: Method) -> None:  # noqa: B027 - a map that is computed has nothing to read
+        """Read the whole map and check every number of it; what `coefficients` needs for `method` is kept.
+
+        Raises
+        ------
+        DataError
+            If the map's file is damaged.
+        """
+
     def _refuse_outside(self, values: NDArray[np.float64], axis: str, length: int) -> None:
         low, high = float(values.min()), float(values.max())
         if low < -0.5 or high >= length - 0.5:

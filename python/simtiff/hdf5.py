@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # What h5py raises for damaged files, besides MemoryError for sizes that cannot be.
-_H5PY_ERRORS = (
+H5PY_ERRORS = (
     OSError,
     RuntimeError,
     LookupError,
@@ -49,7 +49,7 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except _H5PY_ERRORS as error:
+    except H5PY_ERRORS as error:
         reason = str(error).strip() or type(error).__name__
         raise DataError(f"{path}: {what}: cannot be read; the file is damaged or incomplete ({reason})") from error
 
@@ -129,7 +129,7 @@ def writing_hdf5(path: str | Path) -> Iterator[tuple[h5py.File, Callable[[], Non
         try:
             with h5py.File(sink, "w") as file:
                 yield file, sink.check
-        except _H5PY_ERRORS:
+        except H5PY_ERRORS:
             sink.check()
             raise
         sink.check()
@@ -152,7 +152,7 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
         file = h5py.File(path, "r", locking=False)
     except PermissionError as error:
         raise DataError(f"{path}: permission denied") from error
-    except _H5PY_ERRORS as error:
+    except H5PY_ERRORS as error:
         reason = str(error).strip() or type(error).__name__
         raise DataError(f"{path}: not a readable HDF5 file, or a truncated one ({reason})") from error
     try:
@@ -160,7 +160,7 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
     finally:
         try:
             file.close()
-        except _H5PY_ERRORS as error:
+        except H5PY_ERRORS as error:
             raise DataError(f"{path}: the file is damaged ({error})") from error
 
 

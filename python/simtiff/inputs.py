@@ -10,7 +10,7 @@ from simtiff.errors import ConfigError, DataError
 from simtiff.hdf5 import open_hdf5
 from simtiff.sampled import read_header
 from simtiff.synthetic import BUILTIN
-from simtiff.zmap import check_field, check_map, map_digest
+from simtiff.zmap import check_field, check_map, map_digest, open_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,8 +19,15 @@ if TYPE_CHECKING:
     from simtiff.settings import JobConfig
 
 
-def check_inputs(configs: Iterable[JobConfig]) -> dict[str, str]:
+def check_inputs(configs: Iterable[JobConfig], *, keep: bool = False) -> dict[str, str]:
     """Read each map once, check that it covers the fields, and return the maps' digests by path.
+
+    Parameters
+    ----------
+    configs : iterable of JobConfig
+        The jobs.
+    keep : bool
+        Keep in memory what the jobs need of the last map; `simtiff.zmap.open_field` then reads nothing again.
 
     Raises
     ------
@@ -44,6 +51,11 @@ def check_inputs(configs: Iterable[JobConfig]) -> dict[str, str]:
         try:
             if path not in maps:
                 maps[path] = None
+                if keep:
+                    field = open_map(path, size=config.emitters.area_px, offset=zernike.crop_offset)
+                    field.check(zernike.interpolation_method)
+                else:
+                    check_map(path)
                 maps[path] = _extent(path)
                 digests[path] = map_digest(path)
             extent = maps[path]
@@ -62,9 +74,8 @@ def check_inputs(configs: Iterable[JobConfig]) -> dict[str, str]:
 
 
 def _extent(path: str) -> SimpleNamespace:
-    """Check a whole map and return its name and shape, which is what `check_field` looks at."""
+    """Return the name and the shape of a map, which is what `check_field` looks at."""
     if path == BUILTIN:
         return SimpleNamespace(name=path, shape=(0, 0))
-    check_map(path)
     with open_hdf5(path) as file:
         return SimpleNamespace(name=path, shape=read_header(path, file).shape)

@@ -87,33 +87,29 @@ class Movie:
 
     def expected_into(self, start: int, stop: int, out: NDArray[np.float32]) -> None:
         """Fill `out`, (stop - start, y, x) float32, with expected photons, without background."""
-        if start == stop:
-            return
+        if start < stop:
+            self._renderer.render(**self._scene(start, stop), out=out)
+
+    def frames_into(self, start: int, stop: int, out: NDArray[Any]) -> None:
+        """Fill `out`, (stop - start, y, x) of the movie's dtype, with camera frames."""
+        if start < stop:
+            scene = self._scene(start, stop)
+            self._renderer.expose(**scene, camera=self._camera, seed=self._seed, first_frame=start, out=out)
+
+    def _scene(self, start: int, stop: int) -> dict[str, Any]:
+        """Return what the renderer takes for these frames."""
         chunk = self._truth.chunk(start, stop)
-        xyz = np.array(chunk.xyz, order="C")
-        xyz[:, 0] -= self.config.tiff.crop_offset[0]
-        xyz[:, 1] -= self.config.tiff.crop_offset[1]
-        self._renderer.render(
-            xyz,
-            chunk.photons,
-            chunk.emitter_ix,
-            chunk.frame_ix - start,
-            out.shape,
-            chunk.phase,
-            chunk.magnitude,
-            out=out,
-        )
-
-    def frames_into(self, start: int, stop: int, out: NDArray[Any], image: NDArray[np.float32] | None = None) -> None:
-        """Fill `out`, (stop - start, y, x) of the movie's dtype, with camera frames.
-
-        `image` is float32 work space of at least that many frames, for callers that render many chunks.
-        """
-        if start == stop:
-            return
-        expected = np.empty(out.shape, np.float32) if image is None else image[: stop - start]
-        self.expected_into(start, stop, expected)
-        self._camera.expose(expected, seed=self._seed, first_frame=start, out=out)
+        xyz = np.array(chunk.xyz, np.float64, order="C")
+        xyz[:, :2] -= self.config.tiff.crop_offset
+        return {
+            "xyz": xyz,
+            "photons": chunk.photons,
+            "emitter_ix": chunk.emitter_ix,
+            "frame_ix": chunk.frame_ix - start,
+            "shape": (stop - start, *self.shape[1:]),
+            "phase": chunk.phase,
+            "magnitude": chunk.magnitude,
+        }
 
     def stream(self, chunk_size: int | None = None, first: int = 0) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield (index of the first frame, frames) from frame `first` to the end.
@@ -134,12 +130,11 @@ class Movie:
         if not starts:
             return
         buffers = [np.empty((size, *self.shape[1:]), self.dtype) for _ in starts[:2]]
-        image = np.empty((size, *self.shape[1:]), np.float32)
 
         def render(index: int) -> NDArray[Any]:
             start, stop = starts[index], min(starts[index] + size, frames)
             chunk = buffers[index % 2][: stop - start]
-            self.frames_into(start, stop, chunk, image)
+            self.frames_into(start, stop, chunk)
             return chunk
 
         with ThreadPoolExecutor(1, thread_name_prefix="render") as pool:

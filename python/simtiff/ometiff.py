@@ -276,6 +276,7 @@ def _write_plain(partial: _Partial, layout: _Layout, frames_from: Callable[[int]
     for chunk in layout.checked(frames_from(done), done):
         data = chunk.data.cast("B")
         _write(partial.fd, data, offset + done * frame_bytes)
+        _start_writeback(partial.fd, offset + done * frame_bytes, len(data))
         crc = crc32(data, crc)
         done += len(chunk)
         if resume:
@@ -313,6 +314,13 @@ def _write(fd: int, data: memoryview, offset: int) -> None:
     while data:
         count = os.pwrite(fd, data, offset) if hasattr(os, "pwrite") else os.write(fd, data)
         data, offset = data[count:], offset + count
+
+
+def _start_writeback(fd: int, offset: int, size: int) -> None:
+    """Ask the system to write this part of a file to the disk now, while frames are rendered, and not at the end."""
+    if hasattr(os, "posix_fadvise"):
+        # Linux begins to write what is new; it would drop what is on the disk already, but nothing here is.
+        os.posix_fadvise(fd, offset, size, os.POSIX_FADV_DONTNEED)
 
 
 def _read(fd: int, offset: int, size: int) -> bytes:

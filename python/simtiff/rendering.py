@@ -9,11 +9,21 @@ import numpy as np
 
 from simtiff import _core
 from simtiff.arrays import asarray, borrowed, indices, is_whole, numbers, output, shown, whole_numbers
+from simtiff.camera import Camera, exposure
 from simtiff.errors import ConfigError, ShapeError
 from simtiff.optics import Optics
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    _Scene = tuple[
+        NDArray[np.float64],
+        NDArray[np.float32],
+        NDArray[np.float32] | None,
+        NDArray[np.uint32],
+        NDArray[np.uint32],
+        NDArray[np.float32],
+    ]
 
 MODELS = ("scalar",)
 DEFOCUS = ("exact", "paraxial")
@@ -143,18 +153,66 @@ class Renderer:
         out : float32 array (t, y, x), optional
             Overwritten and returned.
         """
+        core, scene, t, frame = self._scene(xyz, photons, emitter_ix, frame_ix, shape, phase, magnitude)
+        out = output(out, (t, *frame), np.float32)
+        if out.size:
+            with borrowed():
+                core.render(*scene, frame, out)
+        return out
+
+    def expose(
+        self,
+        xyz: ArrayLike,
+        photons: ArrayLike,
+        emitter_ix: ArrayLike,
+        frame_ix: ArrayLike,
+        shape: tuple[int, int, int],
+        phase: ArrayLike | None,
+        magnitude: ArrayLike | None = None,
+        *,
+        camera: Camera,
+        seed: int = 1,
+        first_frame: int = 0,
+        out: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
+        """Return camera frames: what `render` and then `Camera.expose` give, to the last bit, but faster.
+
+        Parameters
+        ----------
+        xyz, photons, emitter_ix, frame_ix, shape, phase, magnitude
+            As for `render`.
+        camera, seed, first_frame
+            The camera and what it is asked for; see `Camera.expose`.
+        out : array (t, y, x) of the camera's dtype, optional
+            Overwritten and returned.
+        """
+        core, scene, t, frame = self._scene(xyz, photons, emitter_ix, frame_ix, shape, phase, magnitude)
+        out = output(out, (t, *frame), camera.dtype)
+        key, first = exposure(seed, first_frame)
+        if out.size:
+            with borrowed():
+                core.expose(*scene, camera.core, key, first, frame, out)
+        return out
+
+    def _scene(
+        self,
+        xyz: ArrayLike,
+        photons: ArrayLike,
+        emitter_ix: ArrayLike,
+        frame_ix: ArrayLike,
+        shape: tuple[int, int, int],
+        phase: ArrayLike | None,
+        magnitude: ArrayLike | None,
+    ) -> tuple[_core.Psf, _Scene, int, tuple[int, int]]:
+        """Check emitters and records; return the core for them, them, and the number and shape of frames."""
         positions = _positions(xyz)
         coefficients, magnitude = _coefficients(len(positions), phase, magnitude)
         t, height, width = whole_numbers("shape (t, y, x)", shape, 3)
         light = numbers("photons", photons, np.float32, 1)
         emitter_ix = indices("emitter_ix", emitter_ix, len(light), len(positions))
         frame_ix = indices("frame_ix", frame_ix, len(light), t)
-        out = output(out, (t, height, width), np.float32)
-        if out.size:
-            core = self._for_modes(coefficients.shape[-1])
-            with borrowed():
-                core.render(positions, coefficients, magnitude, emitter_ix, frame_ix, light, (height, width), out)
-        return out
+        scene = (positions, coefficients, magnitude, emitter_ix, frame_ix, light)
+        return self._for_modes(coefficients.shape[-1]), scene, t, (height, width)
 
 
 def psf(

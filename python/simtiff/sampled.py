@@ -4,7 +4,7 @@ Phase planes are kept one array each, already spline-filtered for cubic interpol
 the map that the field needs, so a worker holds 4 bytes per pixel and mode and pays for filtering once. Planes
 that are constant, as modes that were not measured are, keep a single number.
 
-Interpolation at n places is one sparse matrix (16 cubic B-spline weights per place) times each plane.
+The core filters and interpolates.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simtiff import _core
 from simtiff.errors import DataError
 from simtiff.fieldmap import MAX_MODES, FieldMap, Method
 from simtiff.hdf5 import (
@@ -30,6 +31,7 @@ from simtiff.hdf5 import (
     reading,
 )
 from simtiff.magnitude import ScatteredCoefficients
+from simtiff.tiles import read_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
     import h5py
     from numpy.typing import NDArray
-    from scipy.sparse import csr_array
 
 PHASE = "z_maps/phase"
 COORDS = "coords"
@@ -52,7 +53,6 @@ _MAX_HELD_BYTES = 4 * 2**30
 # The cubic spline forgets a far pixel by a factor 0.27 per pixel: 32 px of margin are beyond double
 # precision.
 _MARGIN_PX = 32
-_BLOCK = 1 << 13  # places at a time: the matrix of weights stays small
 _RADIANS_PER_UNIT = {
     "rad": 1.0,
     "radian": 1.0,
@@ -160,10 +160,14 @@ def read_planes(
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the phase planes one by one in radians; `DataError` names mode and first bad pixel."""
     dataset = need_dataset(file, PHASE)
+    height, width = header.shape
+    most = 2 * len(range(height)[rows]) * len(range(width)[columns]) > height * width
     for mode in range(header.modes):
         with reading(header.path, f"{PHASE} (mode {mode + 1})"), np.errstate(all="ignore"):
-            stored = dataset[mode, rows, columns]
-            plane = np.asarray(stored, np.float32)
+            # HDF5 reads whole tiles anyway, so where most of the plane is wanted, all of it costs nothing more.
+            tiles = read_tiles(dataset, mode) if most else None
+            stored = dataset[mode, rows, columns] if tiles is None else tiles[rows, columns]
+            plane = np.ascontiguousarray(stored, np.float32)
             if header.to_radians != 1:
                 plane = plane * np.float32(header.to_radians)
         low, high = float(plane.min()), float(plane.max())
@@ -258,18 +262,22 @@ class SampledMap(FieldMap):
         phase = np.empty((x.size, self.modes), np.float32)
         if x.size:
             planes, window = self._load(x, y, filtered=method == "cubic")
+            varying = {mode: plane for mode, plane in enumerate(planes) if not isinstance(plane, float)}
             shape = (window.y1 - window.y0, window.x1 - window.x0)
-            # From top to bottom: a block's places lie in a band of rows, which stays in the processor's
-            # cache.
-            order = np.argsort((y * (65535 / self.shape[0])).astype(np.uint16), kind="stable")
-            for start in range(0, x.size, _BLOCK):
-                rows = order[start : start + _BLOCK]
-                weights = _weights(x[rows] - window.x0, y[rows] - window.y0, shape, method)
-                block = np.empty((rows.size, self.modes), np.float32)
-                for mode, plane in enumerate(planes):
-                    block[:, mode] = plane if isinstance(plane, float) else weights @ plane.reshape(-1)
-                phase[rows] = block
+            places = np.column_stack([x - window.x0, y - window.y0])
+            values = phase if len(varying) == self.modes else np.empty((x.size, len(varying)), np.float32)
+            _core.interpolate(list(varying.values()), shape, method, places, values)
+            if values is not phase:
+                phase[:] = [plane if isinstance(plane, float) else 0 for plane in planes]
+                phase[:, list(varying)] = values
         return phase, None if self._magnitude is None else self._magnitude(x, y)
+
+    def check(self, method: Method) -> None:
+        """Read the whole map and check it; see `FieldMap.check`."""
+        filtered = method == "cubic"
+        with self._lock:
+            self._planes = self._read(self._window, filtered=filtered, check_all=True)
+            self._filtered = filtered
 
     def _load(
         self, x: NDArray[np.float64], y: NDArray[np.float64], *, filtered: bool
@@ -286,7 +294,7 @@ class SampledMap(FieldMap):
                 self._filtered = filtered
             return self._planes, self._window
 
-    def _read(self, window: _Window, *, filtered: bool) -> list[NDArray[np.float32] | float]:
+    def _read(self, window: _Window, *, filtered: bool, check_all: bool = False) -> list[NDArray[np.float32] | float]:
         size = 4 * self.modes * (window.y1 - window.y0) * (window.x1 - window.x0)
         if size > _MAX_HELD_BYTES:
             raise DataError(
@@ -299,8 +307,10 @@ class SampledMap(FieldMap):
         prepare = _spline_filtered if filtered else _compact
         # One thread filters while this one reads; no more than three unfiltered planes exist at a time.
         with ThreadPoolExecutor(1, "simtiff-zmap") as pool, open_hdf5(self.name) as file:
-            for plane in read_planes(file, self.header, rows, columns):
-                waiting.append(pool.submit(prepare, plane))
+            every = slice(None)
+            for plane in read_planes(file, self.header, *((every, every) if check_all else (rows, columns))):
+                part = np.ascontiguousarray(plane[rows, columns]) if check_all else plane
+                waiting.append(pool.submit(prepare, part))
                 if len(waiting) > 1:
                     planes.append(waiting.popleft().result())
             planes.extend(future.result() for future in waiting)
@@ -313,44 +323,8 @@ def _compact(plane: NDArray[np.float32]) -> NDArray[np.float32] | float:
 
 
 def _spline_filtered(plane: NDArray[np.float32]) -> NDArray[np.float32] | float:
-    """Return the cubic B-spline coefficients of a plane that is mirrored at its outer pixel centres."""
-    from scipy.ndimage import spline_filter
-
+    """Return the cubic B-spline coefficients of a plane, which is overwritten, unless it is the same everywhere."""
     compact = _compact(plane)
-    if isinstance(compact, float):
-        return compact
-    filtered: NDArray[np.float32] = spline_filter(compact, 3, output=np.float32, mode="mirror")
-    return filtered
-
-
-def _axis_weights(
-    position: NDArray[np.float64], length: int, method: Method
-) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Return indices and weights (n, taps) of the pixels that make up the value at each position."""
-    if method == "nearest":
-        return np.floor(position + 0.5).astype(np.int32)[:, None], np.ones((position.size, 1))
-    first = np.floor(position).astype(np.int32)
-    t = position - first
-    s = 1 - t
-    if method == "linear":
-        pair = first[:, None] + np.arange(2, dtype=np.int32)
-        return np.minimum(pair, length - 1), np.stack([s, t], axis=1)
-    # Mirrored at the outer pixel centres, pixels repeat with this period.
-    period = max(2 * (length - 1), 1)
-    taps = np.abs(first[:, None] + np.arange(-1, 3, dtype=np.int32)) % period
-    weights = np.stack([s**3 / 6, (4 - 6 * t**2 + 3 * t**3) / 6, (4 - 6 * s**2 + 3 * s**3) / 6, t**3 / 6], axis=1)
-    return np.where(taps < length, taps, period - taps).astype(np.int32), weights
-
-
-def _weights(x: NDArray[np.float64], y: NDArray[np.float64], shape: tuple[int, int], method: Method) -> csr_array:
-    """Return the sparse matrix that takes a plane, row by row, to its values at n places."""
-    from scipy.sparse import csr_array
-
-    height, width = shape
-    columns, across = _axis_weights(x, width, method)
-    rows, along = _axis_weights(y, height, method)
-    taps = rows.shape[1] * columns.shape[1]
-    index = rows[:, :, None] * np.int32(width) + columns[:, None, :]
-    weights = (along[:, :, None] * across[:, None, :]).astype(np.float32)
-    starts = np.arange(0, taps * x.size + 1, taps, dtype=np.int32)
-    return csr_array((weights.reshape(-1), index.reshape(-1), starts), shape=(x.size, height * width))
+    if not isinstance(compact, float):
+        _core.spline_filter(compact, compact.shape[1])
+    return compact

@@ -34,7 +34,7 @@ fn camera(criterion: &mut Criterion) {
             };
             group.bench_function(format!("{name}/{background}"), |bencher| {
                 pool.install(|| {
-                    bencher.iter(|| camera.expose_u16(black_box(&image), exposure, &mut out));
+                    bencher.iter(|| camera.expose(black_box(&image), exposure, &mut out));
                 });
             });
         }

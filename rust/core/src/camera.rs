@@ -83,47 +83,56 @@ impl Camera {
         Ok(Self { background, read_noise_e: read_noise_e as f32, shot })
     }
 
-    /// Exposes frames to 16-bit counts: rounded to the nearest whole number and clipped to 0..=65535.
+    /// Exposes frames: to 16-bit counts, rounded to the nearest whole number and clipped to 0..=65535, or to electrons as
+    /// `f32`, neither rounded nor clipped.
     ///
     /// `image` is (t, y, x), the expected signal photons of each pixel without background; `out` has the same shape.
     ///
     /// # Errors
     /// [`Error::Length`] if the image is not a whole number of frames or `out` differs in length; [`Error::Value`] if a
     /// pixel is not a number from 0 to 1e9 (`out` is then partly filled), or the movie has more than 2^64 pixels.
-    pub fn expose_u16(&self, image: &[f32], exposure: Exposure, out: &mut [u16]) -> Result<()> {
-        self.expose(level(), image, exposure, out)
+    pub fn expose<T: Count>(&self, image: &[f32], exposure: Exposure, out: &mut [T]) -> Result<()> {
+        self.expose_at(level(), image, exposure, out)
     }
 
-    /// Exposes frames to electrons, neither rounded nor clipped.
-    ///
-    /// # Errors
-    /// As [`Camera::expose_u16`].
-    pub fn expose_f32(&self, image: &[f32], exposure: Exposure, out: &mut [f32]) -> Result<()> {
-        self.expose(level(), image, exposure, out)
-    }
-
-    fn expose<T: Count>(&self, level: Level, image: &[f32], exposure: Exposure, out: &mut [T]) -> Result<()> {
+    fn expose_at<T: Count>(&self, level: Level, image: &[f32], exposure: Exposure, out: &mut [T]) -> Result<()> {
         let first = exposure.first_pixel(image.len())?;
         if out.len() != image.len() {
             return Err(Error::Length { name: "out", got: out.len(), expected: image.len() });
         }
-        let streams = Streams::new(exposure.seed);
+        let exposing = Exposing { level, ..self.exposing(exposure.seed) };
         let good = image
             .par_chunks(TURN)
             .zip(out.par_chunks_mut(TURN))
             .enumerate()
-            .map(|(turn, (image, out))| {
-                let first = first + (turn * TURN) as u64;
-                dispatch_at(level, Turn { camera: self, streams: &streams, first, image, out })
-            })
+            .map(|(turn, (image, out))| exposing.expose(first + (turn * TURN) as u64, image, out))
             .reduce(|| true, |a, b| a && b);
-        if good { Ok(()) } else { Err(exposure.bad_pixel(image)) }
+        if good { Ok(()) } else { Err(exposure.bad_pixel(image, 0)) }
+    }
+
+    /// The camera with the random numbers of a seed.
+    pub(crate) fn exposing(&self, seed: u64) -> Exposing<'_> {
+        Exposing { camera: self, streams: Streams::new(seed), level: level() }
+    }
+}
+
+/// A camera at work.
+pub(crate) struct Exposing<'a> {
+    camera: &'a Camera,
+    streams: Streams,
+    level: Level,
+}
+
+impl Exposing<'_> {
+    /// Exposes consecutive pixels, the first with the linear index `first` in the movie. Tells whether all were valid.
+    pub fn expose<T: Count>(&self, first: u64, image: &[f32], out: &mut [T]) -> bool {
+        dispatch_at(self.level, Turn { camera: self.camera, streams: &self.streams, first, image, out })
     }
 }
 
 impl Exposure {
     /// The linear index in the movie of an image's first pixel.
-    fn first_pixel(self, len: usize) -> Result<u64> {
+    pub(crate) fn first_pixel(self, len: usize) -> Result<u64> {
         let too_large = || {
             Error::value(
                 "first_frame",
@@ -146,16 +155,14 @@ impl Exposure {
         Ok(first)
     }
 
-    /// The error that names the first bad pixel.
-    fn bad_pixel(self, image: &[f32]) -> Error {
+    /// The error that names the first bad pixel of some that come after `before` others.
+    pub(crate) fn bad_pixel(self, image: &[f32], before: usize) -> Error {
         let at = image.iter().position(|&s| !is_valid(s)).unwrap_or(0);
+        let value = image.get(at).unwrap_or(&f32::NAN);
+        let at = before + at;
         let (row, x) = (at / self.width.max(1), at % self.width.max(1));
         let (t, y) = (row / self.height.max(1), row % self.height.max(1));
-        Error::value(
-            "image",
-            format!("{} at frame {t}, row {y}, column {x}", image.get(at).unwrap_or(&f32::NAN)),
-            "photons from 0 to 1e9",
-        )
+        Error::value("image", format!("{value} at frame {t}, row {y}, column {x}"), "photons from 0 to 1e9")
     }
 }
 
@@ -164,8 +171,9 @@ fn is_valid(signal: f32) -> bool {
     (0.0..=MAX_PHOTONS as f32).contains(&signal)
 }
 
-/// An output pixel.
-trait Count: Copy + Default + Send + Sync {
+/// An output pixel: `u16` or `f32`.
+pub trait Count: Copy + Default + Send + Sync {
+    /// The pixel's value for a number of electrons.
     fn from_electrons(electrons: f32) -> Self;
 }
 

@@ -14,12 +14,15 @@
 //!
 //! ```text
 //! Psf::stamps, Psf::render            psf, render      coefficients and positions -> stamps -> frames
+//! Psf::expose                         render           the same, and the camera, in one pass
 //!   |-- which nodes, how many         pupil, quadrature, zernike, optics
 //!   |-- the transform                 transform: wave (pupil) -> matrix (folded products) -> sampling (pixels)
 //!   `-- adding stamps to frames       splat
-//! Camera::expose_u16, expose_f32      camera           expected photons -> counts
+//! Camera::expose                      camera           expected photons -> counts
 //!   |-- addressed random words        random: the only place where a generator is made
 //!   `-- distributions                 poisson, normal
+//! spline_filter, interpolate          interpolation    maps of coefficients over the field -> an emitter's
+//! exponential, normal                 laws             uniform random numbers -> those that emitters are drawn by
 //! simd                                picks the instruction set at run time
 //! ```
 //!
@@ -29,6 +32,8 @@
 
 mod camera;
 mod error;
+mod interpolation;
+mod laws;
 mod matrix;
 mod normal;
 mod optics;
@@ -45,8 +50,10 @@ mod transform;
 mod wave;
 mod zernike;
 
-pub use camera::{Camera, Exposure};
+pub use camera::{Camera, Count, Exposure};
 pub use error::{Error, Result};
+pub use interpolation::{Interpolation, interpolate, spline_filter};
+pub use laws::{exponential, normal};
 pub use optics::{Defocus, Optics};
 pub use psf::{Emitters, LARGEST_STAMP, MOST_MODES, Psf};
 pub use quadrature::{DiskQuadrature, Node, Row, gauss_legendre};

@@ -2,6 +2,7 @@
 
 use numpy::{Element, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
 use pyo3::PyResult;
+use simtiff_core::Records;
 
 use crate::errors::shape;
 
@@ -18,8 +19,21 @@ pub fn write<'a, T: Element>(name: &str, array: &'a mut PyReadwriteArrayDyn<'_, 
     slice.ok_or_else(|| shape(format!("{name} is not aligned and C-contiguous")))
 }
 
-/// Positions, three numbers each.
-pub fn positions<'a>(array: &'a PyReadonlyArrayDyn<'_, f64>) -> PyResult<&'a [[f64; 3]]> {
-    let (rows, rest) = read("xyz", array)?.as_chunks::<3>();
-    if rest.is_empty() { Ok(rows) } else { Err(shape("xyz does not have three columns".into())) }
+/// Rows of `N` numbers.
+pub fn rows<'a, const N: usize>(name: &str, array: &'a PyReadonlyArrayDyn<'_, f64>) -> PyResult<&'a [[f64; N]]> {
+    let (rows, rest) = read(name, array)?.as_chunks::<N>();
+    if rest.is_empty() { Ok(rows) } else { Err(shape(format!("{name} does not have {N} columns"))) }
+}
+
+/// Light of emitters in frames, an element each.
+pub fn records<'a>(
+    emitter: &'a PyReadonlyArrayDyn<'_, u32>,
+    frame: &'a PyReadonlyArrayDyn<'_, u32>,
+    photons: &'a PyReadonlyArrayDyn<'_, f32>,
+) -> PyResult<Records<'a>> {
+    Ok(Records {
+        emitter: read("emitter_ix", emitter)?,
+        frame: read("frame_ix", frame)?,
+        photons: read("photons", photons)?,
+    })
 }

@@ -7,9 +7,18 @@ use simtiff_core::Exposure;
 use crate::errors::to_python;
 use crate::{buffers, pool};
 
+/// Frames to fill, of either type of pixel.
+#[derive(FromPyObject)]
+pub enum Counts<'py> {
+    #[pyo3(transparent)]
+    U16(PyReadwriteArrayDyn<'py, u16>),
+    #[pyo3(transparent)]
+    F32(PyReadwriteArrayDyn<'py, f32>),
+}
+
 /// A camera: expected photons to counts.
 #[pyclass(frozen, module = "simtiff._core")]
-pub struct Camera(simtiff_core::Camera);
+pub struct Camera(pub(crate) simtiff_core::Camera);
 
 #[pymethods]
 impl Camera {
@@ -19,35 +28,30 @@ impl Camera {
         simtiff_core::Camera::new(background, read_noise_e, shot_noise).map(Self).map_err(to_python)
     }
 
-    /// Expose frames of `frame_shape` (y, x) as uint16; `key` is the scrambled seed.
+    /// Expose frames of `frame_shape` (y, x); `key` is the scrambled seed. uint16 counts are rounded and clipped, float32
+    /// ones are neither.
     #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
-    fn expose_u16(
+    fn expose(
         &self,
         py: Python<'_>,
         image: PyReadonlyArrayDyn<'_, f32>,
         key: u64,
         first_frame: u64,
         frame_shape: (usize, usize),
-        mut out: PyReadwriteArrayDyn<'_, u16>,
+        out: Counts<'_>,
     ) -> PyResult<()> {
         let exposure = Exposure { seed: key, first_frame, height: frame_shape.0, width: frame_shape.1 };
-        let (image, out) = (buffers::read("image", &image)?, buffers::write("out", &mut out)?);
-        pool::run(py, || self.0.expose_u16(image, exposure, out))?.map_err(to_python)
-    }
-
-    /// The same as float32, neither rounded nor clipped.
-    #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
-    fn expose_f32(
-        &self,
-        py: Python<'_>,
-        image: PyReadonlyArrayDyn<'_, f32>,
-        key: u64,
-        first_frame: u64,
-        frame_shape: (usize, usize),
-        mut out: PyReadwriteArrayDyn<'_, f32>,
-    ) -> PyResult<()> {
-        let exposure = Exposure { seed: key, first_frame, height: frame_shape.0, width: frame_shape.1 };
-        let (image, out) = (buffers::read("image", &image)?, buffers::write("out", &mut out)?);
-        pool::run(py, || self.0.expose_f32(image, exposure, out))?.map_err(to_python)
+        let image = buffers::read("image", &image)?;
+        match out {
+            Counts::U16(mut out) => {
+                let out = buffers::write("out", &mut out)?;
+                pool::run(py, || self.0.expose(image, exposure, out))?
+            }
+            Counts::F32(mut out) => {
+                let out = buffers::write("out", &mut out)?;
+                pool::run(py, || self.0.expose(image, exposure, out))?
+            }
+        }
+        .map_err(to_python)
     }
 }

@@ -1,4 +1,5 @@
-//! Python bindings of `simtiff-core`: one call into the core each, nothing computed here.
+//! Python bindings of `simtiff-core`: one call into the core each, nothing computed here but what files need (`checksum`,
+//! `tiles`), of which the core knows nothing.
 //!
 //! Every call that computes releases the GIL and runs on the process's own pool of threads (see `pool`). Arrays come in
 //! as they are needed, C-contiguous and of the exact dtype; the package's Python side converts what users pass. Output is
@@ -15,8 +16,11 @@ mod buffers;
 mod camera;
 mod checksum;
 mod errors;
+mod interpolation;
+mod laws;
 mod pool;
 mod psf;
+mod tiles;
 
 use pyo3::prelude::*;
 
@@ -28,7 +32,13 @@ mod core_module {
     #[pymodule_export]
     use crate::checksum::crc32;
     #[pymodule_export]
+    use crate::interpolation::{interpolate, spline_filter};
+    #[pymodule_export]
+    use crate::laws::{exponential, normal};
+    #[pymodule_export]
     use crate::pool::{set_threads, simd_level, threads};
     #[pymodule_export]
     use crate::psf::Psf;
+    #[pymodule_export]
+    use crate::tiles::inflate_tiles;
 }

@@ -2,8 +2,9 @@
 
 use numpy::{PyReadonlyArrayDyn, PyReadwriteArrayDyn};
 use pyo3::prelude::*;
-use simtiff_core::{Defocus, Emitters, Optics, Records, Sampling};
+use simtiff_core::{Defocus, Emitters, Exposure, Optics, Sampling};
 
+use crate::camera::{Camera, Counts};
 use crate::errors::{ConfigError, to_python};
 use crate::{buffers, pool};
 
@@ -55,7 +56,7 @@ impl Psf {
         mut out: PyReadwriteArrayDyn<'_, f32>,
     ) -> PyResult<()> {
         let magnitude = magnitude.as_ref().map(|m| buffers::read("magnitude", m)).transpose()?;
-        let emitters = Emitters { xyz: buffers::positions(&xyz)?, phase: buffers::read("phase", &phase)?, magnitude };
+        let emitters = Emitters { xyz: buffers::rows("xyz", &xyz)?, phase: buffers::read("phase", &phase)?, magnitude };
         let out = buffers::write("out", &mut out)?;
         pool::run(py, || self.0.stamps(&emitters, out))?.map_err(to_python)
     }
@@ -75,14 +76,44 @@ impl Psf {
         mut out: PyReadwriteArrayDyn<'_, f32>,
     ) -> PyResult<()> {
         let magnitude = magnitude.as_ref().map(|m| buffers::read("magnitude", m)).transpose()?;
-        let emitters = Emitters { xyz: buffers::positions(&xyz)?, phase: buffers::read("phase", &phase)?, magnitude };
-        let records = Records {
-            emitter: buffers::read("emitter_ix", &emitter_ix)?,
-            frame: buffers::read("frame_ix", &frame_ix)?,
-            photons: buffers::read("photons", &photons)?,
-        };
+        let emitters = Emitters { xyz: buffers::rows("xyz", &xyz)?, phase: buffers::read("phase", &phase)?, magnitude };
+        let records = buffers::records(&emitter_ix, &frame_ix, &photons)?;
         let out = buffers::write("out", &mut out)?;
         let shape = [frame_shape.0, frame_shape.1];
         pool::run(py, || self.0.render(&emitters, &records, shape, out))?.map_err(to_python)
+    }
+
+    /// Overwrite `out` (t, y, x) with a camera's frames of records; see `Camera.expose`.
+    #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "called from one place in Python")]
+    fn expose(
+        &self,
+        py: Python<'_>,
+        xyz: PyReadonlyArrayDyn<'_, f64>,
+        phase: PyReadonlyArrayDyn<'_, f32>,
+        magnitude: Option<PyReadonlyArrayDyn<'_, f32>>,
+        emitter_ix: PyReadonlyArrayDyn<'_, u32>,
+        frame_ix: PyReadonlyArrayDyn<'_, u32>,
+        photons: PyReadonlyArrayDyn<'_, f32>,
+        camera: &Camera,
+        key: u64,
+        first_frame: u64,
+        frame_shape: (usize, usize),
+        out: Counts<'_>,
+    ) -> PyResult<()> {
+        let magnitude = magnitude.as_ref().map(|m| buffers::read("magnitude", m)).transpose()?;
+        let emitters = Emitters { xyz: buffers::rows("xyz", &xyz)?, phase: buffers::read("phase", &phase)?, magnitude };
+        let records = buffers::records(&emitter_ix, &frame_ix, &photons)?;
+        let exposure = Exposure { seed: key, first_frame, height: frame_shape.0, width: frame_shape.1 };
+        match out {
+            Counts::U16(mut out) => {
+                let out = buffers::write("out", &mut out)?;
+                pool::run(py, || self.0.expose(&emitters, &records, &camera.0, exposure, out))?
+            }
+            Counts::F32(mut out) => {
+                let out = buffers::write("out", &mut out)?;
+                pool::run(py, || self.0.expose(&emitters, &records, &camera.0, exposure, out))?
+            }
+        }
+        .map_err(to_python)
     }
 }

@@ -16,7 +16,7 @@ fn expose(background: f64, read_noise: f64, shot_noise: bool, seed: u64, image: 
     let camera = Camera::new(background, read_noise, shot_noise).unwrap();
     let exposure = Exposure { seed, first_frame: 5, height: SIDE, width: SIDE };
     let mut out = vec![0.0; image.len()];
-    camera.expose_f32(image, exposure, &mut out).unwrap();
+    camera.expose(image, exposure, &mut out).unwrap();
     out
 }
 

@@ -1,0 +1,258 @@
+//! Maps of coefficients: values anywhere between the pixels of a plane.
+//!
+//! Cubic interpolation is that of Unser, Aldroubi & Eden (IEEE Trans. Signal Process. 41, 821, 1993): the plane is filtered
+//! once into coefficients of B-splines, whose sum then goes through every pixel's value and is smooth to the second derivative.
+//! Planes are mirrored at their outer pixel centres. No operation is fused, so all instruction sets give the same bits.
+
+use rayon::prelude::*;
+
+use crate::simd::dispatch;
+use crate::{Error, Result};
+
+/// How values between pixels are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interpolation {
+    /// That of the nearest pixel.
+    Nearest,
+    /// Linear along both axes.
+    Linear,
+    /// A cubic spline along both axes; planes have to be filtered by [`spline_filter`].
+    Cubic,
+}
+
+/// The pole of the cubic spline's filter, sqrt(3) - 2.
+const POLE: f64 = -0.267_949_192_431_122_7;
+
+/// Terms of the filter's start; the pole's next power is below 1e-22.
+const START: usize = 40;
+
+/// Lines that are filtered together along x.
+const LINES: usize = 16;
+
+/// Places handed to a thread at a time.
+const PLACES: usize = 256;
+
+/// Turns a plane `[y][x]` of rows of `width` values into its coefficients of cubic B-splines, in place.
+///
+/// # Errors
+/// [`Error::Length`] if the plane is not a whole number of rows.
+pub fn spline_filter(plane: &mut [f32], width: usize) -> Result<()> {
+    if width == 0 || !plane.len().is_multiple_of(width) {
+        let expected = plane.len().checked_div(width).unwrap_or(0) * width;
+        return Err(Error::Length { name: "plane", got: plane.len(), expected });
+    }
+    dispatch(Filter { plane, width });
+    Ok(())
+}
+
+struct Filter<'a> {
+    plane: &'a mut [f32],
+    width: usize,
+}
+
+impl pulp::WithSimd for Filter<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Self { plane, width } = self;
+        let mut start = vec![0.0; width.max(LINES)];
+        filter_down(plane, width, &mut start);
+        // along x, with columns and rows exchanged for a few lines at a time
+        let mut turned = vec![[0.0; LINES]; width];
+        for lines in plane.chunks_mut(LINES * width) {
+            for (l, line) in lines.chunks_exact(width).enumerate() {
+                turned.iter_mut().zip(line).for_each(|(to, &from)| to[l] = from);
+            }
+            filter_down(turned.as_flattened_mut(), LINES, &mut start);
+            for (l, line) in lines.chunks_exact_mut(width).enumerate() {
+                line.iter_mut().zip(&turned).for_each(|(to, from)| *to = from[l]);
+            }
+        }
+    }
+}
+
+/// Filters every column of some rows. `start` is work space for a row.
+#[inline(always)]
+fn filter_down(rows: &mut [f32], width: usize, start: &mut [f32]) {
+    let n = rows.len() / width;
+    if n < 2 {
+        return;
+    }
+    let pole = POLE as f32;
+    // The causal filter's first row, of the mirrored and periodic continuation.
+    let start = &mut start[..width];
+    start.fill(0.0);
+    let period = 2 * (n - 1);
+    for (k, row) in rows.chunks_exact(width).take(START).enumerate() {
+        let mirrored = if k == 0 || k == n - 1 { 0.0 } else { POLE.powi((period - k) as i32) };
+        let weight = ((POLE.powi(k as i32) + mirrored) / (1.0 - POLE.powi(period as i32))) as f32;
+        start.iter_mut().zip(row).for_each(|(sum, &value)| *sum += weight * value);
+    }
+    rows[..width].copy_from_slice(start);
+    for k in 1..n {
+        let (above, here) = rows.split_at_mut(k * width);
+        let above = &above[(k - 1) * width..];
+        here[..width].iter_mut().zip(above).for_each(|(value, &above)| *value += pole * above);
+    }
+    // The anticausal one, with the whole filter's gain of 6.
+    let (above, last) = rows.split_at_mut((n - 1) * width);
+    let gain = (6.0 * POLE / (POLE * POLE - 1.0)) as f32;
+    let above = &above[(n - 2) * width..];
+    last.iter_mut().zip(above).for_each(|(value, &above)| *value = gain * (*value + pole * above));
+    for k in (0..n - 1).rev() {
+        let (here, below) = rows.split_at_mut((k + 1) * width);
+        let here = &mut here[k * width..];
+        here.iter_mut().zip(&*below).for_each(|(value, &below)| *value = pole * (below - 6.0 * *value));
+    }
+}
+
+/// Fills `out`, `[place][plane]`, with the planes' values at places (x, y) in pixels; integers are pixel centres.
+///
+/// A place's values do not depend on the places it is asked together with. In parallel on rayon's current pool.
+///
+/// # Errors
+/// [`Error::Length`] if lengths disagree, [`Error::Value`] if a place is outside the outer pixel centres.
+pub fn interpolate(
+    planes: &[&[f32]],
+    [height, width]: [usize; 2],
+    interpolation: Interpolation,
+    places: &[[f64; 2]],
+    out: &mut [f32],
+) -> Result<()> {
+    let area = height.checked_mul(width).unwrap_or(0);
+    if let Some(plane) = planes.iter().find(|plane| area == 0 || plane.len() != area) {
+        return Err(Error::Length { name: "a plane", got: plane.len(), expected: area });
+    }
+    let expected = places.len() * planes.len();
+    if out.len() != expected {
+        return Err(Error::Length { name: "out", got: out.len(), expected });
+    }
+    if planes.is_empty() {
+        return Ok(());
+    }
+    let (right, bottom) = ((width - 1) as f64, (height - 1) as f64);
+    if let Some([x, y]) = places.iter().find(|[x, y]| !((0.0..=right).contains(x) && (0.0..=bottom).contains(y))) {
+        return Err(Error::value("a place", format!("({x}, {y})"), "x and y within the plane's outer pixel centres"));
+    }
+    let chunks = places.par_chunks(PLACES).zip(out.par_chunks_mut(PLACES * planes.len()));
+    chunks.for_each(|(places, out)| {
+        for (&[x, y], out) in places.iter().zip(out.chunks_exact_mut(planes.len())) {
+            match interpolation {
+                Interpolation::Nearest => weigh(planes, width, nearest(x, width), nearest(y, height), out),
+                Interpolation::Linear => weigh(planes, width, linear(x, width), linear(y, height), out),
+                Interpolation::Cubic => weigh(planes, width, cubic(x, width), cubic(y, height), out),
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Pixels along an axis, and the weight of each.
+type Taps<const N: usize> = [(usize, f32); N];
+
+fn nearest(x: f64, length: usize) -> Taps<1> {
+    [(((x + 0.5) as usize).min(length - 1), 1.0)]
+}
+
+fn linear(x: f64, length: usize) -> Taps<2> {
+    let t = x - x.floor();
+    let first = x as usize;
+    [(first, (1.0 - t) as f32), ((first + 1).min(length - 1), t as f32)]
+}
+
+fn cubic(x: f64, length: usize) -> Taps<4> {
+    let t = x - x.floor();
+    let s = 1.0 - t;
+    let middle = |t: f64| (4.0 - 6.0 * t * t + 3.0 * t * t * t) / 6.0;
+    let weights = [s * s * s / 6.0, middle(t), middle(s), t * t * t / 6.0];
+    // Mirrored at the outer pixel centres, pixels repeat with this period.
+    let period = (2 * (length - 1)).max(1);
+    let mut tap = 0;
+    weights.map(|weight| {
+        let place = (x as usize + tap).abs_diff(1) % period;
+        tap += 1;
+        (if place < length { place } else { period - place }, weight as f32)
+    })
+}
+
+/// Sums the pixels under the taps, plane by plane.
+fn weigh<const N: usize>(planes: &[&[f32]], width: usize, columns: Taps<N>, rows: Taps<N>, out: &mut [f32]) {
+    for (plane, out) in planes.iter().zip(out) {
+        let mut sum = 0.0;
+        for (row, along) in rows {
+            let line = &plane[row * width..][..width];
+            let mut part = 0.0;
+            for (column, across) in columns {
+                part += across * line[column];
+            }
+            sum += along * part;
+        }
+        *out = sum;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn plane(height: usize, width: usize) -> Vec<f32> {
+        (0..height * width).map(|i| ((i * i % 97) as f32 * 0.7).sin()).collect()
+    }
+
+    fn at(plane: &[f32], shape: [usize; 2], interpolation: Interpolation, place: [f64; 2]) -> f64 {
+        let mut out = [0.0];
+        interpolate(&[plane], shape, interpolation, &[place], &mut out).unwrap();
+        f64::from(out[0])
+    }
+
+    proptest! {
+        /// The sum of B-splines goes through the pixels' values, whatever the size.
+        #[test]
+        fn every_way_goes_through_the_pixels(height in 1usize..60, width in 1usize..60) {
+            let values = plane(height, width);
+            let mut splines = values.clone();
+            spline_filter(&mut splines, width).unwrap();
+            for (i, &value) in values.iter().enumerate() {
+                let place = [(i % width) as f64, (i / width) as f64];
+                let ways = [
+                    (&splines, Interpolation::Cubic), (&values, Interpolation::Linear), (&values, Interpolation::Nearest),
+                ];
+                for (plane, way) in ways {
+                    let found = at(plane, [height, width], way, place);
+                    prop_assert!((found - f64::from(value)).abs() < 1e-5, "{way:?} at {place:?}: {found}, not {value}");
+                }
+            }
+        }
+
+        /// Away from the rim a cubic spline reproduces cubics, a linear one straight lines.
+        #[test]
+        fn polynomials_are_reproduced(x in 15.0f64..24.0, y in 15.0f64..24.0) {
+            let shape = [40, 40];
+            let line = |x: f64, y: f64| 0.02 * x - 0.03 * y;
+            let cubic = |x: f64, y: f64| ((x - 20.0) / 10.0).powi(3) - ((y - 18.0) / 10.0).powi(2) + line(x, y);
+            let on_grid = |f: &dyn Fn(f64, f64) -> f64| -> Vec<f32> {
+                (0..1600).map(|i| f(f64::from(i % 40), f64::from(i / 40)) as f32).collect()
+            };
+            let mut splines = on_grid(&cubic);
+            spline_filter(&mut splines, 40).unwrap();
+            prop_assert!((at(&splines, shape, Interpolation::Cubic, [x, y]) - cubic(x, y)).abs() < 1e-5);
+            prop_assert!((at(&on_grid(&line), shape, Interpolation::Linear, [x, y]) - line(x, y)).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        assert!(spline_filter(&mut [0.0; 5], 2).is_err());
+        assert!(spline_filter(&mut [0.0; 5], 0).is_err());
+        let values = plane(3, 4);
+        let ask = |place, out: &mut [f32]| interpolate(&[&values], [3, 4], Interpolation::Cubic, &[place], out);
+        assert!(ask([3.0, 2.0], &mut [0.0]).is_ok());
+        for place in [[-0.1, 0.0], [0.0, 2.01], [f64::NAN, 0.0], [0.0, f64::INFINITY]] {
+            assert!(ask(place, &mut [0.0]).is_err(), "{place:?}");
+        }
+        assert!(ask([0.0, 0.0], &mut [0.0; 2]).is_err());
+        assert!(interpolate(&[&values], [3, 5], Interpolation::Linear, &[], &mut []).is_err());
+    }
+}

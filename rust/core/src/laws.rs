@@ -1,0 +1,74 @@
+//! From uniform random numbers to those of other laws, in double precision: what the emitters of a movie are drawn by.
+//!
+//! Logarithm and cosine are those of the crate `libm`, in plain arithmetic: unlike those of other libraries they give the same
+//! bits on every CPU.
+
+use std::f64::consts::TAU;
+
+use crate::{Error, Result};
+
+/// Turns uniform numbers in [0, 1) into exponential ones of mean 1, in place (by inversion).
+pub fn exponential(uniform: &mut [f64]) {
+    for u in uniform {
+        *u = -libm::log1p(-*u);
+    }
+}
+
+/// Turns pairs of uniform numbers in [0, 1) into standard normal ones (Box & Muller, Ann. Math. Stat. 29, 610, 1958), in place
+/// of the first of each.
+///
+/// # Errors
+/// [`Error::Length`] if there are not as many second ones as first ones.
+pub fn normal(uniform: &mut [f64], second: &[f64]) -> Result<()> {
+    if second.len() != uniform.len() {
+        return Err(Error::Length { name: "second", got: second.len(), expected: uniform.len() });
+    }
+    for (u, &second) in uniform.iter_mut().zip(second) {
+        *u = (-2.0 * libm::log1p(-*u)).sqrt() * libm::cos(TAU * second);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, Stream};
+
+    /// Kolmogorov-Smirnov: the largest distance of two distribution functions, times the root of the number of draws.
+    fn distance(mut draws: Vec<f64>, cumulative: impl Fn(f64) -> f64) -> f64 {
+        draws.sort_by(f64::total_cmp);
+        let n = draws.len() as f64;
+        let apart = |(i, &x): (usize, &f64)| {
+            let c = cumulative(x);
+            (c - i as f64 / n).abs().max((c - (i + 1) as f64 / n).abs())
+        };
+        draws.iter().enumerate().map(apart).fold(0.0, f64::max) * n.sqrt()
+    }
+
+    fn uniform(purpose: Purpose) -> Vec<f64> {
+        let mut generator = Stream::new(3, purpose).generator(0);
+        (0..200_000).map(|_| generator.uniform()).collect()
+    }
+
+    #[test]
+    fn draws_follow_their_laws() {
+        let mut draws = uniform(Purpose::Rejection);
+        exponential(&mut draws);
+        assert!(distance(draws, |x| 1.0 - (-x).exp()) < 1.95); // 0.1 %
+        let mut draws = uniform(Purpose::Background);
+        normal(&mut draws, &uniform(Purpose::ReadNoise)).unwrap();
+        assert!(distance(draws, |x| 0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)) < 1.95);
+    }
+
+    #[test]
+    fn ends_of_the_interval_give_numbers() {
+        let last = 1.0 - f64::EPSILON / 2.0;
+        let mut draws = [0.0, last];
+        exponential(&mut draws);
+        assert_eq!(draws.map(f64::to_bits), [0.0, 53.0 * std::f64::consts::LN_2].map(f64::to_bits));
+        let mut draws = [0.0, last];
+        normal(&mut draws, &[last, 0.0]).unwrap();
+        assert!(draws[0] == 0.0 && (8.0..9.0).contains(&draws[1]));
+        assert!(normal(&mut [0.5], &[]).is_err());
+    }
+}

@@ -1,0 +1,39 @@
+//! `simtiff_core::interpolation`.
+
+use numpy::{PyReadonlyArrayDyn, PyReadwriteArrayDyn};
+use pyo3::prelude::*;
+use simtiff_core::Interpolation;
+
+use crate::errors::{ConfigError, to_python};
+use crate::{buffers, pool};
+
+/// Turn a plane (y, x) of rows of `width` values into its coefficients of cubic B-splines, in place.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
+pub fn spline_filter(py: Python<'_>, mut plane: PyReadwriteArrayDyn<'_, f32>, width: usize) -> PyResult<()> {
+    let plane = buffers::write("plane", &mut plane)?;
+    py.detach(|| simtiff_core::spline_filter(plane, width)).map_err(to_python)
+}
+
+/// Fill `out` (n, planes) with the values of planes of `shape` (y, x) at places (n, 2): x and y in pixels.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
+pub fn interpolate(
+    py: Python<'_>,
+    planes: Vec<PyReadonlyArrayDyn<'_, f32>>,
+    shape: (usize, usize),
+    method: &str,
+    places: PyReadonlyArrayDyn<'_, f64>,
+    mut out: PyReadwriteArrayDyn<'_, f32>,
+) -> PyResult<()> {
+    let method = match method {
+        "nearest" => Interpolation::Nearest,
+        "linear" => Interpolation::Linear,
+        "cubic" => Interpolation::Cubic,
+        other => return Err(ConfigError::new_err(format!("method is {other:?}; expected cubic, linear or nearest"))),
+    };
+    let planes = planes.iter().map(|plane| buffers::read("a plane", plane)).collect::<PyResult<Vec<_>>>()?;
+    let (places, out) = (buffers::rows("places", &places)?, buffers::write("out", &mut out)?);
+    let shape = [shape.0, shape.1];
+    pool::run(py, || simtiff_core::interpolate(&planes, shape, method, places, out))?.map_err(to_python)
+}
