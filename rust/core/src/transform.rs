@@ -172,6 +172,8 @@ impl pulp::WithSimd for Batch<'_> {
             for pixel in 0..g.size {
                 let sums = weighted_sums(simd, &g.x, pixel, samples, grid_x);
                 for (k, sum) in sums.into_iter().enumerate() {
+                    // where there is no light, the weights' error can be a negative one
+                    let sum = simd.max_f32s(sum, simd.splat_f32s(0.0));
                     pixels[k * g.size + pixel] = simd.mul_f32s(scale, sum);
                 }
             }

@@ -56,6 +56,13 @@ proptest! {
         prop_assert!(error < 5e-4, "{error:.1e} of the peak");
     }
 
+    /// Some pixels have next to no light: in the dark rings of an emitter in focus.
+    #[test]
+    fn no_pixel_is_negative(case in cases(), z in -0.2..0.2f64) {
+        let case = Case { xyz: [case.xyz[0], case.xyz[1], z], phase: vec![], magnitude: vec![], ..case };
+        prop_assert!(stamp(&case, Sampling::Integrated).iter().all(|&v| v >= 0.0));
+    }
+
     #[test]
     fn point_samples_are_the_formula(case in cases()) {
         let error = error(&stamp(&case, Sampling::Point), &case.point());

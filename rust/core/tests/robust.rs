@@ -104,7 +104,7 @@ proptest! {
         let mut out = vec![0.0; len];
         if psf.stamps(&case.emitters(), &mut out).is_ok() {
             prop_assert!(len == fitting);
-            prop_assert!(out.iter().all(|v| v.is_finite() && *v >= -1e-3), "{out:?}");
+            prop_assert!(out.iter().all(|v| v.is_finite() && *v >= 0.0), "{out:?}");
         }
     }
 
@@ -127,7 +127,7 @@ proptest! {
         let mut out = vec![f32::NAN; len.unwrap_or(if area < 10_000 { 3 * area } else { 3 })];
         let records = Records { emitter: &emitter, frame: &frame, photons: &photons };
         if psf.render(&case.emitters(), &records, [shape.0, shape.1], &mut out).is_ok() {
-            prop_assert!(out.iter().all(|v| !v.is_nan()), "{out:?}");
+            prop_assert!(out.iter().all(|v| *v >= 0.0), "{out:?}");
         }
     }
 
