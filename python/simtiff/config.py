@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from simtiff.config_errors import Problem, printable, problems_of, raise_problems, value_paths
+from simtiff.checking import check
+from simtiff.combinations import combinations
+from simtiff.config_errors import Key, Problem, printable, raise_problems, value_paths
 from simtiff.config_text import parse_config_text, plain, read_config_file
 from simtiff.errors import ConfigError
 from simtiff.settings import (
     BUILTIN_ZMAPS,
+    MAX_JOBS,
     NOTES,
     BatchConfig,
     EmitterConfig,
@@ -27,7 +29,15 @@ from simtiff.settings import (
     ZernikeConfig,
     is_note,
 )
-from simtiff.variables import absolute_zmap, apply_overrides, find_field, value_adapter, variable_problems
+from simtiff.variables import (
+    absolute_zmap,
+    apply_overrides,
+    find_field,
+    one_variable_problems,
+    value_adapter,
+    variable_problems,
+    whole_values,
+)
 
 __all__ = [
     "BUILTIN_ZMAPS",
@@ -139,13 +149,11 @@ def load_job_config(
     problems = apply_overrides(raw, overrides, batch=BatchConfig, job=JobConfig, bare=True)
     if "zmap_path" in raw:
         raw["zmap_path"] = absolute_zmap(raw["zmap_path"], folder)
-    try:
-        job = JobConfig.model_validate(raw)
-    except ValidationError as error:
-        problems += problems_of(error, JobConfig)
-    if problems:
+    checked = check(JobConfig, raw)
+    problems += checked.problems
+    if problems or checked.config is None:
         raise_problems(source, problems)
-    return job
+    return checked.config
 
 
 def _read(config: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[dict[str, Any], str, Path]:
@@ -169,18 +177,26 @@ def _check_batch(raw: dict[str, Any], source: str, folder: Path, overrides: Sequ
         if isinstance(variables.get("zmap_path"), list):
             variables["zmap_path"] = [absolute_zmap(value, folder) for value in variables["zmap_path"]]
         found = variable_problems(JobConfig, variables, raw.get("sample_configs"))
-        raw["variables"] = {} if found else variables
+        right = {key: values for key, values in variables.items() if not one_variable_problems(JobConfig, key, values)}
+        raw["variables"] = {key: whole_values(JobConfig, key, values) for key, values in right.items()}
     else:
-        found = []
-    try:
-        batch = BatchConfig.model_validate(raw)
-    except ValidationError as error:
-        problems += problems_of(error, BatchConfig)
-    problems += found
-    if problems:
+        found, variables, right = [], {}, {}
+    checked = check(BatchConfig, raw)
+    problems += checked.problems + found
+    batch = checked.config
+    if problems or batch is None:
+        if batch is not None and math.prod(map(len, right.values())) <= MAX_JOBS:
+            wrong = {key[1:] for key in checked.wrong if key[:1] == ("base_config",)} - set(map(_key, right))
+            wrong |= set(map(_key, variables.keys() - right.keys()))
+            for _ in combinations(batch.base_config, right, problems, wrong):
+                pass
         raise_problems(source, problems)
     batch._source = source
     return batch
+
+
+def _key(path: str) -> Key:
+    return tuple(path.split("."))
 
 
 def json_schema() -> dict[str, Any]:

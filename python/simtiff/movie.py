@@ -71,7 +71,7 @@ class Movie:
             model=psf.model,
             defocus=psf.defocus,
             pixel_integration=psf.pixel_integration,
-            samples_per_pixel=None if tiff.use_direct_rendering else round(tiff.hr_size / tiff.roi_size),
+            samples_per_pixel=tiff.samples_per_pixel,
         )
         noise = tiff.noise_params
         if tiff.add_noise:
