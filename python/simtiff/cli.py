@@ -150,9 +150,9 @@ def _batch(arguments: Arguments) -> int:
 
     from simtiff.config import load_batch_config
 
+    output_dir = _output_dir(arguments)
     overrides = list(arguments["--set"])
     config = load_batch_config(arguments["CONFIG"] or arguments["--batch-config"], overrides)
-    output_dir = arguments["--output-dir"]
     if arguments["--dry-run"]:
         _print(_dry_run(config, output_dir or config.base_output_dir))
         return DONE
@@ -209,8 +209,8 @@ def _pipeline(arguments: Arguments) -> int:
     from simtiff.inputs import check_inputs
     from simtiff.pipeline import run_pipeline
 
+    output_dir = Path(_output_dir(arguments) or "output")
     config = load_job_config(arguments["--config"] or {}, zmap_path=arguments["--zmap"])
-    output_dir = Path(arguments["--output-dir"] or "output")
     if not arguments["--skip-zernike"]:
         check_inputs([config], keep=True)
     if not arguments["--skip-tiff"]:
@@ -234,13 +234,16 @@ def _pipeline(arguments: Arguments) -> int:
 
 def _stream(arguments: Arguments) -> int:
     chunk_size = whole_number(arguments, "--chunk-size", 1, 10**7)
-    h5, output = Path(arguments["--h5"]), Path(arguments["--output"])
-    _refuse_overwriting(output, "--output", h5)
+    h5 = Path(arguments["--h5"])
+    output = _target(arguments["--output"], "--output", (".tif", ".tiff"), source=h5)
 
     from simtiff.config import load_job_config
     from simtiff.pipeline import stream_movie
+    from simtiff.truthfile import stored_config
 
-    config = load_job_config(arguments["--config"], needs_zmap=False) if arguments["--config"] else None
+    config = None
+    if arguments["--config"]:
+        config = load_job_config(arguments["--config"], needs_zmap=False, otherwise=stored_config(h5))
     with _report_of_one() as report:
         stream_movie(h5, output, config, chunk_size, report)
     _print(str(output))
@@ -261,10 +264,30 @@ def _report_of_one() -> Iterator[TerminalReport]:
         report.close()
 
 
-def _refuse_overwriting(output: Path, option: str, source: Path) -> None:
+def _output_dir(arguments: Arguments) -> str | None:
+    """Return the folder that is given for the results, if any; `UsageError` if it cannot be one."""
+    from simtiff.names import folder_problem
+
+    folder: str | None = arguments["--output-dir"]
+    if folder and (problem := folder_problem(folder)) is not None:
+        hint = " (the shell expands it in --output-dir ~/out, without quotes)" if folder.startswith("~") else ""
+        raise UsageError(f'--output-dir: "{folder}" {problem}{hint}')
+    return folder
+
+
+def _target(text: str, option: str, endings: tuple[str, ...], source: Path | None = None) -> Path:
+    """Return the path of a file to write; `UsageError` if it cannot be written or is the input itself."""
+    from simtiff.files import target_problem
+
+    path = Path(text)
     with contextlib.suppress(OSError):
-        if output.samefile(source):
-            raise UsageError(f"{option}: {output} is the input itself; choose another name")
+        if source is not None and path.samefile(source):
+            raise UsageError(f"{option}: {path} is the input itself; choose another name")
+    if not path.name.lower().endswith(endings):
+        raise UsageError(f"{option}: {path} must end in {' or '.join(endings)}")
+    if (problem := target_problem(path)) is not None:
+        raise UsageError(f"{option}: {path}: {problem}")
+    return path
 
 
 def _status(arguments: Arguments) -> int:
@@ -323,12 +346,14 @@ def _schema(_arguments: Arguments) -> int:
 
 
 def _preview(arguments: Arguments) -> int:
+    frame = whole_number(arguments, "--frame", 0, 10**7)
+
     from simtiff.preview import preview
 
     tiff = Path(arguments["TIFF"])
-    png = Path(arguments["--output"]) if arguments["--output"] else Path(f"{tiff}.png")
-    _refuse_overwriting(png, "--output", tiff)
-    preview(tiff, png)
+    output = arguments["--output"]
+    png = _target(output, "--output", (".png",), source=tiff) if output else Path(f"{tiff}.png")
+    preview(tiff, png, frame)
     _print(str(png))
     return DONE
 
@@ -336,7 +361,7 @@ def _preview(arguments: Arguments) -> int:
 def _zmap_synth(arguments: Arguments) -> int:
     size = whole_number(arguments, "--size", 1, 8192)
     seed = whole_number(arguments, "--seed", 0, 2**63 - 1)
-    out = Path(arguments["OUT"])
+    out = _target(arguments["OUT"], "OUT", ("",))
 
     from simtiff.zmap import synthesize
 
@@ -360,7 +385,7 @@ def _refuse_measured(out: Path) -> None:
 
 def _zmap_info(arguments: Arguments) -> int:
     if arguments["--plot"]:
-        _refuse_overwriting(Path(arguments["--plot"]), "--plot", Path(arguments["FILE"]))
+        _target(arguments["--plot"], "--plot", (".png",), source=Path(arguments["FILE"]))
 
     from simtiff.zmap import map_info
 

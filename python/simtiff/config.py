@@ -113,6 +113,7 @@ def load_job_config(
     *,
     zmap_path: str | os.PathLike[str] | None = None,
     needs_zmap: bool = True,
+    otherwise: JobConfig | None = None,
 ) -> JobConfig:
     """Load and check one job's config.
 
@@ -126,6 +127,8 @@ def load_job_config(
         Replaces the config's ``zmap_path`` (which may then be missing); relative to the current directory.
     needs_zmap
         False where coefficients are known already: ``zmap_path`` may be missing and says nothing.
+    otherwise
+        Has the values that the config does not give; default: those of the program.
 
     Raises
     ------
@@ -137,9 +140,9 @@ def load_job_config(
             return config
         config = config.model_dump(mode="json")
     raw, source, folder = _read(config)
-    target = raw
-    if "base_config" in raw:
-        target = raw["base_config"]
+    target = raw.get("base_config", raw)
+    if otherwise is not None and isinstance(target, dict):
+        _fill_up(target, otherwise.model_dump(mode="json"))
     if zmap_path is not None and isinstance(target, dict):
         target["zmap_path"] = absolute_zmap(os.fspath(zmap_path), Path.cwd())
     if not needs_zmap and isinstance(target, dict):
@@ -154,6 +157,14 @@ def load_job_config(
     if problems or checked.config is None:
         raise_problems(source, problems)
     return checked.config
+
+
+def _fill_up(target: dict[str, Any], otherwise: dict[str, Any]) -> None:
+    """Add the values that a raw config does not give, in place."""
+    for key, value in otherwise.items():
+        given = target.setdefault(key, value)
+        if given is not value and isinstance(given, dict) and isinstance(value, dict):
+            _fill_up(given, value)
 
 
 def _read(config: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[dict[str, Any], str, Path]:

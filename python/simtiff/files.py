@@ -11,11 +11,11 @@ import os
 import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from simtiff.settings import JobConfig
 
@@ -111,10 +111,21 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is not None and Path(error.filename) == partial:
+            error.filename, error.filename2 = str(path), None  # the name that the caller knows
         raise
     sync_folder(path.parent)
+
+
+def target_problem(path: Path) -> str | None:
+    """Return why no file can be written at `path`, or None if that can be tried."""
+    if path.is_dir():
+        return "is a folder; the name of a file in an existing folder is needed"
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}; the name of a file in an existing folder is needed"
+    return None
 
 
 def write_whole(path: Path, data: bytes) -> None:
