@@ -183,7 +183,7 @@ def _dry_run(config: BatchConfig, output_dir: str) -> str:
     from simtiff.jobs import expand_jobs, split_settings
 
     jobs = expand_jobs(config)
-    check_inputs(job.config for job in jobs)
+    check_inputs(jobs, config)
     shared, varied = split_settings(jobs)
     lines = [f"{config.source}: {_totals(jobs)}, to be written to {output_dir}"]
     for job, settings in zip(jobs, varied, strict=True):
@@ -207,12 +207,13 @@ def _totals(jobs: Sequence[Job]) -> str:
 def _pipeline(arguments: Arguments) -> int:
     from simtiff.config import load_job_config
     from simtiff.inputs import check_inputs
+    from simtiff.jobs import Job
     from simtiff.pipeline import run_pipeline
 
     output_dir = Path(_output_dir(arguments) or "output")
     config = load_job_config(arguments["--config"] or {}, zmap_path=arguments["--zmap"])
     if not arguments["--skip-zernike"]:
-        check_inputs([config], keep=True)
+        check_inputs([Job("", config)], keep=True)
     if not arguments["--skip-tiff"]:
         from simtiff.estimate import check_disk, map_size
 
@@ -323,7 +324,7 @@ def _validate(arguments: Arguments) -> int:
 
     batch = load_any_config(arguments["CONFIG"])
     jobs = expand_jobs(batch)
-    check_inputs(job.config for job in jobs)
+    check_inputs(jobs, batch)
     lines = [f"{batch.source}: valid; {_totals(jobs)}"]
     if any(_reaches_beyond_field(job.config) for job in jobs):
         lines.append("note: frames reach beyond the field of view (emitters.area_px) and show background there")

@@ -103,7 +103,7 @@ def load_any_config(config: str | os.PathLike[str] | Mapping[str, Any]) -> Batch
     if "base_config" in raw or "zmap_path" not in raw:
         return _check_batch(raw, source, folder, ())
     batch = BatchConfig(base_config=load_job_config(config))
-    batch._source = source
+    batch._source, batch._prefix = source, ""
     return batch
 
 

@@ -61,13 +61,18 @@ class Problem:
 
 def raise_problems(source: str, problems: Iterable[Problem]) -> NoReturn:
     """Raise one `ConfigError` that lists all problems, each once and in the order given."""
+    raise ConfigError(listing(source, problems, "config"))
+
+
+def listing(source: str, problems: Iterable[Problem], what: str) -> str:
+    """Return one block that lists all problems of what a file names, each once and in the order given."""
     unique = list(dict.fromkeys(problems))
     count = f"{len(unique)} errors" if len(unique) != 1 else "1 error"
-    lines = [f"{source}: {count} in the config"]
+    lines = [f"{source}: {count} in the {what}"]
     lines += [f"  {problem}" for problem in unique[:MOST_PROBLEMS]]
     if len(unique) > MOST_PROBLEMS:
         lines.append(f"  ... and {len(unique) - MOST_PROBLEMS} more")
-    raise ConfigError("\n".join(lines))
+    return "\n".join(lines)
 
 
 def printable(text: str) -> str:

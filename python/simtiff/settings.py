@@ -293,8 +293,14 @@ class BatchConfig(Section):
     sample_configs: SampleConfigs | None = Field(None, description="Samples of each combination.")
 
     _source: str = PrivateAttr(default="config")
+    _prefix: str = PrivateAttr(default="base_config.")
 
     @property
     def source(self) -> str:
         """The file the config came from, for messages."""
         return self._source
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of a job begin with in that file, for messages."""
+        return self._prefix
