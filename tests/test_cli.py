@@ -22,9 +22,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import simtiff
-from simtiff import cli
+from simtiff import cli, light
 from simtiff.arguments import USAGE, UsageError, parse_arguments
 from simtiff.fieldmap import MAX_MODES
+from simtiff.light import held_light
 from simtiff.synthetic import synthesize
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -303,6 +304,31 @@ def test_validate_counts_jobs_and_checks_the_map(command: Command, tmp_path: Pat
     assert "zernike.extrapolate" in message
     assert command("batch", path, "--dry-run", code=2) == message
     command("batch", path, "--dry-run", "--set=zernike.extrapolate=nearest")
+
+
+def test_validate_says_how_much_light_a_stamp_holds(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One computation for each stamp, and silence where nearly all light is held."""
+    path = tmp_path / "study.json"
+    optical = {"wavelength_nm": 596, "NA": 1.47, "pixel_size_nm_x": 65, "pixel_size_nm_y": 65}
+    computed = []
+    monkeypatch.setattr(light, "held_light", lambda config: computed.append(config) or held_light(config))
+
+    def notes(size_px: int, z_um: float, **variables: list[float]) -> list[str]:
+        base = {"zmap_path": "builtin:oil", "optical": optical, "psf": {"size_px": size_px}}
+        variables = {f"emitters.{key}": values for key, values in variables.items()}
+        path.write_text(json.dumps({"base_config": base | {"emitters": {"z_range_um": z_um}}, "variables": variables}))
+        computed.clear()
+        return command("validate", path).splitlines()[1:]
+
+    for size, percent in ((31, 60), (41, 76)):
+        words = f"note: a stamp of {size} px (psf.size_px) holds {percent} % of the light"
+        assert notes(size, 1.0)[0].startswith(words)
+    assert "z = 1 um" in notes(41, 0.5, z_range_um=[0.2, 1.0, 0.7], seed=list(range(30)))[0]
+    assert len(computed) == 3
+    for size, z_um in ((41, 0.6), (61, 1.0)):
+        assert notes(size, z_um) == []
 
 
 def test_dry_run_prints_jobs_and_settings_and_touches_nothing(command: Command, tmp_path: Path) -> None:

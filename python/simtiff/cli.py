@@ -321,6 +321,7 @@ def _validate(arguments: Arguments) -> int:
     from simtiff.config import load_any_config
     from simtiff.inputs import check_inputs
     from simtiff.jobs import expand_jobs
+    from simtiff.light import light_note
 
     batch = load_any_config(arguments["CONFIG"])
     jobs = expand_jobs(batch)
@@ -328,6 +329,8 @@ def _validate(arguments: Arguments) -> int:
     lines = [f"{batch.source}: valid; {_totals(jobs)}"]
     if any(_reaches_beyond_field(job.config) for job in jobs):
         lines.append("note: frames reach beyond the field of view (emitters.area_px) and show background there")
+    if (note := light_note(job.config for job in jobs)) is not None:
+        lines.append(f"note: {note}")
     _print("\n".join(lines))
     return DONE
 
