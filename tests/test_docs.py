@@ -15,6 +15,7 @@ import pytest
 from simtiff import cli
 from simtiff.arguments import USAGE, parse_arguments
 from simtiff.config import json_schema, load_batch_config, load_job_config, parse_config_text
+from simtiff.estimate import estimate_batch, map_sizes
 from simtiff.jobs import expand_jobs
 from simtiff.light import held_light
 
@@ -192,6 +193,19 @@ def test_languages_have_the_same_content(english: str, chinese: str) -> None:
         assert code(english, language) == code(chinese, language)
     one, two = documented(english), documented(chinese)
     assert {key: cells[:2] for key, cells in one.items()} == {key: cells[:2] for key, cells in two.items()}
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_the_estimate_is_that_of_the_first_config(page: str, tmp_path: Path) -> None:
+    content = sections(page)[0]
+    content["base_config"]["zmap_path"] = "builtin:oil"
+    jobs = expand_jobs(load_batch_config(content))
+    todo = [(job.id, job.config) for job in jobs]
+    found = str(estimate_batch(tmp_path, todo, map_sizes(["builtin:oil"]), 2))
+    shown = re.search(r"^estimate: .*$", text(page), flags=re.MULTILINE)
+    assert shown is not None
+    without_machine = r" \([^)]* (free|available)\)"
+    assert re.sub(without_machine, "", shown[0]) == re.sub(without_machine, "", found)
 
 
 @pytest.mark.parametrize("page", GUIDES)
