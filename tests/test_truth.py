@@ -403,6 +403,15 @@ GARBAGE: dict[str, tuple[Callable[[h5py.File], None], str]] = {
         ),
         r"records/phot: declares shape",
     ),
+    "swelling": (
+        lambda file: (
+            [_put(f"records/{name}", np.zeros(3 * 10**7, "u1"))(file) for name in ("frame_ix", "id")],
+            _put("records/xyz", None)(file),
+            _put("records/phot", None)(file),
+            file.create_dataset("records/phot", (3 * 10**7,), "f8", chunks=(10**7,), compression="gzip"),
+        ),
+        r"records/phot: is compressed in chunks of \(10000000,\), 8e\+07 bytes.*; allowed: 6.71e\+07 bytes",
+    ),
     "external link": (
         lambda file: (
             _put("records/phot", None)(file),

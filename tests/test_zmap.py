@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from scipy.ndimage import map_coordinates
 
 from simtiff.config import JobConfig
 from simtiff.errors import ConfigError, DataError, ShapeError
+from simtiff.hdf5 import need_dataset, open_hdf5
 from simtiff.synthetic import RADIANS_PER_MILLIWAVE, SyntheticMap
 from simtiff.zmap import (
     check_field,
@@ -285,6 +287,37 @@ def test_every_defect_has_a_clear_error(tmp_path: Path, defect: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         check_map(path)
     assert str(path) in str(caught.value)
+
+
+def _compressed(path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], data: Any = None) -> Path:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("z_maps/phase", shape, "f8", data=data, chunks=chunks, compression="gzip")
+        file["filler"] = np.random.default_rng(0).integers(
+            0, 255, 4 << 20, np.uint8
+        )  # so that the file can hold large numbers of zeros
+    return path
+
+
+@pytest.mark.parametrize("chunks", [(60, 2000, 2000), (60, 2000, 50), (3, 8000, 8000)])
+def test_chunks_that_swell_are_refused(tmp_path: Path, chunks: tuple[int, ...]) -> None:
+    """Each plane would inflate all of them again."""
+    path = _compressed(tmp_path / "bomb.h5", (60, 2000, 2000) if chunks[0] == 60 else (4, 8000, 8000), chunks)
+    with pytest.raises(DataError, match=r"z_maps/phase: is compressed in chunks of .*; allowed: 1.07e\+09 bytes"):
+        check_map(path)
+
+
+@pytest.mark.parametrize("chunks", [(4, 300, 300), (4, 100, 100), (1, 300, 300), (3, 200, 250)])
+def test_large_chunks_are_inflated_once(tmp_path: Path, chunks: tuple[int, ...]) -> None:
+    data = np.random.default_rng(1).normal(size=(4, 300, 300))
+    path = _compressed(tmp_path / "map.h5", data.shape, chunks, data)
+    x, y = places(50, 300, 300)
+    values, _ = open_map(path, size=300).coefficients(x, y, method="nearest")
+    expected = data[:, np.rint(y).astype(int), np.rint(x).astype(int)].T
+    np.testing.assert_array_equal(values, expected.astype(np.float32))
+    with open_hdf5(path) as file:
+        room = need_dataset(file, "z_maps/phase").id.get_access_plist().get_chunk_cache()[1]
+    layer = chunks[0] * math.prod(-(-300 // side) * side for side in chunks[1:]) * 8
+    assert room == layer or chunks[0] == 1
 
 
 def test_files_that_are_no_map(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ the file that was named, and no more is read than it can hold.
 from __future__ import annotations
 
 import io
+import math
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ import numpy as np
 
 from simtiff.errors import DataError
 from simtiff.files import replacing
+from simtiff.heap import check_heaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,9 +39,15 @@ H5PY_ERRORS = (
     MemoryError,
 )
 _MAX_HOPS = 16
+_PLAIN_TYPES = (h5py.h5t.TypeIntegerID, h5py.h5t.TypeFloatID, h5py.h5t.TypeEnumID, h5py.h5t.TypeStringID)
 # gzip cannot shrink data more than about a thousand times; unwritten (zero) data up to 1 GiB are accepted.
 _MAX_RATIO = 1100
 _MAX_UNWRITTEN_BYTES = 2**30
+# A compressed chunk is inflated as a whole for any part of it, and again for the next if it is not kept. So a layer
+# (the chunks side by side that have the same rows, or planes) is kept where HDF5 by itself would not, and is bounded.
+_KEPT_BY_HDF5_BYTES = 2**20
+_MAX_LAYER_BYTES = 2**30
+_MAX_ROWS_BYTES = 2**26
 
 
 @contextmanager
@@ -144,6 +152,9 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
             raise DataError(f"{path}: no such file")
         if not path.is_file():
             raise DataError(f"{path}: not a file; an HDF5 file is needed")
+        check_heaps(path)
+    except PermissionError as error:
+        raise DataError(f"{path}: permission denied") from error
     except (OSError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -191,8 +202,29 @@ def find(file: h5py.File, name: str) -> h5py.Dataset | h5py.Group | None:
                 node = file if target.startswith("/") else node
                 parts = [piece for piece in target.split("/") if piece not in {"", "."}] + parts
                 continue
-            node = node[part]
+            node = _open(node, part)
     return node if isinstance(node, h5py.Dataset | h5py.Group) else None
+
+
+def _layer_bytes(dataset: h5py.Dataset) -> int:
+    """Return the inflated bytes of the chunks that hold the first row (or plane), if more than that; else 0."""
+    chunks, shape = dataset.chunks, dataset.shape
+    if not chunks or chunks[0] == 1 or not dataset.id.get_create_plist().get_nfilters():
+        return 0
+    across = (-(-length // chunk) * chunk for length, chunk in zip(shape[1:], chunks[1:], strict=True))
+    return int(math.prod(across, start=chunks[0] * dataset.dtype.itemsize))
+
+
+def _open(group: h5py.Group, name: str) -> Any:
+    """Return an object of a group; a dataset with room for the chunks of a layer where it needs that."""
+    node = group[name]
+    size = _layer_bytes(node) if isinstance(node, h5py.Dataset) else 0
+    if not _KEPT_BY_HDF5_BYTES < size <= _MAX_LAYER_BYTES:
+        return node
+    del node  # what is open already keeps the room that it has
+    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    access.set_chunk_cache(521, size, 1.0)
+    return h5py.Dataset(h5py.h5d.open(group.id, name.encode(), access))
 
 
 def find_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
@@ -254,6 +286,14 @@ def check_numbers(dataset: h5py.Dataset, shape: tuple[int | None, ...], meaning:
             raise DataError(
                 f"{path}: {name}: declares shape {found}, {dataset.nbytes:.3g} bytes, but the file holds only {stored}"
             )
+        # Planes are read in their order; lists anywhere, so that what is not kept may be inflated again and again.
+        all_kept = dataset.chunks is not None and found[0] <= dataset.chunks[0]
+        most = _MAX_LAYER_BYTES if all_kept or len(found) == 3 else _MAX_ROWS_BYTES
+        if (size := _layer_bytes(dataset)) > most:
+            raise DataError(
+                f"{path}: {name}: is compressed in chunks of {dataset.chunks}, {size:.3g} bytes to inflate for the "
+                f"first of {found[0]} rows; allowed: {most:.3g} bytes (smaller chunks, or none)"
+            )
 
 
 def read_rows(
@@ -302,13 +342,20 @@ def describe(node: h5py.Dataset | h5py.Group, **attributes: str | float) -> None
 
 
 def attribute(node: h5py.Dataset | h5py.Group, name: str) -> Any:
-    """Return attribute `name` of an object as a str, float, int or array; None if there is none."""
+    """Return attribute `name` of an object, a str, int or float; None if there is none."""
     path = node.file.filename
-    with reading(path, f"attribute {name} of {node.name}"):
+    what = f"attribute {name} of {node.name}"
+    with reading(path, what):
         if name not in node.attrs:
             return None
+        stored = h5py.h5a.open(node.id, name.encode())
+        kind, space = stored.get_type(), stored.get_space()
+        if not isinstance(kind, _PLAIN_TYPES):
+            raise DataError(f"{path}: {what}: holds {kind.dtype}; allowed: one text or number")
+        if (count := space.get_simple_extent_npoints()) != 1:
+            raise DataError(f"{path}: {what}: holds {count} values; allowed: one text or number")
         value = node.attrs[name]
-        if isinstance(value, np.ndarray) and value.size == 1:
+        if isinstance(value, np.ndarray):
             value = value.reshape(-1)[0]
         if isinstance(value, bytes):
             return value.decode("utf-8")
