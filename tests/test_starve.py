@@ -143,7 +143,9 @@ def test_too_many_open_files(tmp_path: Path, files: int) -> None:
 
 
 def test_a_job_that_needs_more_memory_than_there_is(tmp_path: Path) -> None:
-    large = movies([64, 8192, 65])  # ten frames at a time: more than 5 GB
+    large = movies([64, 8192, 65])
+    large["base_config"]["emitters"]["frames"] = 40
+    large["base_config"]["memory_optimization"] = {"chunk_size": 40}  # all frames at a time: more than 5 GB
     path, output = write_config(tmp_path, large), tmp_path / "out"
     done = limited(path, output, {"RLIMIT_AS": 3 << 30}, "--max-workers=1", "--force")
     assert done.returncode == 1, done.stderr

@@ -13,11 +13,12 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from simtiff.arguments import USAGE, UsageError, parse_arguments, whole_number
-from simtiff.errors import SimtiffError
+from simtiff.errors import SimtiffError, UnsavedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_SAME_INTERRUPT_SECONDS = 1.0
 
 Arguments = dict[str, Any]
 
@@ -47,21 +49,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     verbose = "--verbose" in words
     words = [word for word in words if word != "--verbose"]
-    try:
-        with _terminated_as_interrupted():
+    with _Interrupts(ends_process=argv is None) as interrupts:
+        try:
             code = _run(words, verbose=verbose)
             if sys.stdout is not None:
                 sys.stdout.flush()
-    except KeyboardInterrupt:
-        _report(f"interrupted; {_how_to_go_on(words)}", verbose=verbose)
-        return INTERRUPTED
-    except BrokenPipeError:
-        _drop_output()
-        return FAILED
-    except Exception as error:
-        message, code = _explain(error)
-        _report(message, verbose=verbose)
-        _drop_output()
+        except KeyboardInterrupt:
+            interrupts.ignore()
+            _report(f"interrupted; {_how_to_go_on(words)}", verbose=verbose)
+            code = INTERRUPTED
+        except BrokenPipeError:
+            _drop_output()
+            code = FAILED
+        except Exception as error:
+            message, code = _explain(error)
+            _report(message, verbose=verbose)
+            _drop_output()
     return code
 
 
@@ -88,21 +91,45 @@ def _run(words: list[str], *, verbose: bool) -> int:
     return _COMMANDS[command](arguments | {"--verbose": verbose})
 
 
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Make SIGTERM, which a cluster's scheduler sends, stop the run as cleanly as Ctrl-C."""
+class _Interrupts:
+    """Makes SIGTERM, which a cluster's scheduler sends, stop the run as cleanly as Ctrl-C, in a ``with`` block.
 
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    A signal soon after another is the same wish (``timeout`` sends two): it must not tear what cleans up.
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    Parameters
+    ----------
+    ends_process : bool
+        Whether the process ends after the block, so that what is ignored then stays ignored.
+    """
+
+    def __init__(self, *, ends_process: bool) -> None:
+        self._ends_process = ends_process
+        self._before: dict[int, Any] = {}
+        self._ignored = False
+        self._next = 0.0
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._interrupt)
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        if (now := time.monotonic()) >= self._next:
+            self._next = now + _SAME_INTERRUPT_SECONDS
+            raise KeyboardInterrupt
+
+    def ignore(self) -> None:
+        """Ignore further signals in the block."""
+        self._ignored = True
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+
+    def __exit__(self, *_: object) -> None:
+        if not (self._ignored and self._ends_process):
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
 
 
 def _explain(error: Exception) -> tuple[str, int]:
@@ -110,6 +137,8 @@ def _explain(error: Exception) -> tuple[str, int]:
     match error:
         case UsageError():
             return str(error), WRONG
+        case UnsavedError():
+            return str(error), FAILED
         case SimtiffError():
             return str(error), WRONG
         case MemoryError():
@@ -206,7 +235,9 @@ def _totals(jobs: Sequence[Job]) -> str:
 
 def _pipeline(arguments: Arguments) -> int:
     from simtiff.config import load_job_config
+    from simtiff.files import job_files, refuse_overwriting
     from simtiff.inputs import check_inputs
+    from simtiff.lock import NAME as LOCK_NAME
     from simtiff.pipeline import run_pipeline
 
     config = load_job_config(arguments["--config"] or {}, zmap_path=arguments["--zmap"])
@@ -219,6 +250,9 @@ def _pipeline(arguments: Arguments) -> int:
         keeps_truth = arguments["--skip-emitters"] or arguments["--skip-zernike"]
         truth = None if keeps_truth else map_size(config.zmap_path)
         check_disk(config, output_dir, truth=truth, replaces=output_dir / config.tiff.filename)
+    refuse_overwriting(
+        (output_dir / name for name in (*job_files(config), LOCK_NAME)), [arguments["--config"] or "", config.zmap_path]
+    )
     with _report_of_one() as report:
         files = run_pipeline(
             config,
@@ -236,6 +270,8 @@ def _stream(arguments: Arguments) -> int:
     chunk_size = whole_number(arguments, "--chunk-size", 1, 10**7)
     h5, output = Path(arguments["--h5"]), Path(arguments["--output"])
     _refuse_overwriting(output, "--output", h5)
+    if arguments["--config"]:
+        _refuse_overwriting(output, "--output", Path(arguments["--config"]))
 
     from simtiff.config import load_job_config
     from simtiff.pipeline import stream_movie

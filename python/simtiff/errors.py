@@ -21,3 +21,7 @@ class DataError(SimtiffError, ValueError):
 
 class BatchError(SimtiffError):
     """A batch could not start or could not go on."""
+
+
+class UnsavedError(BatchError):
+    """A batch ran, but could not save what it did."""

@@ -145,6 +145,7 @@ def _run(command: dict[str, Any], pipeline: Any, reporter: _Reporter) -> None:
                 reporter,
                 resume_key=command["resume_key"],
                 replaced=tuple(command["replaced"]),
+                whole=lambda made: reporter.send("whole", files=_sizes(made)),
             )
         reporter.end_stage()
     except Exception as error:
@@ -158,10 +159,14 @@ def _run(command: dict[str, Any], pipeline: Any, reporter: _Reporter) -> None:
         return
     reporter.send(
         "done",
-        files={name: [info.size, info.crc32] for name, info in files.items()},
+        files=_sizes(files),
         seconds=time.perf_counter() - begin,
         peak_memory_bytes=peak_memory(),
     )
+
+
+def _sizes(files: dict[str, Any]) -> dict[str, list[int]]:
+    return {name: [info.size, info.crc32] for name, info in files.items()}
 
 
 def peak_memory() -> int | None:
