@@ -7,7 +7,7 @@ Usage:
 Options:
   --quick      Shorter movies and fewer runs.
   --json=FILE  Write the figures to a file, too.
-  --only=NAME  Measure only this: psf, camera, frame, quickstart, scaling, memory, truth, fixed, zmap.
+  --only=NAME  Measure only this: psf, camera, frame, quickstart, profile, growth, scaling, memory, truth, fixed, zmap.
   --dir=DIR    Folder for temporary files [default: the system's].
 
 Ratios say how many times better simtiff is. Single-threaded figures are of one core, baseline and simtiff alike;
@@ -311,9 +311,47 @@ def zmap(bench: Bench) -> Iterator[Row]:
     yield Row("the next job with that map", f"{ours['next_s']:.3f} s", other, scipy / ours["next_s"])
 
 
-PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
-    part.__name__: part for part in (psf, camera, frame, quickstart, scaling, memory, truth, fixed, zmap)
-}
+def growth(bench: Bench) -> Iterator[Row]:
+    """Measure how the cost of a PSF and of a frame grows."""
+
+    def cost(**what: Any) -> float:
+        return 1e6 / bench.task("psf", budget_s=bench.budget_s / 2, **what)["psfs_per_s"]
+
+    usual = cost()
+    cases = [("stamp 15 px", {"size": 15}), ("stamp 51 px", {"size": 51}), ("stamp 101 px", {"size": 101})]
+    cases += [("no modes", {"modes": 0}), ("66 modes", {"modes": 66})]
+    cases += [("in focus", {"z_um": 0.0}), ("z to 3 um", {"z_um": 3.0})]
+    for name, what in cases:
+        here = cost(**what)
+        yield Row(f"a PSF: {name}", f"{here:.2f} us", f"{usual:.2f} us (31 px, 21 modes, z to 1 um)", usual / here)
+    some, more = (
+        bench.task("frame", budget_s=bench.budget_s, count=count, photons=PHOTONS)["seconds"] * 1e3
+        for count in (2000, 20_000)
+    )
+    name = "a frame of 1200 x 1200 px: 20,000 emitters (and 2,000)"
+    yield Row(name, f"{more:.1f} ms", f"{some:.1f} ms", some / more)
+    few, many = (
+        bench.task("job", config=bench.quick_start(n, num_emitters=20 * n), directory=bench.empty("job"), runs=4)
+        for n in (50, 200)
+    )
+    name = "a job of 20 emitters a frame: 200 frames (and 50)"
+    yield Row(name, f"{many['seconds']:.2f} s", f"{few['seconds']:.2f} s", few["seconds"] / many["seconds"])
+    bench.empty("job")
+
+
+def profile(bench: Bench) -> Iterator[Row]:
+    """Measure where the time of the quick start goes, on one core."""
+    folder = Path(bench.empty("profile"))
+    folder.mkdir()
+    parts = bench.task("profile", config=bench.quick_start(), directory=str(folder))
+    for name, milliseconds in parts.items():
+        share = 100 * milliseconds / sum(parts.values())
+        yield Row(f"quick start: {name}", f"{milliseconds:.1f} ms", f"{share:.0f} % of the sum")
+    bench.empty("profile")
+
+
+_ALL = (psf, camera, frame, quickstart, profile, growth, scaling, memory, truth, fixed, zmap)
+PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {part.__name__: part for part in _ALL}
 
 
 def machine(bench: Bench) -> str:

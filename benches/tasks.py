@@ -9,6 +9,7 @@ import functools
 import gc
 import json
 import os
+import shutil
 import statistics
 import sys
 import time
@@ -77,8 +78,8 @@ def _baseline(size: int) -> Any:
     return Baseline(optics.wavelength_nm, optics.NA, pixel, MODES, size)
 
 
-def psf(budget_s: float) -> Figures:
-    """Measure PSFs per second on one thread."""
+def psf(budget_s: float, size: int = 31, modes: int = MODES, z_um: float = 1.0) -> Figures:
+    """Measure PSFs per second on one thread; modes beyond those of the built-in map are zero."""
     import numpy as np
 
     import simtiff
@@ -86,8 +87,10 @@ def psf(budget_s: float) -> Figures:
     simtiff.set_threads(1)
     xyz, _, phase = emitters(4000)
     xyz[:, :2] -= np.rint(xyz[:, :2])
-    out = np.empty((len(xyz), 31, 31), np.float32)
-    seconds = best_s(lambda: simtiff.psf(simtiff.Optics(), xyz, phase, size=31, out=out), budget_s)
+    xyz[:, 2] *= z_um
+    phase = np.ascontiguousarray(np.pad(phase, [(0, 0), (0, max(0, modes - MODES))])[:, :modes])
+    out = np.empty((len(xyz), size, size), np.float32)
+    seconds = best_s(lambda: simtiff.psf(simtiff.Optics(), xyz, phase, size=size, out=out), budget_s)
     return {"psfs_per_s": len(xyz) / seconds}
 
 
@@ -164,13 +167,13 @@ def frame(budget_s: float, count: int, photons: float) -> Figures:
     renderer, camera = Renderer(simtiff.Optics(), size=31), simtiff.Camera(BACKGROUND, READ_NOISE)
     rows, zeros = np.arange(count), np.zeros(count, np.int64)
     image, out = np.empty((1, SIDE, SIDE), np.float32), np.empty((1, SIDE, SIDE), np.uint16)
+    scene = (xyz, light, rows, zeros, image.shape, phase)
 
     def render() -> None:
-        renderer.render(xyz, light, rows, zeros, image.shape, phase, out=image)
+        renderer.render(*scene, out=image)
 
     def both() -> None:
-        render()
-        camera.expose(image, out=out)
+        renderer.expose(*scene, camera=camera, space=image, out=out)
 
     return {"seconds": best_s(both, budget_s), "render_s": best_s(render, budget_s)}
 
@@ -200,11 +203,69 @@ def job(config: dict[str, Any], directory: str, runs: int) -> Figures:
     gc.collect()
     gc.freeze()  # as a worker does
     times = []
-    for run in range(runs):
+    for _ in range(runs):
+        shutil.rmtree(directory, ignore_errors=True)
         begin = time.perf_counter()
-        run_job(checked, Path(directory) / f"job{run % 2}", resume_key=key)
+        run_job(checked, Path(directory), resume_key=key)
         times.append(time.perf_counter() - begin)
     return {"seconds": statistics.median(times[1:] or times), "peak_mb": peak_mb()}
+
+
+def profile(config: dict[str, Any], directory: str) -> Figures:
+    """Measure the parts of a job one by one, on one thread, with its map in memory; return their milliseconds."""
+    import numpy as np
+
+    import simtiff
+    from simtiff import _core
+    from simtiff.config import load_job_config
+    from simtiff.movie import Movie
+    from simtiff.rendering import Renderer
+    from simtiff.truth import TruthFile, write_truth
+    from simtiff.zmap import open_field
+
+    simtiff.set_threads(1)
+    checked = load_job_config(config)
+    field, step = open_field(checked), checked.memory_optimization.chunk_size
+    truth_path, movie_path = Path(directory) / "emitters.h5", Path(directory) / "movie"
+    write_truth_s = best_s(lambda: write_truth(truth_path, checked, field), 0.5)
+    with TruthFile(truth_path, checked) as truth:
+        movie = Movie(checked, truth)
+        starts = range(0, movie.shape[0], step)
+        out = np.empty((step, *movie.shape[1:]), movie.dtype)
+        space = np.zeros(out.shape, np.float32)
+        renderer = Renderer(simtiff.Optics(), size=checked.psf.size_px)
+        chunks = [truth.chunk(start, start + step) for start in starts]
+        places = [chunk.xyz - np.rint(chunk.xyz) * [1, 1, 0] for chunk in chunks]
+        camera = simtiff.Camera(BACKGROUND, READ_NOISE)
+
+        read_s = best_s(lambda: [truth.chunk(start, start + step) for start in starts], 0.5)
+        psf_s = best_s(lambda: [renderer.stamps(*a) for a in zip(places, (c.phase for c in chunks), strict=True)], 0.5)
+        background_s = len(starts) * best_s(lambda: camera.expose(space, out=out), 0.5)
+        all_s = best_s(lambda: [movie.frames_into(start, start + step, out, space) for start in starts], 1.0)
+
+    crc_s = len(starts) * best_s(lambda: _core.crc32(out.reshape(-1).view(np.uint8)), 0.5)
+    written, synced = [], []
+    for _ in range(8):
+        movie_path.unlink(missing_ok=True)
+        with movie_path.open("wb", buffering=0) as file:
+            begin = time.perf_counter()
+            for _ in starts:
+                file.write(out.data)
+            written.append(time.perf_counter() - begin)
+            os.fsync(file.fileno())
+            synced.append(time.perf_counter() - begin)
+    write_s, sync_s = statistics.median(written), statistics.median(synced) - statistics.median(written)
+    seconds = {
+        "emitters, records and coefficients to emitters.h5": write_truth_s,
+        "reading them, chunk by chunk": read_s,
+        "PSFs": psf_s,
+        "camera: background and read noise": background_s,
+        "adding PSFs to frames, and their shot noise": all_s - read_s - psf_s - background_s,
+        "checksum of the movie": crc_s,
+        "movie to the system's memory": write_s,
+        "movie to the disk (a job waits for the last part alone)": sync_s,
+    }
+    return {name: 1e3 * s for name, s in seconds.items()}
 
 
 def write_tifffile(path: str, frames: int, runs: int) -> Figures:
@@ -215,6 +276,7 @@ def write_tifffile(path: str, frames: int, runs: int) -> Figures:
     movie = np.random.default_rng(1).integers(0, 2**16, (frames, SIDE, SIDE), np.uint16)
     written, synced = [], []
     for _ in range(runs):
+        Path(path).unlink(missing_ok=True)
         begin = time.perf_counter()
         tifffile.imwrite(path, movie, ome=True, metadata={"axes": "TYX"})
         written.append(time.perf_counter() - begin)
@@ -316,6 +378,7 @@ TASKS: dict[str, Callable[..., Any]] = {
         frame,
         frame_baseline,
         job,
+        profile,
         write_tifffile,
         stream,
         batch,

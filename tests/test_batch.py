@@ -37,6 +37,7 @@ from batch_helpers import (
 from simtiff.batch import cores, run_batch
 from simtiff.errors import BatchError, ConfigError, DataError
 from simtiff.progress import Lines, Progress, console
+from simtiff.synthetic import synthesize
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,6 +156,30 @@ def test_live_display_counts_frames_of_running_jobs(monkeypatch: pytest.MonkeyPa
     assert re.search(r"jobs .*2/4 +65%", text)  # two jobs and 60 % of a third
 
 
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_numbers_stay_whole_where_names_are_long(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    screen = Screen()
+    show = console(screen)
+    show.begin(100, 10, 2)
+    name = "job_0007_" + "num_emitters_500_background_50_" * 3
+    show.started(name)
+    show.stage(name, "frames", 1234, 2000)
+    show.end()
+    lines = re.sub("\x1b\\[[0-9;?]*m", "", re.sub("(\x1b\\[[0-9;?]*[A-Zhl]|\r)+", "\n", screen.getvalue())).splitlines()
+    assert all(len(line) <= columns for line in lines[1:])
+    row = next(line for line in reversed(lines) if "1234/2000" in line)
+    assert row.startswith("job_0007")
+    assert re.search(r"1234/2000 +62% +(--:--|\d+:\d\d)", row)
+    assert ("…" in row) == (columns < 150)
+    assert any(re.search(r"^jobs .*10/100 +1\d% +(--:--|\d+:\d\d)", line) for line in lines)
+
+
 def test_a_killed_worker_fails_its_job_only(tmp_path: Path) -> None:
     path, output = write_config(tmp_path, slow_config()), tmp_path / "out"
     with running(command(path, output, "--max-workers=1", settings=SLOW)) as process:
@@ -254,6 +279,39 @@ def test_wrong_inputs_are_refused_before_anything_is_written(tmp_path: Path) -> 
         with pytest.raises(error, match=message):
             run_batch(wrong, output_dir=output, progress=False, **options)
         assert not output.exists()
+
+
+def test_wrong_maps_are_listed_like_errors_of_the_config(tmp_path: Path) -> None:
+    synthesize(tmp_path / "small.h5", size=48)
+    (tmp_path / "broken.h5").write_bytes(b"no HDF5")
+    content = config(variables={"zmap_path": ["builtin:oil", "none.h5", "small.h5"], "emitters.area_px": [40, 64]})
+    path = write_config(tmp_path, content)
+    with pytest.raises(DataError) as caught:
+        run_batch(path, 1, True, output_dir=tmp_path / "out", progress=False)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"{path}: 2 errors in the maps"
+    assert lines[1].startswith(f"  variables.zmap_path[1]: {tmp_path / 'none.h5'}: ")
+    assert lines[2].startswith(
+        f"  variables.zmap_path[2], job_0005_zmap_path_small.h5_area_px_64: {tmp_path / 'small.h5'}"
+    )
+    assert all(line.startswith("  ") for line in lines[1:])
+    content = config()
+    content["base_config"]["zmap_path"] = "broken.h5"
+    path = write_config(tmp_path, content)
+    with pytest.raises(DataError) as caught:
+        run_batch(path, output_dir=tmp_path / "out", progress=False)
+    assert str(caught.value).startswith(f"{path}: 1 error in the maps\n  base_config.zmap_path: {tmp_path}/broken.h5: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_workers_and_resume_may_be_given_by_position(tmp_path: Path) -> None:
+    recorder = Recorder()
+    content = config(base_output_dir=str(tmp_path / "out"))
+    assert run_batch(content, 1, True, progress=False).completed == 2
+    assert run_batch(content, 1, False, progress=recorder).completed == 2
+    assert recorder.of("begin") == [(2, 0, 1)]
+    with pytest.raises(ConfigError, match='output_dir: "~/out" begins with ~'):
+        run_batch(content, output_dir="~/out", progress=False)
 
 
 def test_an_unwritable_output_is_refused(tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import simtiff
-from simtiff import cli
+from simtiff import cli, light
 from simtiff.arguments import USAGE, UsageError, parse_arguments
 from simtiff.fieldmap import MAX_MODES
+from simtiff.light import held_light
 from simtiff.synthetic import synthesize
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -171,7 +172,20 @@ def test_wrong_command_line_says_what_was_probably_meant(command: Command, line:
         ("zmap info missing.h5", "missing.h5: "),
         ("run --zmap=missing.h5", "missing.h5: "),
         ("run --zmap=builtin:water", "zmap_path: "),
+        ("run --zmap=~/map.h5", 'zmap_path: "~/map.h5" begins with ~, which is not expanded'),
+        ("run --zmap=builtin:oil --output-dir=~/out", '--output-dir: "~/out" begins with ~'),
+        ("batch c.json --output-dir=~", '--output-dir: "~" begins with ~'),
+        ("batch c.json --output-dir=out.", "must not end with a space or a dot"),
         ("stream --h5=missing.h5 --output=b.tif", "missing.h5: "),
+        ("stream --h5=missing.h5 --output=b.png", "--output: b.png must end in .tif or .tiff"),
+        ("stream --h5=missing.h5 --output=none/b.tif", "--output: none/b.tif: there is no folder none"),
+        ("preview missing.tif --output=b.tif", "--output: b.tif must end in .png"),
+        ("preview missing.tif --output=none/b.png", "--output: none/b.png: there is no folder none"),
+        ("preview missing.tif --frame=-1", '--frame: "-1"'),
+        ("zmap info builtin:oil --plot=map.pdf", "--plot: map.pdf must end in .png"),
+        ("zmap info builtin:oil --plot=none/map.png", "--plot: none/map.png: there is no folder none"),
+        ("zmap synth none/map.h5", "none/map.h5: there is no folder none"),
+        ("zmap synth .", ".: is a folder"),
     ],
 )
 def test_wrong_input_is_one_message_and_exit_2(command: Command, line: str, words: str, tmp_path: Path) -> None:
@@ -292,6 +306,31 @@ def test_validate_counts_jobs_and_checks_the_map(command: Command, tmp_path: Pat
     command("batch", path, "--dry-run", "--set=zernike.extrapolate=nearest")
 
 
+def test_validate_says_how_much_light_a_stamp_holds(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One computation for each stamp, and silence where nearly all light is held."""
+    path = tmp_path / "study.json"
+    optical = {"wavelength_nm": 596, "NA": 1.47, "pixel_size_nm_x": 65, "pixel_size_nm_y": 65}
+    computed = []
+    monkeypatch.setattr(light, "held_light", lambda config: computed.append(config) or held_light(config))
+
+    def notes(size_px: int, z_um: float, **variables: list[float]) -> list[str]:
+        base = {"zmap_path": "builtin:oil", "optical": optical, "psf": {"size_px": size_px}}
+        variables = {f"emitters.{key}": values for key, values in variables.items()}
+        path.write_text(json.dumps({"base_config": base | {"emitters": {"z_range_um": z_um}}, "variables": variables}))
+        computed.clear()
+        return command("validate", path).splitlines()[1:]
+
+    for size, percent in ((31, 60), (41, 76)):
+        words = f"note: a stamp of {size} px (psf.size_px) holds {percent} % of the light"
+        assert notes(size, 1.0)[0].startswith(words)
+    assert "z = 1 um" in notes(41, 0.5, z_range_um=[0.2, 1.0, 0.7], seed=list(range(30)))[0]
+    assert len(computed) == 3
+    for size, z_um in ((41, 0.6), (61, 1.0)):
+        assert notes(size, z_um) == []
+
+
 def test_dry_run_prints_jobs_and_settings_and_touches_nothing(command: Command, tmp_path: Path) -> None:
     text = command("batch", CONFIGS / "demo_config.json", "--dry-run", "--set=emitters.frames=3")
     lines = text.splitlines()
@@ -393,10 +432,23 @@ def test_run_stream_and_preview(command: Command, tmp_path: Path, job_file: Path
 
     command("stream", "--h5", "out/emitters.h5", "--output", "again.tif", "--chunk_size", "2")
     assert (tifffile.imread(tmp_path / "again.tif") == movie).all()
-    no_map = tmp_path / "tiff.json"
-    no_map.write_text(json.dumps({"tiff": {"roi_size": 20, "crop_offset": [5, 5]}, "psf": {"size_px": 15}}))
-    command("stream", "--h5=out/emitters.h5", "--output=part.tif", f"--config={no_map}")
-    assert tifffile.imread(tmp_path / "part.tif").shape == (3, 20, 20)
+    # What a config does not give is that of the file.
+    part, whole = tmp_path / "part.json", tmp_path / "whole.json"
+    tiff = {"roi_size": 20, "crop_offset": [5, 5], "noise_params": {"background": 3}}
+    part.write_text(json.dumps({"tiff": tiff}))
+    whole.write_text(json.dumps(TINY_JOB | {"tiff": tiff}))
+    for path in (part, whole):
+        command("stream", "--h5=out/emitters.h5", f"--output={path.stem}.tif", f"--config={path}")
+    assert tifffile.imread("part.tif").shape == (3, 20, 20)
+    assert Path("part.tif").read_bytes() == Path("whole.tif").read_bytes()
+    part.write_text(json.dumps({"tiff": {"crop_offset": [41, 0]}}))
+    message = command("stream", "--h5=out/emitters.h5", "--output=part.tif", f"--config={part}", code=2)
+    assert "tiff.crop_offset: [41, 0] puts the frame of 40 px outside the field of view of 40 px" in message
+    with h5py.File("out/emitters.h5", "r+") as file:
+        del file.attrs["config"]
+    part.write_text(json.dumps({"tiff": {"roi_size": 20}}))
+    command("stream", "--h5=out/emitters.h5", "--output=part.tif", f"--config={part}")
+    assert tifffile.imread("part.tif").shape == (3, 20, 20)
 
     before = (tmp_path / "out" / "emitters.h5").read_bytes()
     assert "is the input itself" in command("stream", "--h5=out/emitters.h5", "--output=out/emitters.h5", code=2)
@@ -405,6 +457,13 @@ def test_run_stream_and_preview(command: Command, tmp_path: Path, job_file: Path
     assert command("preview", "again.tif") == "again.tif.png\n"
     assert (tmp_path / "again.tif.png").read_bytes().startswith(b"\x89PNG")
     assert command("preview", "again.tif", "--output=a.png") == "a.png\n"
+    frames = set()
+    for frame in range(3):
+        assert command("preview", "again.tif", "--output=b.png", f"--frame={frame}") == "b.png\n"
+        frames.add((tmp_path / "b.png").read_bytes())
+    assert len(frames) == 3
+    assert (tmp_path / "a.png").read_bytes() in frames
+    assert "there is no frame 3; allowed: 0 to 2" in command("preview", "again.tif", "--frame=3", code=2)
     assert "is the input itself" in command("preview", "again.tif", "--output=again.tif", code=2)
 
 

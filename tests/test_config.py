@@ -239,6 +239,28 @@ def test_job_config_from_dict_file_batch_or_object(tmp_path: Path) -> None:
         load_job_config([1])  # type: ignore[arg-type]
 
 
+def test_whole_numbers_may_be_written_as_floats() -> None:
+    """JSON has one kind of numbers, and the schema's integers include 3.0."""
+    base = {
+        "emitters": {"frames": 3.0, "area_px": 64.0},
+        "zernike": {"crop_size": 64.0, "crop_offset": [1.0, 2.0]},
+        "tiff": {"roi_size": 64.0, "crop_offset": [-3.0, 0]},
+        "psf": {"size_px": 15.0},
+    }
+    variables = {"emitters.seed": [1.0, 2], "emitters.lifetime_avg": [2.0]}
+    content = batch(base, max_workers=2.0, variables=variables, sample_configs={"num_samples": 2.0})
+    jsonschema.validate(content, json_schema())
+    loaded = load_batch_config(content, ["emitters.num_emitters=1e3"])
+    job = loaded.base_config
+    for value in (job.emitters.num_emitters, job.emitters.frames, job.zernike.crop_size, job.tiff.roi_size):
+        assert type(value) is int
+    assert (job.emitters.num_emitters, job.zernike.crop_offset, job.tiff.crop_offset) == (1000, (1, 2), (-3, 0))
+    first = expand_jobs(loaded)[0]
+    assert first.id == "job_0000_seed_1_lifetime_avg_2.0_sample_001"
+    whole = json.loads(json.dumps(content).replace(".0", ""))
+    assert expand_jobs(load_batch_config(whole, ["emitters.num_emitters=1000"]))[0].config == first.config
+
+
 def test_models_are_frozen_and_round_trip_through_json() -> None:
     job = load_job_config({"zmap_path": "builtin:oil", "zernike": {"crop_offset": [1, 2]}})
     with pytest.raises(ValidationError):

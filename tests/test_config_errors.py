@@ -42,9 +42,9 @@ def error_or_none(action: Callable[[], object]) -> str | None:
     [
         ("emitters", "frames", "5", '"5" is a string; allowed: an integer from 1 to 10,000,000'),
         ("emitters", "frames", 0, "0 is too small; allowed: an integer from 1"),
-        ("emitters", "frames", 5.0, "5.0 is not an integer"),
+        ("emitters", "frames", 3.5, "3.5 is not an integer"),
         ("emitters", "frames", True, "true is a boolean"),
-        ("emitters", "frames", None, "null is null; allowed: an integer"),
+        ("emitters", "frames", None, "null is not allowed; allowed: an integer from 1"),
         ("emitters", "frames", 10**30, "is too large"),
         ("emitters", "num_emitters", -1, "-1 is too small; allowed: an integer from 0"),
         ("emitters", "num_emitters", 10**10, "is too large"),
@@ -70,6 +70,9 @@ def error_or_none(action: Callable[[], object]) -> str | None:
         ("psf", "size_px", 40, "40 is even; allowed: an odd number from 3 to 511"),
         ("psf", "size_px", 1, "1 is too small; allowed: an odd integer from 3 to 511"),
         ("psf", "size_px", 513, "513 is too large"),
+        ("psf", "size_px", 40.0, "40 is even"),
+        ("zernike", "crop_size", 2.5, "2.5 is not an integer; allowed: an integer from 1 to 1,000,000 or null"),
+        ("zernike", "crop_offset", [0, 0.5], "0.5 is not an integer"),
         (
             "emitters",
             "z_range_um",
@@ -111,6 +114,19 @@ def test_stamp_beyond_what_can_be_integrated_is_named() -> None:
 @pytest.mark.parametrize("path", ["", " ", "a\0b", "\ud800", 5, None, "builtin:water"])
 def test_zmap_path_must_be_a_path(path: Any) -> None:
     assert "base_config.zmap_path: " in error_of(batch({"zmap_path": path}))
+
+
+def test_paths_are_not_expanded_and_names_fit_every_system() -> None:
+    for path in ("~", "~/maps/a.h5", "~me/a.h5"):
+        words = f'"{path}" begins with ~, which is not expanded; write the whole path'
+        assert f"base_config.zmap_path: {words}" in error_of(batch({"zmap_path": path}))
+        assert f"base_config.zmap_path: {words}" in error_of(batch(), (f"zmap_path={path}",))
+        assert f"variables.zmap_path[0]: {words}" in error_of(batch(variables={"zmap_path": [path]}))
+        assert f"base_output_dir: {words}" in error_of(batch(base_output_dir=path))
+    for path in ("out ", "a/out.", "a /out. /"):
+        assert "must not end with a space or a dot" in error_of(batch(base_output_dir=path))
+    for path in (".", "..", "../..", "/", "a./out", "./~out"):
+        assert load_batch_config(batch(base_output_dir=path)).base_output_dir == path
 
 
 @pytest.mark.parametrize(
@@ -192,6 +208,42 @@ def test_all_errors_of_a_file_are_reported_together(tmp_path: Path) -> None:
     ]
 
 
+def test_what_does_not_go_together_is_reported_with_the_rest() -> None:
+    base: dict[str, Any] = {
+        "optical": {"NA": 1.6, "wavelength_nm": 0.6, "pixel_size_nm_x": 6500},
+        "tiff": {"hr_size": 3, "use_direct_rendering": False, "crop_offset": [0, 1200], "dtype": "u2"},
+        "psf": {"size_px": 511},
+    }
+    samples = {"num_samples": 3, "sample_naming": "one", "frames_per_sample": 0}
+    variables = {"emitters.frmes": [1], "psf.defocus": ["none"]}
+    lines = error_of(batch(base, sample_configs=samples, variables=variables)).splitlines()
+    assert lines[0] == "config: 9 errors in the config"
+    paths = {line.split(":")[0].strip(): line for line in lines[1:]}
+    assert "1.6 is larger than the index" in paths["base_config.optical.NA"]
+    assert "allowed with use_direct_rendering false: from 601" in paths["base_config.tiff.hr_size"]
+    assert "outside the field of view" in paths["base_config.tiff.crop_offset"]
+    assert "gives all 3 samples the same name" in paths["sample_configs.sample_naming"]
+    # The stamp is judged only where wavelength and aperture are known.
+    assert "base_config.psf.size_px" not in paths
+    base["optical"] = {"pixel_size_nm_x": 6500}
+    message = error_of(batch(base, sample_configs=samples))
+    assert "base_config.psf.size_px: 511 px of 6500 nm are too large a stamp" in message
+
+
+def test_variables_that_do_not_go_together_are_reported_with_the_rest() -> None:
+    variables = {"optical.NA": [1.4, 1.6], "emitters.frames": [0], "tiff.roi_size": [64]}
+    message = error_of(batch({"emitters": {"sed": 1}}, variables=variables))
+    assert "3 errors" in message
+    assert "variables, job_0001_NA_1.6_roi_size_64: optical.NA: 1.6 is larger than the index" in message
+    # A value that is wrong by itself goes with nothing.
+    assert "1 error" in error_of(batch({"optical": {"n_immersion": "oil"}}, variables={"optical.NA": [1.4, 1.6]}))
+    assert "1 error" in error_of(batch({"optical": {"NA": 1.5}}, variables={"optical.n_immersion": ["oil", 1.6]}))
+    # A variable takes the place of a wrong value.
+    message = error_of(batch({"optical": {"NA": "high"}}, variables={"optical.NA": [1.4, 1.6]}))
+    assert "2 errors" in message
+    assert "job_0001_NA_1.6: optical.NA: 1.6" in message
+
+
 def test_a_value_wrong_in_every_combination_is_reported_once() -> None:
     message = error_of(batch(variables={"emitters.seed": list(range(50)), "emitters.frames": [1, 0, 2]}))
     assert message.splitlines()[1:] == [
@@ -271,7 +323,7 @@ def test_files_that_are_no_config_are_refused(tmp_path: Path) -> None:
     for path, words in (
         (tmp_path / "missing.json", "no such config file"),
         (tmp_path, "is a directory"),
-        (tmp_path / "binary.json", "is not UTF-8 text"),
+        (tmp_path / "binary.json", "is not UTF-8 text .*; save it as UTF-8"),
         ("a\0b.json", "cannot be read"),
         (tmp_path / "large.json", "is larger than"),
         (tmp_path / "pipe.json", "is a pipe, not a file"),
@@ -297,15 +349,20 @@ def test_wrong_overrides_are_named(override: str, words: str) -> None:
     assert words in error_of(batch(variables={"emitters.seed": [1, 2]}), (override,))
 
 
-@pytest.mark.parametrize("roi_size", [1, 40, 96, 20000])
+@pytest.mark.parametrize("roi_size", [1, 40, 96, 4096, 8192, 12288, 20001])
 def test_samples_per_pixel_are_checked_only_where_they_are_used(roi_size: int) -> None:
     tiff = {"roi_size": roi_size, "use_direct_rendering": False}
-    samples = round(6144 / roi_size)
-    if 1 <= samples <= 64:
-        assert not load_job_config({"zmap_path": "builtin:oil", "tiff": tiff}).tiff.use_direct_rendering
+    samples = {1: 64, 40: 64, 96: 64, 4096: 2, 8192: 1}.get(roi_size)
+    if samples:
+        assert load_job_config({"zmap_path": "builtin:oil", "tiff": tiff}).tiff.samples_per_pixel == samples
     else:
-        assert f"base_config.tiff.hr_size: 6144 is {samples} samples" in error_of(batch({"tiff": tiff}))
-    load_job_config({"zmap_path": "builtin:oil", "tiff": tiff | {"use_direct_rendering": True}})
+        message = error_of(batch({"tiff": tiff}))
+        assert "base_config.tiff.hr_size: 6144 is less than one sample" in message
+        least = int(message.rpartition("from ")[2])
+        load_job_config({"zmap_path": "builtin:oil", "tiff": tiff | {"hr_size": least}})
+        assert f"from {least}" in error_of(batch({"tiff": tiff | {"hr_size": least - 1}}))
+    direct = load_job_config({"zmap_path": "builtin:oil", "tiff": tiff | {"use_direct_rendering": True}})
+    assert direct.tiff.samples_per_pixel is None
 
 
 json_values = st.recursive(

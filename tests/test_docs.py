@@ -15,7 +15,9 @@ import pytest
 from simtiff import cli
 from simtiff.arguments import USAGE, parse_arguments
 from simtiff.config import json_schema, load_batch_config, load_job_config, parse_config_text
+from simtiff.estimate import estimate_batch, map_sizes
 from simtiff.jobs import expand_jobs
+from simtiff.light import held_light
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
@@ -191,6 +193,30 @@ def test_languages_have_the_same_content(english: str, chinese: str) -> None:
         assert code(english, language) == code(chinese, language)
     one, two = documented(english), documented(chinese)
     assert {key: cells[:2] for key, cells in one.items()} == {key: cells[:2] for key, cells in two.items()}
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_the_estimate_is_that_of_the_first_config(page: str, tmp_path: Path) -> None:
+    content = sections(page)[0]
+    content["base_config"]["zmap_path"] = "builtin:oil"
+    jobs = expand_jobs(load_batch_config(content))
+    todo = [(job.id, job.config) for job in jobs]
+    found = str(estimate_batch(tmp_path, todo, map_sizes(["builtin:oil"]), 2))
+    shown = re.search(r"^estimate: .*$", text(page), flags=re.MULTILINE)
+    assert shown is not None
+    without_machine = r" \([^)]* (free|available)\)"
+    assert re.sub(without_machine, "", shown[0]) == re.sub(without_machine, "", found)
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_the_table_of_stamps_is_computed(page: str) -> None:
+    rows = re.findall(r"^\| (\d+) \|((?: \d+ % \|)+)$", text(page), flags=re.MULTILINE)
+    assert len(rows) == 4
+    optical = {"wavelength_nm": 596, "NA": 1.47, "pixel_size_nm_x": 65, "pixel_size_nm_y": 65}
+    for size, cells in rows:
+        for z_um, cell in zip((0.0, 0.6, 1.0), re.findall(r"\d+", cells), strict=True):
+            config = {"optical": optical, "psf": {"size_px": int(size)}, "emitters": {"z_range_um": z_um}}
+            assert round(100 * held_light(load_job_config(config, needs_zmap=False))) == int(cell), (size, z_um)
 
 
 def anchors(page: Path) -> set[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -163,6 +166,29 @@ def test_values_are_stable() -> None:
     np.testing.assert_allclose(emitters.xyz[0], [880.73285, 779.36076, 0.75072074], rtol=1e-6)
     np.testing.assert_allclose(records.phot, [2149.2698, 661.3254], rtol=1e-6)
     assert records.id.tolist() == [0, 1]
+
+
+DIGEST = """
+import hashlib
+from simtiff.emitters import sample_truth
+from simtiff.config import EmitterConfig
+emitters, records = sample_truth(EmitterConfig(num_emitters=20000, frames=50))
+columns = [emitters.xyz, emitters.intensity, emitters.t0, emitters.on_time, records.phot, records.frame_ix, records.id]
+print(hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest())
+"""
+
+
+def test_truth_is_the_same_without_numpy_s_vector_instructions() -> None:
+    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+
+    features = " ".join(feature for feature in __cpu_dispatch__ if __cpu_features__.get(feature))
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", DIGEST], env=os.environ | change, capture_output=True, check=True, text=True
+        ).stdout
+        for change in ({}, {"NPY_DISABLE_CPU_FEATURES": features})
+    }
+    assert len(digests) == 1
 
 
 @settings(max_examples=80, deadline=None)

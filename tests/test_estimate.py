@@ -18,6 +18,7 @@ from simtiff.estimate import (
     MapSize,
     _control_group_room,
     available_memory,
+    check_disk,
     estimate_batch,
     map_size,
     movie_bytes,
@@ -122,11 +123,32 @@ def test_a_memory_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(BatchError, match=r"chunk_size or tiff\.roi_size"):
         ask(tmp_path)
     assert ask(tmp_path, force=True)[1]
+    crowded = load_job_config(SMALL, ["emitters.num_emitters=10000000"])
+    (problem,) = estimate_batch(tmp_path, [("a", crowded)], {"builtin:oil": MapSize(21)}, 1).problems()[-1:]
+    assert problem.startswith("memory: 1 worker needs about ")
+    assert problem.endswith("a smaller memory_optimization.chunk_size or emitters.num_emitters needs less")
     monkeypatch.setattr(estimate, "available_memory", lambda: None)
     job = load_job_config(SMALL)
     unknown = estimate_batch(tmp_path, [("a", job)], {"builtin:oil": MapSize(21)}, 1)
     assert unknown.problems() == []
     assert "available" not in str(unknown)
+
+
+def test_the_advice_names_what_is_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "free_disk", lambda _folder: 10e6)
+    monkeypatch.setattr(estimate, "available_memory", lambda: None)
+    movies, emitters = "movies (emitters.frames, tiff.roi_size)", "emitters (emitters.num_emitters)"
+    for changes, named in (
+        (["emitters.frames=10000"], {movies}),
+        (["emitters.num_emitters=1000000"], {emitters}),
+        (["emitters.num_emitters=1000000", "emitters.frames=100000"], {movies, emitters}),
+    ):
+        job = load_job_config(SMALL, changes)
+        (problem,) = estimate_batch(tmp_path, [("a", job)], {"builtin:oil": MapSize(21)}, 1).problems()
+        assert {part for part in (movies, emitters) if part in problem} == named
+        with pytest.raises(BatchError) as caught:
+            check_disk(job, tmp_path, truth=MapSize(21))
+        assert str(caught.value) == problem
 
 
 def test_single_movies_are_refused_too(

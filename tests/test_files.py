@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import zlib
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simtiff.files import crc32
+from simtiff.files import crc32, write_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @given(st.lists(st.binary(max_size=300), max_size=5))
@@ -16,3 +21,15 @@ def test_checksum_in_pieces_is_that_of_zlib(pieces: list[bytes]) -> None:
     for piece in pieces:
         value = crc32(memoryview(piece), value)
     assert value == zlib.crc32(b"".join(pieces))
+
+
+def test_errors_name_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    target = tmp_path / "none" / "a.bin"
+    with pytest.raises(FileNotFoundError) as caught:
+        write_whole(target, b"")
+    assert caught.value.filename == str(target)
+    (tmp_path / "folder" / "inside").mkdir(parents=True)
+    with pytest.raises(OSError, match="folder") as refused:
+        write_whole(tmp_path / "folder", b"")
+    assert refused.value.filename == str(tmp_path / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

@@ -383,14 +383,15 @@ def test_the_extension_never_panics(
     xyz: Any, phase: Any, magnitude: Any, stamps: Any, emitter_ix: Any, frame_ix: Any, photons: Any,
     shape: Any, image: Any, counts: Any, key: int, number: int,
 ) -> None:  # fmt: skip
+    scene = (xyz, phase, magnitude, emitter_ix, frame_ix, photons)
     calls = [
         lambda: PSF.stamps(xyz, phase, magnitude, stamps),
         lambda: PSF.render(xyz, phase, magnitude, emitter_ix, frame_ix, photons, shape, image),
         lambda: PSF.render(xyz, phase, image, emitter_ix, frame_ix, photons, shape, image),
         lambda: CAMERA.expose(image, key, number, shape, counts),
         lambda: CAMERA.expose(image, key, number, shape, image),
-        lambda: PSF.expose(xyz, phase, magnitude, emitter_ix, frame_ix, photons, CAMERA, key, number, shape, counts),
-        lambda: PSF.expose(xyz, phase, magnitude, emitter_ix, frame_ix, photons, CAMERA, key, number, shape, image),
+        lambda: PSF.expose(*scene, CAMERA, key, number, shape, image, counts),
+        lambda: PSF.expose(*scene, CAMERA, key, number, shape, image, image),
         lambda: _core.Psf(660.0, 1.4, 1.5, (100.0, 10.0), number, key, "exact", number),
         lambda: _core.Camera(float(number), 1.0, True),
     ]

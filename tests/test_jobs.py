@@ -22,9 +22,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "zernike.crop_size": st.none() | st.integers(1, 1000),
     "zernike.crop_offset": st.lists(st.integers(0, 1000), min_size=2, max_size=2),
     "tiff.noise_params.background": st.floats(0, 1e9),
-    "tiff.filename": st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20).map(
-        lambda text: f"{text}.tif"
-    ),
+    "tiff.filename": st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20)
+    .map(lambda text: f"{text}.tif")
+    .filter(lambda name: name_problem(name) is None),
 }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -16,13 +18,14 @@ from simtiff.errors import BatchError, ConfigError, DataError
 from simtiff.lock import FolderLock
 from simtiff.pipeline import run_job, run_pipeline, stream_movie
 from simtiff.preview import preview, stretch
+from simtiff.settings import JobConfig, MemoryConfig
+from simtiff.status import BatchStatus, JobRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from simtiff.settings import JobConfig
-
 MOVIE = "simulation.ome.tiff"
+DATASETS = ("emitters/xyz", "emitters/t0", "records/phot", "records/frame_start", "zernike_coeffs/phase")
 
 
 def job(frames: int = 6, **sections: dict[str, Any]) -> JobConfig:
@@ -63,6 +66,7 @@ def test_a_job_reports_its_stages(tmp_path: Path) -> None:
         "coefficients computed",
         "TIFF written",
     ]
+    assert report.lines[-1].startswith(f"TIFF written: 6 frames, {files[MOVIE].size / 1000:.3g} kB (")
     frames = [(done, total) for name, done, total in report.stages if name == "frames"]
     assert frames == [(0, 6), (6, 6)]
 
@@ -74,6 +78,11 @@ def test_a_truth_file_alone_gives_the_same_bytes(tmp_path: Path, options: dict[s
         stream_movie(tmp_path / "emitters.h5", tmp_path / "streamed.tiff", chunk_size=chunk_size)
         assert (tmp_path / "streamed.tiff").read_bytes() == (tmp_path / MOVIE).read_bytes()
     assert names(tmp_path) == ["emitters.h5", MOVIE, "streamed.tiff"]
+
+
+def test_a_movie_of_one_frame_is_read_as_a_plane(tmp_path: Path) -> None:
+    run_job(job(frames=1), tmp_path)
+    assert tifffile.imread(tmp_path / MOVIE).shape == (32, 32)
 
 
 def test_streaming_with_another_config(tmp_path: Path) -> None:
@@ -116,6 +125,63 @@ def test_stages_can_be_skipped(tmp_path: Path) -> None:
         assert (tmp_path / MOVIE).read_bytes() == whole
         assert ((tmp_path / "emitters.h5").stat().st_ino == truth) == ("skip_zernike" in skip)
     assert names(tmp_path) == ["emitters.h5", MOVIE]
+
+
+def test_no_movie_of_an_earlier_truth_stays(tmp_path: Path) -> None:
+    """A movie goes with its truth, also under another name, unless all of the truth is kept."""
+    run_pipeline(job(), tmp_path)
+    run_pipeline(job(emitters={"no_plot": False}), tmp_path, skip_tiff=True, skip_zernike=True)
+    assert (tmp_path / MOVIE).exists()
+    for changed, skip in (
+        (job(emitters={"seed": 7}), {}),
+        (job(emitters={"seed": 7}, tiff={"filename": "b.tif"}), {"skip_emitters": True}),
+        (job(emitters={"seed": 7}, tiff={"filename": "c.tif", "add_noise": False}), {"skip_zernike": True}),
+    ):
+        report = Recorder()
+        old = next(path.name for path in tmp_path.glob("*.tif*"))
+        run_pipeline(changed, tmp_path, report, skip_tiff=True, **skip)
+        assert not list(tmp_path.glob("*.tif*"))
+        assert report.lines[0] == f"{old} removed: it belonged to an earlier emitters.h5"
+        run_pipeline(changed, tmp_path, skip_zernike=True)
+    report = Recorder()
+    run_pipeline(job(), tmp_path, report)
+    assert report.lines[0].startswith("c.tif removed")
+    assert [path.name for path in tmp_path.glob("*.tif*")] == [MOVIE]
+
+
+def test_kept_truth_carries_the_settings_of_its_movie(tmp_path: Path) -> None:
+    run_pipeline(job(), tmp_path)
+    h5 = tmp_path / "emitters.h5"
+    with h5py.File(h5) as file:
+        before = {name: file[name][()] for name in DATASETS}
+        attributes = dict(file.attrs)
+    changed = job(tiff={"noise_params": {"background": 7}}, optical={"NA": 1.2}).model_copy(
+        update={"zmap_path": str(tmp_path / "another.h5")}
+    )
+    run_pipeline(changed, tmp_path, skip_zernike=True)
+    assert names(tmp_path) == ["emitters.h5", MOVIE]
+    with h5py.File(h5) as file:
+        assert all(np.array_equal(file[name][()], values) for name, values in before.items())
+        stored = json.loads(file.attrs["config"])
+        assert stored["optical"]["NA"] == 1.2
+        assert stored["zmap_path"] == "builtin:oil"  # where the coefficients are from
+        assert {**file.attrs, "config": ""} == {**attributes, "config": ""}
+    stream_movie(h5, tmp_path / "streamed.tiff")
+    assert (tmp_path / "streamed.tiff").read_bytes() == (tmp_path / MOVIE).read_bytes()
+    inode = h5.stat().st_ino
+    run_pipeline(
+        changed.model_copy(update={"memory_optimization": MemoryConfig(chunk_size=2)}), tmp_path, skip_zernike=True
+    )
+    assert h5.stat().st_ino == inode
+
+
+def test_a_job_s_folder_is_not_for_a_single_movie(tmp_path: Path) -> None:
+    BatchStatus(tmp_path, {"job": JobRecord(hash="x")}).save()
+    (tmp_path / "job").mkdir()
+    with pytest.raises(ConfigError, match=f"is the folder of job job of the batch in {tmp_path}"):
+        run_pipeline(job(), tmp_path / "other" / ".." / "job")
+    assert names(tmp_path / "job") == []
+    run_pipeline(job(), tmp_path / "other")
 
 
 def test_coefficients_are_computed_anew_for_kept_emitters(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ class Psf:
         key: int,
         first_frame: int,
         frame_shape: tuple[int, int],
+        space: NDArray[np.float32],
         out: NDArray[np.uint16] | NDArray[np.float32],
     ) -> None: ...
 

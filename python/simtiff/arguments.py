@@ -20,7 +20,7 @@ Usage:
   simtiff verify DIR [--frames=N]
   simtiff validate CONFIG
   simtiff schema
-  simtiff preview TIFF [--output=PNG]
+  simtiff preview TIFF [--output=PNG] [--frame=N]
   simtiff zmap synth OUT [--size=N] [--seed=N]
   simtiff zmap info FILE [--plot=PNG]
 
@@ -32,12 +32,13 @@ Commands:
   verify    Check the files of finished jobs, and render some of their frames again.
   validate  Check a config and its map without running it.
   schema    Print the JSON schema of the config, for editors.
-  preview   Save a frame of a movie as a PNG.
+  preview   Save a frame of a movie as a PNG, the brightest or a given one.
   zmap      Write the built-in synthetic aberration map, or show what a map holds.
 
 Options:
   --batch-config=FILE  The config, as CONFIG.
-  --config=FILE        A job's config (run: default settings without it; stream: that of the h5 file).
+  --config=FILE        A job's config (run: default settings without it; stream: its values replace those
+                       of the h5 file's own config).
   --output-dir=DIR     Folder of the results (batch: instead of base_output_dir; run: default "output").
   --max-workers=N      Worker processes, instead of the config's max_workers.
   --no-resume          Make every job again, also finished ones.
@@ -53,7 +54,8 @@ Options:
   --skip-zernike       Keep its coefficients.
   --skip-tiff          Make no movie.
   --h5=FILE            The emitters.h5 to render.
-  --output=FILE        The movie, or the PNG to write.
+  --output=FILE        The movie (.tif, .tiff), or the picture (.png), to write.
+  --frame=N            Frame to show, from 0; without it the brightest of up to 32 evenly spread frames.
   --chunk-size=N       Frames rendered and written at a time.
   --size=N             Side of the map in pixels [default: 256].
   --seed=N             Seed of the map [default: 0].

@@ -19,6 +19,7 @@ from simtiff.inputs import check_inputs
 from simtiff.joblog import JobLog
 from simtiff.jobs import DATA_VERSION, Job, expand_jobs, job_hash
 from simtiff.lock import FolderLock
+from simtiff.names import folder_problem
 from simtiff.outputs import clean, clear_away, made_folder, refuse_own_files
 from simtiff.pool import Event, Pool, Worker, describe_exit, signals_as_events
 from simtiff.progress import Progress, console
@@ -39,10 +40,10 @@ _STARTS_WITHOUT_SUCCESS = 3
 
 def run_batch(
     config: str | os.PathLike[str] | Mapping[str, Any] | BatchConfig,
-    *,
-    output_dir: str | os.PathLike[str] | None = None,
     max_workers: int | None = None,
     resume: bool = True,
+    *,
+    output_dir: str | os.PathLike[str] | None = None,
     retry_failed: bool = False,
     overrides: Sequence[str] = (),
     progress: Progress | bool = True,
@@ -61,13 +62,13 @@ def run_batch(
     ----------
     config : path, dict or BatchConfig
         The batch's config.
-    output_dir : path, optional
-        Folder of the results, instead of the config's ``base_output_dir``.
     max_workers : int, optional
         Worker processes, instead of the config's; default: the number of cores. Each gets its share of the
         cores as threads.
     resume : bool
         False: run all jobs, also finished ones.
+    output_dir : path, optional
+        Folder of the results, instead of the config's ``base_output_dir``.
     retry_failed : bool
         Run only the jobs that failed before.
     overrides : sequence of str
@@ -90,6 +91,8 @@ def run_batch(
     begin = time.monotonic()
     if max_workers is not None and max_workers < 1:
         raise ConfigError(f"max_workers: got {max_workers}, allowed are whole numbers from 1")
+    if output_dir is not None and (problem := folder_problem(str(output_dir))) is not None:
+        raise ConfigError(f'output_dir: "{output_dir}" {problem}')
     if retry_failed and not resume:
         raise ConfigError("--no-resume runs all jobs, --retry-failed only those that failed: choose one")
     batch = load_batch_config(config, overrides)
@@ -106,7 +109,7 @@ def run_batch(
         with contextlib.closing(Pool((lock.fd,))) as pool:
             if status is None:  # every job is to be done: workers start up while the inputs are checked
                 run.start_workers(pool, len(jobs))
-            run.check()
+            run.check(batch)
             if lock.taken_over:
                 show.note(f"the run before this one died at its work ({lock.taken_over}); taking over")
             run.choose(resume=resume, retry_failed=retry_failed)
@@ -155,9 +158,9 @@ class _Run:
         self.log = JobLog(None)
         self._warned = False
 
-    def check(self) -> None:
+    def check(self, batch: BatchConfig) -> None:
         """Check the jobs' inputs, and hash what determines the jobs' files."""
-        digests = check_inputs(job.config for job in self.jobs.values())
+        digests = check_inputs(list(self.jobs.values()), batch)
         self.wanted = {
             job.id: JobRecord(
                 hash=job_hash(job, digests[job.config.zmap_path]),

@@ -10,19 +10,16 @@ import contextlib
 import errno
 import os
 import shlex
-import signal
 import sys
-import threading
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from simtiff.arguments import USAGE, UsageError, parse_arguments, whole_number
 from simtiff.errors import SimtiffError, UnsavedError
+from simtiff.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from types import FrameType
 
     from simtiff.config import BatchConfig, JobConfig
     from simtiff.jobs import Job
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-_SAME_INTERRUPT_SECONDS = 1.0
 
 Arguments = dict[str, Any]
 
@@ -49,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     verbose = "--verbose" in words
     words = [word for word in words if word != "--verbose"]
-    with _Interrupts(ends_process=argv is None) as interrupts:
+    with Interrupts(ends_process=argv is None) as interrupts:
         try:
             code = _run(words, verbose=verbose)
             if sys.stdout is not None:
@@ -89,47 +85,6 @@ def _run(words: list[str], *, verbose: bool) -> int:
         return DONE
     command, arguments = parse_arguments(words)
     return _COMMANDS[command](arguments | {"--verbose": verbose})
-
-
-class _Interrupts:
-    """Makes SIGTERM, which a cluster's scheduler sends, stop the run as cleanly as Ctrl-C, in a ``with`` block.
-
-    A signal soon after another is the same wish (``timeout`` sends two): it must not tear what cleans up.
-
-    Parameters
-    ----------
-    ends_process : bool
-        Whether the process ends after the block, so that what is ignored then stays ignored.
-    """
-
-    def __init__(self, *, ends_process: bool) -> None:
-        self._ends_process = ends_process
-        self._before: dict[int, Any] = {}
-        self._ignored = False
-        self._next = 0.0
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._interrupt)
-            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-                self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
-        return self
-
-    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
-        if (now := time.monotonic()) >= self._next:
-            self._next = now + _SAME_INTERRUPT_SECONDS
-            raise KeyboardInterrupt
-
-    def ignore(self) -> None:
-        """Ignore further signals in the block."""
-        self._ignored = True
-        for number in self._before:
-            signal.signal(number, signal.SIG_IGN)
-
-    def __exit__(self, *_: object) -> None:
-        if not (self._ignored and self._ends_process):
-            for number, handler in self._before.items():
-                signal.signal(number, handler)
 
 
 def _explain(error: Exception) -> tuple[str, int]:
@@ -179,9 +134,9 @@ def _batch(arguments: Arguments) -> int:
 
     from simtiff.config import load_batch_config
 
+    output_dir = _output_dir(arguments)
     overrides = list(arguments["--set"])
     config = load_batch_config(arguments["CONFIG"] or arguments["--batch-config"], overrides)
-    output_dir = arguments["--output-dir"]
     if arguments["--dry-run"]:
         _print(_dry_run(config, output_dir or config.base_output_dir))
         return DONE
@@ -212,7 +167,7 @@ def _dry_run(config: BatchConfig, output_dir: str) -> str:
     from simtiff.jobs import expand_jobs, split_settings
 
     jobs = expand_jobs(config)
-    check_inputs(job.config for job in jobs)
+    check_inputs(jobs, config)
     shared, varied = split_settings(jobs)
     lines = [f"{config.source}: {_totals(jobs)}, to be written to {output_dir}"]
     for job, settings in zip(jobs, varied, strict=True):
@@ -237,13 +192,14 @@ def _pipeline(arguments: Arguments) -> int:
     from simtiff.config import load_job_config
     from simtiff.files import job_files, refuse_overwriting
     from simtiff.inputs import check_inputs
+    from simtiff.jobs import Job
     from simtiff.lock import NAME as LOCK_NAME
     from simtiff.pipeline import run_pipeline
 
+    output_dir = Path(_output_dir(arguments) or "output")
     config = load_job_config(arguments["--config"] or {}, zmap_path=arguments["--zmap"])
-    output_dir = Path(arguments["--output-dir"] or "output")
     if not arguments["--skip-zernike"]:
-        check_inputs([config], keep=True)
+        check_inputs([Job("", config)], keep=True)
     if not arguments["--skip-tiff"]:
         from simtiff.estimate import check_disk, map_size
 
@@ -268,15 +224,16 @@ def _pipeline(arguments: Arguments) -> int:
 
 def _stream(arguments: Arguments) -> int:
     chunk_size = whole_number(arguments, "--chunk-size", 1, 10**7)
-    h5, output = Path(arguments["--h5"]), Path(arguments["--output"])
-    _refuse_overwriting(output, "--output", h5)
-    if arguments["--config"]:
-        _refuse_overwriting(output, "--output", Path(arguments["--config"]))
+    h5 = Path(arguments["--h5"])
+    output = _target(arguments["--output"], "--output", (".tif", ".tiff"), h5, arguments["--config"])
 
     from simtiff.config import load_job_config
     from simtiff.pipeline import stream_movie
+    from simtiff.truthfile import stored_config
 
-    config = load_job_config(arguments["--config"], needs_zmap=False) if arguments["--config"] else None
+    config = None
+    if arguments["--config"]:
+        config = load_job_config(arguments["--config"], needs_zmap=False, otherwise=stored_config(h5))
     with _report_of_one() as report:
         stream_movie(h5, output, config, chunk_size, report)
     _print(str(output))
@@ -297,10 +254,31 @@ def _report_of_one() -> Iterator[TerminalReport]:
         report.close()
 
 
-def _refuse_overwriting(output: Path, option: str, source: Path) -> None:
-    with contextlib.suppress(OSError):
-        if output.samefile(source):
-            raise UsageError(f"{option}: {output} is the input itself; choose another name")
+def _output_dir(arguments: Arguments) -> str | None:
+    """Return the folder that is given for the results, if any; `UsageError` if it cannot be one."""
+    from simtiff.names import folder_problem
+
+    folder: str | None = arguments["--output-dir"]
+    if folder and (problem := folder_problem(folder)) is not None:
+        hint = " (the shell expands it in --output-dir ~/out, without quotes)" if folder.startswith("~") else ""
+        raise UsageError(f'--output-dir: "{folder}" {problem}{hint}')
+    return folder
+
+
+def _target(text: str, option: str, endings: tuple[str, ...], *sources: str | Path | None) -> Path:
+    """Return the path of a file to write; `UsageError` if it cannot be written or is an input itself."""
+    from simtiff.files import target_problem
+
+    path = Path(text)
+    for source in sources:
+        with contextlib.suppress(OSError):
+            if source is not None and path.samefile(source):
+                raise UsageError(f"{option}: {path} is the input itself; choose another name")
+    if not path.name.lower().endswith(endings):
+        raise UsageError(f"{option}: {path} must end in {' or '.join(endings)}")
+    if (problem := target_problem(path)) is not None:
+        raise UsageError(f"{option}: {path}: {problem}")
+    return path
 
 
 def _status(arguments: Arguments) -> int:
@@ -333,13 +311,16 @@ def _validate(arguments: Arguments) -> int:
     from simtiff.config import load_any_config
     from simtiff.inputs import check_inputs
     from simtiff.jobs import expand_jobs
+    from simtiff.light import light_note
 
     batch = load_any_config(arguments["CONFIG"])
     jobs = expand_jobs(batch)
-    check_inputs(job.config for job in jobs)
+    check_inputs(jobs, batch)
     lines = [f"{batch.source}: valid; {_totals(jobs)}"]
     if any(_reaches_beyond_field(job.config) for job in jobs):
         lines.append("note: frames reach beyond the field of view (emitters.area_px) and show background there")
+    if (note := light_note(job.config for job in jobs)) is not None:
+        lines.append(f"note: {note}")
     _print("\n".join(lines))
     return DONE
 
@@ -359,12 +340,14 @@ def _schema(_arguments: Arguments) -> int:
 
 
 def _preview(arguments: Arguments) -> int:
+    frame = whole_number(arguments, "--frame", 0, 10**7)
+
     from simtiff.preview import preview
 
     tiff = Path(arguments["TIFF"])
-    png = Path(arguments["--output"]) if arguments["--output"] else Path(f"{tiff}.png")
-    _refuse_overwriting(png, "--output", tiff)
-    preview(tiff, png)
+    output = arguments["--output"]
+    png = _target(output, "--output", (".png",), tiff) if output else Path(f"{tiff}.png")
+    preview(tiff, png, frame)
     _print(str(png))
     return DONE
 
@@ -372,7 +355,7 @@ def _preview(arguments: Arguments) -> int:
 def _zmap_synth(arguments: Arguments) -> int:
     size = whole_number(arguments, "--size", 1, 8192)
     seed = whole_number(arguments, "--seed", 0, 2**63 - 1)
-    out = Path(arguments["OUT"])
+    out = _target(arguments["OUT"], "OUT", ("",))
 
     from simtiff.zmap import synthesize
 
@@ -396,7 +379,7 @@ def _refuse_measured(out: Path) -> None:
 
 def _zmap_info(arguments: Arguments) -> int:
     if arguments["--plot"]:
-        _refuse_overwriting(Path(arguments["--plot"]), "--plot", Path(arguments["FILE"]))
+        _target(arguments["--plot"], "--plot", (".png",), Path(arguments["FILE"]))
 
     from simtiff.zmap import map_info
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from simtiff.config_errors import Problem, printable, problems_of, raise_problems, value_paths
+from simtiff.checking import check
+from simtiff.combinations import combinations
+from simtiff.config_errors import Key, Problem, printable, raise_problems, value_paths
 from simtiff.config_text import parse_config_text, plain, read_config_file
 from simtiff.errors import ConfigError
 from simtiff.settings import (
     BUILTIN_ZMAPS,
+    MAX_JOBS,
     NOTES,
     BatchConfig,
     EmitterConfig,
@@ -27,7 +29,15 @@ from simtiff.settings import (
     ZernikeConfig,
     is_note,
 )
-from simtiff.variables import absolute_zmap, apply_overrides, find_field, value_adapter, variable_problems
+from simtiff.variables import (
+    absolute_zmap,
+    apply_overrides,
+    find_field,
+    one_variable_problems,
+    value_adapter,
+    variable_problems,
+    whole_values,
+)
 
 __all__ = [
     "BUILTIN_ZMAPS",
@@ -93,7 +103,7 @@ def load_any_config(config: str | os.PathLike[str] | Mapping[str, Any]) -> Batch
     if "base_config" in raw or "zmap_path" not in raw:
         return _check_batch(raw, source, folder, ())
     batch = BatchConfig(base_config=load_job_config(config))
-    batch._source = source
+    batch._source, batch._prefix = source, ""
     return batch
 
 
@@ -103,6 +113,7 @@ def load_job_config(
     *,
     zmap_path: str | os.PathLike[str] | None = None,
     needs_zmap: bool = True,
+    otherwise: JobConfig | None = None,
 ) -> JobConfig:
     """Load and check one job's config.
 
@@ -116,6 +127,8 @@ def load_job_config(
         Replaces the config's ``zmap_path`` (which may then be missing); relative to the current directory.
     needs_zmap
         False where coefficients are known already: ``zmap_path`` may be missing and says nothing.
+    otherwise
+        Has the values that the config does not give; default: those of the program.
 
     Raises
     ------
@@ -127,9 +140,9 @@ def load_job_config(
             return config
         config = config.model_dump(mode="json")
     raw, source, folder = _read(config)
-    target = raw
-    if "base_config" in raw:
-        target = raw["base_config"]
+    target = raw.get("base_config", raw)
+    if otherwise is not None and isinstance(target, dict):
+        _fill_up(target, otherwise.model_dump(mode="json"))
     if zmap_path is not None and isinstance(target, dict):
         target["zmap_path"] = absolute_zmap(os.fspath(zmap_path), Path.cwd())
     if not needs_zmap and isinstance(target, dict):
@@ -139,13 +152,19 @@ def load_job_config(
     problems = apply_overrides(raw, overrides, batch=BatchConfig, job=JobConfig, bare=True)
     if "zmap_path" in raw:
         raw["zmap_path"] = absolute_zmap(raw["zmap_path"], folder)
-    try:
-        job = JobConfig.model_validate(raw)
-    except ValidationError as error:
-        problems += problems_of(error, JobConfig)
-    if problems:
+    checked = check(JobConfig, raw)
+    problems += checked.problems
+    if problems or checked.config is None:
         raise_problems(source, problems)
-    return job
+    return checked.config
+
+
+def _fill_up(target: dict[str, Any], otherwise: dict[str, Any]) -> None:
+    """Add the values that a raw config does not give, in place."""
+    for key, value in otherwise.items():
+        given = target.setdefault(key, value)
+        if given is not value and isinstance(given, dict) and isinstance(value, dict):
+            _fill_up(given, value)
 
 
 def _read(config: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[dict[str, Any], str, Path]:
@@ -169,18 +188,26 @@ def _check_batch(raw: dict[str, Any], source: str, folder: Path, overrides: Sequ
         if isinstance(variables.get("zmap_path"), list):
             variables["zmap_path"] = [absolute_zmap(value, folder) for value in variables["zmap_path"]]
         found = variable_problems(JobConfig, variables, raw.get("sample_configs"))
-        raw["variables"] = {} if found else variables
+        right = {key: values for key, values in variables.items() if not one_variable_problems(JobConfig, key, values)}
+        raw["variables"] = {key: whole_values(JobConfig, key, values) for key, values in right.items()}
     else:
-        found = []
-    try:
-        batch = BatchConfig.model_validate(raw)
-    except ValidationError as error:
-        problems += problems_of(error, BatchConfig)
-    problems += found
-    if problems:
+        found, variables, right = [], {}, {}
+    checked = check(BatchConfig, raw)
+    problems += checked.problems + found
+    batch = checked.config
+    if problems or batch is None:
+        if batch is not None and math.prod(map(len, right.values())) <= MAX_JOBS:
+            wrong = {key[1:] for key in checked.wrong if key[:1] == ("base_config",)} - set(map(_key, right))
+            wrong |= set(map(_key, variables.keys() - right.keys()))
+            for _ in combinations(batch.base_config, right, problems, wrong):
+                pass
         raise_problems(source, problems)
     batch._source = source
     return batch
+
+
+def _key(path: str) -> Key:
+    return tuple(path.split("."))
 
 
 def json_schema() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import math
 import types
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 LONGEST_VALUE = 60
 MOST_PROBLEMS = 40
+
+Key = tuple[str, ...]
 
 _WRONG_TYPES = frozenset(
     {
@@ -58,13 +61,18 @@ class Problem:
 
 def raise_problems(source: str, problems: Iterable[Problem]) -> NoReturn:
     """Raise one `ConfigError` that lists all problems, each once and in the order given."""
+    raise ConfigError(listing(source, problems, "config"))
+
+
+def listing(source: str, problems: Iterable[Problem], what: str) -> str:
+    """Return one block that lists all problems of what a file names, each once and in the order given."""
     unique = list(dict.fromkeys(problems))
     count = f"{len(unique)} errors" if len(unique) != 1 else "1 error"
-    lines = [f"{source}: {count} in the config"]
+    lines = [f"{source}: {count} in the {what}"]
     lines += [f"  {problem}" for problem in unique[:MOST_PROBLEMS]]
     if len(unique) > MOST_PROBLEMS:
         lines.append(f"  ... and {len(unique) - MOST_PROBLEMS} more")
-    raise ConfigError("\n".join(lines))
+    return "\n".join(lines)
 
 
 def printable(text: str) -> str:
@@ -219,6 +227,8 @@ def _sentence(error: ErrorDetails, allowed: str) -> str:
         return f"{show(value)} is too large{tail}"
     if kind == "finite_number" or (isinstance(value, float) and not math.isfinite(value)):
         return f"{show(value)} is not a finite number{tail}"
+    if kind in _WRONG_TYPES and value is None:
+        return f"null is not allowed{tail}"
     if kind in _WRONG_TYPES:
         return f"{show(value)} is {_kind(value)}{tail}"
     return error["msg"]
@@ -243,20 +253,22 @@ def problems_of_value(error: ValidationError, field: FieldInfo, path: str) -> li
     return [Problem(join_path(path, item["loc"]), _sentence(item, allowed)) for item in error.errors(include_url=False)]
 
 
-def problems_of(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[Problem]:
-    """Return pydantic's errors about a value of `model` as problems with paths that start at `prefix`."""
-    problems = []
+def problems_of(error: ValidationError, model: type[BaseModel]) -> list[tuple[Problem, list[Key]]]:
+    """Return pydantic's errors about a value of `model` as problems, each with the keys that it is about."""
+    found: list[tuple[Problem, list[Key]]] = []
     for item in error.errors(include_url=False):
         loc = item["loc"]
-        path = join_path(prefix, loc)
+        key = tuple(map(str, itertools.takewhile(lambda part: isinstance(part, str), loc)))
+        if item["type"] == "relations":
+            for relation in item["ctx"]["relations"]:
+                keys = [(*key, *name.split(".")) for name in relation.keys]
+                found.append((Problem(join_path("", keys[0]), relation.message), keys))
+            continue
         if item["type"] == "extra_forbidden":
             owner, _ = _find_field(model, loc[:-1])
-            valid = list(owner.model_fields)
-            problems.append(Problem(path, unknown_key(str(loc[-1]), valid, value_paths(model))))
-            continue
-        key = (item.get("ctx") or {}).get("key")
-        if key is not None:
-            path = join_path(path, [key])
-        _, field = _find_field(model, loc)
-        problems.append(Problem(path, _sentence(item, describe(field) if field else "")))
-    return problems
+            message = unknown_key(str(loc[-1]), list(owner.model_fields), value_paths(model))
+        else:
+            _, field = _find_field(model, loc)
+            message = _sentence(item, describe(field) if field else "")
+        found.append((Problem(join_path("", loc), message), [key]))
+    return found

@@ -55,7 +55,7 @@ def read_config_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{source}: is not UTF-8 text (byte {error.start})") from None
+        raise ConfigError(f"{source}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     return parse_config_text(text, source)
 
 

@@ -63,6 +63,10 @@ class Estimate:
         Workers asked for, and how many fit into the memory.
     folder : Path
         Output folder.
+    truth : float
+        The part of `disk` that is truth.
+    memory_key : str
+        The key that the memory of the largest job depends on most.
     """
 
     disk: float
@@ -72,6 +76,8 @@ class Estimate:
     workers: int
     most_workers: int
     folder: Path
+    truth: float
+    memory_key: str
 
     def __str__(self) -> str:
         plural = "s" * (self.workers != 1)
@@ -85,14 +91,15 @@ class Estimate:
         """Return what cannot fit, with what to change; empty if all fits."""
         found = []
         if self.disk > self.disk_free:
-            found.append(disk_problem(self.disk, self.disk_free, self.folder))
+            found.append(disk_problem(self.disk, self.disk_free, self.folder, self.truth))
         if self.memory_available is not None and self.memory > self.memory_available:
             if self.most_workers:
                 cure = f"--max-workers={self.most_workers} fits"
             else:
-                cure = "a smaller memory_optimization.chunk_size or tiff.roi_size needs less"
+                cure = f"a smaller memory_optimization.chunk_size or {self.memory_key} needs less"
+            workers = "1 worker needs" if self.workers == 1 else f"{self.workers} workers need"
             found.append(
-                f"memory: {self.workers} worker{'s' * (self.workers != 1)} need about {show_bytes(self.memory)}, "
+                f"memory: {workers} about {show_bytes(self.memory)}, "
                 f"{show_bytes(self.memory_available)} are available; {cure}"
             )
         return found
@@ -103,11 +110,17 @@ class Estimate:
             raise BatchError("\n".join([*problems, "(--force starts all the same)"]))
 
 
-def disk_problem(needed: float, free: float, folder: Path) -> str:
-    """Return the message for files that do not fit on a disk."""
+def disk_problem(needed: float, free: float, folder: Path, truth: float) -> str:
+    """Return the message for files, `truth` bytes of them truth, that do not fit on a disk."""
+    movies = needed - truth
+    cures = []
+    if movies > free or movies >= truth:
+        cures.append("fewer or smaller movies (emitters.frames, tiff.roi_size)")
+    if truth > free or truth > movies:
+        cures.append("fewer emitters (emitters.num_emitters)")
     return (
         f"{folder}: needs up to {show_bytes(needed)} on disk, {show_bytes(free)} are free; free some space, choose "
-        "another output folder, or make fewer or smaller movies (emitters.frames, tiff.roi_size)"
+        f"another output folder, or make {' and '.join(cures)}"
     )
 
 
@@ -127,27 +140,37 @@ def estimate_batch(
     workers : int
         Worker processes at work together.
     """
-    disk, replaced = 0.0, 0.0
+    movies, truth, replaced = 0.0, 0.0, 0.0
     memory: list[float] = []
     for job_id, config in todo:
         size = sizes[config.zmap_path]
-        disk += movie_bytes(config) + truth_bytes(config, size)
+        movies += movie_bytes(config)
+        truth += truth_bytes(config, size)
         replaced += _replaced_bytes(folder / job_id, config)
         memory.append(worker_bytes(config, size))
+    largest = todo[memory.index(max(memory))][1]
     memory.sort(reverse=True)
     available = available_memory()
     fitting = 0
     if available is not None:
         fitting = sum(sum(memory[: count + 1]) <= available for count in range(min(workers, len(memory))))
     return Estimate(
-        disk=disk,
+        disk=movies + truth,
         disk_free=free_disk(folder) + replaced,
         memory=sum(memory[:workers]),
         memory_available=available,
         workers=workers,
         most_workers=fitting,
         folder=folder,
+        truth=truth,
+        memory_key=_memory_key(largest, sizes[largest.zmap_path]),
     )
+
+
+def _memory_key(config: JobConfig, size: MapSize) -> str:
+    """Return the key to make smaller for less memory: that of the emitters where they take more than half of it."""
+    dark = config.model_copy(update={"emitters": config.emitters.model_copy(update={"num_emitters": 0})})
+    return "emitters.num_emitters" if worker_bytes(dark, size) < worker_bytes(config, size) / 2 else "tiff.roi_size"
 
 
 def free_disk(folder: Path) -> float:
@@ -176,10 +199,11 @@ def check_disk(config: JobConfig, folder: Path, *, truth: MapSize | None = None,
     replaces : Path, optional
         A file that goes before the movie comes.
     """
-    needed = movie_bytes(config) + (truth_bytes(config, truth) if truth is not None else 0.0)
+    of_truth = truth_bytes(config, truth) if truth is not None else 0.0
+    needed = movie_bytes(config) + of_truth
     free = free_disk(folder) + (_size(replaces) if replaces is not None else 0)
     if needed > free and config.tiff.compression == "none":
-        raise BatchError(disk_problem(needed, free, folder))
+        raise BatchError(disk_problem(needed, free, folder, of_truth))
 
 
 def movie_bytes(config: JobConfig) -> float:

@@ -13,13 +13,13 @@ import secrets
 import stat
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from simtiff.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from simtiff.settings import JobConfig
 
@@ -118,8 +118,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         partial.replace(path)
     except BaseException as error:
         partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a write to an open file does not know its name
+        if isinstance(error, OSError) and (error.filename is None or Path(error.filename) == partial):
+            error.filename, error.filename2 = str(path), None  # the name that the caller knows
         raise
     sync_folder(path.parent)
 
@@ -180,6 +180,17 @@ def read_regular(path: str | os.PathLike[str], most_bytes: int) -> bytes:
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, f"is {_kind(mode)}, not a file", str(path))
         return file.read(most_bytes + 1)
+
+
+def target_problem(path: Path) -> str | None:
+    """Return why no file can be written at `path`, or None if that can be tried."""
+    if path.is_dir():
+        return "is a folder; the name of a file in an existing folder is needed"
+    if path.exists() and not path.is_file():
+        return "is a pipe, a device or the like; the name of a file is needed"
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}; the name of a file in an existing folder is needed"
+    return None
 
 
 def write_whole(path: Path, data: bytes) -> None:

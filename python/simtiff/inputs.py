@@ -6,6 +6,7 @@ import importlib.util
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
+from simtiff.config_errors import Problem, listing
 from simtiff.errors import ConfigError, DataError
 from simtiff.hdf5 import open_hdf5
 from simtiff.sampled import read_header
@@ -13,19 +14,22 @@ from simtiff.synthetic import BUILTIN
 from simtiff.zmap import check_field, check_map, map_digest, open_map
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from simtiff.fieldmap import FieldMap
-    from simtiff.settings import JobConfig
+    from simtiff.jobs import Job
+    from simtiff.settings import BatchConfig
 
 
-def check_inputs(configs: Iterable[JobConfig], *, keep: bool = False) -> dict[str, str]:
+def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep: bool = False) -> dict[str, str]:
     """Read each map once, check that it covers the fields, and return the maps' digests by path.
 
     Parameters
     ----------
-    configs : iterable of JobConfig
+    jobs : sequence of Job
         The jobs.
+    batch : BatchConfig, optional
+        Where they are from, for messages; default: one job, whose map is named on the command line.
     keep : bool
         Keep in memory what the jobs need of the last map; `simtiff.zmap.open_field` then reads nothing again.
 
@@ -38,16 +42,18 @@ def check_inputs(configs: Iterable[JobConfig], *, keep: bool = False) -> dict[st
     """
     digests: dict[str, str] = {}
     maps: dict[str, SimpleNamespace | None] = {}
-    problems: dict[str, None] = {}
+    problems: list[Problem] = []
     seen: set[tuple[object, ...]] = set()
     plots = False
-    for config in configs:
+    for job in jobs:
+        config = job.config
         plots = plots or not (config.emitters.no_plot and config.zernike.no_plot)
         path, zernike = config.zmap_path, config.zernike
         need = (path, config.emitters.area_px, zernike.crop_size, zernike.crop_offset, zernike.extrapolate)
         if need in seen:
             continue
         seen.add(need)
+        where = _key(path, batch)
         try:
             if path not in maps:
                 maps[path] = None
@@ -60,17 +66,29 @@ def check_inputs(configs: Iterable[JobConfig], *, keep: bool = False) -> dict[st
                 digests[path] = map_digest(path)
             extent = maps[path]
             if extent is not None and path != BUILTIN:
+                where += f", {job.id}" if len(jobs) > 1 else ""
                 check_field(config, cast("FieldMap", extent))
         except DataError as error:
-            problems[f"zmap_path: {error}"] = None
-    if problems:
-        raise DataError("\n".join(problems))
+            problems.append(Problem(where, str(error).replace("\n", "\n    ")))
+    if problems and batch is None:
+        raise DataError("\n".join(map(str, problems)))
+    if problems and batch is not None:
+        raise DataError(listing(batch.source, problems, "maps"))
     if plots and importlib.util.find_spec("matplotlib") is None:
+        source = f"{batch.source}: " if batch is not None else ""
         raise ConfigError(
-            "emitters.no_plot, zernike.no_plot: plots need matplotlib; install it "
-            '(pip install "simtiff[plot]") or set both to true'
+            f"{source}emitters.no_plot, zernike.no_plot: plots need matplotlib; install it "
+            "(pip install matplotlib) or set both to true"
         )
     return digests
+
+
+def _key(path: str, batch: BatchConfig | None) -> str:
+    """Return where the path of a map stands."""
+    if batch is None:
+        return "--zmap"
+    values = batch.variables.get("zmap_path", ())
+    return f"variables.zmap_path[{values.index(path)}]" if path in values else f"{batch.prefix}zmap_path"
 
 
 def _extent(path: str) -> SimpleNamespace:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
 
+from simtiff.combinations import combinations
 from simtiff.config import BatchConfig, JobConfig
-from simtiff.config_errors import Problem, problems_of, raise_problems
-from simtiff.names import LONGEST_NAME, sample_name, shorten, value_name
+from simtiff.config_errors import raise_problems
+from simtiff.names import LONGEST_NAME, sample_name, shorten
 from simtiff.variables import variable_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from pydantic import BaseModel
 
     from simtiff.settings import SampleConfigs
 
@@ -59,22 +60,8 @@ def expand_jobs(batch: BatchConfig) -> list[Job]:
     )
     if problems:
         raise_problems(batch.source, problems)
-    keys = list(batch.variables)
-    builder = _Builder(batch.base_config, keys)
-    count = int(np.prod([len(values) for values in batch.variables.values()], dtype=np.int64))
-    digits = max(4, len(str(count - 1)))
     jobs: list[Job] = []
-    seen: set[str] = set()
-    for index, values in enumerate(itertools.product(*batch.variables.values())):
-        name = _variable_name(index, digits, keys, values) if keys else ""
-        try:
-            config = builder.build(values)
-        except ValidationError as error:
-            for problem in problems_of(error, JobConfig):
-                if (text := str(problem)) not in seen:
-                    seen.add(text)
-                    problems.append(Problem(f"variables, {name}", text))
-            continue
+    for name, config in combinations(batch.base_config, batch.variables, problems):
         jobs += (
             _samples(batch.sample_configs, name, config) if batch.sample_configs else [Job(name or SINGLE_JOB, config)]
         )
@@ -97,69 +84,6 @@ def _samples(samples: SampleConfigs, name: str, config: JobConfig) -> Iterator[J
 def sample_seed(seed: int, sample_id: int) -> int:
     """Return the seed of one sample: 53 bits (exact in every JSON reader), unrelated between samples."""
     return int(np.random.SeedSequence([seed, sample_id]).generate_state(1, np.uint64)[0] >> np.uint64(11))
-
-
-def _variable_name(index: int, digits: int, keys: Sequence[str], values: Sequence[Any]) -> str:
-    parts = [f"job_{index:0{digits}d}"]
-    for key, value in zip(keys, values, strict=True):
-        shown = value.replace("\\", "/").rpartition("/")[2] if key == "zmap_path" else value
-        parts.append(f"{key.rpartition('.')[2]}_{value_name(shown)}")
-    return shorten("_".join(parts), LONGEST_NAME)
-
-
-class _Builder:
-    """Builds the configs of combinations; each section is checked once per combination of its own values."""
-
-    def __init__(self, base: JobConfig, keys: Sequence[str]) -> None:
-        self._base = base
-        self._sections: dict[str, list[tuple[int, list[str]]]] = {}
-        for position, key in enumerate(keys):
-            section, *rest = key.split(".")
-            self._sections.setdefault(section, []).append((position, rest))
-        self._checked: dict[tuple[str, str], BaseModel] = {}
-
-    def build(self, values: Sequence[Any]) -> JobConfig:
-        """Return the config with one combination of values; `ValidationError` if they do not go together."""
-        fields: dict[str, Any] = {name: getattr(self._base, name) for name in JobConfig.model_fields}
-        for section, places in self._sections.items():
-            if not places[0][1]:
-                fields[section] = values[places[0][0]]
-                continue
-            key = (section, json.dumps([values[position] for position, _ in places]))
-            if key not in self._checked:
-                self._checked[key] = self._checked_section(section, places, values)
-            fields[section] = self._checked[key]
-        return JobConfig.model_validate(fields)
-
-    def _checked_section(
-        self, section: str, places: Sequence[tuple[int, list[str]]], values: Sequence[Any]
-    ) -> BaseModel:
-        base: BaseModel = getattr(self._base, section)
-        raw = base.model_dump()
-        for position, path in places:
-            inner = raw
-            for part in path[:-1]:
-                inner = inner[part]
-            inner[path[-1]] = values[position]
-        try:
-            return type(base).model_validate(raw)
-        except ValidationError as error:
-            details = [{**item, "loc": (section, *item["loc"])} for item in error.errors(include_url=False)]
-            raise _located(error, details) from None
-
-
-def _located(error: ValidationError, details: list[dict[str, Any]]) -> ValidationError:
-    from pydantic_core import InitErrorDetails, PydanticCustomError
-
-    lines: list[InitErrorDetails] = [
-        {
-            "type": PydanticCustomError("relation", "{message}", {**item.get("ctx", {}), "message": item["msg"]}),
-            "loc": item["loc"],
-            "input": item["input"],
-        }
-        for item in details
-    ]
-    return ValidationError.from_exception_data(error.title, lines)
 
 
 def job_hash(job: Job, zmap_digest: str) -> str:

@@ -71,7 +71,7 @@ class Movie:
             model=psf.model,
             defocus=psf.defocus,
             pixel_integration=psf.pixel_integration,
-            samples_per_pixel=None if tiff.use_direct_rendering else round(tiff.hr_size / tiff.roi_size),
+            samples_per_pixel=tiff.samples_per_pixel,
         )
         noise = tiff.noise_params
         if tiff.add_noise:
@@ -90,11 +90,17 @@ class Movie:
         if start < stop:
             self._renderer.render(**self._scene(start, stop), out=out)
 
-    def frames_into(self, start: int, stop: int, out: NDArray[Any]) -> None:
-        """Fill `out`, (stop - start, y, x) of the movie's dtype, with camera frames."""
+    def frames_into(self, start: int, stop: int, out: NDArray[Any], space: NDArray[np.float32] | None = None) -> None:
+        """Fill `out`, (stop - start, y, x) of the movie's dtype, with camera frames.
+
+        `space` is work space of at least that many frames, for callers that render many chunks.
+        """
         if start < stop:
             scene = self._scene(start, stop)
-            self._renderer.expose(**scene, camera=self._camera, seed=self._seed, first_frame=start, out=out)
+            space = None if space is None else space[: stop - start]
+            self._renderer.expose(
+                **scene, camera=self._camera, seed=self._seed, first_frame=start, space=space, out=out
+            )
 
     def _scene(self, start: int, stop: int) -> dict[str, Any]:
         """Return what the renderer takes for these frames."""
@@ -130,11 +136,12 @@ class Movie:
         if not starts:
             return
         buffers = [np.empty((size, *self.shape[1:]), self.dtype) for _ in starts[:2]]
+        space = np.empty((size, *self.shape[1:]), np.float32)
 
         def render(index: int) -> NDArray[Any]:
             start, stop = starts[index], min(starts[index] + size, frames)
             chunk = buffers[index % 2][: stop - start]
-            self.frames_into(start, stop, chunk)
+            self.frames_into(start, stop, chunk, space)
             return chunk
 
         with ThreadPoolExecutor(1, thread_name_prefix="render") as pool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import string
+from pathlib import PurePath
 from typing import Any
 
 OWN_NAMES = ("batch_status.json", ".simtiff.lock")
@@ -33,6 +34,19 @@ def name_problem(name: str) -> str | None:
     if len(name.encode()) > LONGEST_NAME:
         return f"is longer than {LONGEST_NAME} bytes"
     return None
+
+
+def home_problem(path: str) -> str | None:
+    """Return why a path begins wrongly, or None: ``~`` is a shell's word for the home folder, not a folder."""
+    return "begins with ~, which is not expanded; write the whole path" if path.startswith("~") else None
+
+
+def folder_problem(path: str) -> str | None:
+    """Return why a path cannot be that of an output folder on every system, or None if it can."""
+    name = PurePath(path).name
+    if name not in {"", ".."} and name[-1] in " .":
+        return "must not end with a space or a dot"
+    return home_problem(path)
 
 
 def shorten(name: str, longest: int) -> str:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from simtiff.errors import ConfigError, DataError
-from simtiff.estimate import check_disk
+from simtiff.estimate import check_disk, show_bytes
 from simtiff.files import (
     TRUTH_NAME,
     FileInfo,
@@ -14,9 +14,9 @@ from simtiff.files import (
     folders_synced_once,
     job_files,
     refuse_overwriting,
-    refuse_special,
     remove_old,
     remove_partials,
+    target_problem,
 )
 from simtiff.jobs import Job, flat_settings, job_hash
 from simtiff.lock import FolderLock
@@ -24,7 +24,9 @@ from simtiff.movie import Movie
 from simtiff.ometiff import write_movie
 from simtiff.outputs import made_folder
 from simtiff.rendering import threads
-from simtiff.truth import TruthFile, replace_coefficients, write_truth
+from simtiff.status import BatchStatus
+from simtiff.truth import TruthFile, replace_coefficients, replace_config, write_truth
+from simtiff.truthfile import stored_config
 from simtiff.zmap import open_field
 
 if TYPE_CHECKING:
@@ -164,12 +166,12 @@ def make_movie(
             movie.dtype,
             pixel_size_um=(config.optical.pixel_size_nm_x / 1000, config.optical.pixel_size_nm_y / 1000),
             compression=config.tiff.compression,
-            identity=job_hash(Job("", config), ""),
+            identity=_without_map(config),
             resume_key=resume_key,
             threads=threads(),
         )
     seconds = time.perf_counter() - begin
-    report.log(f"TIFF written: {total} frames, {info.size / 1e6:.1f} MB ({seconds:.2f} s)")
+    report.log(f"TIFF written: {total} frame{'s' * (total != 1)}, {show_bytes(info.size)} ({seconds:.2f} s)")
     return info
 
 
@@ -212,23 +214,32 @@ def run_pipeline(
         Keep the coefficients, too. They belong to the emitters, so these are kept as well, and have to be
         those of the config.
     skip_tiff : bool
-        Make no movie.
+        Make no movie. One that belonged to an earlier truth is removed.
 
     Raises
     ------
     DataError
         What is to be used is not there or was made with other settings.
+    ConfigError
+        The folder belongs to a job of a batch.
     """
     report = report or Silent()
     path = output_dir / TRUTH_NAME
+    _refuse_job_folder(output_dir)
     if skip_emitters or skip_zernike:
         check_reuse(config, path, coefficients=skip_zernike)
     with made_folder(output_dir), FolderLock(output_dir):
         remove_partials(output_dir)
-        if not skip_tiff:
-            remove_old(output_dir / config.tiff.filename)
+        before = _config_before(path)
+        kept = skip_zernike and before is not None and _without_map(before) == _without_map(config)
+        if not (kept and skip_tiff):
+            making = None if skip_tiff else config.tiff.filename
+            names = {each.tiff.filename for each in (config, before) if each is not None}
+            _remove_movies(output_dir, names, making, report)
         if skip_zernike:
             report.log("emitters and coefficients: those of the folder are used")
+            if not kept:  # coefficients stay those of the map they came from
+                replace_config(path, config.model_copy(update={"zmap_path": before.zmap_path} if before else {}))
         elif skip_emitters:
             report.log("emitters: those of the folder are used")
             replace_coefficients(path, config, open_field(config))
@@ -240,6 +251,41 @@ def run_pipeline(
             make_movie(config, path, output_dir, report)
             files.append(output_dir / config.tiff.filename)
         return files + [output_dir / name for name in make_plots(config, path, output_dir, report)]
+
+
+def _refuse_job_folder(output_dir: Path) -> None:
+    """Raise `ConfigError` if a folder belongs to a job of a batch, whose status would no longer be true."""
+    folder = output_dir.resolve()
+    try:
+        status = BatchStatus.load(folder.parent)
+    except DataError:
+        return
+    if status is not None and folder.name in status.jobs:
+        raise ConfigError(
+            f"{output_dir}: is the folder of job {folder.name} of the batch in {folder.parent}; choose another folder"
+        )
+
+
+def _config_before(path: Path) -> JobConfig | None:
+    """Return the config of the truth that is there, if any."""
+    try:
+        return stored_config(path)
+    except DataError:
+        return None
+
+
+def _without_map(config: JobConfig) -> str:
+    """Return what determines a job's files but for its map."""
+    return job_hash(Job("", config), "")
+
+
+def _remove_movies(directory: Path, names: set[str], making: str | None, report: Report) -> None:
+    """Remove movies that do not belong to the truth that is made now; say so unless `making` takes the place."""
+    for name in sorted(names):
+        if (directory / name).exists():
+            remove_old(directory / name)
+            if name != making:
+                report.log(f"{name} removed: it belonged to an earlier {TRUTH_NAME}")
 
 
 def check_reuse(config: JobConfig, path: Path, *, coefficients: bool) -> None:
@@ -297,10 +343,8 @@ def stream_movie(
     """
     if chunk_size is not None and chunk_size < 1:
         raise ConfigError(f"--chunk-size: got {chunk_size}, allowed are whole numbers from 1")
-    if output.is_dir() or not output.parent.is_dir():
-        wrong = "is a folder" if output.is_dir() else f"there is no folder {output.parent}"
-        raise ConfigError(f"--output: {output}: {wrong}; the name of a file in an existing folder is needed")
-    refuse_special(output)
+    if (problem := target_problem(output)) is not None:
+        raise ConfigError(f"--output: {output}: {problem}")
     with TruthFile(h5, config) as truth:
         config, frames = truth.config, truth.n_frames
     if frames != config.emitters.frames:  # a file by hand, with a config that says something else

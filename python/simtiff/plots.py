@@ -141,7 +141,7 @@ def _figure(width: float, height: float) -> Figure:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ConfigError('plots need matplotlib, which is not installed: pip install "simtiff[plot]"') from error
+        raise ConfigError("plots need matplotlib, which is not installed: pip install matplotlib") from error
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure

@@ -126,20 +126,30 @@ class Terminal(Lines):
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
+            ProgressColumn,
+            Task,
             TaskProgressColumn,
-            TextColumn,
             TimeRemainingColumn,
         )
         from rich.progress import Progress as RichProgress
+        from rich.table import Column
+        from rich.text import Text
+
+        class NameColumn(ProgressColumn):
+            """A name that ends in an ellipsis where there is not enough room."""
+
+            def render(self, task: Task) -> Text:
+                return Text(task.description, no_wrap=True, overflow="ellipsis")
 
         super().__init__(stream, verbose=verbose)
         self._console = Console(file=self._stream, highlight=False, soft_wrap=True)
         self._display: RichProgress = RichProgress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(compact=True),
+            # Where there is not enough room, the bar and the name give way, never a number.
+            NameColumn(),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TaskProgressColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
             console=self._console,
             transient=True,
             refresh_per_second=5,

@@ -173,6 +173,7 @@ class Renderer:
         camera: Camera,
         seed: int = 1,
         first_frame: int = 0,
+        space: NDArray[np.float32] | None = None,
         out: NDArray[Any] | None = None,
     ) -> NDArray[Any]:
         """Return camera frames: what `render` and then `Camera.expose` give, to the last bit, but faster.
@@ -183,15 +184,18 @@ class Renderer:
             As for `render`.
         camera, seed, first_frame
             The camera and what it is asked for; see `Camera.expose`.
+        space : float32 array (t, y, x), optional
+            Work space, for callers that render many chunks.
         out : array (t, y, x) of the camera's dtype, optional
             Overwritten and returned.
         """
         core, scene, t, frame = self._scene(xyz, photons, emitter_ix, frame_ix, shape, phase, magnitude)
         out = output(out, (t, *frame), camera.dtype)
+        space = output(space, out.shape, np.float32)
         key, first = exposure(seed, first_frame)
         if out.size:
             with borrowed():
-                core.expose(*scene, camera.core, key, first, frame, out)
+                core.expose(*scene, camera.core, key, first, frame, space, out)
         return out
 
     def _scene(

@@ -6,13 +6,13 @@ All models are frozen: a job's config never changes after it was checked. Unknow
 
 from __future__ import annotations
 
-import math
 import os
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -22,11 +22,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from simtiff.config_errors import show
-from simtiff.names import DEFAULT_SAMPLE_NAMING, name_problem, sample_name, sample_naming_problem
+from simtiff.names import DEFAULT_SAMPLE_NAMING, folder_problem, home_problem, name_problem, sample_naming_problem
+from simtiff.relations import checked_relations, job_relations, sample_relations
 
 BUILTIN_ZMAPS = ("builtin:oil",)
+MAX_JOBS = 100_000
 MAX_SAMPLES_PER_PIXEL = 64
-_MAX_ROWS = 512
 NOTES: dict[str, Any] = {r"^(description|version|\$schema)$|_note$": {}}
 _FREE_KEYS = frozenset({"description", "version", "$schema"})
 
@@ -55,11 +56,6 @@ class Section(BaseModel):
         return data
 
 
-def _relation(key: str, message: str) -> PydanticCustomError:
-    """Return the error of a value that does not go with another one; `key` is the key to look at."""
-    return PydanticCustomError("relation", "{message}", {"key": key, "message": message})
-
-
 def _checked_text(message: str | None, value: str) -> str:
     if message is not None:
         raise PydanticCustomError("text", "{message}", {"message": f"{show(value)} {message}"})
@@ -71,7 +67,11 @@ def _path_text(value: str) -> str:
         os.fsencode(value)
     except UnicodeEncodeError:
         return _checked_text("has characters that no path can have", value)
-    return _checked_text("is not a path" if not value.strip() or "\0" in value else None, value)
+    return _checked_text("is not a path" if not value.strip() or "\0" in value else home_problem(value), value)
+
+
+def _folder_text(value: str) -> str:
+    return _checked_text(folder_problem(_path_text(value)), value)
 
 
 def _zmap_text(value: str) -> str:
@@ -97,15 +97,23 @@ def _sample_naming(value: str) -> str:
     return _checked_text(sample_naming_problem(value), value)
 
 
-_FrameOffset = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
-_MapOffset = Annotated[int, Field(ge=0, le=1_000_000)]
+def _whole(value: Any) -> Any:
+    """Return a whole number as an integer, as JSON has only one kind of numbers: 3.0 is 3."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**63 else value
+
+
+_WHOLE = BeforeValidator(_whole)
+Whole = Annotated[int, _WHOLE]
+WholeOrNull = Annotated[int | None, _WHOLE]
+_FrameOffset = Annotated[int, Field(ge=-1_000_000, le=1_000_000), _WHOLE]
+_MapOffset = Annotated[int, Field(ge=0, le=1_000_000), _WHOLE]
 
 
 class EmitterConfig(Section):
     """Emitters: how many, where, how bright and for how long."""
 
-    num_emitters: int = Field(1000, ge=0, le=10**9, description="Number of emitters in the whole movie.")
-    frames: int = Field(10, ge=1, le=10**7, description="Number of frames of the movie.")
+    num_emitters: Whole = Field(1000, ge=0, le=10**9, description="Number of emitters in the whole movie.")
+    frames: Whole = Field(10, ge=1, le=10**7, description="Number of frames of the movie.")
     area_px: float = Field(
         1200.0,
         ge=1,
@@ -122,7 +130,7 @@ class EmitterConfig(Section):
     z_range_um: float = Field(
         1.0, ge=0, le=1000, description="z is uniform in [-z_range_um, z_range_um], in micrometres."
     )
-    seed: int = Field(42, ge=0, le=2**63 - 1, description="Seed of all randomness of the job.")
+    seed: Whole = Field(42, ge=0, le=2**63 - 1, description="Seed of all randomness of the job.")
     no_plot: bool = Field(default=True, description="false: save plots of positions and blinking (needs matplotlib).")
 
 
@@ -132,7 +140,7 @@ class ZernikeConfig(Section):
     interpolation_method: Literal["cubic", "linear", "nearest"] = Field(
         "cubic", description="Interpolation of the map between its pixels."
     )
-    crop_size: int | None = Field(
+    crop_size: WholeOrNull = Field(
         None,
         ge=1,
         le=1_000_000,
@@ -144,7 +152,7 @@ class ZernikeConfig(Section):
     extrapolate: Literal["nearest"] | None = Field(
         None, description='"nearest": a field larger than the map uses the map\'s rim; null: it is an error.'
     )
-    num_plot: int = Field(10, ge=0, le=10_000, description="Number of emitters in the coefficient plot.")
+    num_plot: Whole = Field(10, ge=0, le=10_000, description="Number of emitters in the coefficient plot.")
     no_plot: bool = Field(default=True, description="false: save a plot of coefficients (needs matplotlib).")
 
 
@@ -161,18 +169,12 @@ class OpticalConfig(Section):
         98.83, ge=1, le=100_000, description="Camera pixel in the sample, along y, in nanometres."
     )
 
-    @model_validator(mode="after")
-    def _aperture(self) -> OpticalConfig:
-        if self.n_immersion < self.NA:
-            raise _relation("NA", f"{self.NA:g} is larger than the index n_immersion {self.n_immersion:g}")
-        return self
-
 
 class PsfConfig(Section):
     """How the point spread function is computed."""
 
     model: Literal["scalar"] = Field("scalar", description="Physical model of the light.")
-    size_px: Annotated[int, AfterValidator(_odd)] = Field(
+    size_px: Annotated[Whole, AfterValidator(_odd)] = Field(
         41,
         ge=3,
         le=511,
@@ -201,7 +203,7 @@ class TiffConfig(Section):
         description="Name of the movie in the job's folder; ends in .tif or .tiff.",
         json_schema_extra={"pattern": r"^[^/\\]+\.[tT][iI][fF][fF]?$"},
     )
-    roi_size: int = Field(1200, ge=1, le=65536, description="Side of the square frames, in camera pixels.")
+    roi_size: Whole = Field(1200, ge=1, le=65536, description="Side of the square frames, in camera pixels.")
     crop_offset: tuple[_FrameOffset, _FrameOffset] = Field(
         (0, 0),
         strict=False,
@@ -210,36 +212,29 @@ class TiffConfig(Section):
     use_direct_rendering: bool = Field(
         default=True, description="false: render at a higher resolution (hr_size) and bin."
     )
-    hr_size: int = Field(
+    hr_size: Whole = Field(
         6144,
         ge=1,
         le=2**22,
-        description="Side of the high-resolution frame; round(hr_size / roi_size) samples a pixel.",
+        description="Side of the high-resolution frame; round(hr_size / roi_size) samples a pixel, at most 64.",
     )
     add_noise: bool = Field(default=True, description="false: expected photons of the emitters alone.")
     noise_params: NoiseParams = Field(default_factory=NoiseParams, description="Background and noise.")
     dtype: Literal["uint16", "float32"] = Field("uint16", description="Pixel type of the movie.")
     compression: Literal["none", "zlib"] = Field("none", description="Lossless compression of the movie.")
 
-    @model_validator(mode="after")
-    def _samples_per_pixel(self) -> TiffConfig:
-        if not self.use_direct_rendering:
-            samples = round(self.hr_size / self.roi_size)
-            if not 1 <= samples <= MAX_SAMPLES_PER_PIXEL:
-                raise _relation(
-                    "hr_size",
-                    f"{self.hr_size} is {samples} samples for each of roi_size {self.roi_size} pixels; "
-                    f"allowed with use_direct_rendering false: 1 to {MAX_SAMPLES_PER_PIXEL} samples",
-                )
-        return self
+    @property
+    def samples_per_pixel(self) -> int | None:
+        """Samples per pixel and axis that are rendered and binned, or None where pixels are rendered directly."""
+        return None if self.use_direct_rendering else min(round(self.hr_size / self.roi_size), MAX_SAMPLES_PER_PIXEL)
 
 
 class MemoryConfig(Section):
     """How much is held in memory at a time; changes no pixel."""
 
-    chunk_size: int = Field(10, ge=1, le=10**7, description="Frames rendered and written at a time.")
+    chunk_size: Whole = Field(10, ge=1, le=10**7, description="Frames rendered and written at a time.")
     enable_gc: bool = Field(default=True, description="Collect garbage between chunks.")
-    gc_frequency: int = Field(5, ge=1, le=10**7, description="Chunks from one collection to the next.")
+    gc_frequency: Whole = Field(5, ge=1, le=10**7, description="Chunks from one collection to the next.")
 
 
 class JobConfig(Section):
@@ -256,54 +251,15 @@ class JobConfig(Section):
     memory_optimization: MemoryConfig = Field(default_factory=MemoryConfig)
 
     @model_validator(mode="after")
-    def _frame_sees_field(self) -> JobConfig:
-        area, size = self.emitters.area_px, self.tiff.roi_size
-        if any(offset >= area or offset + size <= 0 for offset in self.tiff.crop_offset):
-            raise _relation(
-                "tiff.crop_offset",
-                f"{show(self.tiff.crop_offset)} puts the frame of {size} px outside the field of view of "
-                f"{area:g} px (emitters.area_px); allowed: a frame that overlaps the field",
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _can_be_integrated(self) -> JobConfig:
-        # The core refuses an emitter that needs too many quadrature rows. Aberrations add to these, but a
-        # stamp or a defocus that is too much alone, most likely by a mistake of units, is found here.
-        optical, z_um = self.optical, self.emitters.z_range_um
-        pixel_nm = max(optical.pixel_size_nm_x, optical.pixel_size_nm_y)
-        rows = 9 + 0.54 * math.pi * optical.NA * pixel_nm * self.psf.size_px / optical.wavelength_nm
-        if rows > _MAX_ROWS:
-            largest = int(self.psf.size_px * (_MAX_ROWS - 9) / (rows - 9)) // 2 * 2 - 1
-            raise _relation(
-                "psf.size_px",
-                f"{self.psf.size_px} px of {pixel_nm:g} nm are too large a stamp for NA {optical.NA:g} and "
-                f"{optical.wavelength_nm:g} nm; allowed: "
-                + (f"up to {largest} px" if largest >= 3 else "smaller pixels"),
-            )
-        exact = self.psf.defocus == "exact"
-        per_um = sum(part * _defocus_slope(optical, radius, exact=exact) for radius, part in ((1, 0.26), (0.75, 0.25)))
-        if rows + per_um * z_um > _MAX_ROWS:
-            raise _relation(
-                "emitters.z_range_um",
-                f"{z_um:g} um is too far out of focus to be computed; allowed with these optics: up to about "
-                f"{(_MAX_ROWS - rows) / per_um:.3g} um",
-            )
-        return self
-
-
-def _defocus_slope(optical: OpticalConfig, radius: float, *, exact: bool) -> float:
-    """Return the slope of the defocus phase at a radius of the pupil, in radians per micrometre of z."""
-    index = optical.n_immersion
-    axial = math.sqrt(max(index**2 - (optical.NA * radius) ** 2, (0.02 * index) ** 2)) if exact else 1.0
-    return 2000 * math.pi / optical.wavelength_nm * optical.NA**2 * radius / axial
+    def _values_go_together(self) -> JobConfig:
+        return checked_relations(self, job_relations(self))
 
 
 class SampleConfigs(Section):
     """Samples: the same settings several times, each with its own randomness."""
 
-    num_samples: int = Field(ge=1, le=1_000_000, description="Number of samples.")
-    frames_per_sample: int | None = Field(
+    num_samples: Whole = Field(ge=1, le=MAX_JOBS, description="Number of samples.")
+    frames_per_sample: WholeOrNull = Field(
         None, ge=1, le=10**7, description="Frames of each sample; null: emitters.frames."
     )
     sample_naming: Annotated[str, AfterValidator(_sample_naming)] = Field(
@@ -311,17 +267,8 @@ class SampleConfigs(Section):
     )
 
     @model_validator(mode="after")
-    def _names(self) -> SampleConfigs:
-        last = sample_name(self.sample_naming, self.num_samples)
-        if self.num_samples > 1 and last == sample_name(self.sample_naming, 1):
-            raise _relation(
-                "sample_naming",
-                f"{show(self.sample_naming)} gives all {self.num_samples} samples the same name; "
-                "allowed: a name with {sample_id}",
-            )
-        if (message := name_problem(last)) is not None:
-            raise _relation("sample_naming", f"{show(last)} {message}")
-        return self
+    def _names_differ(self) -> SampleConfigs:
+        return checked_relations(self, sample_relations(self))
 
 
 class BatchConfig(Section):
@@ -329,10 +276,10 @@ class BatchConfig(Section):
 
     description: JsonValue = Field(None, description="Free text.")
     version: JsonValue = Field(None, description="Free text.")
-    base_output_dir: Annotated[str, AfterValidator(_path_text)] = Field(
+    base_output_dir: Annotated[str, AfterValidator(_folder_text)] = Field(
         "batch_output", description="Folder of the results, relative to the current directory."
     )
-    max_workers: int | None = Field(
+    max_workers: WholeOrNull = Field(
         None,
         ge=1,
         le=1024,
@@ -346,8 +293,14 @@ class BatchConfig(Section):
     sample_configs: SampleConfigs | None = Field(None, description="Samples of each combination.")
 
     _source: str = PrivateAttr(default="config")
+    _prefix: str = PrivateAttr(default="base_config.")
 
     @property
     def source(self) -> str:
         """The file the config came from, for messages."""
         return self._source
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of a job begin with in that file, for messages."""
+        return self._prefix

@@ -17,7 +17,7 @@ import numpy as np
 import simtiff
 from simtiff.chunk import Chunk, distinct
 from simtiff.emitters import Emitters, Records, iter_slabs
-from simtiff.hdf5 import describe, writing_hdf5
+from simtiff.hdf5 import attribute, describe, open_hdf5, reading, writing_hdf5
 from simtiff.truthfile import TruthFile
 from simtiff.zmap import FieldMap, field_coefficients
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from simtiff.config import JobConfig
 
-__all__ = ["Chunk", "MemoryTruth", "TruthFile", "TruthSize", "replace_coefficients", "write_truth"]
+__all__ = ["Chunk", "MemoryTruth", "TruthFile", "TruthSize", "replace_coefficients", "replace_config", "write_truth"]
 
 FORMAT_VERSION = 1
 _MAX_CHUNK_ROWS = 1 << 16
@@ -147,6 +147,18 @@ def replace_coefficients(path: str | Path, config: JobConfig, field: FieldMap) -
                 coefficients.write(start, config, field, xyz)
                 check()
             _describe(file, config)
+
+
+def replace_config(path: str | Path, config: JobConfig) -> None:
+    """Put another config into a truth file; all else stays as it is, and the old file until the new one is whole."""
+    with open_hdf5(path) as old, writing_hdf5(path) as (file, check):
+        with reading(path, "its content"):
+            names, attributes = list(old), list(old.attrs)
+        for name in names:
+            with reading(path, name):
+                old.copy(name, file)
+            check()
+        describe(file, **{name: attribute(old, name) for name in attributes} | {"config": config.model_dump_json()})
 
 
 def _dataset(

@@ -194,16 +194,11 @@ class TruthFile:
                 raise DataError(f"{self.path}: lengths disagree: {shown}; allowed: one length")
 
     def _read_config(self) -> JobConfig | None:
-        from pydantic import ValidationError
-
-        from simtiff.config import JobConfig
-
-        text = attribute(self._file, "config")
-        if text is None:
-            return None
         try:
-            return JobConfig.model_validate_json(text)
-        except (ValidationError, ValueError, TypeError) as error:
+            return _stored_config(self._file)
+        except (ValueError, TypeError) as error:
+            if isinstance(error, DataError):
+                raise
             if self._given_config is not None:  # another program's, and not needed
                 return None
             first = str(error).splitlines()[:3]
@@ -412,6 +407,25 @@ class TruthFile:
                 f"allowed: up to {_LIMITS['coefficients']:g}"
             )
         return values
+
+
+def stored_config(path: str | Path) -> JobConfig | None:
+    """Return the config that a truth file carries, None if it carries no valid one; `DataError` if it is damaged."""
+    with open_hdf5(path) as file:
+        try:
+            return _stored_config(file)
+        except (ValueError, TypeError) as error:
+            if isinstance(error, DataError):
+                raise
+            return None
+
+
+def _stored_config(file: h5py.File) -> JobConfig | None:
+    """Return the config in an open file, or None; `ValueError` or `TypeError` if it is not valid."""
+    from simtiff.config import JobConfig
+
+    text = attribute(file, "config")
+    return None if text is None else JobConfig.model_validate_json(text)
 
 
 def _take_records(records: _RecordRows, rows: Any) -> _RecordRows:

@@ -21,11 +21,11 @@ from simtiff.config_errors import (
     value_paths,
 )
 from simtiff.config_text import parse_value, split_override
+from simtiff.settings import MAX_JOBS
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-MAX_JOBS = 100_000
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
@@ -67,29 +67,43 @@ def variable_problems(
     """
     problems: list[Problem] = []
     for key, values in variables.items():
-        path = f"variables.{show_key(key)}"
-        inside = key.removeprefix("base_config.")
-        field = find_field(model, inside)
-        if isinstance(field, str):
-            problems.append(Problem(path, field))
-        elif inside != key:
-            problems.append(Problem(path, f'paths start inside base_config: use "{inside}"'))
-        elif (section := model_of(field.annotation)) is not None:
-            keys = ", ".join(f"{key}.{name}" for name in section.model_fields)
-            problems.append(Problem(path, f"is a section, not a value; valid keys are {keys}"))
-        elif not isinstance(values, list | tuple):
-            problems.append(Problem(path, f"{show(values)} is not a list; allowed: a list of values"))
-        elif not values:
-            problems.append(Problem(path, "the list of values is empty; allowed: at least one value"))
-        else:
-            problems += _value_problems(path, field, values)
+        problems += one_variable_problems(model, key, values)
     samples = samples if isinstance(samples, Mapping) else {}
     if samples.get("frames_per_sample") is not None and "emitters.frames" in variables:
         message = "sample_configs.frames_per_sample sets the frames too; allowed: only one of the two"
         problems.append(Problem("variables.emitters.frames", message))
-    if not problems:
-        problems += _count_problems(variables, samples)
-    return problems
+    return problems + _count_problems(variables, samples)
+
+
+def one_variable_problems(model: type[BaseModel], key: str, values: Any) -> list[Problem]:
+    """Return the problems of one variable: its path, its list, every value once."""
+    path = f"variables.{show_key(key)}"
+    inside = key.removeprefix("base_config.")
+    field = find_field(model, inside)
+    if isinstance(field, str):
+        return [Problem(path, field)]
+    if inside != key:
+        return [Problem(path, f'paths start inside base_config: use "{inside}"')]
+    if (section := model_of(field.annotation)) is not None:
+        keys = ", ".join(f"{key}.{name}" for name in section.model_fields)
+        return [Problem(path, f"is a section, not a value; valid keys are {keys}")]
+    if not isinstance(values, list | tuple):
+        return [Problem(path, f"{show(values)} is not a list; allowed: a list of values")]
+    if not values:
+        return [Problem(path, "the list of values is empty; allowed: at least one value")]
+    return _value_problems(path, field, values)
+
+
+def whole_values(model: type[BaseModel], key: str, values: Sequence[Any]) -> list[Any]:
+    """Return the values of a variable without problems, with 3 for 3.0 where an integer is meant."""
+    field = find_field(model, key)
+    if isinstance(field, str):
+        raise TypeError(field)
+    adapter = value_adapter(field)
+    return [
+        checked if isinstance(value, float) and isinstance(checked := adapter.validate_python(value), int) else value
+        for value in values
+    ]
 
 
 def value_adapter(field: FieldInfo) -> TypeAdapter[Any]:
@@ -111,13 +125,13 @@ def _value_problems(path: str, field: FieldInfo, values: Sequence[Any]) -> list[
 
 def _count_problems(variables: Mapping[str, Any], samples: Mapping[str, Any]) -> list[Problem]:
     number = samples.get("num_samples", 1)
-    per_combination = number if isinstance(number, int) and number > 0 else 1
-    count = math.prod(len(values) for values in variables.values()) * per_combination
+    per_combination = number if isinstance(number, int | float) and 1 <= number <= MAX_JOBS else 1
+    lengths = [len(values) for values in variables.values() if isinstance(values, list | tuple) and values]
+    count = math.prod(lengths) * int(per_combination)
     if count <= MAX_JOBS:
         return []
     shown = f"{count:,}" if count < 10**18 else f"more than {10**18:,}"
-    where = "variables" if variables else "sample_configs.num_samples"
-    return [Problem(where, f"make {shown} jobs; allowed: at most {MAX_JOBS:,}")]
+    return [Problem("variables", f"make {shown} jobs; allowed: at most {MAX_JOBS:,}")]
 
 
 def apply_overrides(
@@ -190,7 +204,7 @@ def _from_here(key: str, value: Any) -> Any:
 
 
 def absolute_zmap(value: Any, folder: Path) -> Any:
-    """Return a map's path made absolute from `folder`; a built-in map, or a value of wrong type, as it is."""
-    if not isinstance(value, str) or not value.strip() or value.startswith("builtin:"):
+    """Return a map's path made absolute from `folder`; what is no path to a file stays as it is."""
+    if not isinstance(value, str) or not value.strip() or value.startswith(("builtin:", "~")):
         return value
     return str((folder / value).absolute())

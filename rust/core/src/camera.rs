@@ -1,6 +1,8 @@
 //! The camera: expected photons to electrons to counts.
 //!
-//! A pixel is `Poisson(signal + background) + read noise`, rounded and clipped where the output is `u16`.
+//! A pixel is `Poisson(signal + background) + read noise`, rounded and clipped where the output is `u16`. Rounded, background
+//! and read noise are one draw from one table, since whole numbers can be added after rounding; `u16` and `f32` pixels of
+//! the same seed therefore have read noise of their own.
 //! All of it is done in one pass over the image, in blocks of [`BLOCK`] pixels that stay in the first-level cache.
 //!
 //! A pixel's random words come from the seed and its linear index in the movie alone,
@@ -30,6 +32,8 @@ pub struct Camera {
     background: f64,
     read_noise_e: f32,
     shot: Shot,
+    /// Background and read noise together, for counts that are rounded.
+    rounded: Option<Background>,
 }
 
 /// How the electrons of a pixel come about.
@@ -80,7 +84,9 @@ impl Camera {
         } else {
             Background::new(background).map_or(Shot::Rejection, Shot::Table)
         };
-        Ok(Self { background, read_noise_e: read_noise_e as f32, shot })
+        let together = shot_noise && read_noise_e > 0.0;
+        let rounded = if together { Background::with_noise(background, read_noise_e) } else { None };
+        Ok(Self { background, read_noise_e: read_noise_e as f32, shot, rounded })
     }
 
     /// Exposes frames: to 16-bit counts, rounded to the nearest whole number and clipped to 0..=65535, or to electrons as
@@ -173,18 +179,36 @@ fn is_valid(signal: f32) -> bool {
 
 /// An output pixel: `u16` or `f32`.
 pub trait Count: Copy + Default + Send + Sync {
+    /// Whether electrons are rounded to whole numbers.
+    const ROUNDED: bool;
     /// The pixel's value for a number of electrons.
     fn from_electrons(electrons: f32) -> Self;
+    /// The same for a whole number.
+    fn from_count(count: i32) -> Self;
 }
 
 impl Count for f32 {
+    const ROUNDED: bool = false;
+
     #[inline(always)]
     fn from_electrons(electrons: f32) -> Self {
         electrons
     }
+
+    #[inline(always)]
+    fn from_count(count: i32) -> Self {
+        count as Self
+    }
 }
 
 impl Count for u16 {
+    const ROUNDED: bool = true;
+
+    #[inline(always)]
+    fn from_count(count: i32) -> Self {
+        count.clamp(0, 65535) as Self
+    }
+
     #[inline(always)]
     fn from_electrons(electrons: f32) -> Self {
         // Adding 2^23 leaves the nearest whole number in the low bits, also where a CPU has no instruction to round.
@@ -198,6 +222,7 @@ impl Count for u16 {
 #[derive(Clone, Copy)]
 struct Streams {
     background: Stream,
+    rounded: Stream,
     read_noise: Stream,
     rejection: Stream,
     signal: Signal,
@@ -207,6 +232,7 @@ impl Streams {
     fn new(seed: u64) -> Self {
         Self {
             background: Stream::new(seed, Purpose::Background),
+            rounded: Stream::new(seed, Purpose::Rounded),
             read_noise: Stream::new(seed, Purpose::ReadNoise),
             rejection: Stream::new(seed, Purpose::Rejection),
             signal: Signal::new(seed),
@@ -281,8 +307,11 @@ fn block<S: Simd, T: Count>(
     }
     let mut electrons = [0f32; BLOCK];
     let mut counts = [0; BLOCK];
-    if let Shot::Table(table) = &camera.shot {
-        table.draw(streams.background, index, &mut counts);
+    let rounded = if T::ROUNDED { camera.rounded.as_ref() } else { None };
+    match (rounded, &camera.shot) {
+        (Some(table), _) => table.draw(streams.rounded, index, &mut counts),
+        (None, Shot::Table(table)) => table.draw(streams.background, index, &mut counts),
+        _ => {}
     }
     match &camera.shot {
         Shot::Off => {
@@ -303,6 +332,12 @@ fn block<S: Simd, T: Count>(
             }
         }
         Shot::Table(_) | Shot::NoBackground => {}
+    }
+    if rounded.is_some() {
+        for (o, count) in out.iter_mut().zip(&counts) {
+            *o = T::from_count(*count as i32);
+        }
+        return true;
     }
     if !matches!(camera.shot, Shot::Off) {
         for (e, count) in electrons.iter_mut().zip(&counts) {
@@ -327,7 +362,8 @@ fn block<S: Simd, T: Count>(
 fn add_large(rejection: Stream, index: u64, image: &[f32; BLOCK], counts: &mut [u32; BLOCK]) {
     for (l, (count, s)) in counts.iter_mut().zip(image).enumerate() {
         if *s >= TABLE_LIMIT {
-            *count += poisson_by_rejection(f64::from(*s), &mut rejection.generator(index + l as u64));
+            let more = poisson_by_rejection(f64::from(*s), &mut rejection.generator(index + l as u64));
+            *count = count.wrapping_add(more);
         }
     }
 }

@@ -94,18 +94,18 @@ pub(crate) fn transpose<S: Simd>(values: &[S::f32s], outputs: &mut [&mut [f32]],
     let lanes = S::F32_LANES;
     let floats: &[f32] = pulp::bytemuck::cast_slice(values);
     // squares of 4 x 4, which compile to shuffles
-    let (groups, rest) = (floats.chunks_exact(4 * lanes), values.len() / 4 * 4);
-    for (quad, outputs) in outputs.chunks_mut(4).enumerate() {
-        if let [a, b, c, d] = outputs {
-            let quads = [a, b, c, d].map(|out| out[start..][..rest].as_chunks_mut::<4>().0);
-            let [a, b, c, d] = quads;
-            for ((((group, a), b), c), d) in groups.clone().zip(a).zip(b).zip(c).zip(d) {
-                let row = |i: usize| group[i * lanes + 4 * quad..].first_chunk::<4>().copied().unwrap_or_default();
-                let rows = [row(0), row(1), row(2), row(3)];
-                *a = [rows[0][0], rows[1][0], rows[2][0], rows[3][0]];
-                *b = [rows[0][1], rows[1][1], rows[2][1], rows[3][1]];
-                *c = [rows[0][2], rows[1][2], rows[2][2], rows[3][2]];
-                *d = [rows[0][3], rows[1][3], rows[2][3], rows[3][3]];
+    let rest = values.len() / 4 * 4;
+    for (quad, outputs) in outputs.chunks_exact_mut(4).enumerate() {
+        for (place, group) in floats.chunks_exact(4 * lanes).enumerate() {
+            let mut square = [[0.0; 4]; 4];
+            for i in 0..4 {
+                let row = group[i * lanes + 4 * quad..].first_chunk::<4>().copied().unwrap_or_default();
+                for (column, value) in square.iter_mut().zip(row) {
+                    column[i] = value;
+                }
+            }
+            for (out, column) in outputs.iter_mut().zip(square) {
+                out[start + 4 * place..][..4].copy_from_slice(&column);
             }
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! The sum of Poisson numbers is a Poisson number whose mean is the sum of the means. So a pixel is the sum of
 //! independent draws that are each cheap:
-//! - the flat background, from one alias table for its exact mean ([`Background`]);
+//! - the flat background, from one alias table for its exact mean ([`Background`]); where counts are rounded, the same
+//!   table has the read noise in it, since the nearest whole number to photons and noise is photons and the nearest to noise;
 //! - the signal `s = 32 a + m + f` with whole `a` and `m < 32`, and `f` in [0, 1): two alias tables out of two
 //!   fixed sets, and a short inversion for `f` ([`Signal`]);
 //! - where a mean is too large for tables, one draw by rejection ([`rejection`]).
@@ -26,26 +27,40 @@ const COLUMNS: usize = 8192;
 /// The largest mean whose table fits into [`COLUMNS`].
 pub(crate) const BACKGROUND_LIMIT: f64 = 1e5;
 
-/// The alias table of the flat background.
+/// The alias table of the flat background, or of it and the read noise, rounded.
 #[derive(Debug, Clone)]
 pub(crate) struct Background {
     /// The first `mask + 1` entries are the table; the fixed length spares a bounds check per draw.
     entries: Box<[u64; COLUMNS]>,
     mask: u64,
-    first: u32,
+    first: i32,
 }
 
 impl Background {
     /// The table for a mean of at most [`BACKGROUND_LIMIT`].
     pub(crate) fn new(mean: f64) -> Option<Self> {
         let (first, probabilities) = table::probabilities(mean);
-        let mut entries = table::alias_entries(&probabilities);
-        let mask = entries.len() as u64 - 1;
-        entries.resize(COLUMNS, 0);
-        Some(Self { entries: entries.into_boxed_slice().try_into().ok()?, mask, first: first as u32 })
+        Self::of(first as i64, &probabilities)
     }
 
-    /// Sets `counts` to draws for the pixels `index..index + BLOCK`.
+    /// The table for the nearest whole number to the sum of background and normal noise; `None` where it would be too wide.
+    pub(crate) fn with_noise(mean: f64, sigma: f64) -> Option<Self> {
+        // The table reaches at least 9 standard deviations to both sides.
+        if mean > BACKGROUND_LIMIT || 18.0 * (mean + sigma * sigma).sqrt() > COLUMNS as f64 {
+            return None;
+        }
+        let (first, probabilities) = table::rounded_probabilities(mean, sigma);
+        Self::of(first, &probabilities)
+    }
+
+    fn of(first: i64, probabilities: &[f64]) -> Option<Self> {
+        let mut entries = table::alias_entries(probabilities);
+        let mask = entries.len() as u64 - 1;
+        entries.resize(COLUMNS, 0);
+        Some(Self { entries: entries.into_boxed_slice().try_into().ok()?, mask, first: first as i32 })
+    }
+
+    /// Sets `counts` to draws for the pixels `index..index + BLOCK`; with noise they can be negative, in two's complement.
     #[inline(always)]
     pub(crate) fn draw(&self, stream: Stream, index: u64, counts: &mut [u32; BLOCK]) {
         let mut words = [0; BLOCK];
@@ -53,7 +68,7 @@ impl Background {
         for (count, word) in counts.iter_mut().zip(&words) {
             let column = word & self.mask;
             let entry = self.entries[column as usize % COLUMNS];
-            *count = self.first + table::outcome(entry, column, *word) as u32;
+            *count = (self.first as u32).wrapping_add(table::outcome(entry, column, *word) as u32);
         }
     }
 }

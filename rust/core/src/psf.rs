@@ -259,9 +259,9 @@ impl pulp::WithSimd for Choose<'_> {
                 });
             }
             *rows = psf.rule.choose::<S>(coefficients).map_err(|needed| Error::Value {
-                name: "an emitter's defocus and aberrations",
+                name: "an emitter's position, defocus and aberrations",
                 got: format!("so large that {needed:.0} quadrature rows would be needed (emitter {emitter})"),
-                expected: "at most 512 quadrature rows; check the units of z (um) and of the coefficients (radians)",
+                expected: "at most 512 quadrature rows; check the units of x and y (px), z (um) and the coefficients (radians)",
             })? as u8;
         }
         Ok(())

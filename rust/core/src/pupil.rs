@@ -173,8 +173,15 @@ impl NodeRule {
             }
         }
         let mut steepest = [0f32; 4];
-        for (top, ring) in steepest.iter_mut().zip(sums.chunks_exact(RING)) {
-            *top = ring.iter().fold(0.0, |a: f32, b| a.max(b.abs()));
+        for (top, ring) in steepest.iter_mut().zip(sums.as_chunks::<RING>().0) {
+            // by halves: one after the other, each would wait for the last
+            let mut largest = ring.map(f32::abs);
+            for half in [RING / 2, RING / 4, RING / 8, RING / 16] {
+                for i in 0..half {
+                    largest[i] = if largest[i] > largest[i + half] { largest[i] } else { largest[i + half] };
+                }
+            }
+            *top = largest[0];
         }
         let [rim_x, rim_y, inner_x, inner_y] = steepest;
         let n = self.slopes.len();

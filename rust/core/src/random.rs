@@ -41,6 +41,8 @@ pub(crate) enum Purpose {
     ReadNoise = 5,
     /// Draws that need an unknown number of words, each from a generator of its own.
     Rejection = 6,
+    /// Background and read noise in one draw.
+    Rounded = 7,
 }
 
 /// A sequence of random words, addressed by index.
@@ -136,6 +138,7 @@ mod tests {
             Purpose::SignalFraction,
             Purpose::ReadNoise,
             Purpose::Rejection,
+            Purpose::Rounded,
         ];
         let mut seen = HashSet::new();
         for seed in [0, 1, 2, GAMMA, GAMMA.wrapping_neg(), u64::MAX] {

@@ -84,31 +84,37 @@ impl Psf {
         Ok(())
     }
 
-    /// Renders frames and exposes them: what [`Psf::render`] and then [`Camera::expose`] give, to the last bit. Where the
-    /// emitters' stamps take less memory than the frames of photons would, these are never in memory as a whole.
+    /// Renders frames and exposes them: what [`Psf::render`] and then [`Camera::expose`] give, to the last bit.
+    ///
+    /// `space` is work space of as many numbers as `out` has; what is in it before and after means nothing. Where the emitters'
+    /// stamps fit, it holds these, and photons are summed and exposed a few rows at a time; else it holds the photons.
     ///
     /// # Errors
-    /// As the two have them.
+    /// As the two have them, and [`Error::Length`] if `space` is shorter than `out`.
     pub fn expose<T: Count>(
         &self,
         emitters: &Emitters<'_>,
         records: &Records<'_>,
         camera: &Camera,
         exposure: Exposure,
+        space: &mut [f32],
         out: &mut [T],
     ) -> Result<()> {
+        if space.len() < out.len() {
+            return Err(Error::Length { name: "space", got: space.len(), expected: out.len() });
+        }
+        let space = &mut space[..out.len()];
         let [height, width] = [exposure.height, exposure.width];
         let first = exposure.first_pixel(out.len())?;
         let mut scene = self.scene(emitters, records, [height, width], out.len())?;
         let stamp = self.size() * self.size();
         if scene.chosen.len() * stamp > out.len() {
-            let mut image = vec![0.0; out.len()];
-            self.sum(emitters, scene, [height, width], &mut image)?;
-            return camera.expose(&image, exposure, out);
+            self.sum(emitters, scene, [height, width], space)?;
+            return camera.expose(space, exposure, out);
         }
-        let mut stamps = vec![0.0; scene.chosen.len() * stamp];
         let chosen = std::mem::take(&mut scene.chosen);
-        self.stamps_of(emitters, &chosen, &mut stamps)?;
+        let stamps = &mut space[..chosen.len() * stamp];
+        self.stamps_of(emitters, &chosen, stamps)?;
         scene.hand_out(&chosen);
 
         let area = height * width;
@@ -254,7 +260,8 @@ mod tests {
             psf.render(&emitters, &records, [height, width], &mut image).unwrap();
             let mut counts = [vec![0u16; image.len()], vec![1u16; image.len()]];
             camera.expose(&image, exposure, &mut counts[0]).unwrap();
-            psf.expose(&emitters, &records, &camera, exposure, &mut counts[1]).unwrap();
+            image.fill(f32::NAN);
+            psf.expose(&emitters, &records, &camera, exposure, &mut image, &mut counts[1]).unwrap();
             prop_assert!(counts[0] == counts[1]);
         }
     }
@@ -267,7 +274,10 @@ mod tests {
         let records = Records { emitter: &[0], frame: &[1], photons: &[2e9] };
         let exposure = Exposure { seed: 5, first_frame: 0, height: 7, width: 9 };
         let camera = Camera::new(0.0, 0.0, false).unwrap();
-        let error = psf.expose(&emitters, &records, &camera, exposure, &mut [0f32; 2 * 7 * 9]).unwrap_err();
+        let (mut space, mut out) = ([0.0; 2 * 7 * 9], [0f32; 2 * 7 * 9]);
+        let error = psf.expose(&emitters, &records, &camera, exposure, &mut space, &mut out).unwrap_err();
         assert!(error.to_string().contains("at frame 1, row 2, column 4"), "{error}");
+        let error = psf.expose(&emitters, &records, &camera, exposure, &mut space[1..], &mut out).unwrap_err();
+        assert!(matches!(error, Error::Length { name: "space", .. }), "{error}");
     }
 }

@@ -83,7 +83,7 @@ impl Psf {
         pool::run(py, || self.0.render(&emitters, &records, shape, out))?.map_err(to_python)
     }
 
-    /// Overwrite `out` (t, y, x) with a camera's frames of records; see `Camera.expose`.
+    /// Overwrite `out` (t, y, x) with a camera's frames of records; see `Camera.expose`. `space` is work space of that shape.
     #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "called from one place in Python")]
     fn expose(
         &self,
@@ -98,20 +98,22 @@ impl Psf {
         key: u64,
         first_frame: u64,
         frame_shape: (usize, usize),
+        mut space: PyReadwriteArrayDyn<'_, f32>,
         out: Counts<'_>,
     ) -> PyResult<()> {
         let magnitude = magnitude.as_ref().map(|m| buffers::read("magnitude", m)).transpose()?;
         let emitters = Emitters { xyz: buffers::rows("xyz", &xyz)?, phase: buffers::read("phase", &phase)?, magnitude };
         let records = buffers::records(&emitter_ix, &frame_ix, &photons)?;
         let exposure = Exposure { seed: key, first_frame, height: frame_shape.0, width: frame_shape.1 };
+        let space = buffers::write("space", &mut space)?;
         match out {
             Counts::U16(mut out) => {
                 let out = buffers::write("out", &mut out)?;
-                pool::run(py, || self.0.expose(&emitters, &records, &camera.0, exposure, out))?
+                pool::run(py, || self.0.expose(&emitters, &records, &camera.0, exposure, space, out))?
             }
             Counts::F32(mut out) => {
                 let out = buffers::write("out", &mut out)?;
-                pool::run(py, || self.0.expose(&emitters, &records, &camera.0, exposure, out))?
+                pool::run(py, || self.0.expose(&emitters, &records, &camera.0, exposure, space, out))?
             }
         }
         .map_err(to_python)

@@ -193,6 +193,39 @@ fn read_noise_is_normal() {
     }
 }
 
+/// Background, signal and read noise to 16 bits, where the first and the last share a table and where they do not.
+#[test]
+fn counts_are_rounded_and_clipped_sums() {
+    let cases =
+        [(0.0, 1.5, 0.0), (0.0, 0.3, 2.2), (3.3, 0.4, 0.0), (20.0, 2.0, 40.5), (100.0, 10.0, 0.0), (9.0, 700.0, 0.0)];
+    for (i, (background, read_noise, signal)) in cases.into_iter().enumerate() {
+        let camera = Camera::new(background, read_noise, true).unwrap();
+        let exposure = Exposure { seed: 70 + i as u64, first_frame: 5, height: SIDE, width: SIDE };
+        let mut counts = vec![0u16; DRAWS];
+        camera.expose(&vec![signal; DRAWS], exposure, &mut counts).unwrap();
+
+        let mean = background + f64::from(signal);
+        let photons =
+            (0..300).map(|k| log_probability(f64::from(k), mean).exp()).take_while(|&p| p > 1e-14 || mean > 1.0);
+        let photons: Vec<f64> = photons.collect();
+        let reach = (8.0 * read_noise).ceil();
+        let mut expected = vec![0.0; photons.len() + reach as usize + 1];
+        for step in -(reach as i64)..=reach as i64 {
+            let at = step as f64;
+            let p = normal_probability((at - 0.5) / read_noise, (at + 0.5) / read_noise);
+            for (k, photons) in photons.iter().enumerate() {
+                expected[(k as i64 + step).max(0) as usize] += p * photons * DRAWS as f64;
+            }
+        }
+        let mut found = vec![0.0; expected.len()];
+        for &count in &counts {
+            found[usize::from(count)] += 1.0;
+        }
+        let deviation = deviation(expected.into_iter().zip(found));
+        assert!(deviation.abs() < LIMIT, "{background} + {signal} +- {read_noise}: {deviation} sigma");
+    }
+}
+
 /// The correlation of two equally long samples in standard deviations from none.
 fn correlation(a: &[f64], b: &[f64]) -> f64 {
     let n = a.len().min(b.len());
@@ -210,7 +243,12 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
 #[test]
 fn pixels_frames_seeds_and_effects_are_independent() {
     let image = |signal| vec![signal; 2 * DRAWS];
+    let camera = Camera::new(50.0, 5.0, true).unwrap();
+    let mut counts = vec![0u16; 2 * DRAWS];
+    let exposure = Exposure { seed: 1, first_frame: 5, height: SIDE, width: SIDE };
+    camera.expose(&image(0.0), exposure, &mut counts).unwrap();
     let samples = [
+        ("counts", counts.into_iter().map(f32::from).collect()),
         ("background", expose(100.0, 0.0, true, 1, &image(0.0))),
         ("signal", expose(0.0, 0.0, true, 1, &image(70.0))),
         ("fraction", expose(0.0, 0.0, true, 1, &image(0.7))),

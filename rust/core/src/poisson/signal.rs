@@ -116,7 +116,7 @@ impl Signal {
             let column = words[l] % FINE_COLUMNS as u64;
             let mean = u64::from(whole[l] % STEP);
             let entry = self.tables.fine[mean as usize * FINE_COLUMNS + column as usize];
-            counts[l] += outcome(entry, column, words[l]) as u32;
+            counts[l] = counts[l].wrapping_add(outcome(entry, column, words[l]) as u32);
         }
     }
 
@@ -129,7 +129,7 @@ impl Signal {
             let column = words[l] & (layout >> 32 & 0xffff);
             let at = (layout & 0xffff_ffff) + column;
             let entry = self.tables.coarse[at as usize % COARSE_COLUMNS];
-            counts[l] += ((layout >> 48) + outcome(entry, column, words[l])) as u32;
+            counts[l] = counts[l].wrapping_add(((layout >> 48) + outcome(entry, column, words[l])) as u32);
         }
     }
 
@@ -150,7 +150,7 @@ impl Signal {
             correct(&words, fraction, &gaps, &mut extra);
         }
         for l in 0..BLOCK {
-            counts[l] += extra[l];
+            counts[l] = counts[l].wrapping_add(extra[l]);
         }
     }
 }
