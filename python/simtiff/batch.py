@@ -25,7 +25,7 @@ from simtiff.pool import Event, Pool, Worker, describe_exit, signals_as_events
 from simtiff.progress import Progress, console
 from simtiff.selection import Selection, select_jobs
 from simtiff.status import NAME as STATUS_NAME
-from simtiff.status import BatchStatus, JobRecord, now
+from simtiff.status import BatchStatus, JobRecord, job_ids, now
 from simtiff.summary import BatchSummary
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def run_batch(
         with contextlib.suppress(OSError):  # left by a run that was killed while it saved the status
             remove_partials(folder, of=STATUS_NAME)
         status = BatchStatus.load(folder) if resume else None
+        earlier = list(status.jobs) if status is not None else job_ids(folder)
         run = _Run(lock, show, status or BatchStatus(folder), jobs, max_workers or batch.max_workers or cores())
         with contextlib.closing(Pool((lock.fd,))) as pool:
             if status is None:  # every job is to be done: workers start up while the inputs are checked
@@ -117,7 +118,7 @@ def run_batch(
             run.check_room(force=force)
             until_all_is_in_order.enter_context(signals_as_events(pool))
             with JobLog(Path(log_file) if log_file is not None else None) as run.log:
-                run.begin()
+                run.begin(earlier)
                 run.work(pool)
     return run.summary(time.monotonic() - begin)
 
@@ -213,9 +214,9 @@ class _Run:
         for problem in estimate.problems():
             self.show.note(f"{problem} (going on: --force)")
 
-    def begin(self) -> None:
+    def begin(self, earlier: Sequence[str]) -> None:
         """Write the status as it is at the start, and clear away what is of no use any more."""
-        earlier, self.status.jobs = self.status.jobs, self.selection.records
+        self.status.jobs = self.selection.records
         if self.pending:
             self.status.run_started = now()
             self.status.workers = min(self.max_workers, len(self.pending))

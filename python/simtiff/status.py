@@ -201,6 +201,15 @@ class BatchStatus:
         }
 
 
+def job_ids(folder: Path) -> list[str]:
+    """Return the ids of the jobs in a folder's status; none where it has none, or one that cannot be read."""
+    try:
+        status = BatchStatus.load(folder)
+    except DataError:
+        return []
+    return [] if status is None else list(status.jobs)
+
+
 _CURE = "move it away, or start all jobs again with --no-resume"
 
 
