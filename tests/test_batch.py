@@ -414,7 +414,6 @@ def test_a_batch_stops_if_another_took_its_folder(tmp_path: Path) -> None:
         with pytest.raises(BatchError, match=f"another simtiff works in this folder .*pid {os.getpid()}"):
             run_batch(path, output_dir=output, progress=False)
     assert (output / "batch_status.json").read_bytes() == before
-    assert b'"running"' in before  # what the other makes of it is the other's
 
 
 def log_lines(path: Path) -> list[dict[str, Any]]:

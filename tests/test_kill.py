@@ -62,6 +62,7 @@ def study(tmp_path: Path) -> Path:
     content = config(frames=600, variables={"emitters.seed": [1, 2, 3, 4]})
     content["base_config"]["tiff"] = {"roi_size": 24}
     content["base_config"]["memory_optimization"] = {"chunk_size": 2, "gc_frequency": 1}
+    content["base_config"]["zernike"] = {"no_plot": False}
     return write_config(tmp_path, content)
 
 
@@ -102,6 +103,10 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
+def plots(output: Path) -> dict[str, bytes]:
+    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in output.glob("*/*.png")}
+
+
 def assert_nothing_lies(output: Path, expected: dict[str, bytes]) -> None:
     """Check that what has its final name is whole, and that what the status calls done is done."""
     for job_id, data in movie_bytes(output).items():
@@ -120,7 +125,7 @@ def test_killed_at_random_moments_a_batch_comes_to_the_same_end(tmp_path: Path) 
     seconds = time.monotonic() - begin
     expected = movie_bytes(whole)
     chance = random.Random(SEED)
-    ways = [way for _ in range(KILLS // len(WAYS) + 1) for way in chance.sample(WAYS, len(WAYS))]
+    ways = ["worker"] + [way for _ in range(KILLS // len(WAYS) + 1) for way in chance.sample(WAYS, len(WAYS))]
     done, continued = 0, 0
     while done < KILLS:
         finished = output.exists() and len(movie_bytes(output)) == len(expected)
@@ -138,6 +143,8 @@ def test_killed_at_random_moments_a_batch_comes_to_the_same_end(tmp_path: Path) 
     assert stray_files(output) == []
     assert_same_results(output, whole)
     assert movie_bytes(output) == expected
+    assert plots(output) == plots(whole)
+    assert len(plots(output)) == len(expected)
     assert status(output)["completed_jobs"] == status(whole)["completed_jobs"]
     assert status(output)["failed_jobs"] == []
     verified = subprocess.run(

@@ -274,7 +274,7 @@ class _Run:
         )
 
     def _loop(self, pool: Pool) -> None:
-        starts_without_success = 0
+        starts_without_success, trouble = 0, ""
         while self.pending or self.running:
             event = pool.next_event(min(1.0, wait) if (wait := self.status.due_in()) is not None else 1.0)
             if event is not None:
@@ -282,12 +282,14 @@ class _Run:
                     self.interrupted = True
                     return
                 if event.worker is not None:
-                    if event.kind == "ready":
+                    if event.kind == "broken":
+                        trouble = event.data["error"]
+                    elif event.kind == "ready":
                         starts_without_success = 0
                     elif event.kind == "exited" and not event.worker.ready:
                         starts_without_success += 1
                     if starts_without_success >= _STARTS_WITHOUT_SUCCESS:
-                        raise BatchError(f"workers cannot start: {describe_exit(event.data['returncode'])}")
+                        raise BatchError(f"workers cannot start: {trouble or describe_exit(event.data['returncode'])}")
                     self._handle(event, event.worker, pool)
             with contextlib.suppress(OSError):
                 self.lock.check()

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simtiff.arguments import USAGE, UsageError, parse_arguments, whole_number
-from simtiff.errors import SimtiffError, UnsavedError
+from simtiff.errors import SimtiffError, UnsavedError, not_loaded
 from simtiff.interrupts import Interrupts
+from simtiff.reporting import open_closed_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The arguments after the program's name; default: those of the process.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names with any character must not stop a run; None where closed
             stream.reconfigure(errors="backslashreplace")
@@ -99,6 +102,8 @@ def _explain(error: Exception) -> tuple[str, int]:
         case MemoryError():
             cure = "use fewer workers, a smaller memory_optimization.chunk_size or a smaller tiff.roi_size"
             return f"not enough memory; {cure}", FAILED
+        case ImportError() | SystemError():
+            return not_loaded(error), FAILED
         case OSError():
             name = f"{error.filename}: " if error.filename is not None else ""
             return f"{name}{error.strerror or error}", FAILED if error.errno in _NO_SPACE else WRONG

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
-from simtiff.config_errors import Problem, join_path, printable, raise_problems, show_key
-from simtiff.errors import ConfigError
+from simtiff.config_errors import Problem, join_path, raise_problems, show_key
+from simtiff.errors import ConfigError, printable
 from simtiff.files import read_regular
 
 MAX_BYTES = 16 << 20

@@ -213,9 +213,11 @@ class Terminal(Lines):
         self._console.print(message, markup=False)
 
 
-def console(stream: IO[str] | None = None, *, verbose: bool = False) -> Lines:
-    """Return what fits where stderr goes: a live display on a terminal, else plain lines."""
+def console(stream: IO[str] | None = None, *, verbose: bool = False) -> Progress:
+    """Return what fits where stderr goes: a live display on a terminal, else plain lines; nothing if it is closed."""
     stream = stream or sys.stderr
+    if stream is None:
+        return Progress()
     if stream.isatty():
         return Terminal(stream, verbose=verbose)
     return Lines(stream, verbose=verbose)
