@@ -36,6 +36,7 @@ from batch_helpers import (
 )
 from simtiff.batch import cores, run_batch
 from simtiff.errors import BatchError, ConfigError, DataError
+from simtiff.lock import FolderLock
 from simtiff.progress import Lines, Progress, console
 from simtiff.synthetic import synthesize
 
@@ -358,17 +359,61 @@ def test_the_folder_removed_in_mid_run(tmp_path: Path) -> None:
     import shutil
 
     output = tmp_path / "out"
+    shown = io.StringIO()
 
-    class Remover(Progress):
-        def done(self, job_id: str, _seconds: float) -> None:
+    class Remover(Lines):
+        def done(self, job_id: str, seconds: float) -> None:
+            super().done(job_id, seconds)
             if job_id.startswith("job_0000"):
                 shutil.rmtree(output)
 
-    summary = run_batch(config(), output_dir=output, max_workers=1, progress=Remover())
+    log = tmp_path / "log"
+    summary = run_batch(config(), output_dir=output, max_workers=1, progress=Remover(shown), log_file=log)
     assert summary.exit_code == 1
     assert "gone" in summary.errors["job_0000_num_emitters_20"]
+    assert max(map(float, re.findall(r"([0-9.]+)%", shown.getvalue()))) == 100
+    failed = [line for line in log_lines(log) if line["event"] == "failed"]
+    assert [(line["job"], "gone" in line["error"]) for line in failed] == [("job_0000_num_emitters_20", True)]
     assert run_batch(config(), output_dir=output, progress=False).exit_code == 0
     assert len(status(output)["completed_jobs"]) == 2
+
+
+@pytest.mark.parametrize("removed", ["lock", "folder"])
+def test_a_lock_that_somebody_removed_is_made_again(tmp_path: Path, removed: str) -> None:
+    import shutil
+
+    path, output = write_config(tmp_path, slow_config()), tmp_path / "out"
+    lock = output / ".simtiff.lock"
+    with running(command(path, output, "--max-workers=1", settings=SLOW)) as process:
+        wait_for(lambda: partials(output), "a movie", process)
+        if removed == "lock":
+            lock.unlink()
+        else:
+            while partials(output):
+                shutil.rmtree(output, ignore_errors=True)
+        wait_for(lambda: lock.exists() and f'"pid": {process.pid}' in lock.read_text(), "the lock", process)
+        with pytest.raises(BatchError, match=f"another simtiff works in this folder .*pid {process.pid}"):
+            run_batch(path, output_dir=output, progress=False)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    assert stray_files(output) == []
+
+
+def test_a_batch_stops_if_another_took_its_folder(tmp_path: Path) -> None:
+    path, output, other = write_config(tmp_path, slow_config()), tmp_path / "out", tmp_path / "other"
+    other.mkdir()
+    with FolderLock(other), running(command(path, output, "--max-workers=1", settings=SLOW)) as process:
+        wait_for(lambda: partials(output), "a movie", process)
+        (other / ".simtiff.lock").replace(output / ".simtiff.lock")
+        stdout, stderr = process.communicate(timeout=30)
+        assert process.returncode == 2, stdout + stderr
+        assert "another simtiff took the folder; this one stops" in stderr
+        before = (output / "batch_status.json").read_bytes()
+        assert (output / ".simtiff.lock").exists()
+        with pytest.raises(BatchError, match=f"another simtiff works in this folder .*pid {os.getpid()}"):
+            run_batch(path, output_dir=output, progress=False)
+    assert (output / "batch_status.json").read_bytes() == before
 
 
 def log_lines(path: Path) -> list[dict[str, Any]]:
@@ -405,8 +450,10 @@ def test_the_log_tells_stages_times_memory_and_errors(tmp_path: Path) -> None:
         file.write('{"time": "cut off by a cra')
     (output / b).unlink()
     run_batch(config(), output_dir=output, max_workers=1, progress=False, log_file=log)
-    more = log.read_text().splitlines()[len(lines) :]
-    assert [json.loads(line)["event"] for line in more[1:]] == ["begin", "started", "stage", "stage", "done", "end"]
+    every = log_lines(log)  # the line that was cut off is gone, all others are there
+    assert every[: len(lines)] == lines
+    more = [line["event"] for line in every[len(lines) :]]
+    assert more == ["begin", "started", "stage", "stage", "done", "end"]
 
 
 def test_a_log_that_cannot_be_written_is_refused_before_the_start(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -316,12 +317,17 @@ def test_text_that_is_no_config_is_refused(text: str, words: str) -> None:
 
 def test_files_that_are_no_config_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.json").write_bytes(b"\x89HDF\r\n\xff\xfe")
+    with (tmp_path / "large.json").open("wb") as file:
+        file.truncate((16 << 20) + 1)
+    os.mkfifo(tmp_path / "pipe.json")
     for path, words in (
         (tmp_path / "missing.json", "no such config file"),
         (tmp_path, "is a directory"),
         (tmp_path / "binary.json", "is not UTF-8 text .*; save it as UTF-8"),
         ("a\0b.json", "cannot be read"),
-        ("/dev/zero", "is larger than"),
+        (tmp_path / "large.json", "is larger than"),
+        (tmp_path / "pipe.json", "is a pipe, not a file"),
+        ("/dev/zero", "is a device, not a file"),
     ):
         with pytest.raises(ConfigError, match=words):
             load_batch_config(path)

@@ -26,6 +26,7 @@ from simtiff.config import json_schema, load_any_config
 from simtiff.errors import ConfigError
 from simtiff.jobs import expand_jobs
 from simtiff.names import name_problem
+from simtiff.ometiff import write_movie
 from simtiff.pipeline import run_job
 from simtiff.rendering import Renderer
 from simtiff.zmap import synthesize
@@ -252,6 +253,33 @@ def test_status_files_are_read_or_refused(finished: Path, seed: int, value: Any)
             assert_answered(run(*words))
     finally:
         path.write_bytes(good)
+
+
+@fuzz
+@given(seeds)
+def test_movies_give_a_picture_or_an_error(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    """A damaged TIFF: the first words on stderr are ours, not those of the library that reads it."""
+    folder = tmp_path_factory.mktemp("preview")
+    chance = random.Random(seed)
+    pixels = np.random.default_rng(seed).integers(0, 999, (3, 20, 20), np.uint16)
+    movie = folder / "movie.tif"
+    write_movie(movie, [pixels], pixels.shape, pixels.dtype, pixel_size_um=(0.1, 0.1))
+    data = bytearray(movie.read_bytes())
+    for _ in range(chance.choice([1, 2, 4])):
+        place = chance.choice([chance.randrange(300), chance.randrange(1600), chance.randrange(len(data))])
+        place = min(place, len(data) - 9)
+        if chance.random() < 0.5:
+            data[place] = chance.randrange(256)
+        else:
+            wild = chance.choice([0, 1, 2**31, 2**32 - 1, 2**30, 8])
+            data[place : place + 4] = wild.to_bytes(4, "little")
+    if chance.random() < 0.1:
+        del data[chance.randrange(len(data)) :]
+    movie.write_bytes(data)
+    code, out, err = run("preview", movie)
+    assert_answered((code, out, err), "movie.tif")
+    assert not err or err.startswith("simtiff: "), err
+    assert {path.name for path in folder.iterdir()} == ({"movie.tif"} if code else {"movie.tif", "movie.tif.png"})
 
 
 # Arrays

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from simtiff import jobs as jobs_module
 from simtiff.config import load_batch_config
+from simtiff.errors import ConfigError
 from simtiff.jobs import Job, expand_jobs, job_hash, sample_seed, split_settings
 from simtiff.names import name_problem, sample_naming_problem, shorten, value_name
 
@@ -100,6 +101,26 @@ def test_long_names_are_cut_and_marked_with_a_hash() -> None:
     assert value_name(names[0]) != value_name(names[1])
     assert len(value_name(names[0])) == 32
     assert shorten("short", 10) == "short"
+
+
+def test_long_names_are_cut_by_bytes() -> None:
+    """Names of files may have 255 bytes, and a character of many scripts has three."""
+    assert shorten("样" * 3, 9) == "样" * 3
+    for longest in range(30, 60):
+        short = shorten("样" * 40, longest)
+        assert len(short.encode()) <= longest
+        assert short.startswith("样" * 6)
+    naming = "样" * 26 + "{sample_id:03d}"
+    swept = {"emitters.lifetime_avg": [1 / 7], "optical.pixel_size_nm_x": [1000 / 7]}
+    jobs = expand(variables=swept, sample_configs={"num_samples": 3, "sample_naming": naming})
+    assert len({job.id for job in jobs}) == 3
+    assert all(len(job.id.encode()) <= 100 for job in jobs)
+
+
+@pytest.mark.parametrize("naming", ["batch_status.json", "Batch_Status.JSON", ".simtiff.lock"])
+def test_samples_are_not_named_like_the_batch_s_own_files(naming: str) -> None:
+    with pytest.raises(ConfigError, match=r"sample_naming.*is the name of a file of the batch itself"):
+        expand(sample_configs={"num_samples": 1, "sample_naming": naming})
 
 
 def test_numbers_of_jobs_widen_so_that_names_sort() -> None:

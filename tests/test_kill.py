@@ -36,7 +36,7 @@ from simtiff.files import checksum
 from simtiff.status import BatchStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 KILLS = int(os.environ.get("SIMTIFF_KILLS", "4"))
@@ -62,13 +62,14 @@ def study(tmp_path: Path) -> Path:
     content = config(frames=600, variables={"emitters.seed": [1, 2, 3, 4]})
     content["base_config"]["tiff"] = {"roi_size": 24}
     content["base_config"]["memory_optimization"] = {"chunk_size": 2, "gc_frequency": 1}
+    content["base_config"]["zernike"] = {"no_plot": False}
     return write_config(tmp_path, content)
 
 
 def strike(process: subprocess.Popen[str], output: Path, way: str, chance: random.Random) -> None:
     """Kill a running batch in one of the ways; all of its processes are gone afterwards."""
     if way in {"SIGTERM", "SIGINT"}:  # before that it is Python that starts up and is interrupted, not simtiff
-        wait_for(lambda: (output / ".simtiff.lock").exists() or process.poll() is not None, "the batch to begin")
+        wait_for(lambda: has_begun(process, output) or process.poll() is not None, "the batch to begin")
     family = tree(process.pid)
     match way:
         case "tree":
@@ -89,11 +90,21 @@ def strike(process: subprocess.Popen[str], output: Path, way: str, chance: rando
     wait_for(lambda: not any(alive(child) for child in family), "all processes to end")
 
 
+def has_begun(process: subprocess.Popen[str], output: Path) -> bool:
+    """Say whether the lock is that of this batch: an earlier one that was killed may have left its own."""
+    lock = output / ".simtiff.lock"
+    return lock.exists() and f'"pid": {process.pid},' in lock.read_text()
+
+
 def alive(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def plots(output: Path) -> dict[str, bytes]:
+    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in output.glob("*/*.png")}
 
 
 def assert_nothing_lies(output: Path, expected: dict[str, bytes]) -> None:
@@ -114,7 +125,7 @@ def test_killed_at_random_moments_a_batch_comes_to_the_same_end(tmp_path: Path) 
     seconds = time.monotonic() - begin
     expected = movie_bytes(whole)
     chance = random.Random(SEED)
-    ways = [way for _ in range(KILLS // len(WAYS) + 1) for way in chance.sample(WAYS, len(WAYS))]
+    ways = ["worker"] + [way for _ in range(KILLS // len(WAYS) + 1) for way in chance.sample(WAYS, len(WAYS))]
     done, continued = 0, 0
     while done < KILLS:
         finished = output.exists() and len(movie_bytes(output)) == len(expected)
@@ -132,6 +143,8 @@ def test_killed_at_random_moments_a_batch_comes_to_the_same_end(tmp_path: Path) 
     assert stray_files(output) == []
     assert_same_results(output, whole)
     assert movie_bytes(output) == expected
+    assert plots(output) == plots(whole)
+    assert len(plots(output)) == len(expected)
     assert status(output)["completed_jobs"] == status(whole)["completed_jobs"]
     assert status(output)["failed_jobs"] == []
     verified = subprocess.run(
@@ -176,39 +189,91 @@ def test_killed_while_the_status_is_written_it_stays_whole(tmp_path: Path) -> No
     assert stray_files(tmp_path) == []
 
 
-def test_an_interrupt_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def on_a_terminal(words: list[str], screen: bytearray) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process in a terminal of its own; in the end nothing of it runs and the terminal is as it was."""
     import pty
     import termios
 
-    path, output = write_config(tmp_path, slow_config()), tmp_path / "out"
     master, slave = pty.openpty()
     before = termios.tcgetattr(slave)
-    shown = bytearray()
 
     def read() -> None:
         with contextlib.suppress(OSError):  # that is the end
             while data := os.read(master, 4096):
-                shown.extend(data)
+                screen.extend(data)
 
     reader = threading.Thread(target=read)
     reader.start()
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
-    words = command(path, output, "--max-workers=1", settings=("memory_optimization.chunk_size=1",))
     process = subprocess.Popen(words, stderr=slave, stdout=slave, env=environment, start_new_session=True)
     try:
+        yield process
+        assert termios.tcgetattr(slave) == before
+    finally:
+        for child in tree(process.pid):
+            kill(child)
+        process.wait()
+        os.close(slave)
+        reader.join(30)
+        os.close(master)
+
+
+def cursor_is_visible(screen: bytearray) -> bool:
+    return screen.rfind(b"\x1b[?25h") > screen.rfind(b"\x1b[?25l") >= 0
+
+
+def test_an_interrupt_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
+    path, output = write_config(tmp_path, slow_config()), tmp_path / "out"
+    screen = bytearray()
+    words = command(path, output, "--max-workers=1", settings=("memory_optimization.chunk_size=1",))
+    with on_a_terminal(words, screen) as process:
         wait_for(lambda: partials(output), "a movie")
         children = tree(process.pid)[1:]
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) == 130
         wait_for(lambda: not any(alive(child) for child in children), "the workers to end")
-        assert termios.tcgetattr(slave) == before
-    finally:
-        for child in tree(process.pid):
-            kill(child)
-        os.close(slave)
-        reader.join(30)
-        os.close(master)
-    assert shown.rfind(b"\x1b[?25h") > shown.rfind(b"\x1b[?25l")  # the cursor is visible again
+    assert cursor_is_visible(screen)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.004, 0.02, 0.05])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_more_signals_do_not_tear_what_the_first_began(tmp_path: Path, number: int, gap: float) -> None:
+    """`timeout -s INT` signals twice, and a hand on Ctrl-C may do so many times."""
+    path, output = write_config(tmp_path, slow_config()), tmp_path / "out"
+    screen = bytearray()
+    words = command(path, output, "--max-workers=2", settings=("memory_optimization.chunk_size=1",))
+    with on_a_terminal(words, screen) as process:
+        wait_for(lambda: len(partials(output)) == 2, "two movies")
+        for _ in range(10):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            time.sleep(gap)
+        assert process.wait(30) == 130
+    assert cursor_is_visible(screen)
+    assert b"Traceback" not in screen
+    assert b"(interrupted)" in screen
+    assert b"the same command goes on" in screen
+    states = [record["state"] for record in status(output)["jobs"].values()]
+    # a worker may hear of a signal to all before the batch does
+    assert set(states) <= {"interrupted", "pending", "failed"}
+    assert stray_files(output) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_at_the_start_are_no_traceback(tmp_path: Path, number: int) -> None:
+    path, output = write_config(tmp_path, slow_config()), tmp_path / "out"
+    screen = bytearray()
+    with on_a_terminal(command(path, output, "--max-workers=2"), screen) as process:
+        wait_for((output / ".simtiff.lock").exists, "the batch to begin")
+        for _ in range(20):
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+            time.sleep(0.003)
+        assert process.wait(30) == 130
+    assert b"Traceback" not in screen
+    assert b"Exception" not in screen
+    assert not output.exists() or stray_files(output) == []
 
 
 @pytest.mark.parametrize("way", ["worker", "idle worker"])

@@ -6,12 +6,14 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from batch_helpers import (
     SLOW,
     command,
     config,
+    kill,
     movie_bytes,
     partials,
     running,
@@ -125,6 +127,137 @@ def test_plots_that_were_not_asked_for_before(finished: Path) -> None:
     (finished / B / "zernike_coefficients.png").unlink()
     assert rerun(finished) == ([], [])  # nobody asks for it any more
     assert "zernike_coefficients.png" not in status(finished)["jobs"][B]["files"]
+
+
+PLOTS = ("emitters.no_plot=false", "zernike.no_plot=false")
+
+
+def test_a_plot_that_failed_costs_no_movie(tmp_path: Path) -> None:
+    (tmp_path / A / "blinking_timeline.png").mkdir(parents=True)
+    first = run_batch(config(), output_dir=tmp_path, overrides=PLOTS, progress=False)
+    assert (first.completed, first.failed) == (1, 1)
+    assert f"exists and is no file but a folder; choose another name: {tmp_path / A}" in first.errors[A]
+    record = status(tmp_path)["jobs"][A]
+    assert (record["state"], sorted(record["files"])) == ("failed", ["emitters.h5", "simulation.ome.tiff"])
+    before = movie_bytes(tmp_path)
+    done, notes = rerun(tmp_path)  # nobody asks for plots any more: nothing is left to do
+    assert (done, notes, status(tmp_path)["completed_jobs"]) == ([], [], [A, B])
+    assert status(tmp_path)["failed_jobs"] == []
+
+    assert run_batch(config(), output_dir=tmp_path, overrides=PLOTS, progress=False).failed == 1
+    (tmp_path / A / "blinking_timeline.png").rmdir()
+    done, notes = rerun(tmp_path, overrides=PLOTS, retry_failed=False)
+    assert done == []
+    assert notes == [f"{A}: plots are drawn, the rest is kept: emitter_positions.png was not asked for before"]
+    assert movie_bytes(tmp_path) == before
+    assert len(status(tmp_path)["jobs"][A]["files"]) == 5
+
+
+def test_a_failed_plot_is_tried_again_with_retry_failed(tmp_path: Path) -> None:
+    (tmp_path / A / "blinking_timeline.png").mkdir(parents=True)
+    run_batch(config(), output_dir=tmp_path, overrides=PLOTS, progress=False)
+    (tmp_path / A / "blinking_timeline.png").rmdir()
+    done, notes = rerun(tmp_path, overrides=PLOTS, retry_failed=True)
+    assert done == []
+    assert len(notes) == 1
+    assert status(tmp_path)["failed_jobs"] == []
+    job = status(tmp_path)["jobs"][A]
+    assert (job["state"], len(job["files"])) == ("completed", 5)
+
+
+SLOW_PLOTS = """
+import time
+import simtiff.plots
+from simtiff.files import replacing
+
+def save(figure, path):
+    with replacing(path) as file:
+        file.write(b"half a picture")
+        file.flush()
+        time.sleep(600)
+
+simtiff.plots._save = save
+"""
+
+
+@pytest.mark.parametrize("again", [(), PLOTS])
+@pytest.mark.parametrize("began", ["whole job", "plots only"])
+def test_killed_at_its_plots_a_job_keeps_its_movie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: tuple[str, ...], began: str
+) -> None:
+    path, output = write_config(tmp_path, config()), tmp_path / "out"
+    (tmp_path / "startup").mkdir()
+    (tmp_path / "startup" / "sitecustomize.py").write_text(SLOW_PLOTS)
+    if began == "plots only":
+        run_batch(path, output_dir=output, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path / "startup"))
+        with running(command(path, output, "--max-workers=1", settings=PLOTS)) as process:
+            wait_for(lambda: list(output.glob("*/.*.png.*.partial")), "a picture", process)
+            wait_for(lambda: status(output)["jobs"][A].get("files"), "the movie in the status", process)
+            for child in [psutil.Process(process.pid), *workers(process)]:
+                kill(child)
+            process.wait()
+    assert len(list(output.glob("*/.*.png.*.partial"))) == 1
+    before = modified(output)
+    rerun(output, overrides=again)
+    assert modified(output)[A] == before[A]
+    assert stray_files(output) == []
+    assert status(output)["completed_jobs"] == [A, B]
+    assert len(list(output.glob("*/*.png"))) == (6 if again else 0)
+
+
+@pytest.fixture
+def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Return a config and the folder of its batch, killed with the hidden movie of one job and its journal left."""
+    content = slow_config() | {"variables": {"emitters.seed": [1]}}
+    path, output = write_config(tmp_path, content), tmp_path / "out"
+    (tmp_path / "startup").mkdir()
+    (tmp_path / "startup" / "sitecustomize.py").write_text("import simtiff.ometiff as o\no.JOURNAL_SECONDS = 0.05\n")
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path / "startup"))
+        with running(command(path, output, "--max-workers=1", settings=SLOW)) as process:
+            wait_for(lambda: list(output.glob("*/.*.journal")), "a journal", process)
+            for child in [psutil.Process(process.pid), *workers(process)]:
+                kill(child)
+            process.wait()
+    assert len(stray_files(output)) == 3  # the movie, its journal, the lock
+    return path, output
+
+
+FRAMES = "emitters.frames=50"
+
+
+def test_a_movie_of_another_name_is_not_kept_half_written(half: tuple[Path, Path]) -> None:
+    path, output = half
+    notes = Notes()
+    run_batch(path, output_dir=output, overrides=["tiff.filename=other.tif", FRAMES], progress=notes)
+    assert stray_files(output) == []
+    assert sorted(file.name for file in (output / "job_0000_seed_1").iterdir()) == ["emitters.h5", "other.tif"]
+    (why,) = (note for note in notes.notes if "done again" in note)
+    assert "job_0000_seed_1 is done again: interrupted before; config changed" in why
+    assert "emitters.frames 20000 -> 50" in why
+
+
+@pytest.mark.parametrize("options", [{}, {"resume": False}])
+def test_half_written_movies_of_jobs_that_the_config_lost_are_removed(
+    half: tuple[Path, Path], options: dict[str, bool]
+) -> None:
+    path, output = half
+    notes = Notes()
+    changed = ["variables.emitters.seed=[2]", FRAMES]
+    run_batch(path, output_dir=output, overrides=changed, progress=notes, **options)
+    assert stray_files(output) == []
+    removed = "removed what a killed run left unfinished in job_0000_seed_1; this one does not need it"
+    assert removed in notes.notes
+    assert status(output)["completed_jobs"] == ["job_0000_seed_2"]
+
+
+def test_half_written_movies_that_wait_for_another_run_stay(half: tuple[Path, Path]) -> None:
+    path, output = half
+    summary = run_batch(path, output_dir=output, retry_failed=True, progress=False)
+    assert (summary.completed, summary.skipped) == (0, 1)
+    assert len(stray_files(output)) == 2
 
 
 def test_another_version_says_what_stays_and_what_is_done_again(finished: Path) -> None:

@@ -88,13 +88,43 @@ def test_no_space_even_for_the_status(tmp_path: Path) -> None:
         with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
             while True:
                 file.write(b"x" * 4096)
-        done = subprocess.run(command(path, disk / "out", "--force"), capture_output=True, text=True, check=False)
+        words = command(path, disk / "out", "--force", f"--log-file={disk / 'log'}")
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert done.returncode in {1, 2}
         assert "No space left on device" in done.stderr
         assert "Traceback" not in done.stderr
+        assert [path.name for path in disk.iterdir()] == ["filler"]  # no folder, no lock, no log
         (disk / "filler").unlink()
         remount(disk, "size=50m")
         assert run_batch(path, output_dir=disk / "out", progress=False).exit_code == 0
+
+
+def test_a_single_run_leaves_nothing_on_a_disk_that_was_full(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        words = ["run", "--zmap=builtin:oil", f"--output-dir={disk / 'out' / 'deep'}", "--skip-tiff"]
+        done = subprocess.run([sys.executable, "-m", "simtiff", *words], capture_output=True, text=True, check=False)
+        assert done.returncode in {1, 2}
+        assert "No space left on device" in done.stderr
+        assert [path.name for path in disk.iterdir()] == ["filler"]
+
+
+def test_a_status_that_cannot_be_saved_in_the_end(tmp_path: Path) -> None:
+    """The jobs ran, but their result is not noted: that is a failure, not a wrong command."""
+    path, output = write_config(tmp_path, config(frames=600, variables={})), tmp_path / "out"
+    with running(command(path, output, settings=SLOW)) as process:
+        wait_for(lambda: partials(output), "a movie", process)
+        (output / "batch_status.json").unlink()
+        (output / "batch_status.json").mkdir()
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1, stdout + stderr
+    assert "batch_status.json: cannot be saved (exists and is no file but a folder" in stderr
+    assert "what this run finished is done again by the next" in stderr
+    assert stray_files(output) == []
+    (output / "batch_status.json").rmdir()
+    assert run_batch(path, output_dir=output, overrides=FAST, progress=False).exit_code == 0
 
 
 def test_a_disk_that_may_only_be_read(tmp_path: Path) -> None:
@@ -143,7 +173,9 @@ def test_too_many_open_files(tmp_path: Path, files: int) -> None:
 
 
 def test_a_job_that_needs_more_memory_than_there_is(tmp_path: Path) -> None:
-    large = movies([64, 8192, 65])  # ten frames at a time: more than 5 GB
+    large = movies([64, 8192, 65])
+    large["base_config"]["emitters"]["frames"] = 40
+    large["base_config"]["memory_optimization"] = {"chunk_size": 40}  # all frames at a time: more than 5 GB
     path, output = write_config(tmp_path, large), tmp_path / "out"
     done = limited(path, output, {"RLIMIT_AS": 3 << 30}, "--max-workers=1", "--force")
     assert done.returncode == 1, done.stderr

@@ -88,6 +88,9 @@ def damaged(change: str) -> bytes:
         "job outside": good | {"jobs": {"../a": entry}},
         "no time": good | {"start_time": None},
         "newer schema": good | {"schema": 2},
+        "job that a terminal acts on": good | {"jobs": {"\x1b[2Ja": entry}},
+        "job that is no text": good | {"jobs": {"\ud800": entry}},
+        "file that is no text": good | {"jobs": {"a": entry | {"files": {"\ud800": {"size": 1}}}}},
         "foreign": {"completed_jobs": [], "failed_jobs": []},
         "list": [],
     }
@@ -111,6 +114,9 @@ def damaged(change: str) -> bytes:
         (damaged("jobs no dict"), "jobs is list"),
         (damaged("file outside"), "jobs.a.files has a wrong entry"),
         (damaged("job outside"), "is no name of a job"),
+        (damaged("job that a terminal acts on"), "is no name of a job"),
+        (damaged("job that is no text"), "is no name of a job"),
+        (damaged("file that is no text"), "files has a wrong entry"),
         (damaged("no time"), "start_time is NoneType"),
         (damaged("newer schema"), "schema 2; this version reads schema 1"),
         (damaged("foreign"), "not a status file of simtiff"),
@@ -146,6 +152,42 @@ def test_why_a_job_is_done_again(tmp_path: Path) -> None:
     assert why(DONE) == "movie.tiff has 4 bytes, it was written with 5"
     (tmp_path / "movie.tiff").unlink()
     assert why(DONE) == "movie.tiff is missing"
+
+
+def test_an_interrupted_job_says_what_changed_meanwhile(tmp_path: Path) -> None:
+    for state in ("running", "interrupted"):
+        half = JobRecord(state=state, hash="old", data_version=1, zmap="map")
+        same = JobRecord(hash="old", data_version=1, zmap="map")
+        assert why_not_done(half, same, tmp_path, ()) == "interrupted before"
+        changed = JobRecord(hash="new", data_version=1, zmap="map")
+        assert why_not_done(half, changed, tmp_path, ()) == "interrupted before; config changed"
+        other = JobRecord(hash="new", data_version=1, zmap="other")
+        assert why_not_done(half, other, tmp_path, ()) == "interrupted before; content of the zmap changed"
+
+
+def test_what_a_status_says_cannot_act_on_a_terminal(saved: Path) -> None:
+    content = json.loads((saved / NAME).read_text())
+    content["jobs"]["two"]["error"] = "\x1b[2J\x07evil \ud800"
+    content["start_time"], content["last_update"] = "\x1b[31m", "\x9b"
+    (saved / NAME).write_text(json.dumps(content))
+    text = str(Overview(saved))
+    assert all(character.isprintable() for character in text.replace("\n", ""))
+    assert "\\x1b[2J\\x07evil" in text
+
+
+@pytest.mark.parametrize("seconds", [5e-324, 1e308])
+def test_the_status_as_json_has_numbers_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    done = JobRecord(state="completed", frames=2**62, seconds=seconds, finished=BEGIN.isoformat())
+    jobs = {"one": done, "two": done, "left": JobRecord(frames=2**62)}
+    seen = running_batch(tmp_path, jobs, monkeypatch)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    assert json.loads(seen.as_json(), parse_constant=refuse)["total_jobs"] == 3
+    assert "inf" not in str(seen)
 
 
 def test_the_status_as_text(saved: Path) -> None:

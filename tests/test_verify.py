@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -19,7 +20,6 @@ from simtiff.verify import JobCheck, Verification, sample_frames, verify_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 A, B = "job_0000_num_emitters_20", "job_0001_num_emitters_40"
 MOVIE, TRUTH = "simulation.ome.tiff", "emitters.h5"
@@ -104,9 +104,36 @@ def other_config(output: Path) -> None:
     change_status(output, lambda status: status["jobs"][A]["files"].update({TRUTH: info}))
 
 
+def in_place_of(name: str, make: Callable[[Path], object]) -> Callable[[Path], None]:
+    """Return a damage: something else where a file, or a job's folder (``""``), should be."""
+
+    def damage(output: Path) -> None:
+        path = output / A / name
+        path.unlink() if name else shutil.rmtree(path)
+        make(output / A / name if name else output / A)
+
+    return damage
+
+
+def elsewhere(output: Path) -> None:
+    """Move a job's folder away, put a link in its place, and cut the movie."""
+    (output / A).rename(output.parent / "moved")
+    (output / A).symlink_to(output.parent / "moved")
+    cut(output)
+
+
 @pytest.mark.parametrize(
     ("damage", "problem", "cure"),
     [
+        (in_place_of("", Path.touch), "job_0000_num_emitters_20 is no folder", "remove"),
+        (in_place_of("", os.mkfifo), "job_0000_num_emitters_20 is no folder", "remove"),
+        (in_place_of("", lambda path: path.symlink_to("nowhere")), "is a link that leads to no folder", "remove"),
+        (in_place_of("", lambda path: path.symlink_to(path)), "is a link that leads to no folder", "remove"),
+        (in_place_of(MOVIE, os.mkfifo), "is not a file", "remove"),
+        (in_place_of(MOVIE, lambda path: path.symlink_to("/dev/zero")), "is not a file", "remove"),
+        (in_place_of(TRUTH, lambda path: path.symlink_to(path)), "emitters.h5 cannot be read", "remove"),
+        (in_place_of(TRUTH, lambda path: path.symlink_to("nowhere")), "emitters.h5 is missing", "run simtiff batch"),
+        (elsewhere, "its folder is a link", "remove"),
         (lambda output: (output / A / MOVIE).unlink(), "simulation.ome.tiff is missing", "run simtiff batch"),
         (lambda output: shutil.rmtree(output / A), "emitters.h5 is missing", "run simtiff batch"),
         (cut, "has 100 bytes, it was written with", "run simtiff batch"),
@@ -136,8 +163,9 @@ def test_what_is_wrong_is_found_and_the_cure_works(
         if todo.startswith("remove them"):
             (output / A / ".x.tiff.ab.partial").unlink()
         elif "remove " in todo:
-            path = next(path for path in (output / A).iterdir() if f"remove {path}" in todo)
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            inside = (output / A).iterdir() if (output / A).is_dir() else ()
+            path = next(path for path in (output / A, *inside) if f"remove {path}, " in todo)
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     run_batch(config(frames=7), output_dir=output, progress=False)
     assert verify_batch(output, 7).exit_code == 0
     assert (output / A / MOVIE).read_bytes() == (made / A / MOVIE).read_bytes()

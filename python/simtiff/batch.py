@@ -12,23 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 from simtiff import __version__
 from simtiff.config import load_batch_config
-from simtiff.errors import BatchError, ConfigError
+from simtiff.errors import BatchError, ConfigError, UnsavedError
 from simtiff.estimate import estimate_batch, map_sizes
-from simtiff.files import FileInfo, describe_os_error, remove_partials
+from simtiff.files import FileInfo, describe_os_error, job_files, refuse_overwriting, remove_partials
 from simtiff.inputs import check_inputs
 from simtiff.joblog import JobLog
 from simtiff.jobs import DATA_VERSION, Job, expand_jobs, job_hash
 from simtiff.lock import FolderLock
 from simtiff.names import folder_problem
+from simtiff.outputs import clean, clear_away, made_folder, refuse_own_files
 from simtiff.pool import Event, Pool, Worker, describe_exit, signals_as_events
 from simtiff.progress import Progress, console
 from simtiff.selection import Selection, select_jobs
 from simtiff.status import NAME as STATUS_NAME
-from simtiff.status import BatchStatus, JobRecord, now
+from simtiff.status import BatchStatus, JobRecord, job_ids, now
 from simtiff.summary import BatchSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from simtiff.config import BatchConfig
 
@@ -98,11 +99,14 @@ def run_batch(
     jobs = expand_jobs(batch)
     folder = Path(output_dir if output_dir is not None else batch.base_output_dir).absolute()
     show = progress if not isinstance(progress, bool) else console() if progress else Progress()
-    with _made(folder), FolderLock(folder) as lock:
+    inputs = [batch.source, *dict.fromkeys(job.config.zmap_path for job in jobs)]
+    refuse_own_files(folder, jobs, inputs, log_file)
+    with contextlib.ExitStack() as until_all_is_in_order, made_folder(folder), FolderLock(folder) as lock:
         with contextlib.suppress(OSError):  # left by a run that was killed while it saved the status
             remove_partials(folder, of=STATUS_NAME)
         status = BatchStatus.load(folder) if resume else None
-        run = _Run(folder, show, status or BatchStatus(folder), jobs, max_workers or batch.max_workers or cores())
+        earlier = list(status.jobs) if status is not None else job_ids(folder)
+        run = _Run(lock, show, status or BatchStatus(folder), jobs, max_workers or batch.max_workers or cores())
         with contextlib.closing(Pool((lock.fd,))) as pool:
             if status is None:  # every job is to be done: workers start up while the inputs are checked
                 run.start_workers(pool, len(jobs))
@@ -110,9 +114,11 @@ def run_batch(
             if lock.taken_over:
                 show.note(f"the run before this one died at its work ({lock.taken_over}); taking over")
             run.choose(resume=resume, retry_failed=retry_failed)
+            run.refuse_overwriting(inputs)
             run.check_room(force=force)
+            until_all_is_in_order.enter_context(signals_as_events(pool))
             with JobLog(Path(log_file) if log_file is not None else None) as run.log:
-                run.begin()
+                run.begin(earlier)
                 run.work(pool)
     return run.summary(time.monotonic() - begin)
 
@@ -124,37 +130,19 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-@contextlib.contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Make the output folder; if a wrong input ends the block, take it away again, as far as it is empty."""
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BatchError(
-            f"{folder}: cannot be made ({describe_os_error(error)}); choose another output folder"
-        ) from error
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError):
-            for path in new:
-                path.rmdir()
-        raise
-
-
 class _Run:
     """One run of a batch in its locked folder."""
 
     def __init__(
         self,
-        folder: Path,
+        lock: FolderLock,
         show: Progress,
         status: BatchStatus,
         jobs: Sequence[Job],
         max_workers: int,
     ) -> None:
-        self.folder = folder
+        self.lock = lock
+        self.folder = lock.path.parent
         self.show = show
         self.status = status
         self.jobs = {job.id: job for job in jobs}
@@ -202,6 +190,15 @@ class _Run:
         for note in self.selection.notes:
             self.show.note(note)
 
+    def refuse_overwriting(self, inputs: Sequence[str]) -> None:
+        """Raise `ConfigError` if a chosen job would overwrite an input."""
+        outputs = (
+            self.folder / job_id / name
+            for job_id in self.pending
+            for name in (*job_files(self.jobs[job_id].config), *self.selection.replaced.get(job_id, ()))
+        )
+        refuse_overwriting(outputs, inputs)
+
     def check_room(self, *, force: bool) -> None:
         """Say how much disk and memory the chosen jobs need; raise `BatchError` if they cannot have it."""
         todo = [
@@ -217,8 +214,8 @@ class _Run:
         for problem in estimate.problems():
             self.show.note(f"{problem} (going on: --force)")
 
-    def begin(self) -> None:
-        """Write the status as it is at the start."""
+    def begin(self, earlier: Sequence[str]) -> None:
+        """Write the status as it is at the start, and clear away what is of no use any more."""
         self.status.jobs = self.selection.records
         if self.pending:
             self.status.run_started = now()
@@ -227,6 +224,14 @@ class _Run:
             self.status.save(force=True)
         except OSError as error:
             raise BatchError(f"{self.folder}: cannot be written ({describe_os_error(error)})") from error
+        records, chosen = self.status.jobs, set(self.pending)
+        waiting = {name for name, record in records.items() if record.state != "completed"}  # for another run
+        cleared = clear_away(self.folder, [name for name in (*records, *earlier) if name not in chosen | waiting])
+        if cleared:
+            more = f" and {len(cleared) - 1} more" if len(cleared) > 1 else ""
+            self.show.note(
+                f"removed what a killed run left unfinished in {cleared[0]}{more}; this one does not need it"
+            )
 
     def work(self, pool: Pool) -> None:
         """Run the chosen jobs."""
@@ -245,8 +250,7 @@ class _Run:
             workers=workers,
         )
         try:
-            with signals_as_events(pool):
-                self._loop(pool)
+            self._loop(pool)
         finally:
             pool.close()
             try:
@@ -270,7 +274,7 @@ class _Run:
         )
 
     def _loop(self, pool: Pool) -> None:
-        starts_without_success = 0
+        starts_without_success, trouble = 0, ""
         while self.pending or self.running:
             event = pool.next_event(min(1.0, wait) if (wait := self.status.due_in()) is not None else 1.0)
             if event is not None:
@@ -278,13 +282,17 @@ class _Run:
                     self.interrupted = True
                     return
                 if event.worker is not None:
-                    if event.kind == "ready":
+                    if event.kind == "broken":
+                        trouble = event.data["error"]
+                    elif event.kind == "ready":
                         starts_without_success = 0
                     elif event.kind == "exited" and not event.worker.ready:
                         starts_without_success += 1
                     if starts_without_success >= _STARTS_WITHOUT_SUCCESS:
-                        raise BatchError(f"workers cannot start: {describe_exit(event.data['returncode'])}")
+                        raise BatchError(f"workers cannot start: {trouble or describe_exit(event.data['returncode'])}")
                     self._handle(event, event.worker, pool)
+            with contextlib.suppress(OSError):
+                self.lock.check()
             self._save()
 
     def _handle(self, event: Event, worker: Worker, pool: Pool) -> None:
@@ -301,6 +309,9 @@ class _Run:
                 self._log("stage", job=job_id, **event.data)
             case "log" if job_id is not None:
                 self.show.log(job_id, event.data["message"])
+            case "whole" if job_id is not None:
+                files = _infos(event.data["files"])
+                self.status.update(job_id, files=files, frames_done=self.wanted[job_id].frames)
             case "done" if job_id is not None:
                 self._complete(worker, **event.data)
                 self._assign(worker)
@@ -312,7 +323,7 @@ class _Run:
                 worker.end()
                 if job_id is not None:
                     self._fail(worker, describe_exit(event.data["returncode"]))
-                    _clean(self.folder / job_id)
+                    clean(self.folder / job_id)
                 if len(self.pending) > sum(not other.job_id for other in pool.workers):
                     pool.start(worker.threads)
 
@@ -324,10 +335,12 @@ class _Run:
         job_id = self.pending.popleft()
         self.running[worker] = job_id
         if not self.resume:
-            _clean(self.folder / job_id, keep_journaled=False)
+            clean(self.folder / job_id, keep_journaled=False)
         plots_only = job_id in self.selection.plots_only
-        if not plots_only:  # else it is and stays completed
-            self.status.update(job_id, state="running", started=now())
+        if not plots_only:
+            self.status.update(job_id, state="running", started=now(), files={}, error="")
+        elif self.status.jobs[job_id].state != "completed":  # else it is and stays so
+            self.status.update(job_id, state="running", started=now(), error="")
         self.show.started(job_id)
         self._log("started", job=job_id, worker_pid=worker.pid)
         worker.run(
@@ -345,11 +358,14 @@ class _Run:
         self, worker: Worker, files: Mapping[str, Any], seconds: float, peak_memory_bytes: int | None
     ) -> None:
         job_id = self.running.pop(worker)
-        made = {name: FileInfo(*info) for name, info in files.items()}
+        record, made = self.status.jobs[job_id], _infos(files)
         if job_id in self.selection.plots_only:
-            self.status.update(job_id, files={**self.status.jobs[job_id].files, **made})
+            made = {**record.files, **made}
+        if record.state == "completed":
+            self.status.update(job_id, files=made)
         else:
-            self.status.update(job_id, finished=now(), state="completed", files=made, seconds=seconds)
+            total = self._seconds(job_id, seconds)
+            self.status.update(job_id, finished=now(), state="completed", files=made, seconds=total)
         self.completed.append(job_id)
         self.show.done(job_id, seconds)
         frames = self.wanted[job_id].frames
@@ -364,8 +380,9 @@ class _Run:
         peak_memory_bytes: int | None = None,
     ) -> None:
         job_id = self.running.pop(worker)
-        if job_id not in self.selection.plots_only:
-            self.status.update(job_id, finished=now(), state="failed", error=error, seconds=seconds)
+        if self.status.jobs[job_id].state != "completed":
+            total = self._seconds(job_id, seconds)
+            self.status.update(job_id, finished=now(), state="failed", error=error, seconds=total)
         self.errors[job_id] = error
         self.show.failed(job_id, error, details)
         frames = self.wanted[job_id].frames
@@ -378,6 +395,10 @@ class _Run:
             error=error,
             traceback=details or None,
         )
+
+    def _seconds(self, job_id: str, seconds: float) -> float:
+        """Return how long a job took: where only plots were left to draw, its movie was made before."""
+        return seconds + (self.status.jobs[job_id].seconds if job_id in self.selection.plots_only else 0.0)
 
     def _log(self, event: str, **data: Any) -> None:
         if (trouble := self.log.write(event, **data)) is not None:
@@ -394,7 +415,7 @@ class _Run:
         except OSError as error:
             message = f"{self.status.path}: cannot be saved ({describe_os_error(error)})"
             if force:
-                raise BatchError(f"{message}; what this run finished is done again by the next") from error
+                raise UnsavedError(f"{message}; what this run finished is done again by the next") from error
             if not self._warned:
                 self._warned = True
                 self.show.note(f"{message}; going on")
@@ -402,10 +423,12 @@ class _Run:
     def _leave_in_order(self) -> None:
         """Write the last status: only jobs whose files are there are done, none is running."""
         for job_id in self.running.values():
-            if job_id not in self.selection.plots_only:
+            if self.status.jobs[job_id].state != "completed":
                 self.status.update(job_id, state="interrupted")
-            _clean(self.folder / job_id)
+            clean(self.folder / job_id)
         self.running.clear()
+        if not self.lock.held:  # the status is another batch's now
+            return
         for job_id in list(self.completed):
             gone = [name for name in self.status.jobs[job_id].files if not (self.folder / job_id / name).exists()]
             if gone:
@@ -414,11 +437,9 @@ class _Run:
                 self.completed.remove(job_id)
                 self.errors[job_id] = error
                 self.show.failed(job_id, error)
+                self._log("failed", job=job_id, frames=self.wanted[job_id].frames, error=error)
         self._save(force=True)
 
 
-def _clean(folder: Path, *, keep_journaled: bool = True) -> None:
-    """Remove what a dead worker left half-written, but usually not a movie that the next run can continue."""
-    with contextlib.suppress(OSError):
-        if not folder.is_symlink():  # not a folder that a job has made
-            remove_partials(folder, keep_journaled=keep_journaled)
+def _infos(files: Mapping[str, Any]) -> dict[str, FileInfo]:
+    return {name: FileInfo(*info) for name, info in files.items()}

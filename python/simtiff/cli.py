@@ -10,18 +10,17 @@ import contextlib
 import errno
 import os
 import shlex
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simtiff.arguments import USAGE, UsageError, parse_arguments, whole_number
-from simtiff.errors import SimtiffError
+from simtiff.errors import SimtiffError, UnsavedError, not_loaded
+from simtiff.interrupts import Interrupts
+from simtiff.reporting import open_closed_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from types import FrameType
 
     from simtiff.config import BatchConfig, JobConfig
     from simtiff.jobs import Job
@@ -42,26 +41,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         The arguments after the program's name; default: those of the process.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names with any character must not stop a run; None where closed
             stream.reconfigure(errors="backslashreplace")
     verbose = "--verbose" in words
     words = [word for word in words if word != "--verbose"]
-    try:
-        with _terminated_as_interrupted():
+    with Interrupts(ends_process=argv is None) as interrupts:
+        try:
             code = _run(words, verbose=verbose)
             if sys.stdout is not None:
                 sys.stdout.flush()
-    except KeyboardInterrupt:
-        _report(f"interrupted; {_how_to_go_on(words)}", verbose=verbose)
-        return INTERRUPTED
-    except BrokenPipeError:
-        _drop_output()
-        return FAILED
-    except Exception as error:
-        message, code = _explain(error)
-        _report(message, verbose=verbose)
-        _drop_output()
+        except KeyboardInterrupt:
+            interrupts.ignore()
+            _report(f"interrupted; {_how_to_go_on(words)}", verbose=verbose)
+            code = INTERRUPTED
+        except BrokenPipeError:
+            _drop_output()
+            code = FAILED
+        except Exception as error:
+            message, code = _explain(error)
+            _report(message, verbose=verbose)
+            _drop_output()
     return code
 
 
@@ -88,33 +90,20 @@ def _run(words: list[str], *, verbose: bool) -> int:
     return _COMMANDS[command](arguments | {"--verbose": verbose})
 
 
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Make SIGTERM, which a cluster's scheduler sends, stop the run as cleanly as Ctrl-C."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _explain(error: Exception) -> tuple[str, int]:
     """Return the message of an error and the exit code."""
     match error:
         case UsageError():
             return str(error), WRONG
+        case UnsavedError():
+            return str(error), FAILED
         case SimtiffError():
             return str(error), WRONG
         case MemoryError():
             cure = "use fewer workers, a smaller memory_optimization.chunk_size or a smaller tiff.roi_size"
             return f"not enough memory; {cure}", FAILED
+        case ImportError() | SystemError():
+            return not_loaded(error), FAILED
         case OSError():
             name = f"{error.filename}: " if error.filename is not None else ""
             return f"{name}{error.strerror or error}", FAILED if error.errno in _NO_SPACE else WRONG
@@ -206,8 +195,10 @@ def _totals(jobs: Sequence[Job]) -> str:
 
 def _pipeline(arguments: Arguments) -> int:
     from simtiff.config import load_job_config
+    from simtiff.files import job_files, refuse_overwriting
     from simtiff.inputs import check_inputs
     from simtiff.jobs import Job
+    from simtiff.lock import NAME as LOCK_NAME
     from simtiff.pipeline import run_pipeline
 
     output_dir = Path(_output_dir(arguments) or "output")
@@ -220,6 +211,9 @@ def _pipeline(arguments: Arguments) -> int:
         keeps_truth = arguments["--skip-emitters"] or arguments["--skip-zernike"]
         truth = None if keeps_truth else map_size(config.zmap_path)
         check_disk(config, output_dir, truth=truth, replaces=output_dir / config.tiff.filename)
+    refuse_overwriting(
+        (output_dir / name for name in (*job_files(config), LOCK_NAME)), [arguments["--config"] or "", config.zmap_path]
+    )
     with _report_of_one() as report:
         files = run_pipeline(
             config,
@@ -236,7 +230,7 @@ def _pipeline(arguments: Arguments) -> int:
 def _stream(arguments: Arguments) -> int:
     chunk_size = whole_number(arguments, "--chunk-size", 1, 10**7)
     h5 = Path(arguments["--h5"])
-    output = _target(arguments["--output"], "--output", (".tif", ".tiff"), source=h5)
+    output = _target(arguments["--output"], "--output", (".tif", ".tiff"), h5, arguments["--config"])
 
     from simtiff.config import load_job_config
     from simtiff.pipeline import stream_movie
@@ -276,14 +270,15 @@ def _output_dir(arguments: Arguments) -> str | None:
     return folder
 
 
-def _target(text: str, option: str, endings: tuple[str, ...], source: Path | None = None) -> Path:
-    """Return the path of a file to write; `UsageError` if it cannot be written or is the input itself."""
+def _target(text: str, option: str, endings: tuple[str, ...], *sources: str | Path | None) -> Path:
+    """Return the path of a file to write; `UsageError` if it cannot be written or is an input itself."""
     from simtiff.files import target_problem
 
     path = Path(text)
-    with contextlib.suppress(OSError):
-        if source is not None and path.samefile(source):
-            raise UsageError(f"{option}: {path} is the input itself; choose another name")
+    for source in sources:
+        with contextlib.suppress(OSError):
+            if source is not None and path.samefile(source):
+                raise UsageError(f"{option}: {path} is the input itself; choose another name")
     if not path.name.lower().endswith(endings):
         raise UsageError(f"{option}: {path} must end in {' or '.join(endings)}")
     if (problem := target_problem(path)) is not None:
@@ -356,7 +351,7 @@ def _preview(arguments: Arguments) -> int:
 
     tiff = Path(arguments["TIFF"])
     output = arguments["--output"]
-    png = _target(output, "--output", (".png",), source=tiff) if output else Path(f"{tiff}.png")
+    png = _target(output, "--output", (".png",), tiff) if output else Path(f"{tiff}.png")
     preview(tiff, png, frame)
     _print(str(png))
     return DONE
@@ -389,7 +384,7 @@ def _refuse_measured(out: Path) -> None:
 
 def _zmap_info(arguments: Arguments) -> int:
     if arguments["--plot"]:
-        _target(arguments["--plot"], "--plot", (".png",), source=Path(arguments["FILE"]))
+        _target(arguments["--plot"], "--plot", (".png",), Path(arguments["FILE"]))
 
     from simtiff.zmap import map_info
 

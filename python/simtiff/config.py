@@ -10,9 +10,9 @@ from typing import Any
 
 from simtiff.checking import check
 from simtiff.combinations import combinations
-from simtiff.config_errors import Key, Problem, printable, raise_problems, value_paths
+from simtiff.config_errors import Key, Problem, raise_problems, value_paths
 from simtiff.config_text import parse_config_text, plain, read_config_file
-from simtiff.errors import ConfigError
+from simtiff.errors import ConfigError, printable
 from simtiff.settings import (
     BUILTIN_ZMAPS,
     MAX_JOBS,

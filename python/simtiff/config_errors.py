@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Union, get_args, get_o
 import annotated_types
 from pydantic import BaseModel
 
-from simtiff.errors import ConfigError
+from simtiff.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,11 +73,6 @@ def listing(source: str, problems: Iterable[Problem], what: str) -> str:
     if len(unique) > MOST_PROBLEMS:
         lines.append(f"  ... and {len(unique) - MOST_PROBLEMS} more")
     return "\n".join(lines)
-
-
-def printable(text: str) -> str:
-    """Return text with everything a terminal might act on (control characters, lone surrogates) escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def show(value: Any) -> str:

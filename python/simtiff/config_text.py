@@ -8,11 +8,11 @@ import numbers
 import os
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, NoReturn
 
-from simtiff.config_errors import Problem, join_path, printable, raise_problems, show_key
-from simtiff.errors import ConfigError
+from simtiff.config_errors import Problem, join_path, raise_problems, show_key
+from simtiff.errors import ConfigError, printable
+from simtiff.files import read_regular
 
 MAX_BYTES = 16 << 20
 # The JSON5 parser is written in Python and slow; longer files must be strict JSON.
@@ -42,8 +42,7 @@ def read_config_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     source = printable(os.fspath(path))
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_regular(path, MAX_BYTES)
     except FileNotFoundError:
         raise ConfigError(f"{source}: no such config file") from None
     except IsADirectoryError:

@@ -21,3 +21,17 @@ class DataError(SimtiffError, ValueError):
 
 class BatchError(SimtiffError):
     """A batch could not start or could not go on."""
+
+
+def printable(text: str) -> str:
+    """Return text with everything a terminal might act on (control characters, lone surrogates) escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def not_loaded(error: ImportError | SystemError) -> str:
+    """Return the message for a library that cannot be loaded, or fails without a word as some do without memory."""
+    return f"a library cannot be loaded ({error}); is there enough memory, and is simtiff installed as a whole?"
+
+
+class UnsavedError(BatchError):
+    """A batch ran, but could not save what it did."""

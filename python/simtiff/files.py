@@ -7,15 +7,19 @@ holds a lock on it, so a partial file whose lock is free was left by a process t
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from simtiff.errors import ConfigError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from simtiff.settings import JobConfig
 
@@ -103,6 +107,7 @@ def folders_synced_once() -> Iterator[None]:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a partial file for `path`; it takes that name when the block ends well, else it is removed."""
+    refuse_special(path)
     partial = partial_path(path)
     try:
         with partial.open("xb") as file:
@@ -113,16 +118,76 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         partial.replace(path)
     except BaseException as error:
         partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is not None and Path(error.filename) == partial:
+        if isinstance(error, OSError) and (error.filename is None or Path(error.filename) == partial):
             error.filename, error.filename2 = str(path), None  # the name that the caller knows
         raise
     sync_folder(path.parent)
+
+
+def refuse_special(path: Path) -> None:
+    """Raise `FileExistsError` if there is something under a name that is no file, such as a folder or a device.
+
+    A link to one counts as one; other links are replaced by what is written.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # nothing there, or a link that leads nowhere
+        return
+    if not stat.S_ISREG(mode):
+        raise FileExistsError(errno.EEXIST, f"exists and is no file but {_kind(mode)}; choose another name", str(path))
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def remove_old(path: Path) -> None:
+    """Remove a file that a new one is to replace, if it is there; refuse what is no file."""
+    refuse_special(path)
+    path.unlink(missing_ok=True)
+
+
+def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise `ConfigError` if a file that is to be written is one of those that are to be read."""
+    read: dict[tuple[int, int], str] = {}
+    for name in inputs:
+        with contextlib.suppress(OSError, ValueError):  # what is not there, or builtin, cannot be overwritten
+            found = os.stat(name)  # noqa: PTH116 - a str may hold what Path refuses
+            read[found.st_dev, found.st_ino] = str(name)
+    for path in outputs if read else ():
+        with contextlib.suppress(OSError):
+            found = path.stat()
+            if (source := read.get((found.st_dev, found.st_ino))) is not None:
+                raise ConfigError(
+                    f"{path}: would be overwritten, but is an input ({source}); choose another output folder"
+                )
+
+
+def read_regular(path: str | os.PathLike[str], most_bytes: int) -> bytes:
+    """Return what a small file holds, at most one byte more than `most_bytes`.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, or is a pipe, a device, ... that might never end.
+    """
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, f"is {_kind(mode)}, not a file", str(path))
+        return file.read(most_bytes + 1)
 
 
 def target_problem(path: Path) -> str | None:
     """Return why no file can be written at `path`, or None if that can be tried."""
     if path.is_dir():
         return "is a folder; the name of a file in an existing folder is needed"
+    if path.exists() and not path.is_file():
+        return "is a pipe, a device or the like; the name of a file is needed"
     if not path.parent.is_dir():
         return f"there is no folder {path.parent}; the name of a file in an existing folder is needed"
     return None
@@ -154,7 +219,7 @@ def checksum(path: Path) -> FileInfo:
 
 
 def remove_partials(
-    folder: Path, *, of: str | None = None, keep: Path | None = None, keep_journaled: bool = False
+    folder: Path, *, of: str | None = None, keep: Path | None = None, keep_journaled: bool | str = False
 ) -> list[Path]:
     """Remove what dead writers left in a folder and return the removed paths.
 
@@ -166,8 +231,8 @@ def remove_partials(
         Final name of the file whose partial files are meant; default: all files.
     keep : Path, optional
         Partial file to leave alone, with its journal. Files that a living process still writes always are.
-    keep_journaled : bool
-        Leave movies that have a journal and can be continued (see `simtiff.ometiff`).
+    keep_journaled : bool or str
+        Leave movies that have a journal and can be continued (see `simtiff.ometiff`); only that of this name.
     """
     prefix = "." if of is None else f".{of}."
     removed: list[Path] = []
@@ -180,7 +245,8 @@ def remove_partials(
         partial = path.with_suffix(PARTIAL_SUFFIX)
         if path.suffix not in {PARTIAL_SUFFIX, JOURNAL_SUFFIX} or partial == keep:
             continue
-        if keep_journaled and partial in journaled and partial in paths:
+        kept = keep_journaled is True or (keep_journaled and path.name.startswith(f".{keep_journaled}."))
+        if kept and partial in journaled and partial in paths:
             continue
         with contextlib.suppress(OSError):
             if _is_abandoned(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _START = b'{"time": "'
+_BLOCK_BYTES = 1 << 16
 
 
 class JobLog:
@@ -38,14 +40,16 @@ class JobLog:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
+        self._made = False
         self._fd = -1
         if path is None:
             return
+        self._made = not os.path.lexists(path)
         try:
             # One write per line to a file opened for appending: lines of several batches do not mix.
-            is_file = not path.exists() or stat.S_ISREG(path.stat().st_mode)
-            flags = os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0) | (os.O_RDWR if is_file else os.O_WRONLY)
-            self._fd = os.open(path, flags, 0o666)
+            is_file = not path.exists() or self._check_kind(path.stat().st_mode)
+            flags = os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+            self._fd = os.open(path, flags | (os.O_RDWR if is_file else os.O_WRONLY), 0o666)
             if is_file:
                 self._check_content()
         except OSError as error:
@@ -55,8 +59,14 @@ class JobLog:
                 "a file in an existing, writable folder is needed"
             ) from error
 
+    def _check_kind(self, mode: int) -> bool:
+        """Say whether it is a file; refuse all else but what takes characters, such as a terminal."""
+        if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISDIR(mode)):
+            raise BatchError(f"--log-file: {self.path}: is no regular file; choose another name")
+        return stat.S_ISREG(mode)
+
     def _check_content(self) -> None:
-        """Refuse a file that is something else; end a line that a crash has cut off."""
+        """Refuse a file that is something else; cut off a line that a crash has left unfinished."""
         size = os.lseek(self._fd, 0, os.SEEK_END)
         if not size:
             return
@@ -64,14 +74,22 @@ class JobLog:
         if not os.read(self._fd, len(_START)).startswith(_START):
             self._close()
             raise BatchError(f"--log-file: {self.path}: exists and is no log of simtiff; choose another name")
-        os.lseek(self._fd, size - 1, os.SEEK_SET)
-        if os.read(self._fd, 1) != b"\n":
-            os.write(self._fd, b"\n")
+        whole, end = 0, size
+        while end and not whole:
+            begin = max(0, end - _BLOCK_BYTES)
+            os.lseek(self._fd, begin, os.SEEK_SET)
+            newline = os.read(self._fd, end - begin).rfind(b"\n")
+            whole, end = begin + newline + 1 if newline >= 0 else 0, begin
+        if whole != size:
+            os.ftruncate(self._fd, whole)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            if self._made and self.path is not None and self._fd >= 0 and not os.fstat(self._fd).st_size:
+                self.path.unlink()  # the batch did not come to its first line
         self._close()
 
     def write(self, event: str, **data: Any) -> str | None:

@@ -10,9 +10,11 @@ process.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
+import stat
 import threading
 import time
 from datetime import UTC, datetime
@@ -20,15 +22,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from simtiff.errors import BatchError
 from simtiff.files import describe_os_error, partial_path, try_lock
+from simtiff.names import OWN_NAMES
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-NAME = ".simtiff.lock"
+NAME = OWN_NAMES[1]
 RENEW_SECONDS = 20.0
 STALE_SECONDS = 120.0
 _PATIENCE_SECONDS = 5.0
+# Not to wait for the other end of a pipe, nor to follow a link out of the folder.
+_FLAGS = os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 class FolderLock:
@@ -38,6 +43,8 @@ class FolderLock:
     ----------
     fd : int
         Descriptor of the locked file; a process that inherits it keeps the lock, too.
+    held : bool
+        Whether the lock is held.
     taken_over : str
         Who held the lock and died without freeing it; empty if nobody did.
 
@@ -52,57 +59,94 @@ class FolderLock:
         self.path = folder / NAME
         self.fd = -1
         self.taken_over = ""
+        self.held = False
         self._released = threading.Event()
 
     def __enter__(self) -> FolderLock:
         try:
             self._acquire()
-        except OSError as error:
-            raise BatchError(
-                f"{self.path.parent}: cannot be written ({describe_os_error(error)}); choose another output "
-                "folder or change its permissions"
-            ) from error
-        threading.Thread(target=self._renew, name="lock", daemon=True).start()
+            threading.Thread(target=self._renew, name="lock", daemon=True).start()
+        except BaseException as error:
+            self._release()
+            if isinstance(error, OSError):
+                raise BatchError(
+                    f"{self.path.parent}: cannot be written ({describe_os_error(error)}); choose another output "
+                    "folder or change its permissions"
+                ) from error
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._released.set()
-        with contextlib.suppress(OSError):
-            if self._is_current():
-                self.path.unlink()
-        os.close(self.fd)
+        self._release()
+
+    def check(self) -> None:
+        """Make the lock, and the folder, again if somebody removed it.
+
+        Raises
+        ------
+        BatchError
+            Another simtiff has taken the folder meanwhile.
+        OSError
+            The lock cannot be made again now.
+        """
+        if self._is_current():
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            fd = os.open(self.path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            self.held = False
+        else:
+            self.held = try_lock(fd)
+            os.dup2(fd, self.fd, inheritable=False)  # workers to come inherit this number
+            os.close(fd)
+        if not self.held:
+            raise BatchError(
+                f"{self.path.parent}: the lock {NAME} was removed while this batch was running, and another simtiff "
+                "took the folder; this one stops"
+            )
+        self._write()
 
     def _acquire(self) -> None:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
-            self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-            try:
-                held = not try_lock(self.fd)
-                holder = _read(self.fd)
-                if not held and self._is_current():
-                    break
-                # The workers of a batch that was killed keep the lock until they notice, within a moment.
-                if held and (time.monotonic() > deadline or _is_alive(holder)):
-                    _refuse(self.path, holder)
-            except BaseException:
-                os.close(self.fd)
-                raise
+            self.fd = os.open(self.path, _FLAGS | os.O_CREAT, 0o666)
+            if not stat.S_ISREG(os.fstat(self.fd).st_mode):
+                raise BatchError(f"{self.path}: is no regular file; remove it")
+            held = not try_lock(self.fd)
+            holder = _read(self.fd)
+            if not held and self._is_current():
+                break
+            # The workers of a batch that was killed keep the lock until they notice, within a moment.
+            if held and (time.monotonic() > deadline or _is_alive(holder)):
+                _refuse(self.path, holder)
             os.close(self.fd)
+            self.fd = -1
             time.sleep(0.05)
-        try:
-            self._check_other_hosts(holder)
-            self.taken_over = _name(holder) if holder else ""
-            content = {"host": socket.gethostname(), "pid": os.getpid(), "start": _start_of(os.getpid())}
-            content["since"] = datetime.now(UTC).isoformat(timespec="seconds")
-            os.ftruncate(self.fd, 0)
-            os.lseek(self.fd, 0, os.SEEK_SET)
-            os.write(self.fd, json.dumps(content).encode())
-            os.fsync(self.fd)
-        except BaseException:
-            os.close(self.fd)
-            raise
+        self._check_other_hosts(holder)
+        self.held = True
+        self.taken_over = _name(holder) if holder else ""
+        self._write()
+
+    def _write(self) -> None:
+        content = {"host": socket.gethostname(), "pid": os.getpid(), "start": _start_of(os.getpid())}
+        content["since"] = datetime.now(UTC).isoformat(timespec="seconds")
+        os.ftruncate(self.fd, 0)
+        os.lseek(self.fd, 0, os.SEEK_SET)
+        os.write(self.fd, json.dumps(content).encode())
+        os.fsync(self.fd)
+
+    def _release(self) -> None:
+        self._released.set()
+        fd, self.fd = self.fd, -1
+        if fd < 0:
+            return
+        with contextlib.suppress(OSError):
+            if self.held and self._is_current(fd):
+                self.path.unlink()
+        os.close(fd)
 
     def _check_other_hosts(self, holder: dict[str, Any]) -> None:
         if not holder:
@@ -125,10 +169,10 @@ class FolderLock:
         finally:
             probe.unlink()
 
-    def _is_current(self) -> bool:
+    def _is_current(self, fd: int | None = None) -> bool:
         """Say whether the open file is still the one under the lock's name (its last holder removed it)."""
         try:
-            there, mine = self.path.stat(), os.fstat(self.fd)
+            there, mine = self.path.stat(), os.fstat(self.fd if fd is None else fd)
         except FileNotFoundError:
             return False
         return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
@@ -142,12 +186,14 @@ class FolderLock:
 def is_locked(folder: Path) -> bool:
     """Say whether a batch is at work in a folder now; only looks."""
     try:
-        fd = os.open(folder / NAME, os.O_RDONLY)
+        fd = os.open(folder / NAME, os.O_RDONLY | (_FLAGS & ~os.O_RDWR))
     except FileNotFoundError:
         return False
-    except OSError:
-        return True
+    except OSError as error:
+        return error.errno not in {errno.ELOOP, errno.ENXIO}  # a link or a socket is no lock
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return False
         if not try_lock(fd):
             return True
         holder = _read(fd)

@@ -8,6 +8,8 @@ import string
 from pathlib import PurePath
 from typing import Any
 
+OWN_NAMES = ("batch_status.json", ".simtiff.lock")
+"""Files of a batch in its output folder, beside the folders of its jobs."""
 LONGEST_NAME = 100
 LONGEST_VALUE_NAME = 32
 DEFAULT_SAMPLE_NAMING = "sample_{sample_id:03d}"
@@ -48,11 +50,12 @@ def folder_problem(path: str) -> str | None:
 
 
 def shorten(name: str, longest: int) -> str:
-    """Return `name`, cut and marked with a hash of the whole where it is longer than `longest` characters."""
-    if len(name) <= longest:
+    """Return `name`, cut and marked with a hash of the whole where it is longer than `longest` bytes."""
+    data = name.encode(errors="surrogatepass")
+    if len(data) <= longest:
         return name
-    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
-    return f"{name[: longest - 9].rstrip('._- ')}-{digest}"
+    digest = hashlib.sha256(data).hexdigest()[:8]
+    return f"{data[: longest - 9].decode(errors='ignore').rstrip('._- ')}-{digest}"
 
 
 def value_name(value: Any) -> str:
@@ -88,7 +91,10 @@ def sample_naming_problem(naming: str) -> str | None:
             return f"allows only the field {{sample_id}}, not {{{shown}}}"
         if not _INTEGER_FORMAT.fullmatch(spec or ""):
             return f'allows only an integer format such as "03d" after the colon, not "{spec}"'
-    return name_problem(sample_name(naming, 1))
+    name = sample_name(naming, 1)
+    if name.casefold() in OWN_NAMES:
+        return f"is the name of a file of the batch itself (allowed: any but {', '.join(OWN_NAMES)})"
+    return name_problem(name)
 
 
 def sample_name(naming: str, sample_id: int) -> str:

@@ -29,6 +29,7 @@ from simtiff.files import (
     checksum,
     crc32,
     partial_path,
+    refuse_special,
     remove_partials,
     sync_folder,
     try_lock,
@@ -208,6 +209,7 @@ class _Partial:
     """The hidden file that becomes the movie, open and locked, with its journal."""
 
     def __init__(self, path: Path, token: str | None) -> None:
+        refuse_special(path)
         self.final = path
         self.path = partial_path(path, token)
         self.journal = self.path.with_name(self.path.name.removesuffix(PARTIAL_SUFFIX) + JOURNAL_SUFFIX)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
-from simtiff.errors import DataError
+from simtiff.errors import DataError, printable
 from simtiff.progress import duration
 from simtiff.status import NAME, BatchStatus, JobRecord, State
 
@@ -89,7 +90,7 @@ class Overview:
 
     def as_json(self) -> str:
         """Return `as_dict` as text."""
-        return json.dumps(self.as_dict(), indent=1, ensure_ascii=False)
+        return json.dumps(self.as_dict(), indent=1, ensure_ascii=False, allow_nan=False)
 
     def __str__(self) -> str:
         status, rates, counts = self.status, self.rates, self._counts()
@@ -98,10 +99,10 @@ class Overview:
         lines = [
             f"{self.folder}: {counts['completed']}/{total} jobs completed ({share:.1%})",
             ", ".join(f"{state} {count}" for state, count in counts.items() if count) or "no jobs",
-            f"started {status.start_time}, updated {status.last_update}, "
+            printable(f"started {status.start_time}, updated {status.last_update}, ")
             + (f"a batch is running with {_workers(status.workers)}" if self.running else "no batch is running"),
         ]
-        if rates.worker_frames_per_s is not None:
+        if rates.worker_frames_per_s is not None and rates.seconds_per_job is not None:
             lines.append(f"one worker: {rates.worker_frames_per_s:.1f} frames/s, {rates.seconds_per_job:.2f} s/job")
         if rates.frames_per_s is not None and rates.jobs_per_hour is not None:
             which = "this run" if self.running else "last run"
@@ -136,10 +137,10 @@ class Overview:
         run = [record for record in done if record.finished >= self.status.run_started]
         elapsed = self._run_seconds(run)
         return Rates(
-            worker_frames_per_s=frames / seconds if done else None,
-            seconds_per_job=seconds / len(done) if done else None,
-            frames_per_s=sum(record.frames for record in run) / elapsed if run and elapsed else None,
-            jobs_per_hour=len(run) * 3600 / elapsed if run and elapsed else None,
+            worker_frames_per_s=_rate(frames, seconds) if done else None,
+            seconds_per_job=_rate(seconds, len(done)) if done else None,
+            frames_per_s=_rate(sum(record.frames for record in run), elapsed) if run and elapsed else None,
+            jobs_per_hour=_rate(len(run) * 3600, elapsed) if run and elapsed else None,
             seconds_left=self._seconds_left(seconds / frames if frames else None),
         )
 
@@ -174,7 +175,8 @@ class Overview:
         workers = max(1, min(self.status.workers or 1, len(left)))
         # No sooner than the longest job, and than all of them side by side.
         at_update = seconds_per_frame * max(sum(frames) / workers, max(frames, default=0))
-        return max(0.0, at_update - (self._now - updated).total_seconds())
+        seconds = max(0.0, at_update - (self._now - updated).total_seconds())
+        return seconds if math.isfinite(at_update) else None
 
     def _job(self, name: str, record: JobRecord) -> dict[str, Any]:
         done = record.state == "completed"
@@ -186,7 +188,7 @@ class Overview:
             "started": record.started or None,
             "finished": record.finished or None,
             "seconds": record.seconds or None,
-            "frames_per_s": record.frames / record.seconds if done and record.seconds > 0 else None,
+            "frames_per_s": _rate(record.frames, record.seconds) if done and record.seconds > 0 else None,
             "bytes": sum(info.size for info in record.files.values()) if done else None,
             "error": record.error or None,
         }
@@ -205,10 +207,16 @@ class Overview:
                     "" if job["seconds"] is None else f"{record.seconds:.1f} s",
                     "" if job["frames_per_s"] is None else f"{job['frames_per_s']:.1f}",
                     "" if job["bytes"] is None else f"{job['bytes'] / 1e6:.1f} MB",
-                    record.error.partition("\n")[0],
+                    printable(record.error.partition("\n")[0]),
                 )
             )
         return _aligned(head, rows, numeric={"frames", "time", "frames/s", "size"})
+
+
+def _rate(what: float, per: float) -> float | None:
+    """Return what / per, None where a strange file makes that no number."""
+    rate = what / per
+    return rate if math.isfinite(rate) else None
 
 
 def _workers(count: int) -> str:

@@ -7,11 +7,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from simtiff.errors import ConfigError, DataError
 from simtiff.estimate import check_disk, show_bytes
-from simtiff.files import TRUTH_NAME, FileInfo, checksum, folders_synced_once, remove_partials, target_problem
+from simtiff.files import (
+    TRUTH_NAME,
+    FileInfo,
+    checksum,
+    folders_synced_once,
+    job_files,
+    refuse_overwriting,
+    remove_old,
+    remove_partials,
+    target_problem,
+)
 from simtiff.jobs import Job, flat_settings, job_hash
 from simtiff.lock import FolderLock
 from simtiff.movie import Movie
 from simtiff.ometiff import write_movie
+from simtiff.outputs import made_folder
 from simtiff.rendering import threads
 from simtiff.status import BatchStatus
 from simtiff.truth import TruthFile, replace_coefficients, replace_config, write_truth
@@ -19,6 +30,7 @@ from simtiff.truthfile import stored_config
 from simtiff.zmap import open_field
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from simtiff.config import JobConfig
@@ -51,6 +63,7 @@ def run_job(
     *,
     resume_key: str | None = None,
     replaced: tuple[str, ...] = (),
+    whole: Callable[[dict[str, FileInfo]], object] | None = None,
 ) -> dict[str, FileInfo]:
     """Make all files of a job and return them by name.
 
@@ -66,9 +79,13 @@ def run_job(
         The job's hash; with it, a long movie goes on where a killed run of the same job was.
     replaced : tuple of str
         Files of earlier runs to remove first, so that what lies together belongs together.
+    whole : callable, optional
+        Called with the truth and the movie when these are whole and only plots are left to draw.
 
     Raises
     ------
+    ConfigError
+        The zmap is a file that the job would overwrite.
     DataError
         The zmap is damaged or does not cover the field, or the folder is a symbolic link.
     OSError
@@ -77,16 +94,20 @@ def run_job(
     report = report or Silent()
     _refuse_link(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    remove_partials(directory, keep_journaled=resume_key is not None)
+    refuse_overwriting((directory / name for name in job_files(config)), [config.zmap_path])
+    remove_partials(directory, keep_journaled=config.tiff.filename if resume_key is not None else False)
     for name in dict.fromkeys((config.tiff.filename, *replaced)):
-        (directory / name).unlink(missing_ok=True)
+        remove_old(directory / name)
     truth_path = directory / TRUTH_NAME
     with folders_synced_once():
         make_truth(config, truth_path, report)
         movie = make_movie(config, truth_path, directory, report, resume_key=resume_key)
-    files = {config.tiff.filename: movie}
-    files |= {name: checksum(directory / name) for name in make_plots(config, truth_path, directory, report)}
-    return {TRUTH_NAME: checksum(truth_path)} | files
+    files = {TRUTH_NAME: checksum(truth_path), config.tiff.filename: movie}
+    if len(job_files(config)) > len(files):
+        if whole is not None:
+            whole(files)
+        files |= {name: checksum(directory / name) for name in make_plots(config, truth_path, directory, report)}
+    return files
 
 
 def draw_plots(config: JobConfig, directory: Path, report: Report | None = None) -> dict[str, FileInfo]:
@@ -207,8 +228,7 @@ def run_pipeline(
     _refuse_job_folder(output_dir)
     if skip_emitters or skip_zernike:
         check_reuse(config, path, coefficients=skip_zernike)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    with FolderLock(output_dir):
+    with made_folder(output_dir), FolderLock(output_dir):
         remove_partials(output_dir)
         before = _config_before(path)
         kept = skip_zernike and before is not None and _without_map(before) == _without_map(config)
@@ -263,7 +283,7 @@ def _remove_movies(directory: Path, names: set[str], making: str | None, report:
     """Remove movies that do not belong to the truth that is made now; say so unless `making` takes the place."""
     for name in sorted(names):
         if (directory / name).exists():
-            (directory / name).unlink()
+            remove_old(directory / name)
             if name != making:
                 report.log(f"{name} removed: it belonged to an earlier {TRUTH_NAME}")
 

@@ -29,8 +29,8 @@ _MAIN = "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from simtif
 class Event:
     """Something that happened: what a worker says, its end (``exited``), or a signal to the batch.
 
-    `kind` is ``ready``, ``stage``, ``log``, ``done``, ``failed``, ``exited`` (data: returncode) or ``signal``
-    (data: number; without a worker).
+    `kind` is ``ready``, ``stage``, ``log``, ``whole``, ``done``, ``failed``, ``broken``, ``exited`` (data: returncode)
+    or ``signal`` (data: number; without a worker).
     """
 
     kind: str

@@ -12,6 +12,7 @@ import tifffile
 
 from simtiff.errors import ConfigError, DataError
 from simtiff.files import write_whole
+from simtiff.reporting import silenced
 
 if TYPE_CHECKING:
     import os
@@ -53,12 +54,13 @@ def preview(tiff: str | os.PathLike[str], png: str | os.PathLike[str] | None = N
     if not source.is_file():
         raise DataError(f"{source}: no such file")
     try:
-        image = _read_frame(source, frame)
+        with silenced("tifffile"):
+            picture = png_bytes(stretch(_read_frame(source, frame)))
     except (DataError, ConfigError):
         raise
     except Exception as error:  # a damaged file makes tifffile raise nearly anything
         raise DataError(f"{source}: cannot be read as TIFF ({type(error).__name__}: {error})") from error
-    write_whole(target, png_bytes(stretch(image)))
+    write_whole(target, picture)
     return target
 
 
@@ -66,6 +68,8 @@ def _read_frame(source: Path, frame: int | None) -> NDArray[Any]:
     with tifffile.TiffFile(source) as file:
         pages = file.pages
         count = len(pages)
+        if not count:
+            raise DataError(f"{source}: holds no frames")
         if frame is not None:
             if not 0 <= frame < count:
                 raise ConfigError(f"{source}: there is no frame {frame}; allowed: 0 to {count - 1}")
@@ -76,7 +80,7 @@ def _read_frame(source: Path, frame: int | None) -> NDArray[Any]:
 
 
 def _checked(source: Path, page: Any) -> NDArray[Any]:
-    if len(page.shape) != 2 or page.dtype is None or page.dtype.kind not in "uif":
+    if len(page.shape) != 2 or 0 in page.shape or page.dtype is None or page.dtype.kind not in "uif":
         raise DataError(f"{source}: holds pages of shape {page.shape} and type {page.dtype}; expected grey frames")
     if page.nbytes > _LARGEST_FRAME_BYTES:
         raise DataError(f"{source}: declares frames of {page.nbytes:.3g} bytes")

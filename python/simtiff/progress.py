@@ -64,10 +64,12 @@ class Lines(Progress):
         self._worked = 0
         self._begin = 0.0
         self._stage_due = 0.0
+        self._ended: set[str] = set()
 
     def begin(self, total: int, skipped: int, workers: int) -> None:
         """Say how much there is to do."""
         self._total, self._finished, self._worked = total, skipped, 0
+        self._ended.clear()
         self._begin = time.monotonic()
         self._stage_due = self._begin + _STAGE_SECONDS
         todo = f"{total - skipped} to do with {workers} worker{'s' * (workers != 1)}" if workers else "nothing to do"
@@ -94,16 +96,19 @@ class Lines(Progress):
     def done(self, job_id: str, seconds: float) -> None:
         """Print the job and how far the batch is."""
         self._print(f"✓ job {job_id} done ({seconds:.1f} s)")
-        self._count()
+        self._count(job_id)
 
     def failed(self, job_id: str, error: str, details: str = "") -> None:
         """Print the job, why it failed, and how far the batch is."""
         self._print(f"✗ job {job_id} failed: {error}")
         if self._verbose and details:
             self._print(details.rstrip())
-        self._count()
+        self._count(job_id)
 
-    def _count(self) -> None:
+    def _count(self, job_id: str) -> None:
+        if job_id in self._ended:  # done, but then its files were gone
+            return
+        self._ended.add(job_id)
         self._finished += 1
         self._worked += 1
         share = self._finished / self._total if self._total else 1.0
@@ -208,9 +213,11 @@ class Terminal(Lines):
         self._console.print(message, markup=False)
 
 
-def console(stream: IO[str] | None = None, *, verbose: bool = False) -> Lines:
-    """Return what fits where stderr goes: a live display on a terminal, else plain lines."""
+def console(stream: IO[str] | None = None, *, verbose: bool = False) -> Progress:
+    """Return what fits where stderr goes: a live display on a terminal, else plain lines; nothing if it is closed."""
     stream = stream or sys.stderr
+    if stream is None:
+        return Progress()
     if stream.isatty():
         return Terminal(stream, verbose=verbose)
     return Lines(stream, verbose=verbose)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _SECONDS = 0.2
 _CLEAR = "\r\x1b[K"
@@ -13,7 +20,7 @@ class TerminalReport:
     """The report of one job: lines worth keeping, and on a terminal one line that counts frames."""
 
     def __init__(self) -> None:
-        self._is_terminal = sys.stderr.isatty()
+        self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
         self._due = 0.0
         self._name = ""
 
@@ -37,5 +44,29 @@ class TerminalReport:
 
     @staticmethod
     def _write(text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        if sys.stderr is not None:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+def open_closed_streams() -> None:
+    """Lead stdin, stdout and stderr that are closed to nowhere: else the next files take their places."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            if null != number:
+                os.close(null)
+
+
+@contextmanager
+def silenced(logger: str) -> Iterator[None]:
+    """Keep what a library logs off stderr in the block: the error that is raised says it."""
+    log = logging.getLogger(logger)
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before

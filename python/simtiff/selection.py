@@ -84,7 +84,7 @@ def select_jobs(
             continue
         reason, plots_only = _reason(record, wanted[job_id], folder / job_id, job.config)
         if record is not None and resume and (reason is None or plots_only):
-            chosen.records[job_id] = _without_gone(record, folder / job_id)
+            chosen.records[job_id] = _without_gone(_settled(record, plots_only=plots_only), folder / job_id)
             if plots_only:
                 chosen.pending.append(job_id)
                 chosen.plots_only.add(job_id)
@@ -113,11 +113,23 @@ def _reason(record: JobRecord | None, wanted: JobRecord, folder: Path, config: J
     every = job_files(config)
     if record is None:
         return "new", False
-    reason = why_not_done(_only(record, names), wanted, folder, names)
+    # A job that failed or was killed at its plots has a truth and a movie that are whole.
+    at_plots = record.files and record.state in {"failed", "running", "interrupted"}
+    whole = replace(record, state="completed") if at_plots else record
+    reason = why_not_done(_only(whole, names), wanted, folder, names)
     if reason is not None:
-        return reason, False
-    reason = why_not_done(_only(record, every), wanted, folder, every)
+        return why_not_done(_only(record, names), wanted, folder, names), False
+    reason = why_not_done(_only(whole, every), wanted, folder, every)
     return reason, reason is not None
+
+
+def _settled(record: JobRecord, *, plots_only: bool) -> JobRecord:
+    """Return the record of a job whose movie is whole: done, if that was all, else no longer running."""
+    if record.state == "completed":
+        return record
+    if not plots_only:
+        return replace(record, state="completed", error="")
+    return replace(record, state="interrupted") if record.state == "running" else record
 
 
 def _only(record: JobRecord, names: list[str]) -> JobRecord:
@@ -145,7 +157,7 @@ def _reason_notes(reasons: Mapping[str, str], folder: Path, jobs: Mapping[str, J
     notes = []
     items = list(reasons.items())
     for job_id, reason in items[:_MOST_REASONS]:
-        settings = _changed_settings(folder / job_id, jobs[job_id].config) if reason == _CONFIG_CHANGED else ""
+        settings = _changed_settings(folder / job_id, jobs[job_id].config) if reason.endswith(_CONFIG_CHANGED) else ""
         notes.append(f"{job_id} is done again: {reason}{settings}")
     if rest := Counter(reason for _, reason in items[_MOST_REASONS:]):
         shown = ", ".join(f"{reason}: {count}" for reason, count in rest.most_common(5))

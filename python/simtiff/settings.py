@@ -77,6 +77,10 @@ def _folder_text(value: str) -> str:
 def _zmap_text(value: str) -> str:
     if value.startswith("builtin:") and value not in BUILTIN_ZMAPS:
         return _checked_text(f"is no built-in map; allowed: a path to an HDF5 file or {BUILTIN_ZMAPS[0]}", value)
+    try:
+        value.encode()  # it is stored as JSON
+    except UnicodeEncodeError:
+        return _checked_text("is not UTF-8, as the path of a map must be; rename what it leads through", value)
     return _path_text(value)
 
 

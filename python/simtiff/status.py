@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from simtiff.errors import DataError
-from simtiff.files import FileInfo, describe_os_error, write_whole
+from simtiff.files import FileInfo, read_regular, write_whole
+from simtiff.names import OWN_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-NAME = "batch_status.json"
+NAME = OWN_NAMES[0]
 SCHEMA = 1
 _LARGEST_BYTES = 1 << 30
 # Saving may take this share of the time of many small jobs; what a crash can lose is redone.
@@ -112,13 +113,14 @@ class BatchStatus:
         """
         path = folder / NAME
         try:
-            if path.stat().st_size > _LARGEST_BYTES:
+            data = read_regular(path, _LARGEST_BYTES)
+            if len(data) > _LARGEST_BYTES:
                 raise DataError(f"{path}: too large for a status file; {_CURE}")
-            content = json.loads(path.read_bytes())
+            content = json.loads(data)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({describe_os_error(error)})") from error
+            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path}: damaged, it is no JSON ({error}); {_CURE}") from error
         if not isinstance(content, dict) or "schema" not in content:
@@ -199,6 +201,15 @@ class BatchStatus:
         }
 
 
+def job_ids(folder: Path) -> list[str]:
+    """Return the ids of the jobs in a folder's status; none where it has none, or one that cannot be read."""
+    try:
+        status = BatchStatus.load(folder)
+    except DataError:
+        return []
+    return [] if status is None else list(status.jobs)
+
+
 _CURE = "move it away, or start all jobs again with --no-resume"
 
 
@@ -241,7 +252,8 @@ def _record(name: str, entry: Any) -> JobRecord:
 
 
 def _is_plain(name: str) -> bool:
-    return name not in {"", ".", ".."} and not any(character in "/\\\0" for character in name)
+    """Say whether a name can be one that simtiff has given: of one file, and nothing that a terminal acts on."""
+    return name not in {"", ".", ".."} and name.isprintable() and not any(character in "/\\" for character in name)
 
 
 def why_not_done(record: JobRecord | None, wanted: JobRecord, folder: Path, names: Iterable[str]) -> str | None:
@@ -260,14 +272,13 @@ def why_not_done(record: JobRecord | None, wanted: JobRecord, folder: Path, name
     """
     if record is None or record.state == "pending":
         return "new"
+    changed = _what_changed(record, wanted) if record.hash != wanted.hash else ""
     if record.state == "failed":
         return "failed before"
     if record.state in {"running", "interrupted"}:
-        return "interrupted before"
-    if record.hash != wanted.hash:
-        if record.data_version != wanted.data_version:
-            return f"made by data version {record.data_version}, now it is {wanted.data_version}"
-        return "content of the zmap changed" if record.zmap != wanted.zmap else "config changed"
+        return f"interrupted before; {changed}" if changed and record.hash else "interrupted before"
+    if changed:
+        return changed
     for name in names:
         if name not in record.files:
             return f"{name} was not asked for before"
@@ -279,3 +290,9 @@ def why_not_done(record: JobRecord | None, wanted: JobRecord, folder: Path, name
         if size != info.size:
             return f"{name} has {size} bytes, it was written with {info.size}"
     return None
+
+
+def _what_changed(record: JobRecord, wanted: JobRecord) -> str:
+    if record.data_version != wanted.data_version:
+        return f"made by data version {record.data_version}, now it is {wanted.data_version}"
+    return "content of the zmap changed" if record.zmap != wanted.zmap else "config changed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import stat
@@ -14,6 +15,7 @@ from simtiff.errors import DataError, SimtiffError
 from simtiff.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX, TRUTH_NAME, FileInfo, checksum, describe_os_error
 from simtiff.lock import NAME as LOCK_NAME
 from simtiff.lock import is_locked
+from simtiff.reporting import silenced
 from simtiff.status import NAME, BatchStatus, JobRecord
 
 if TYPE_CHECKING:
@@ -167,8 +169,13 @@ def check_job(folder: Path, job_id: str, record: JobRecord, frames: int = FRAMES
     if not record.files:
         check.wrong("the status names no files of it", _AGAIN)
         return check
+    if (wrong := _no_folder(folder)) is not None:
+        check.wrong(wrong, _REMOVE.format(folder))
+        return check
     for name, info in record.files.items():
         _check_file(check, folder / name, info)
+    if folder.is_symlink() and not check.is_good:
+        check.wrong("its folder is a link, and simtiff batch writes into none", _REMOVE.format(folder))
     _check_folder(check, folder, record)
     if check.is_good and frames > 0:
         try:
@@ -176,6 +183,13 @@ def check_job(folder: Path, job_id: str, record: JobRecord, frames: int = FRAMES
         except OSError as error:
             check.wrong(describe_os_error(error), _AGAIN)
     return check
+
+
+def _no_folder(folder: Path) -> str | None:
+    """Say what stands where a job's folder should be; None for a folder, or nothing."""
+    if folder.is_dir() or not (folder.is_symlink() or folder.exists()):
+        return None
+    return f"{folder.name} is {'a link that leads to no folder' if folder.is_symlink() else 'no folder'}"
 
 
 def _check_file(check: JobCheck, path: Path, info: FileInfo) -> None:
@@ -192,7 +206,8 @@ def _check_file(check: JobCheck, path: Path, info: FileInfo) -> None:
         check.wrong(f"{path.name} is missing", _AGAIN)
         return
     except OSError as error:
-        check.wrong(f"{path.name} cannot be read: {describe_os_error(error)}", "make it readable, then verify again")
+        cure = _REMOVE.format(path) if error.errno == errno.ELOOP else "make it readable, then verify again"
+        check.wrong(f"{path.name} cannot be read: {describe_os_error(error)}", cure)
         return
     if content != info:
         check.wrong(
@@ -284,7 +299,7 @@ def read_frames(path: Path, frames: list[int], total: int) -> Iterator[tuple[int
     import tifffile
 
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with silenced("tifffile"), tifffile.TiffFile(path) as tiff:
             if (found := len(tiff.pages)) != total:
                 raise DataError(f"{path}: has {found} frames, expected {total}")  # noqa: TRY301 - not caught here
             for frame in frames:

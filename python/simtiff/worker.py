@@ -19,6 +19,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
+from simtiff.reporting import open_closed_streams
+
 _REPORT_SECONDS = 0.1
 _MAX_DETAILS = 20_000
 
@@ -83,11 +85,14 @@ def main() -> None:
     settings = json.loads(commands.readline() or "null")
     if settings is None:
         return
-    from simtiff import pipeline  # what a job needs is imported now, while nothing waits for it
-    from simtiff.rendering import set_threads
-
-    set_threads(settings["threads"])
     reporter = _Reporter(out)
+    try:
+        from simtiff import pipeline  # what a job needs is imported now, while nothing waits for it
+        from simtiff.rendering import set_threads
+    except (ImportError, MemoryError, SystemError) as error:
+        reporter.send("broken", error=describe(error))
+        os._exit(1)
+    set_threads(settings["threads"])
     jobs: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_listen, args=(commands, jobs), daemon=True).start()
     gc.collect()
@@ -113,6 +118,7 @@ def _prepare(config_json: str) -> None:
 
 def _take_streams() -> tuple[IO[str], IO[str]]:
     """Return the channel to the batch and keep it from everything else that reads stdin or prints."""
+    open_closed_streams()
     commands = os.fdopen(os.dup(0), "r", encoding="utf-8")
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     null = os.open(os.devnull, os.O_RDONLY)
@@ -145,6 +151,7 @@ def _run(command: dict[str, Any], pipeline: Any, reporter: _Reporter) -> None:
                 reporter,
                 resume_key=command["resume_key"],
                 replaced=tuple(command["replaced"]),
+                whole=lambda made: reporter.send("whole", files=_sizes(made)),
             )
         reporter.end_stage()
     except Exception as error:
@@ -158,10 +165,14 @@ def _run(command: dict[str, Any], pipeline: Any, reporter: _Reporter) -> None:
         return
     reporter.send(
         "done",
-        files={name: [info.size, info.crc32] for name, info in files.items()},
+        files=_sizes(files),
         seconds=time.perf_counter() - begin,
         peak_memory_bytes=peak_memory(),
     )
+
+
+def _sizes(files: dict[str, Any]) -> dict[str, list[int]]:
+    return {name: [info.size, info.crc32] for name, info in files.items()}
 
 
 def peak_memory() -> int | None:
@@ -189,7 +200,7 @@ def _reset_peak_memory() -> None:
 
 def describe(error: BaseException) -> str:
     """Return what went wrong in words for a user."""
-    from simtiff.errors import SimtiffError
+    from simtiff.errors import SimtiffError, not_loaded
     from simtiff.files import describe_os_error
 
     if isinstance(error, SimtiffError):
@@ -201,4 +212,6 @@ def describe(error: BaseException) -> str:
             "out of memory; use fewer workers (--max-workers), a smaller memory_optimization.chunk_size or "
             f"tiff.roi_size, or fewer emitters ({error})"
         )
+    if isinstance(error, ImportError | SystemError):
+        return not_loaded(error)
     return f"{type(error).__name__}: {error}"

@@ -1,0 +1,54 @@
+"""Signals that ask the command to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+_SAME_INTERRUPT_SECONDS = 1.0
+
+
+class Interrupts:
+    """Makes SIGTERM, which a cluster's scheduler sends, stop the run as cleanly as Ctrl-C, in a ``with`` block.
+
+    A signal soon after another is the same wish (``timeout`` sends two): it must not tear what cleans up.
+
+    Parameters
+    ----------
+    ends_process : bool
+        Whether the process ends after the block, so that what is ignored then stays ignored.
+    """
+
+    def __init__(self, *, ends_process: bool) -> None:
+        self._ends_process = ends_process
+        self._before: dict[int, Any] = {}
+        self._ignored = False
+        self._next = 0.0
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._interrupt)
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        if (now := time.monotonic()) >= self._next:
+            self._next = now + _SAME_INTERRUPT_SECONDS
+            raise KeyboardInterrupt
+
+    def ignore(self) -> None:
+        """Ignore further signals in the block."""
+        self._ignored = True
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+
+    def __exit__(self, *_: object) -> None:
+        if not (self._ignored and self._ends_process):
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
