@@ -11,7 +11,7 @@ import pytest
 
 from batch_helpers import config, stray_files
 from simtiff import cli, estimate
-from simtiff.batch import run_batch
+from simtiff.batch import cores, run_batch
 from simtiff.config import load_job_config
 from simtiff.errors import BatchError
 from simtiff.estimate import (
@@ -22,6 +22,7 @@ from simtiff.estimate import (
     estimate_batch,
     map_size,
     movie_bytes,
+    picture_bytes,
     show_bytes,
     truth_bytes,
     worker_bytes,
@@ -52,6 +53,15 @@ print(json.dumps([files["emitters.h5"].size, files["simulation.ome.tiff"].size, 
         ["emitters.num_emitters=3000", "emitters.frames=300", "emitters.lifetime_avg=100"],
         ["tiff.compression=zlib", "tiff.roi_size=300"],
         ["tiff.roi_size=4", "emitters.frames=2000", "emitters.num_emitters=10"],
+        ["psf.size_px=511", "emitters.frames=10"],
+        ["psf.size_px=511", "emitters.frames=10", "emitters.num_emitters=5000"],
+        ["psf.size_px=255", "emitters.z_range_um=0", "emitters.frames=5"],
+        ["psf.size_px=41", "tiff.use_direct_rendering=false", "tiff.hr_size=4096"],
+        ["psf.size_px=255", "tiff.use_direct_rendering=false", "tiff.hr_size=1024", "emitters.frames=2"],
+        ["psf.size_px=511", "tiff.use_direct_rendering=false", "tiff.hr_size=512", "emitters.frames=2"],
+        ["emitters.no_plot=false", "zernike.no_plot=false"],
+        ["emitters.no_plot=false", "emitters.num_emitters=300000", "emitters.frames=50", "emitters.area_px=500"],
+        ["emitters.no_plot=false", "emitters.num_emitters=300", "emitters.frames=60000", "tiff.roi_size=4"],
     ],
 )
 def test_estimates_are_bounds_and_not_far_off(tmp_path: Path, changes: list[str]) -> None:
@@ -59,13 +69,15 @@ def test_estimates_are_bounds_and_not_far_off(tmp_path: Path, changes: list[str]
         [sys.executable, "-c", MEASURE, json.dumps(SMALL), str(tmp_path), *changes], capture_output=True, check=True
     )
     truth, movie, memory = json.loads(done.stdout)
+    pictures = sum(path.stat().st_size for path in tmp_path.glob("*.png"))
     job = load_job_config(SMALL, changes)
     size = map_size("builtin:oil")
     fixed = 70_000 + 200 * job.emitters.frames
     assert truth <= truth_bytes(job, size) <= 2.1 * truth + fixed
     assert movie <= movie_bytes(job) <= (2 if job.tiff.compression == "zlib" else 1.3) * movie + fixed
     if memory is not None:
-        assert memory * 0.9 <= worker_bytes(job, size) <= 2 * memory
+        assert memory * 0.9 <= worker_bytes(job, size, cores()) <= 2 * memory
+    assert pictures <= picture_bytes(job) <= 3 * pictures + 500_000  # few points are small pictures
 
 
 def test_maps_count(shared: Path) -> None:

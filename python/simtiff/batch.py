@@ -207,7 +207,8 @@ class _Run:
         if not todo:
             return
         sizes = map_sizes(config.zmap_path for _, config in todo)
-        estimate = estimate_batch(self.folder, todo, sizes, min(self.max_workers, len(todo)))
+        workers = min(self.max_workers, len(todo))
+        estimate = estimate_batch(self.folder, todo, sizes, workers, max(1, cores() // workers))
         if not force:
             estimate.check()
         self.show.estimated(str(estimate))

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simtiff.errors import BatchError
-from simtiff.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX, TRUTH_NAME
+from simtiff.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX, TRUTH_NAME, job_files
 from simtiff.synthetic import BUILTIN, DEFAULT_MODES
+from simtiff.workspace import transform_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,7 +35,10 @@ _BLOCK_RECORDS, _BLOCK_RECORD_BYTES = 1 << 18, 100
 _KEPT = 0.5
 _CHUNK_RECORD_BYTES = 130
 _RUN_ROWS, _RUN_COPIES = 1 << 18, 2  # coefficients read in one go
-_STAMP_BLOCK_BYTES = 4 << 20
+_STAMP_BLOCK_BYTES, _STAMP_BLOCK = 4 << 20, 64  # stamps rendered at a time: so many bytes, but not fewer than that
+# Plots: matplotlib and its figures, a record that is drawn, a frame of the timeline; a picture on the disk.
+_PLOT_BYTES, _PLOT_RECORD_BYTES, _PLOT_FRAME_BYTES, _PICTURE_BYTES = 60e6, 100, 6600, 4e5
+_MAX_PLOT_RECORDS = 2_000_000
 _MAP_MARGIN_PX = 65  # of the spline, on both sides together
 
 
@@ -125,7 +129,7 @@ def disk_problem(needed: float, free: float, folder: Path, truth: float) -> str:
 
 
 def estimate_batch(
-    folder: Path, todo: Sequence[tuple[str, JobConfig]], sizes: dict[str, MapSize], workers: int
+    folder: Path, todo: Sequence[tuple[str, JobConfig]], sizes: dict[str, MapSize], workers: int, threads: int = 1
 ) -> Estimate:
     """Return what the jobs that are still to do need.
 
@@ -139,15 +143,17 @@ def estimate_batch(
         The maps' sizes by `zmap_path`.
     workers : int
         Worker processes at work together.
+    threads : int
+        Threads of each.
     """
     movies, truth, replaced = 0.0, 0.0, 0.0
     memory: list[float] = []
     for job_id, config in todo:
         size = sizes[config.zmap_path]
-        movies += movie_bytes(config)
+        movies += movie_bytes(config) + picture_bytes(config)
         truth += truth_bytes(config, size)
         replaced += _replaced_bytes(folder / job_id, config)
-        memory.append(worker_bytes(config, size))
+        memory.append(worker_bytes(config, size, threads))
     largest = todo[memory.index(max(memory))][1]
     memory.sort(reverse=True)
     available = available_memory()
@@ -168,7 +174,9 @@ def estimate_batch(
 
 
 def _memory_key(config: JobConfig, size: MapSize) -> str:
-    """Return the key to make smaller for less memory: that of the emitters where they take more than half of it."""
+    """Return the key to make smaller for less memory: that of what takes more than half of it."""
+    if transform_bytes(config, size.modes, 1) > worker_bytes(config, size) / 2:
+        return "psf.size_px" if config.tiff.use_direct_rendering else "tiff.hr_size"
     dark = config.model_copy(update={"emitters": config.emitters.model_copy(update={"num_emitters": 0})})
     return "emitters.num_emitters" if worker_bytes(dark, size) < worker_bytes(config, size) / 2 else "tiff.roi_size"
 
@@ -222,7 +230,8 @@ def truth_bytes(config: JobConfig, size: MapSize) -> float:
     """Return the expected size of a job's ``emitters.h5`` in bytes."""
     emitters, records = config.emitters.num_emitters, expected_records(config, config.emitters.frames)
     coefficients = 4 * size.modes * (1 + size.magnitudes)
-    chunk_rows = min(1 << 16, max(64, 1 << int(records).bit_length()))  # the last chunk is stored whole
+    most = emitters * min(config.emitters.lifetime_avg + 1, config.emitters.frames)
+    chunk_rows = min(1 << 16, max(64, 1 << int(most).bit_length()))  # the last chunk is stored whole
     return (
         emitters * (_EMITTER_BYTES + coefficients)
         + (records + chunk_rows) * _RECORD_BYTES
@@ -240,8 +249,8 @@ def expected_records(config: JobConfig, frames: int) -> float:
     return emitters.num_emitters * in_a_frame * min(frames, emitters.frames)
 
 
-def worker_bytes(config: JobConfig, size: MapSize) -> float:
-    """Return the memory that a worker needs for a job at its peak, in bytes."""
+def worker_bytes(config: JobConfig, size: MapSize, threads: int = 1) -> float:
+    """Return the memory that a worker with so many threads needs for a job at its peak, in bytes."""
     emitters, tiff = config.emitters, config.tiff
     area = 0.0
     if size.shape is not None:
@@ -260,12 +269,31 @@ def worker_bytes(config: JobConfig, size: MapSize) -> float:
     coefficients = 4 * size.modes * (1 + size.magnitudes)
     movie: float = pixels * (buffers + compressed) * pixel_bytes(config)
     # Either all stamps of a chunk at a time, or its frames of photons and a block of stamps.
-    movie += min(4.0 * seen * config.psf.size_px**2, 4 * pixels + _STAMP_BLOCK_BYTES)
+    stamp = 4.0 * config.psf.size_px**2
+    movie += min(stamp * seen, 4 * pixels + max(_STAMP_BLOCK_BYTES, _STAMP_BLOCK * stamp))
+    movie += transform_bytes(config, size.modes, threads)
     movie += chunk_records * _CHUNK_RECORD_BYTES + seen * coefficients
     movie += min(emitters.num_emitters, _RUN_ROWS) * coefficients * _RUN_COPIES
     # Truth is made before the movie; while the map is read, a few planes exist twice.
     fixed = _WORKER_BYTES + size.magnitudes * _MAGNITUDES_BYTES + area * (size.modes + 4)
+    if picture_bytes(config):
+        fixed += _PLOT_BYTES
+        movie = max(movie, _plot_bytes(config, coefficients))
     return fixed + max(truth, _KEPT * truth + movie)
+
+
+def _plot_bytes(config: JobConfig, coefficients: int) -> float:
+    """Return the memory that the truth of the frames takes that plots show: of the first records, some millions."""
+    records = expected_records(config, config.emitters.frames)
+    drawn = min(records, _MAX_PLOT_RECORDS)
+    frames = config.emitters.frames * drawn / max(records, 1.0)
+    seen = min(drawn, config.emitters.num_emitters)
+    return drawn * _PLOT_RECORD_BYTES + 2 * seen * coefficients + frames * _PLOT_FRAME_BYTES
+
+
+def picture_bytes(config: JobConfig) -> float:
+    """Return what the plots of a job take on the disk at most, in bytes."""
+    return _PICTURE_BYTES * (len(job_files(config)) - 2)
 
 
 def map_size(zmap_path: str) -> MapSize:
