@@ -196,17 +196,18 @@ def job(config: dict[str, Any], directory: str, runs: int) -> Figures:
     """Measure the median seconds of a job where jobs ran before, as in a running batch, and the peak of memory."""
     from simtiff.config import load_job_config
     from simtiff.jobs import Job, job_hash
+    from simtiff.movie import Buffers
     from simtiff.pipeline import run_job
 
     checked = load_job_config(config)
-    key = job_hash(Job("bench", checked), "")
+    key, buffers = job_hash(Job("bench", checked), ""), Buffers()
     gc.collect()
     gc.freeze()  # as a worker does
     times = []
     for _ in range(runs):
         shutil.rmtree(directory, ignore_errors=True)
         begin = time.perf_counter()
-        run_job(checked, Path(directory), resume_key=key)
+        run_job(checked, Path(directory), resume_key=key, buffers=buffers)
         times.append(time.perf_counter() - begin)
     return {"seconds": statistics.median(times[1:] or times), "peak_mb": peak_mb()}
 
@@ -289,15 +290,15 @@ def write_tifffile(path: str, frames: int, runs: int) -> Figures:
 def stream(config: dict[str, Any]) -> Figures:
     """Measure seconds for the frames of a job with its truth in memory, not written."""
     from simtiff.config import load_job_config
-    from simtiff.movie import Movie
+    from simtiff.movie import Buffers, Movie
     from simtiff.truth import MemoryTruth
     from simtiff.zmap import open_field
 
     checked = load_job_config(config)
-    movie = Movie(checked, MemoryTruth(checked, open_field(checked)))
+    movie, buffers = Movie(checked, MemoryTruth(checked, open_field(checked))), Buffers()
 
     def frames() -> None:
-        for _ in movie.stream():
+        for _ in movie.stream(buffers=buffers):
             pass
 
     return {"seconds": best_s(frames, 0)}

@@ -267,7 +267,8 @@ def worker_bytes(config: JobConfig, size: MapSize, threads: int = 1) -> float:
     chunk_records = expected_records(config, chunk)
     seen = min(chunk_records, emitters.num_emitters)
     coefficients = 4 * size.modes * (1 + size.magnitudes)
-    movie: float = pixels * (buffers + compressed) * pixel_bytes(config)
+    frames = pixels * buffers * pixel_bytes(config)
+    movie: float = frames + pixels * compressed * pixel_bytes(config)
     # Either all stamps of a chunk at a time, or its frames of photons and a block of stamps.
     stamp = 4.0 * config.psf.size_px**2
     movie += min(stamp * seen, 4 * pixels + max(_STAMP_BLOCK_BYTES, _STAMP_BLOCK * stamp))
@@ -279,7 +280,8 @@ def worker_bytes(config: JobConfig, size: MapSize, threads: int = 1) -> float:
     if picture_bytes(config):
         fixed += _PLOT_BYTES
         movie = max(movie, _plot_bytes(config, coefficients))
-    return fixed + max(truth, _KEPT * truth + movie)
+    # A worker keeps the memory of frames while it makes the next job's truth.
+    return fixed + max(truth + frames, _KEPT * truth + movie)
 
 
 def _plot_bytes(config: JobConfig, coefficients: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -33,6 +34,24 @@ class Truth(Protocol):
 def camera_seed(seed: int) -> int:
     """Return the 64-bit seed of a job's camera noise, unrelated to the streams its emitters come from."""
     return int(np.random.SeedSequence([seed, _CAMERA_PURPOSE]).generate_state(1, np.uint64)[0])
+
+
+class Buffers:
+    """Memory for a chunk of frames, kept from one movie for the next of the same shape: new memory costs time."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Any, ...], list[NDArray[Any]]] = {}
+
+    @contextmanager
+    def lent(self, shape: tuple[int, ...], *dtypes: str) -> Iterator[list[NDArray[Any]]]:
+        """Lend an array of this shape for each dtype; what is in it means nothing."""
+        key = (shape, *dtypes)
+        arrays = self._kept.pop(key, None)
+        self._kept.clear()
+        if arrays is None:
+            arrays = [np.empty(shape, dtype) for dtype in dtypes]
+        yield arrays
+        self._kept = {key: arrays}
 
 
 class Movie:
@@ -117,7 +136,9 @@ class Movie:
             "magnitude": chunk.magnitude,
         }
 
-    def stream(self, chunk_size: int | None = None, first: int = 0) -> Iterator[tuple[int, NDArray[Any]]]:
+    def stream(
+        self, chunk_size: int | None = None, first: int = 0, buffers: Buffers | None = None
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield (index of the first frame, frames) from frame `first` to the end.
 
         Two buffers take turns: what is yielded stays valid until the next chunk is asked for, and that one is
@@ -129,22 +150,23 @@ class Movie:
             Frames at a time; default: the config's ``memory_optimization.chunk_size``.
         first : int
             Frame to begin with.
+        buffers : Buffers, optional
+            Where the memory for frames comes from and goes to; nothing that was yielded may be used afterwards.
         """
         memory, frames = self.config.memory_optimization, self.shape[0]
         size = min(chunk_size or memory.chunk_size, frames)
         starts = range(first, frames, size)
         if not starts:
             return
-        buffers = [np.empty((size, *self.shape[1:]), self.dtype) for _ in starts[:2]]
-        space = np.empty((size, *self.shape[1:]), np.float32)
+        lent = (buffers or Buffers()).lent((size, *self.shape[1:]), "float32", *[self.dtype] * len(starts[:2]))
 
         def render(index: int) -> NDArray[Any]:
             start, stop = starts[index], min(starts[index] + size, frames)
-            chunk = buffers[index % 2][: stop - start]
+            chunk = turns[index % 2][: stop - start]
             self.frames_into(start, stop, chunk, space)
             return chunk
 
-        with ThreadPoolExecutor(1, thread_name_prefix="render") as pool:
+        with lent as (space, *turns), ThreadPoolExecutor(1, thread_name_prefix="render") as pool:
             ahead = pool.submit(render, 0)
             for index, start in enumerate(starts):
                 chunk = ahead.result()

@@ -20,7 +20,7 @@ from simtiff.files import (
 )
 from simtiff.jobs import Job, flat_settings, job_hash
 from simtiff.lock import FolderLock
-from simtiff.movie import Movie
+from simtiff.movie import Buffers, Movie
 from simtiff.ometiff import write_movie
 from simtiff.outputs import made_folder
 from simtiff.rendering import threads
@@ -64,6 +64,7 @@ def run_job(
     resume_key: str | None = None,
     replaced: tuple[str, ...] = (),
     whole: Callable[[dict[str, FileInfo]], object] | None = None,
+    buffers: Buffers | None = None,
 ) -> dict[str, FileInfo]:
     """Make all files of a job and return them by name.
 
@@ -81,6 +82,8 @@ def run_job(
         Files of earlier runs to remove first, so that what lies together belongs together.
     whole : callable, optional
         Called with the truth and the movie when these are whole and only plots are left to draw.
+    buffers : Buffers, optional
+        Memory that one job leaves to the next.
 
     Raises
     ------
@@ -101,7 +104,7 @@ def run_job(
     truth_path = directory / TRUTH_NAME
     with folders_synced_once():
         make_truth(config, truth_path, report)
-        movie = make_movie(config, truth_path, directory, report, resume_key=resume_key)
+        movie = make_movie(config, truth_path, directory, report, resume_key=resume_key, buffers=buffers)
     files = {TRUTH_NAME: checksum(truth_path), config.tiff.filename: movie}
     if len(job_files(config)) > len(files):
         if whole is not None:
@@ -143,6 +146,7 @@ def make_movie(
     name: str | None = None,
     chunk_size: int | None = None,
     resume_key: str | None = None,
+    buffers: Buffers | None = None,
 ) -> FileInfo:
     """Render a movie from a truth file and write it, chunk by chunk."""
     begin = time.perf_counter()
@@ -155,7 +159,7 @@ def make_movie(
             if first:
                 report.log(f"movie goes on at frame {first} of {total}")
             report.stage("frames", first, total)
-            for start, chunk in movie.stream(chunk_size, first):
+            for start, chunk in movie.stream(chunk_size, first, buffers):
                 yield chunk
                 report.stage("frames", start + len(chunk), total)
 

@@ -88,6 +88,7 @@ def main() -> None:
     reporter = _Reporter(out)
     try:
         from simtiff import pipeline  # what a job needs is imported now, while nothing waits for it
+        from simtiff.movie import Buffers
         from simtiff.rendering import set_threads
     except (ImportError, MemoryError, SystemError) as error:
         reporter.send("broken", error=describe(error))
@@ -95,13 +96,14 @@ def main() -> None:
     set_threads(settings["threads"])
     jobs: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_listen, args=(commands, jobs), daemon=True).start()
+    buffers = Buffers()
     gc.collect()
     gc.freeze()  # what is imported stays: collections between chunks need not look at it again
     reporter.send("ready")
     if settings["prepare"] is not None:
         _prepare(settings["prepare"])
     while True:
-        _run(json.loads(jobs.get()), pipeline, reporter)
+        _run(json.loads(jobs.get()), pipeline, buffers, reporter)
 
 
 def _prepare(config_json: str) -> None:
@@ -134,7 +136,7 @@ def _listen(commands: IO[str], jobs: SimpleQueue[str]) -> None:
     os._exit(0)
 
 
-def _run(command: dict[str, Any], pipeline: Any, reporter: _Reporter) -> None:
+def _run(command: dict[str, Any], pipeline: Any, buffers: Any, reporter: _Reporter) -> None:
     from simtiff.config import JobConfig
 
     begin = time.perf_counter()
@@ -151,6 +153,7 @@ def _run(command: dict[str, Any], pipeline: Any, reporter: _Reporter) -> None:
                 reporter,
                 resume_key=command["resume_key"],
                 replaced=tuple(command["replaced"]),
+                buffers=buffers,
                 whole=lambda made: reporter.send("whole", files=_sizes(made)),
             )
         reporter.end_stage()
