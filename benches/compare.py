@@ -221,15 +221,21 @@ def scaling(bench: Bench) -> Iterator[Row]:
     runs = 4 if bench.quick else 6
     one, two = (bench.task("stream", cores=n, config=bench.quick_start())["seconds"] for n in (1, 2))
     yield Row("quick start, frames alone: two cores against one", f"{two:.2f} s", f"{one:.2f} s", one / two)
-    for name, emitters in (("quick start", 1000), ("20,000 emitters, 50 frames", 20_000)):
-        config = bench.quick_start(num_emitters=emitters)
+    jobs = [
+        ("quick start", 50, 1000),
+        ("20,000 emitters, 50 frames", 50, 20_000),
+        ("500 frames, 10,000 emitters", 500, 10_000),
+    ]
+    for name, frames, emitters in jobs:
+        config = bench.quick_start(frames, num_emitters=emitters)
+        count = runs if frames == 50 else 3
         one, two = (
-            bench.task("job", cores=n, config=config, directory=bench.empty("job"), runs=runs)["seconds"]
+            bench.task("job", cores=n, config=config, directory=bench.empty("job"), runs=count)["seconds"]
             for n in (1, 2)
         )
         yield Row(f"{name}, one job to files: two cores against one", f"{two:.2f} s", f"{one:.2f} s", one / two)
     frames = 25 if bench.quick else 100
-    samples = {"num_samples": 4, "frames_per_sample": frames}
+    samples = {"num_samples": 8, "frames_per_sample": frames}
     for name, emitters in (("20", 20 * frames), ("400", 400 * frames)):
         config = {"base_config": bench.quick_start(num_emitters=emitters), "sample_configs": samples}
         one, two = (
@@ -237,7 +243,7 @@ def scaling(bench: Bench) -> Iterator[Row]:
             for n in (1, 2)
         )
         quantity = (
-            f"batch of 4 jobs, {frames} frames, {name} emitters a frame: two workers on two cores against one on one"
+            f"batch of 8 jobs, {frames} frames, {name} emitters a frame: two workers on two cores against one on one"
         )
         yield Row(quantity, f"{two:.2f} s", f"{one:.2f} s", one / two)
     bench.empty("batch")

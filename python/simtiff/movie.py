@@ -173,5 +173,5 @@ class Movie:
                 if index + 1 < len(starts):
                     ahead = pool.submit(render, index + 1)
                 yield start, chunk
-                if memory.enable_gc and (index + 1) % memory.gc_frequency == 0:
+                if memory.enable_gc and (index + 1) % memory.gc_frequency == 0 and index + 1 < len(starts):
                     gc.collect()
