@@ -23,6 +23,13 @@ DEADLINE_SECONDS = 60.0
 SLOW = ("memory_optimization.chunk_size=1", "memory_optimization.gc_frequency=1")
 FAST = ("memory_optimization.chunk_size=500", "memory_optimization.enable_gc=false")
 
+TINY_JOB = {
+    "zmap_path": "builtin:oil",
+    "emitters": {"num_emitters": 20, "frames": 3, "area_px": 40},
+    "tiff": {"roi_size": 40},
+    "psf": {"size_px": 15},
+}
+
 
 def config(frames: int = 4, **changes: Any) -> dict[str, Any]:
     """Return a batch config of small jobs on the built-in map; `changes` are keys of the top level."""

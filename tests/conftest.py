@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
 import pytest
+
+from batch_helpers import TINY_JOB
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,3 +25,11 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the measured maps and reference arrays are not beside this checkout")
     return folder
+
+
+@pytest.fixture
+def job_file(tmp_path: Path) -> Path:
+    """Return the config file of a small job."""
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps(TINY_JOB), encoding="utf-8")
+    return path

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import simtiff
+from batch_helpers import TINY_JOB
 from simtiff import cli, light
 from simtiff.arguments import USAGE, UsageError, parse_arguments
 from simtiff.fieldmap import MAX_MODES
@@ -30,12 +31,6 @@ from simtiff.synthetic import synthesize
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 TINY = ["--set=emitters.area_px=40", "--set=tiff.roi_size=40", "--set=psf.size_px=15", "--max-workers=1"]
-TINY_JOB = {
-    "zmap_path": "builtin:oil",
-    "emitters": {"num_emitters": 20, "frames": 3, "area_px": 40},
-    "tiff": {"roi_size": 40},
-    "psf": {"size_px": 15},
-}
 
 
 class Command:
@@ -59,13 +54,6 @@ class Command:
 def command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.chdir(tmp_path)
     return Command(capsys)
-
-
-@pytest.fixture
-def job_file(tmp_path: Path) -> Path:
-    path = tmp_path / "job.json"
-    path.write_text(json.dumps(TINY_JOB), encoding="utf-8")
-    return path
 
 
 def test_help_and_version(command: Command) -> None:
@@ -257,93 +245,6 @@ def test_interrupted_batch_says_how_to_go_on(command: Command, monkeypatch: pyte
     message = command("batch", "my config.json", "--no_resume", "--max-workers=2", code=130)
     assert "the same command goes on with the others: simtiff batch 'my config.json' --max-workers=2" in message
     assert signal.getsignal(signal.SIGTERM) == before
-
-
-@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-", "<&-", ">&-"])
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
-def test_closed_streams_stop_nothing_and_no_output_gets_into_files(tmp_path: Path, job_file: Path, closed: str) -> None:
-    """Where stderr is closed, the next file that is opened would take its place."""
-    batch = tmp_path / "batch.json"
-    batch.write_text(json.dumps({"base_config": TINY_JOB}))
-    simtiff_ = f"{sys.executable} -m simtiff"
-    for words in (
-        f"{simtiff_} batch {batch} --output-dir={tmp_path / 'b'} --log-file={tmp_path / 'log'} {closed}",
-        f"{simtiff_} run --zmap=builtin:oil --config={job_file} --output-dir={tmp_path / 'r'} {closed}",
-    ):
-        done = subprocess.run(["sh", "-c", words], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert "Traceback" not in done.stderr
-    assert cli.main(["verify", str(tmp_path / "b")]) == 0
-    events = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
-    assert (events[0], events[-1]) == ("begin", "end")
-    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["emitters.h5", "simulation.ome.tiff"]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="names of files need not be UTF-8 there")
-def test_names_that_are_not_utf8(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/d\xff\xfe"))
-    folder.mkdir()
-    synthesize(folder / "map.h5", size=70)
-    (folder / "good.json").write_text(json.dumps({"base_config": TINY_JOB}))
-    (folder / "bad.json").write_text(json.dumps({"base_config": TINY_JOB | {"zmap_path": "map.h5"}}))
-    output = f"--output-dir={folder / 'out'}"
-    assert cli.main(["batch", str(folder / "good.json"), output, f"--log-file={folder / 'log'}"]) == 0
-    for command in ("status", "verify"):
-        assert cli.main([command, str(folder / "out")]) == 0
-    for words in (["batch", str(folder / "bad.json"), output], ["run", f"--zmap={folder / 'map.h5'}", output]):
-        capsysbinary.readouterr()
-        assert cli.main(words) == 2
-        err = capsysbinary.readouterr().err
-        assert b"zmap_path" in err
-        assert b"is not UTF-8" in err
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory")
-@pytest.mark.parametrize("megabytes", [60, 120, 200, 300, 450, 700])
-def test_too_little_memory_to_start_is_said_in_words(tmp_path: Path, job_file: Path, megabytes: int) -> None:
-    limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({megabytes << 20}, {megabytes << 20}))\n"
-    batch = tmp_path / "batch.json"
-    batch.write_text(json.dumps({"base_config": TINY_JOB}))
-    for words in (
-        ["run", "--zmap=builtin:oil", f"--config={job_file}", f"--output-dir={tmp_path / 'r'}"],
-        ["batch", str(batch), f"--output-dir={tmp_path / 'b'}", "--max-workers=1"],
-    ):
-        code = f"import sys; from simtiff.cli import main\n{limit}sys.exit(main({words!r}))"
-        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment, timeout=100
-        )
-        assert done.returncode in {0, 1, 2}, done.stderr
-        assert "internal error" not in done.stderr
-        if done.returncode:
-            assert "simtiff: " in done.stderr or "failed jobs" in done.stdout
-
-
-def test_closed_stdout_is_no_traceback() -> None:
-    read_end, write_end = os.pipe()
-    os.close(read_end)
-    with os.fdopen(write_end, "wb") as stdout:
-        done = subprocess.run(
-            [sys.executable, "-m", "simtiff", "schema"],
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert (done.returncode, done.stderr) == (1, "")
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_full_disk_under_stdout_is_one_message() -> None:
-    with Path("/dev/full").open("wb") as stdout:
-        done = subprocess.run(
-            [sys.executable, "-m", "simtiff", "schema"],
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert (done.returncode, done.stderr) == (1, "simtiff: No space left on device\n")
 
 
 def test_schema_is_printed_as_json(command: Command) -> None:
