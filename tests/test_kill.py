@@ -75,14 +75,15 @@ def strike(process: subprocess.Popen[str], output: Path, way: str, chance: rando
         case "tree":
             for victim in chance.sample(family, len(family)):
                 kill(victim)
-        case "batch":
+        case "batch" if family:
             kill(family[0])
         case "worker" if len(family) > 1:
             kill(chance.choice(family[1:]))  # the batch goes on, and a new worker comes
         case "SIGTERM":
             process.send_signal(signal.SIGTERM)
         case "SIGINT":
-            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of the group
+            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of the group
     _, stderr = process.communicate(timeout=60)
     assert "Traceback" not in stderr
     if way in {"SIGTERM", "SIGINT"}:
@@ -92,8 +93,10 @@ def strike(process: subprocess.Popen[str], output: Path, way: str, chance: rando
 
 def has_begun(process: subprocess.Popen[str], output: Path) -> bool:
     """Say whether the lock is that of this batch: an earlier one that was killed may have left its own."""
-    lock = output / ".simtiff.lock"
-    return lock.exists() and f'"pid": {process.pid},' in lock.read_text()
+    try:
+        return f'"pid": {process.pid},' in (output / ".simtiff.lock").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def alive(process: psutil.Process) -> bool:
