@@ -71,7 +71,9 @@ def test_a_full_disk(tmp_path: Path) -> None:
         assert refused.returncode == 2
         assert "--force" in refused.stderr
         assert not output.exists()
-        done = subprocess.run(command(path, output, "--force"), capture_output=True, text=True, check=False)
+        # One after the other: a job that runs beside the large one finds the disk as full as that does.
+        words = command(path, output, "--force", "--max-workers=1")
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert done.returncode == 1, done.stderr
         assert "Traceback" not in done.stderr
         assert f"No space left on device: {output}/job_0001_roi_size_256/simulation.ome.tiff" in done.stdout
