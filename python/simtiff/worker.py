@@ -81,6 +81,7 @@ class _Reporter:
 def main() -> None:
     """Run jobs until stdin ends; started by `simtiff.pool`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()  # until all is imported
     commands, out = _take_streams()
     settings = json.loads(commands.readline() or "null")
     if settings is None:
@@ -97,8 +98,8 @@ def main() -> None:
     jobs: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_listen, args=(commands, jobs), daemon=True).start()
     buffers = Buffers()
-    gc.collect()
     gc.freeze()  # what is imported stays: collections between chunks need not look at it again
+    gc.enable()
     reporter.send("ready")
     if settings["prepare"] is not None:
         _prepare(settings["prepare"])
