@@ -137,7 +137,9 @@ def test_hidden_files_that_lead_outside_are_not_followed(tmp_path: Path) -> None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ometiff.os, "open", planted)
         with pytest.raises(OSError, match="symbolic"):
-            write_movie(movie, lambda _: [frames], frames.shape, frames.dtype, pixel_size_um=(1, 1), identity="", **key)
+            write_movie(
+                movie, lambda *_: [frames], frames.shape, frames.dtype, pixel_size_um=(1, 1), identity="", **key
+            )
     assert opened
     assert outside.read_text() == "precious"
 

@@ -47,11 +47,16 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and pro
 
 
 @pytest.fixture
-def eager_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let workers keep the journal of a movie all the time, so that even short ones go on where they were."""
+def as_if_long_and_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers treat short, small movies as they treat long, large ones.
+
+    They keep the journal all the time, and write frames of 28 px one by one, those of 24 px chunk by chunk.
+    """
     folder = tmp_path / "startup"
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text("import simtiff.ometiff\nsimtiff.ometiff.JOURNAL_SECONDS = 0.05\n")
+    lines = ["import simtiff.movie, simtiff.ometiff", "simtiff.ometiff.JOURNAL_SECONDS = 0.05"]
+    lines += ["assert simtiff.movie._LARGE_FRAME_BYTES", "simtiff.movie._LARGE_FRAME_BYTES = 2 * 26 * 26"]
+    (folder / "sitecustomize.py").write_text("\n".join(lines))
     monkeypatch.setenv(
         "PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     )
@@ -59,8 +64,7 @@ def eager_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def study(tmp_path: Path) -> Path:
     """Return the config of a batch that takes a few seconds, most of them at work."""
-    content = config(frames=600, variables={"emitters.seed": [1, 2, 3, 4]})
-    content["base_config"]["tiff"] = {"roi_size": 24}
+    content = config(frames=600, variables={"emitters.seed": [1, 2], "tiff.roi_size": [24, 28]})
     content["base_config"]["memory_optimization"] = {"chunk_size": 2, "gc_frequency": 1}
     content["base_config"]["zernike"] = {"no_plot": False}
     return write_config(tmp_path, content)
@@ -120,7 +124,7 @@ def assert_nothing_lies(output: Path, expected: dict[str, bytes]) -> None:
                 assert checksum(output / job_id / name) == info
 
 
-@pytest.mark.usefixtures("eager_journal")
+@pytest.mark.usefixtures("as_if_long_and_large")
 def test_killed_at_random_moments_a_batch_comes_to_the_same_end(tmp_path: Path) -> None:
     path, whole, output = study(tmp_path), tmp_path / "whole", tmp_path / "out"
     begin = time.monotonic()

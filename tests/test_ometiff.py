@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from simtiff.errors import ConfigError, ShapeError
 from simtiff.files import checksum, partial_path, remove_partials
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 PIXEL_UM = (0.10111, 0.09883)
@@ -149,11 +151,12 @@ def test_an_interrupted_movie_goes_on_from_its_journal(tmp_path: Path, monkeypat
         """A process that is killed cleans nothing up."""
 
     def attempt(key: str = "x", killed_at: int | None = None) -> None:
-        def chunks(first: int):
+        def chunks(first: int, hand_over: ometiff.HandOver):
             starts.append(first)
             for frame in range(first, len(pixels)):
                 if frame == killed_at:
                     raise Killed
+                hand_over(frame, pixels[frame : frame + 1])
                 yield pixels[frame : frame + 1]
 
         with monkeypatch.context() as patch:
@@ -181,6 +184,50 @@ def test_an_interrupted_movie_goes_on_from_its_journal(tmp_path: Path, monkeypat
     attempt(key="another job")
     assert starts[-1] == 0
     assert names(tmp_path) == ["movie", "whole"]
+
+
+def test_frames_are_taken_from_all_threads_in_any_order_and_none_may_be_missing(tmp_path: Path) -> None:
+    pixels = movie(200)
+    order = np.random.default_rng(1).permutation(len(pixels))
+
+    def chunks(missing: int = 0, beyond: int = 0):
+        def make(_first: int, hand_over: ometiff.HandOver):
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(lambda t: hand_over(t + beyond, pixels[t : t + 1]), order[missing:]))
+            yield pixels
+
+        return make
+
+    def attempt(frames: Callable[..., Any]) -> None:
+        shape, dtype = pixels.shape, pixels.dtype
+        ometiff.write_movie(tmp_path / "movie", frames, shape, dtype, pixel_size_um=PIXEL_UM, identity="x")
+
+    attempt(chunks())
+    write(tmp_path / "plain", pixels, identity="x")
+    assert (tmp_path / "movie").read_bytes() == (tmp_path / "plain").read_bytes()
+    (tmp_path / "movie").unlink()
+    for frames, message in ((chunks(missing=1), "frames 0 to 199 of .* not all"), (chunks(beyond=1), "200 frames")):
+        with pytest.raises(ShapeError, match=message):
+            attempt(frames)
+    assert names(tmp_path) == ["plain"]
+
+
+def test_nothing_is_written_once_a_movie_has_failed(tmp_path: Path) -> None:
+    """A thread that still renders may hand over a frame late; its file's number can be another file's by then."""
+    late: list[ometiff.HandOver] = []
+
+    def chunks(_first: int, hand_over: ometiff.HandOver):
+        late.append(hand_over)
+        raise OSError(28, "No space left on device")
+        yield
+
+    pixels = movie(2)
+    with pytest.raises(OSError, match="No space"):
+        ometiff.write_movie(tmp_path / "movie", chunks, pixels.shape, pixels.dtype, pixel_size_um=PIXEL_UM)
+    with (tmp_path / "other").open("wb"), pytest.raises(OSError, match="Bad file descriptor"):
+        late[0](0, pixels)
+    assert (tmp_path / "other").read_bytes() == b""
+    assert names(tmp_path) == ["other"]
 
 
 def test_partial_files_of_living_writers_are_left_alone(tmp_path: Path) -> None:

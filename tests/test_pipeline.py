@@ -217,8 +217,12 @@ def test_one_pipeline_at_a_time_in_a_folder(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_a_long_movie_goes_on_inside_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("large_frame_bytes", [0, 1 << 30])
+def test_a_long_movie_goes_on_inside_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large_frame_bytes: int
+) -> None:
     """Frames that had reached the disk when a job was killed are not rendered again."""
+    monkeypatch.setattr("simtiff.movie._LARGE_FRAME_BYTES", large_frame_bytes)
     monkeypatch.setattr(ometiff, "JOURNAL_SECONDS", 0.0)
     config = job(frames=20, memory_optimization={"chunk_size": 2})
     run_job(config, tmp_path / "whole")

@@ -130,6 +130,22 @@ def test_written_files_are_the_same_movie(sim: simtiff.Simulation, tmp_path: Pat
     assert np.array_equal(tifffile.imread(files["simulation.ome.tiff"]), sim.frames(0, FRAMES))
 
 
+@pytest.mark.parametrize("emitters", [100, 5000])  # stamps that fit into the memory of the frames, and that do not
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_large_frames_are_written_one_by_one(tmp_path: Path, emitters: int, dtype: str) -> None:
+    size = 400
+    large = simtiff.Simulation(
+        {
+            "zmap_path": "builtin:oil",
+            "emitters": {"num_emitters": emitters, "frames": 7, "area_px": size},
+            "tiff": {"roi_size": size, "dtype": dtype},
+            "memory_optimization": {"chunk_size": 3},
+        }
+    )
+    files = large.write(tmp_path)
+    assert np.array_equal(tifffile.imread(files["simulation.ome.tiff"]), large.frames(0, 7))
+
+
 def test_frames_can_be_asked_for_while_streaming() -> None:
     sim = simtiff.Simulation(
         {

@@ -64,7 +64,7 @@ def movies(sizes: list[int]) -> dict[str, Any]:
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    path = write_config(tmp_path, movies([64, 256, 65]))  # 80 kB, 1.3 MB, 80 kB
+    path = write_config(tmp_path, movies([64, 400, 65]))  # 80 kB, 3.2 MB, 80 kB
     with small_disk(tmp_path / "disk", "1m") as disk:
         output = disk / "out"
         refused = subprocess.run(command(path, output), capture_output=True, text=True, check=False)
@@ -76,7 +76,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert done.returncode == 1, done.stderr
         assert "Traceback" not in done.stderr
-        assert f"No space left on device: {output}/job_0001_roi_size_256/simulation.ome.tiff" in done.stdout
+        assert f"No space left on device: {output}/job_0001_roi_size_400/simulation.ome.tiff" in done.stdout
         assert status(output)["completed_jobs"] == ["job_0000_roi_size_64", "job_0002_roi_size_65"]
         assert stray_files(output) == []
         remount(disk, "size=50m")

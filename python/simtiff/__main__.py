@@ -1,4 +1,4 @@
-"""The process of the command ``simtiff``, also as ``python -m simtiff``: `simtiff.cli.main`, quickly begun and ended."""
+"""The process of the command ``simtiff`` or ``python -m simtiff``: `simtiff.cli.main`, quickly begun and ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import NoReturn
 
 from simtiff.cli import main
 
-_GC_THRESHOLD = 100_000  # what is imported is tens of thousands of objects that stay; to look for garbage there takes long
+_GC_THRESHOLD = (
+    100_000  # what is imported is tens of thousands of objects that stay; to look for garbage there takes long
+)
 
 
 def command() -> NoReturn:
@@ -19,7 +21,7 @@ def command() -> NoReturn:
     gc.set_threshold(_GC_THRESHOLD)
     code = main()
     # Modules need not be taken apart one by one, which takes a fifth of the time of a short command.
-    atexit._run_exitfuncs()  # noqa: SLF001 - what libraries asked for is done all the same
+    atexit._run_exitfuncs()  # what libraries asked for is done all the same
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()

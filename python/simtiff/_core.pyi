@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import final
 
 import numpy as np
@@ -84,6 +85,7 @@ class Psf:
         frame_shape: tuple[int, int],
         space: NDArray[np.float32],
         out: NDArray[np.uint16] | NDArray[np.float32],
+        finished: Callable[[int], object] | None,
     ) -> None: ...
 
 @final

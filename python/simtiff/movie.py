@@ -14,7 +14,7 @@ from simtiff.optics import Optics
 from simtiff.rendering import Renderer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from simtiff.truth import Chunk
 
 _CAMERA_PURPOSE = 0xCA3E7A
+_LARGE_FRAME_BYTES = 1 << 18  # worth a call of its own
 
 
 class Truth(Protocol):
@@ -109,16 +110,30 @@ class Movie:
         if start < stop:
             self._renderer.render(**self._scene(start, stop), out=out)
 
-    def frames_into(self, start: int, stop: int, out: NDArray[Any], space: NDArray[np.float32] | None = None) -> None:
+    def frames_into(
+        self,
+        start: int,
+        stop: int,
+        out: NDArray[Any],
+        space: NDArray[np.float32] | None = None,
+        finished: Callable[[int], object] | None = None,
+    ) -> None:
         """Fill `out`, (stop - start, y, x) of the movie's dtype, with camera frames.
 
-        `space` is work space of at least that many frames, for callers that render many chunks.
+        `space` is work space of at least that many frames, for callers that render many chunks. `finished` is called
+        with the index in `out` of each frame as soon as it is whole, from any thread.
         """
         if start < stop:
             scene = self._scene(start, stop)
             space = None if space is None else space[: stop - start]
             self._renderer.expose(
-                **scene, camera=self._camera, seed=self._seed, first_frame=start, space=space, out=out
+                **scene,
+                camera=self._camera,
+                seed=self._seed,
+                first_frame=start,
+                space=space,
+                out=out,
+                finished=finished,
             )
 
     def _scene(self, start: int, stop: int) -> dict[str, Any]:
@@ -137,7 +152,11 @@ class Movie:
         }
 
     def stream(
-        self, chunk_size: int | None = None, first: int = 0, buffers: Buffers | None = None
+        self,
+        chunk_size: int | None = None,
+        first: int = 0,
+        buffers: Buffers | None = None,
+        hand_over: Callable[[int, NDArray[Any]], object] | None = None,
     ) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield (index of the first frame, frames) from frame `first` to the end.
 
@@ -152,18 +171,30 @@ class Movie:
             Frame to begin with.
         buffers : Buffers, optional
             Where the memory for frames comes from and goes to; nothing that was yielded may be used afterwards.
+        hand_over : callable, optional
+            Called with all frames before they are yielded: large ones each as soon as it is whole, on the thread that
+            finished it, so that all threads share what it does; small ones together. Takes the index of the first
+            frame, and the frames.
         """
         memory, frames = self.config.memory_optimization, self.shape[0]
         size = min(chunk_size or memory.chunk_size, frames)
         starts = range(first, frames, size)
         if not starts:
             return
+        frame_bytes = self.shape[1] * self.shape[2] * np.dtype(self.dtype).itemsize
+        hand_over_each = hand_over if frame_bytes >= _LARGE_FRAME_BYTES else None
+        hand_over_chunk = hand_over if frame_bytes < _LARGE_FRAME_BYTES else None
         lent = (buffers or Buffers()).lent((size, *self.shape[1:]), "float32", *[self.dtype] * len(starts[:2]))
 
         def render(index: int) -> NDArray[Any]:
             start, stop = starts[index], min(starts[index] + size, frames)
             chunk = turns[index % 2][: stop - start]
-            self.frames_into(start, stop, chunk, space)
+            if hand_over_each is None:
+                self.frames_into(start, stop, chunk, space)
+            else:
+                self.frames_into(
+                    start, stop, chunk, space, lambda index: hand_over_each(start + index, chunk[index : index + 1])
+                )
             return chunk
 
         with lent as (space, *turns), ThreadPoolExecutor(1, thread_name_prefix="render") as pool:
@@ -172,6 +203,8 @@ class Movie:
                 chunk = ahead.result()
                 if index + 1 < len(starts):
                     ahead = pool.submit(render, index + 1)
+                if hand_over_chunk is not None:
+                    hand_over_chunk(start, chunk)
                 yield start, chunk
                 if memory.enable_gc and (index + 1) % memory.gc_frequency == 0 and index + 1 < len(starts):
                     gc.collect()

@@ -2,13 +2,14 @@
 
 Uncompressed movies have one simple layout (tifffile's for contiguous series): the first page with the
 OME-XML, all frames in one run, then the other pages. Every frame's place is known from the start, so the file
-is laid out first and filled with plain sequential writes from the caller's buffers. That makes a long movie
+is laid out first and filled straight from the caller's buffers (`simtiff.framerun`). That makes a long movie
 resumable: a journal beside the partial file says how many frames have reached the disk.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import time
@@ -35,6 +36,7 @@ from simtiff.files import (
     try_lock,
     write_whole,
 )
+from simtiff.framerun import FrameRun
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +55,8 @@ _PAGE_BYTES = 320  # of a page without description, generously
 _UUID_NAMESPACE = uuid.UUID("b0fd2a8b-0a57-5c0e-9e52-3a6ad4f41d1f")
 
 Frames = Iterable["NDArray[Any]"]
+HandOver = Callable[[int, "NDArray[Any]"], object]
+"""Called with frames (k, Y, X) and the movie's index of the first."""
 
 
 def software() -> str:
@@ -72,7 +76,7 @@ def needs_bigtiff(shape: tuple[int, int, int], dtype: DTypeLike) -> bool:
 
 def write_movie(
     path: Path,
-    frames: Frames | Callable[[int], Frames],
+    frames: Frames | Callable[[int, HandOver | None], Frames],
     shape: tuple[int, int, int],
     dtype: DTypeLike,
     *,
@@ -93,7 +97,9 @@ def write_movie(
         Final name. Until the movie is whole and on the disk, only a hidden partial file exists beside it.
     frames : iterable of array, shape (k, Y, X), or a function that returns one
         The frames in order, in chunks of any length, C-contiguous. A chunk may be reused by its maker once
-        the next one is asked for. A function is called with the first frame that is needed.
+        the next one is asked for. A function is called with the first frame that is needed and a function
+        to hand frames over as soon as they are made, from any thread, or None. Where it is given, every frame
+        has to be handed over, before the chunk with it is yielded.
     shape : tuple of int
         (T, Y, X) of the whole movie.
     dtype : dtype
@@ -131,7 +137,7 @@ def write_movie(
         raise ShapeError(f"a movie needs a shape (T, Y, X) of positive numbers, got {shape}")
     if bigtiff is None:
         bigtiff = needs_bigtiff(shape, dtype)
-    start: Callable[[int], Frames] = frames if callable(frames) else lambda _first: frames
+    start = frames if callable(frames) else functools.partial(_handed_over, frames)
     layout = _Layout(shape, dtype, pixel_size_um, str(uuid.uuid5(_UUID_NAMESPACE, identity)), bigtiff)
     token = None
     if resume_key is not None and compression == "none" and callable(frames):
@@ -142,7 +148,7 @@ def write_movie(
         if compression == "none":
             info = _write_plain(partial, layout, start, resume=token is not None)
         else:
-            info = _write_compressed(partial, layout, start(0), threads)
+            info = _write_compressed(partial, layout, start(0, None), threads)
         partial.finish()
     except BaseException as error:
         partial.discard()
@@ -187,22 +193,26 @@ class _Layout:
         }
         self.key = f"{shape} {dtype.str} {size_x} {size_y} {bigtiff} {software()}"
 
+    def check(self, first: int, frames: NDArray[Any]) -> None:
+        """Raise `ShapeError` unless these can be the frames from `first` on."""
+        total, height, width = self.shape
+        if frames.ndim != 3 or frames.shape[1:] != (height, width) or frames.dtype != self.dtype:
+            raise ShapeError(
+                f"frames must be {self.dtype.name} of shape (k, {height}, {width}), "
+                f"got {frames.dtype.name} of shape {frames.shape}"
+            )
+        if not 0 <= first <= total - len(frames):
+            raise ShapeError(f"the movie has {total} frames, got more")
+
     def checked(self, frames: Frames, first: int) -> Iterator[NDArray[Any]]:
         """Yield the chunks after checking each; raise if they are not exactly the frames from `first` on."""
-        total, height, width = self.shape
         done = first
         for chunk in frames:
-            if chunk.ndim != 3 or chunk.shape[1:] != (height, width) or chunk.dtype != self.dtype:
-                raise ShapeError(
-                    f"frames must be {self.dtype.name} of shape (k, {height}, {width}), "
-                    f"got {chunk.dtype.name} of shape {chunk.shape}"
-                )
+            self.check(done, chunk)
             done += len(chunk)
-            if done > total:
-                break
             yield np.ascontiguousarray(chunk)
-        if done != total:
-            raise ShapeError(f"the movie has {total} frames, got {'more' if done > total else done}")
+        if done != self.shape[0]:
+            raise ShapeError(f"the movie has {self.shape[0]} frames, got {done}")
 
 
 class _Partial:
@@ -261,7 +271,18 @@ class _Partial:
                 path.unlink()
 
 
-def _write_plain(partial: _Partial, layout: _Layout, frames_from: Callable[[int], Frames], *, resume: bool) -> FileInfo:
+def _handed_over(frames: Frames, first: int, hand_over: HandOver | None) -> Iterator[NDArray[Any]]:
+    """Yield chunks that are made somehow, and hand them over."""
+    for chunk in frames:
+        if hand_over is not None:
+            hand_over(first, np.ascontiguousarray(chunk))
+        first += len(chunk)
+        yield chunk
+
+
+def _write_plain(
+    partial: _Partial, layout: _Layout, frames_from: Callable[[int, HandOver | None], Frames], *, resume: bool
+) -> FileInfo:
     state = partial.resume() if resume else None
     if state is None:
         partial.journal.unlink(missing_ok=True)
@@ -275,14 +296,15 @@ def _write_plain(partial: _Partial, layout: _Layout, frames_from: Callable[[int]
         done, crc, offset = state
     _, height, width = layout.shape
     frame_bytes = height * width * layout.dtype.itemsize
-    for chunk in layout.checked(frames_from(done), done):
-        data = chunk.data.cast("B")
-        _write(partial.fd, data, offset + done * frame_bytes)
-        _start_writeback(partial.fd, offset + done * frame_bytes, len(data))
-        crc = crc32(data, crc)
-        done += len(chunk)
-        if resume:
-            partial.note(done, crc, offset)
+    first = done
+    with FrameRun(partial.fd, offset, frame_bytes, layout.check) as run:
+        for chunk in layout.checked(frames_from(done, run.write), done):
+            crc = crc32(chunk.data.cast("B"), crc)
+            done += len(chunk)
+            if run.written < done - first:
+                raise ShapeError(f"frames {done - len(chunk)} to {done - 1} of the movie were not all handed over")
+            if resume:
+                partial.note(done, crc, offset)
     tail = offset + done * frame_bytes
     size = os.fstat(partial.fd).st_size
     return FileInfo(size, crc32(_read(partial.fd, tail, size - tail), crc))
@@ -308,21 +330,6 @@ def _strips(chunks: Iterable[NDArray[Any]], rows: int, pool: ThreadPoolExecutor)
     for chunk in chunks:
         strips = [frame[row : row + rows] for frame in chunk for row in range(0, len(frame), rows)]
         yield from pool.map(lambda strip: zlib.compress(strip, _ZLIB_LEVEL), strips)
-
-
-def _write(fd: int, data: memoryview, offset: int) -> None:
-    if not hasattr(os, "pwrite"):
-        os.lseek(fd, offset, os.SEEK_SET)
-    while data:
-        count = os.pwrite(fd, data, offset) if hasattr(os, "pwrite") else os.write(fd, data)
-        data, offset = data[count:], offset + count
-
-
-def _start_writeback(fd: int, offset: int, size: int) -> None:
-    """Ask the system to write this part of a file to the disk now, while frames are rendered, and not at the end."""
-    if hasattr(os, "posix_fadvise"):
-        # Linux begins to write what is new; it would drop what is on the disk already, but nothing here is.
-        os.posix_fadvise(fd, offset, size, os.POSIX_FADV_DONTNEED)
 
 
 def _read(fd: int, offset: int, size: int) -> bytes:

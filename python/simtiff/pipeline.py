@@ -30,10 +30,13 @@ from simtiff.truthfile import stored_config
 from simtiff.zmap import open_field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from simtiff.config import JobConfig
+    from simtiff.ometiff import HandOver
 
 
 class Report(Protocol):
@@ -155,11 +158,11 @@ def make_movie(
         movie = Movie(config, truth)
         total = movie.shape[0]
 
-        def frames(first: int) -> Any:
+        def frames(first: int, hand_over: HandOver | None) -> Iterator[NDArray[Any]]:
             if first:
                 report.log(f"movie goes on at frame {first} of {total}")
             report.stage("frames", first, total)
-            for start, chunk in movie.stream(chunk_size, first, buffers):
+            for start, chunk in movie.stream(chunk_size, first, buffers, hand_over):
                 yield chunk
                 report.stage("frames", start + len(chunk), total)
 

@@ -14,6 +14,8 @@ from simtiff.errors import ConfigError, ShapeError
 from simtiff.optics import Optics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
 
     _Scene = tuple[
@@ -175,6 +177,7 @@ class Renderer:
         first_frame: int = 0,
         space: NDArray[np.float32] | None = None,
         out: NDArray[Any] | None = None,
+        finished: Callable[[int], object] | None = None,
     ) -> NDArray[Any]:
         """Return camera frames: what `render` and then `Camera.expose` give, to the last bit, but faster.
 
@@ -188,6 +191,9 @@ class Renderer:
             Work space, for callers that render many chunks.
         out : array (t, y, x) of the camera's dtype, optional
             Overwritten and returned.
+        finished : callable, optional
+            Called with the index of each frame of `out` as soon as it is whole, in any order and from any thread; what
+            it raises ends the call.
         """
         core, scene, t, frame = self._scene(xyz, photons, emitter_ix, frame_ix, shape, phase, magnitude)
         out = output(out, (t, *frame), camera.dtype)
@@ -195,7 +201,7 @@ class Renderer:
         key, first = exposure(seed, first_frame)
         if out.size:
             with borrowed():
-                core.expose(*scene, camera.core, key, first, frame, space, out)
+                core.expose(*scene, camera.core, key, first, frame, space, out, finished)
         return out
 
     def _scene(

@@ -1,6 +1,6 @@
 //! The one error of the crate.
 
-/// What can be wrong with the arguments of a call into this crate.
+/// What can be wrong with a call into this crate.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -24,6 +24,9 @@ pub enum Error {
         /// The length that fits the other arguments.
         expected: usize,
     },
+    /// The caller asked to stop.
+    #[error("stopped by the caller")]
+    Stopped,
 }
 
 impl Error {

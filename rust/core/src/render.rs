@@ -40,15 +40,15 @@ impl Psf {
         [height, width]: [usize; 2],
         out: &mut [f32],
     ) -> Result<()> {
-        let scene = self.scene(emitters, records, [height, width], out.len())?;
-        self.sum(emitters, scene, [height, width], out)
+        let mut scene = self.scene(emitters, records, [height, width], out.len())?;
+        self.sum(emitters, &mut scene, [height, width], out)
     }
 
     /// Overwrites `out` with the sums of a scene's stamps, block by block of emitters.
     fn sum(
         &self,
         emitters: &Emitters<'_>,
-        mut scene: Scene,
+        scene: &mut Scene,
         [height, width]: [usize; 2],
         out: &mut [f32],
     ) -> Result<()> {
@@ -68,7 +68,7 @@ impl Psf {
             self.stamps_of(emitters, chosen, stamps)?;
             scene.hand_out(chosen);
             let last = chosen.last().map_or(0, |c| c.0);
-            let (stamps, scene) = (&*stamps, &scene);
+            let (stamps, scene) = (&*stamps, &*scene);
             out.par_chunks_mut(area).zip(&mut cursor).enumerate().for_each(|(t, (frame, cursor))| {
                 let waiting = &scene.records[*cursor..scene.start[t + 1]];
                 let now = &waiting[..waiting.partition_point(|r| r.0 as usize <= last)];
@@ -89,8 +89,12 @@ impl Psf {
     /// `space` is work space of as many numbers as `out` has; what is in it before and after means nothing. Where the emitters'
     /// stamps fit, it holds these, and photons are summed and exposed a few rows at a time; else it holds the photons.
     ///
+    /// `finished` is called with the index in `out` and the pixels of each frame as soon as it is whole, in any order, on the
+    /// thread that finished it, and tells whether to go on.
+    ///
     /// # Errors
-    /// As the two have them, and [`Error::Length`] if `space` is shorter than `out`.
+    /// As the two have them, [`Error::Length`] if `space` is shorter than `out`, and [`Error::Stopped`] if `finished` said so.
+    #[allow(clippy::too_many_arguments, reason = "what the two steps take, and where the result goes")]
     pub fn expose<T: Count>(
         &self,
         emitters: &Emitters<'_>,
@@ -99,6 +103,7 @@ impl Psf {
         exposure: Exposure,
         space: &mut [f32],
         out: &mut [T],
+        finished: impl Fn(usize, &[T]) -> bool + Sync,
     ) -> Result<()> {
         if space.len() < out.len() {
             return Err(Error::Length { name: "space", got: space.len(), expected: out.len() });
@@ -108,30 +113,37 @@ impl Psf {
         let first = exposure.first_pixel(out.len())?;
         let mut scene = self.scene(emitters, records, [height, width], out.len())?;
         let stamp = self.size() * self.size();
-        if scene.chosen.len() * stamp > out.len() {
-            self.sum(emitters, scene, [height, width], space)?;
-            return camera.expose(space, exposure, out);
+        let stamps_fit = scene.chosen.len() * stamp <= out.len();
+        if stamps_fit {
+            let chosen = std::mem::take(&mut scene.chosen);
+            self.stamps_of(emitters, &chosen, &mut space[..chosen.len() * stamp])?;
+            scene.hand_out(&chosen);
+        } else {
+            self.sum(emitters, &mut scene, [height, width], space)?;
         }
-        let chosen = std::mem::take(&mut scene.chosen);
-        let stamps = &mut space[..chosen.len() * stamp];
-        self.stamps_of(emitters, &chosen, stamps)?;
-        scene.hand_out(&chosen);
 
         let area = height * width;
         let rows = (BAND_BYTES / 4).div_ceil(width).min(height);
         let exposing = camera.exposing(exposure.seed);
-        let (scene, stamps) = (&scene, &*stamps);
+        let (scene, space) = (&scene, &*space);
         out.par_chunks_mut(area).enumerate().try_for_each(|(t, frame)| {
-            let records = &scene.records[scene.start[t]..scene.start[t + 1]];
-            frame.par_chunks_mut(rows * width).enumerate().try_for_each_init(Vec::new, |image, (b, out)| {
-                image.clear();
-                image.resize(out.len(), 0.0);
+            frame.par_chunks_mut(rows * width).enumerate().try_for_each_init(Vec::new, |sums, (b, out)| {
                 let first_row = b * rows;
-                Band { pixels: image, width, first_row, size: self.size(), stamps }.add(records, &scene.spots);
                 let before = t * area + first_row * width;
+                let image = if stamps_fit {
+                    sums.clear();
+                    sums.resize(out.len(), 0.0);
+                    let records = &scene.records[scene.start[t]..scene.start[t + 1]];
+                    Band { pixels: sums, width, first_row, size: self.size(), stamps: space }
+                        .add(records, &scene.spots);
+                    sums
+                } else {
+                    &space[before..before + out.len()]
+                };
                 let good = exposing.expose(first + before as u64, image, out);
                 if good { Ok(()) } else { Err(exposure.bad_pixel(image, before)) }
-            })
+            })?;
+            if finished(t, frame) { Ok(()) } else { Err(Error::Stopped) }
         })
     }
 
@@ -237,6 +249,7 @@ mod tests {
     use super::*;
     use crate::{Defocus, Optics, Sampling};
     use proptest::prelude::*;
+    use std::sync::Mutex;
 
     proptest! {
         /// Exposed at once, with few emitters and with more than stamps are held of, frames are those of two steps.
@@ -261,8 +274,17 @@ mod tests {
             let mut counts = [vec![0u16; image.len()], vec![1u16; image.len()]];
             camera.expose(&image, exposure, &mut counts[0]).unwrap();
             image.fill(f32::NAN);
-            psf.expose(&emitters, &records, &camera, exposure, &mut image, &mut counts[1]).unwrap();
+            let seen = Mutex::new(vec![]);
+            psf.expose(&emitters, &records, &camera, exposure, &mut image, &mut counts[1], |t, frame: &[u16]| {
+                seen.lock().unwrap().push((t, frame.to_vec()));
+                true
+            })
+            .unwrap();
             prop_assert!(counts[0] == counts[1]);
+            let mut seen = seen.into_inner().unwrap();
+            seen.sort();
+            let frames = counts[0].chunks(height * width).map(<[u16]>::to_vec).enumerate().collect::<Vec<_>>();
+            prop_assert!(seen == frames);
         }
     }
 
@@ -275,9 +297,13 @@ mod tests {
         let exposure = Exposure { seed: 5, first_frame: 0, height: 7, width: 9 };
         let camera = Camera::new(0.0, 0.0, false).unwrap();
         let (mut space, mut out) = ([0.0; 2 * 7 * 9], [0f32; 2 * 7 * 9]);
-        let error = psf.expose(&emitters, &records, &camera, exposure, &mut space, &mut out).unwrap_err();
+        let error = psf.expose(&emitters, &records, &camera, exposure, &mut space, &mut out, |_, _| true).unwrap_err();
         assert!(error.to_string().contains("at frame 1, row 2, column 4"), "{error}");
-        let error = psf.expose(&emitters, &records, &camera, exposure, &mut space[1..], &mut out).unwrap_err();
+        let error =
+            psf.expose(&emitters, &records, &camera, exposure, &mut space[1..], &mut out, |_, _| true).unwrap_err();
         assert!(matches!(error, Error::Length { name: "space", .. }), "{error}");
+        let dark = Records { emitter: &[], frame: &[], photons: &[] };
+        let error = psf.expose(&emitters, &dark, &camera, exposure, &mut space, &mut out, |t, _| t == 0).unwrap_err();
+        assert_eq!(error, Error::Stopped);
     }
 }

@@ -1,5 +1,7 @@
 //! `simtiff_core::Psf`.
 
+use std::sync::OnceLock;
+
 use numpy::{PyReadonlyArrayDyn, PyReadwriteArrayDyn};
 use pyo3::prelude::*;
 use simtiff_core::{Defocus, Emitters, Exposure, Optics, Sampling};
@@ -84,6 +86,8 @@ impl Psf {
     }
 
     /// Overwrite `out` (t, y, x) with a camera's frames of records; see `Camera.expose`. `space` is work space of that shape.
+    /// `finished` is called with the index of each frame as soon as it is whole, in any order and from any thread; what it
+    /// raises ends the call.
     #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "called from one place in Python")]
     fn expose(
         &self,
@@ -100,22 +104,35 @@ impl Psf {
         frame_shape: (usize, usize),
         mut space: PyReadwriteArrayDyn<'_, f32>,
         out: Counts<'_>,
+        finished: Option<Py<PyAny>>,
     ) -> PyResult<()> {
         let magnitude = magnitude.as_ref().map(|m| buffers::read("magnitude", m)).transpose()?;
         let emitters = Emitters { xyz: buffers::rows("xyz", &xyz)?, phase: buffers::read("phase", &phase)?, magnitude };
         let records = buffers::records(&emitter_ix, &frame_ix, &photons)?;
         let exposure = Exposure { seed: key, first_frame, height: frame_shape.0, width: frame_shape.1 };
         let space = buffers::write("space", &mut space)?;
-        match out {
+        let raised = OnceLock::new();
+        let finished = |t: usize| {
+            let told = finished.as_ref().map_or(Ok(()), |f| Python::attach(|py| f.call1(py, (t,)).map(drop)));
+            told.map_err(|error| raised.set(error)).is_ok()
+        };
+        let done = match out {
             Counts::U16(mut out) => {
                 let out = buffers::write("out", &mut out)?;
-                pool::run(py, || self.0.expose(&emitters, &records, &camera.0, exposure, space, out))?
+                pool::run(py, || {
+                    self.0.expose(&emitters, &records, &camera.0, exposure, space, out, |t, _| finished(t))
+                })?
             }
             Counts::F32(mut out) => {
                 let out = buffers::write("out", &mut out)?;
-                pool::run(py, || self.0.expose(&emitters, &records, &camera.0, exposure, space, out))?
+                pool::run(py, || {
+                    self.0.expose(&emitters, &records, &camera.0, exposure, space, out, |t, _| finished(t))
+                })?
             }
+        };
+        match raised.into_inner() {
+            Some(error) => Err(error),
+            None => done.map_err(to_python),
         }
-        .map_err(to_python)
     }
 }
