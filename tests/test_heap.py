@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fuzzing import CASES, bounded, memory_limited
+from simtiff import heap
 from simtiff.errors import DataError
 from simtiff.heap import check_heaps
 from simtiff.truthfile import TruthFile
@@ -51,6 +52,16 @@ def outcome(path: Path, data: bytes, turn: int = 0, kind: str = "map") -> str:
     except DataError:
         return "refused"
     return "read"
+
+
+def test_heaps_are_found_wherever_a_file_is_cut_into_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heap, "_BLOCK_BYTES", 16)
+    chance = random.Random(3)
+    for length in range(70):
+        data = b"".join(chance.choices([b"GCOL\x01", b"GCO", b"G", b"\x01"], [4, 1, 1, 1], k=length))
+        (tmp_path / "file").write_bytes(data)
+        with (tmp_path / "file").open("rb") as file:
+            assert heap._places(file) == [at for at in range(len(data)) if data.startswith(b"GCOL\x01", at)]
 
 
 def test_texts_of_variable_length_are_read(texts: Path) -> None:

@@ -27,6 +27,7 @@ from simtiff.selection import Selection, select_jobs
 from simtiff.status import NAME as STATUS_NAME
 from simtiff.status import BatchStatus, JobRecord, job_ids, now
 from simtiff.summary import BatchSummary
+from simtiff.zmap import map_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -161,7 +162,8 @@ class _Run:
 
     def check(self, batch: BatchConfig) -> None:
         """Check the jobs' inputs, and hash what determines the jobs' files."""
-        digests = check_inputs(list(self.jobs.values()), batch)
+        check_inputs(list(self.jobs.values()), batch)
+        digests = {path: map_digest(path) for path in {job.config.zmap_path for job in self.jobs.values()}}
         self.wanted = {
             job.id: JobRecord(
                 hash=job_hash(job, digests[job.config.zmap_path]),

@@ -11,7 +11,7 @@ from simtiff.errors import ConfigError, DataError
 from simtiff.hdf5 import open_hdf5
 from simtiff.sampled import read_header
 from simtiff.synthetic import BUILTIN
-from simtiff.zmap import check_field, check_map, map_digest, open_map
+from simtiff.zmap import check_field, check_map, open_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from simtiff.settings import BatchConfig
 
 
-def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep: bool = False) -> dict[str, str]:
-    """Read each map once, check that it covers the fields, and return the maps' digests by path.
+def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep: bool = False) -> None:
+    """Read each map once, and check that it covers the fields.
 
     Parameters
     ----------
@@ -40,7 +40,6 @@ def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep:
     ConfigError
         Plots are asked for, but matplotlib is not installed.
     """
-    digests: dict[str, str] = {}
     maps: dict[str, SimpleNamespace | None] = {}
     problems: list[Problem] = []
     seen: set[tuple[object, ...]] = set()
@@ -63,7 +62,6 @@ def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep:
                 else:
                     check_map(path)
                 maps[path] = _extent(path)
-                digests[path] = map_digest(path)
             extent = maps[path]
             if extent is not None and path != BUILTIN:
                 where += f", {job.id}" if len(jobs) > 1 else ""
@@ -80,7 +78,6 @@ def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep:
             f"{source}emitters.no_plot, zernike.no_plot: plots need matplotlib; install it "
             "(pip install matplotlib) or set both to true"
         )
-    return digests
 
 
 def _key(path: str, batch: BatchConfig | None) -> str:
