@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,12 @@ import tifffile
 from simtiff import ometiff
 from simtiff.errors import ConfigError, ShapeError
 from simtiff.files import checksum, partial_path, remove_partials
+from simtiff.ometiff import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    from simtiff.movie import HandOver
 
 PIXEL_UM = (0.10111, 0.09883)
 
@@ -151,13 +154,14 @@ def test_an_interrupted_movie_goes_on_from_its_journal(tmp_path: Path, monkeypat
         """A process that is killed cleans nothing up."""
 
     def attempt(key: str = "x", killed_at: int | None = None) -> None:
-        def chunks(first: int, hand_over: ometiff.HandOver):
-            starts.append(first)
-            for frame in range(first, len(pixels)):
-                if frame == killed_at:
-                    raise Killed
-                hand_over(frame, pixels[frame : frame + 1])
-                yield pixels[frame : frame + 1]
+        class Frames(Source):
+            def hand_over(self, to: HandOver, first: int):
+                starts.append(first)
+                for frame in range(first, len(pixels)):
+                    if frame == killed_at:
+                        raise Killed
+                    to(frame, pixels[frame : frame + 1], None)
+                    yield frame + 1
 
         with monkeypatch.context() as patch:
             if killed_at is not None:
@@ -165,7 +169,7 @@ def test_an_interrupted_movie_goes_on_from_its_journal(tmp_path: Path, monkeypat
             with pytest.raises(Killed) if killed_at is not None else contextlib.nullcontext():
                 ometiff.write_movie(
                     tmp_path / "movie",
-                    chunks,
+                    Frames(),
                     pixels.shape,
                     pixels.dtype,
                     pixel_size_um=PIXEL_UM,
@@ -190,23 +194,29 @@ def test_frames_are_taken_from_all_threads_in_any_order_and_none_may_be_missing(
     pixels = movie(200)
     order = np.random.default_rng(1).permutation(len(pixels))
 
-    def chunks(missing: int = 0, beyond: int = 0):
-        def make(_first: int, hand_over: ometiff.HandOver):
+    class Frames(Source):
+        def __init__(self, missing: int = 0, beyond: int = 0) -> None:
+            self.missing, self.beyond = missing, beyond
+
+        def hand_over(self, to: HandOver, first: int):
+            def one(t: int) -> None:
+                crc = zlib.crc32(pixels[t]) if t % 2 else None
+                to(first + t + self.beyond, pixels[t : t + 1], crc)
+
             with ThreadPoolExecutor(8) as pool:
-                list(pool.map(lambda t: hand_over(t + beyond, pixels[t : t + 1]), order[missing:]))
-            yield pixels
+                list(pool.map(one, order[self.missing :]))
+            yield len(pixels)
 
-        return make
-
-    def attempt(frames: Callable[..., Any]) -> None:
+    def attempt(frames: Source) -> None:
         shape, dtype = pixels.shape, pixels.dtype
-        ometiff.write_movie(tmp_path / "movie", frames, shape, dtype, pixel_size_um=PIXEL_UM, identity="x")
+        info = ometiff.write_movie(tmp_path / "movie", frames, shape, dtype, pixel_size_um=PIXEL_UM, identity="x")
+        assert info == checksum(tmp_path / "movie")
 
-    attempt(chunks())
+    attempt(Frames())
     write(tmp_path / "plain", pixels, identity="x")
     assert (tmp_path / "movie").read_bytes() == (tmp_path / "plain").read_bytes()
     (tmp_path / "movie").unlink()
-    for frames, message in ((chunks(missing=1), "frames 0 to 199 of .* not all"), (chunks(beyond=1), "200 frames")):
+    for frames, message in ((Frames(missing=1), f"frame {order[0]} of .* not"), (Frames(beyond=1), "200 frames")):
         with pytest.raises(ShapeError, match=message):
             attempt(frames)
     assert names(tmp_path) == ["plain"]
@@ -214,18 +224,19 @@ def test_frames_are_taken_from_all_threads_in_any_order_and_none_may_be_missing(
 
 def test_nothing_is_written_once_a_movie_has_failed(tmp_path: Path) -> None:
     """A thread that still renders may hand over a frame late; its file's number can be another file's by then."""
-    late: list[ometiff.HandOver] = []
+    late: list[HandOver] = []
 
-    def chunks(_first: int, hand_over: ometiff.HandOver):
-        late.append(hand_over)
-        raise OSError(28, "No space left on device")
-        yield
+    class Frames(Source):
+        def hand_over(self, to: HandOver, first: int):
+            late.append(to)
+            raise OSError(28, "No space left on device")
+            yield first
 
     pixels = movie(2)
     with pytest.raises(OSError, match="No space"):
-        ometiff.write_movie(tmp_path / "movie", chunks, pixels.shape, pixels.dtype, pixel_size_um=PIXEL_UM)
+        ometiff.write_movie(tmp_path / "movie", Frames(), pixels.shape, pixels.dtype, pixel_size_um=PIXEL_UM)
     with (tmp_path / "other").open("wb"), pytest.raises(OSError, match="Bad file descriptor"):
-        late[0](0, pixels)
+        late[0](0, pixels, None)
     assert (tmp_path / "other").read_bytes() == b""
     assert names(tmp_path) == ["other"]
 

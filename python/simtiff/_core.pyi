@@ -8,6 +8,7 @@ __all__ = [
     "Camera",
     "Psf",
     "crc32",
+    "crc32_joined",
     "exponential",
     "inflate_tiles",
     "interpolate",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 def crc32(data: NDArray[np.uint8], value: int = 0) -> int: ...
+def crc32_joined(first: int, second: int, length: int) -> int: ...
 def inflate_tiles(
     tiles: list[bytes],
     tile: tuple[int, int],
@@ -85,7 +87,7 @@ class Psf:
         frame_shape: tuple[int, int],
         space: NDArray[np.float32],
         out: NDArray[np.uint16] | NDArray[np.float32],
-        finished: Callable[[int], object] | None,
+        finished: Callable[[int, int], object] | None,
     ) -> None: ...
 
 @final

@@ -7,6 +7,12 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
+from simtiff._core import crc32_joined
+from simtiff.errors import ShapeError
+from simtiff.files import crc32
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,23 +33,37 @@ class FrameRun:
         Where its frames begin.
     frame_bytes : int
         Size of a frame.
+    done : int
+        Frames that are there already.
+    crc : int
+        CRC-32 of the file up to their end.
     check : callable
         Called with index and frames before they are written; raises if these are none of the movie's.
 
     Attributes
     ----------
-    written : int
-        Number of frames written so far.
+    done, crc : int
+        The same now, as of the last call of `advance`.
     """
 
-    def __init__(self, fd: int, offset: int, frame_bytes: int, check: Callable[[int, NDArray[Any]], object]) -> None:
-        self.written = 0
+    def __init__(
+        self,
+        fd: int,
+        offset: int,
+        frame_bytes: int,
+        done: int,
+        crc: int,
+        check: Callable[[int, NDArray[Any]], object],
+    ) -> None:
+        self.done = done
+        self.crc = crc
         self._fd = fd
         self._offset = offset
         self._frame_bytes = frame_bytes
         self._check = check
         self._waiting: deque[tuple[int, NDArray[Any]]] = deque()
         self._writing = threading.Lock()
+        self._sums: dict[int, tuple[int, int]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -53,8 +73,8 @@ class FrameRun:
         with self._writing:
             self._fd = -1
 
-    def write(self, first: int, frames: NDArray[Any]) -> None:
-        """Write C-contiguous frames (k, y, x), the first of which is frame `first` of the movie.
+    def write(self, first: int, frames: NDArray[Any], crc: int | None = None) -> None:
+        """Write frames (k, y, x), the first of which is frame `first` of the movie; `crc` is that of their bytes.
 
         Raises
         ------
@@ -64,6 +84,7 @@ class FrameRun:
             The disk is full, or the ``with`` block has ended.
         """
         self._check(first, frames)
+        frames = np.ascontiguousarray(frames)
         self._waiting.append((first, frames))
         # Asked again after the lock is free: another thread may have left frames in between.
         while self._waiting and self._writing.acquire(blocking=False):
@@ -71,6 +92,16 @@ class FrameRun:
                 self._write_waiting()
             finally:
                 self._writing.release()
+        self._sums[first] = (len(frames), crc32(frames.data.cast("B")) if crc is None else crc)
+
+    def advance(self, done: int) -> None:
+        """Count the frames up to `done`, all of which have been handed over, or `ShapeError` says which was not."""
+        while self.done < done:
+            if self.done not in self._sums:
+                raise ShapeError(f"frame {self.done} of the movie was not handed over")
+            count, crc = self._sums.pop(self.done)
+            self.crc = crc32_joined(self.crc, crc, count * self._frame_bytes)
+            self.done += count
 
     def _write_waiting(self) -> None:
         while self._waiting:
@@ -79,7 +110,6 @@ class FrameRun:
             data = frames.data.cast("B")
             _write(self._fd, data, place)
             _start_writeback(self._fd, place, len(data))
-            self.written += len(frames)
 
 
 def _write(fd: int, data: memoryview, offset: int) -> None:

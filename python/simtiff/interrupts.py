@@ -12,6 +12,17 @@ if TYPE_CHECKING:
 
 _SAME_INTERRUPT_SECONDS = 1.0
 
+_until = float("-inf")
+
+
+def note_interrupt() -> bool:
+    """Take note of a signal to stop; return whether it is a new wish, not one soon after another."""
+    global _until  # noqa: PLW0603
+    now = time.monotonic()
+    new = now >= _until
+    _until = now + _SAME_INTERRUPT_SECONDS
+    return new
+
 
 class Interrupts:
     """Makes SIGTERM, which a cluster's scheduler sends, stop the run as cleanly as Ctrl-C, in a ``with`` block.
@@ -28,7 +39,6 @@ class Interrupts:
         self._ends_process = ends_process
         self._before: dict[int, Any] = {}
         self._ignored = False
-        self._next = 0.0
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -38,8 +48,7 @@ class Interrupts:
         return self
 
     def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
-        if (now := time.monotonic()) >= self._next:
-            self._next = now + _SAME_INTERRUPT_SECONDS
+        if note_interrupt():
             raise KeyboardInterrupt
 
     def ignore(self) -> None:

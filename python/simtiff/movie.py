@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,7 +15,7 @@ from simtiff.optics import Optics
 from simtiff.rendering import Renderer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from simtiff.truth import Chunk
 
 _CAMERA_PURPOSE = 0xCA3E7A
-_LARGE_FRAME_BYTES = 1 << 18  # worth a call of its own
+_LARGE_FRAME_BYTES = 1 << 18
+
+HandOver = Callable[[int, "NDArray[Any]", "int | None"], object]
+"""Takes the index of the first frame, frames (k, y, x), and the CRC-32 of their bytes where it is known."""
 
 
 class Truth(Protocol):
@@ -116,12 +120,12 @@ class Movie:
         stop: int,
         out: NDArray[Any],
         space: NDArray[np.float32] | None = None,
-        finished: Callable[[int], object] | None = None,
+        finished: Callable[[int, int], object] | None = None,
     ) -> None:
         """Fill `out`, (stop - start, y, x) of the movie's dtype, with camera frames.
 
         `space` is work space of at least that many frames, for callers that render many chunks. `finished` is called
-        with the index in `out` of each frame as soon as it is whole, from any thread.
+        with the index in `out` and the CRC-32 of each frame as soon as it is whole, from any thread.
         """
         if start < stop:
             scene = self._scene(start, stop)
@@ -152,13 +156,9 @@ class Movie:
         }
 
     def stream(
-        self,
-        chunk_size: int | None = None,
-        first: int = 0,
-        buffers: Buffers | None = None,
-        hand_over: Callable[[int, NDArray[Any]], object] | None = None,
+        self, chunk_size: int | None = None, buffers: Buffers | None = None
     ) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield (index of the first frame, frames) from frame `first` to the end.
+        """Yield (index of the first frame, frames) of the whole movie.
 
         Two buffers take turns: what is yielded stays valid until the next chunk is asked for, and that one is
         rendered meanwhile on a thread of its own. Memory is set by `chunk_size` alone.
@@ -167,44 +167,78 @@ class Movie:
         ----------
         chunk_size : int, optional
             Frames at a time; default: the config's ``memory_optimization.chunk_size``.
-        first : int
-            Frame to begin with.
         buffers : Buffers, optional
             Where the memory for frames comes from and goes to; nothing that was yielded may be used afterwards.
-        hand_over : callable, optional
-            Called with all frames before they are yielded: large ones each as soon as it is whole, on the thread that
-            finished it, so that all threads share what it does; small ones together. Takes the index of the first
-            frame, and the frames.
         """
-        memory, frames = self.config.memory_optimization, self.shape[0]
-        size = min(chunk_size or memory.chunk_size, frames)
-        starts = range(first, frames, size)
+        starts, size = self._chunks(chunk_size, 0)
+        with (buffers or Buffers()).lent((size, *self.shape[1:]), "float32", self.dtype, self.dtype) as (space, *turns):
+
+            def render(index: int) -> NDArray[Any]:
+                start, stop = starts[index], min(starts[index] + size, self.shape[0])
+                chunk = turns[index % 2][: stop - start]
+                self.frames_into(start, stop, chunk, space)
+                return chunk
+
+            yield from self._one_ahead(starts, render)
+
+    def hand_over(
+        self, to: HandOver, first: int = 0, chunk_size: int | None = None, buffers: Buffers | None = None
+    ) -> Iterator[int]:
+        """Render frame `first` and all after it, hand them over, and yield after each chunk how many frames are done.
+
+        Large frames are handed over each as soon as it is whole, on the thread that finished it, so that all threads
+        share what is done with it; small ones chunk by chunk, while the next chunk is rendered.
+
+        Parameters
+        ----------
+        to : callable
+            Called with the index of the first frame, frames (k, y, x), and the CRC-32 of their bytes, or None. Frames
+            are valid until all of their chunk have been handed over and these calls are back.
+        first : int
+            Frame to begin with.
+        chunk_size : int, optional
+            Frames at a time; default: the config's ``memory_optimization.chunk_size``.
+        buffers : Buffers, optional
+            Where the memory for frames comes from and goes to.
+        """
+        starts, size = self._chunks(chunk_size, first)
+        one_by_one = frames_are_large(self.shape[1:], self.dtype)
+        dtypes = [self.dtype] if one_by_one else [self.dtype] * 2
+        with (buffers or Buffers()).lent((size, *self.shape[1:]), "float32", *dtypes) as (space, *turns):
+
+            def render(index: int) -> NDArray[Any]:
+                start, stop = starts[index], min(starts[index] + size, self.shape[0])
+                chunk = turns[index % len(turns)][: stop - start]
+                each = (lambda t, crc: to(start + t, chunk[t : t + 1], crc)) if one_by_one else None
+                self.frames_into(start, stop, chunk, space, each)
+                return chunk
+
+            for start, chunk in self._one_ahead(starts, render):
+                if not one_by_one:
+                    to(start, chunk, None)
+                yield start + len(chunk)
+
+    def _chunks(self, chunk_size: int | None, first: int) -> tuple[range, int]:
+        """Return the first frame of each chunk, and the length of all but the last."""
+        size = min(chunk_size or self.config.memory_optimization.chunk_size, self.shape[0])
+        return range(first, self.shape[0], size), size
+
+    def _one_ahead(self, starts: range, render: Callable[[int], NDArray[Any]]) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield the first frame and the frames of each chunk while the next one is rendered."""
+        memory = self.config.memory_optimization
         if not starts:
             return
-        frame_bytes = self.shape[1] * self.shape[2] * np.dtype(self.dtype).itemsize
-        hand_over_each = hand_over if frame_bytes >= _LARGE_FRAME_BYTES else None
-        hand_over_chunk = hand_over if frame_bytes < _LARGE_FRAME_BYTES else None
-        lent = (buffers or Buffers()).lent((size, *self.shape[1:]), "float32", *[self.dtype] * len(starts[:2]))
-
-        def render(index: int) -> NDArray[Any]:
-            start, stop = starts[index], min(starts[index] + size, frames)
-            chunk = turns[index % 2][: stop - start]
-            if hand_over_each is None:
-                self.frames_into(start, stop, chunk, space)
-            else:
-                self.frames_into(
-                    start, stop, chunk, space, lambda index: hand_over_each(start + index, chunk[index : index + 1])
-                )
-            return chunk
-
-        with lent as (space, *turns), ThreadPoolExecutor(1, thread_name_prefix="render") as pool:
+        with ThreadPoolExecutor(1, thread_name_prefix="render") as pool:
             ahead = pool.submit(render, 0)
             for index, start in enumerate(starts):
                 chunk = ahead.result()
                 if index + 1 < len(starts):
                     ahead = pool.submit(render, index + 1)
-                if hand_over_chunk is not None:
-                    hand_over_chunk(start, chunk)
                 yield start, chunk
                 if memory.enable_gc and (index + 1) % memory.gc_frequency == 0 and index + 1 < len(starts):
                     gc.collect()
+
+
+def frames_are_large(shape: tuple[int, ...], dtype: str) -> bool:
+    """Say whether frames of this shape (y, x) are worth a call each when they are handed over."""
+    return int(np.prod(shape)) * np.dtype(dtype).itemsize >= _LARGE_FRAME_BYTES

@@ -9,15 +9,14 @@ resumable: a journal beside the partial file says how many frames have reached t
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import tifffile
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
+    from simtiff.movie import HandOver
+
 COMPRESSIONS = ("none", "zlib")
 DTYPES = ("uint16", "float32")
 JOURNAL_SECONDS = 5.0
@@ -55,8 +56,22 @@ _PAGE_BYTES = 320  # of a page without description, generously
 _UUID_NAMESPACE = uuid.UUID("b0fd2a8b-0a57-5c0e-9e52-3a6ad4f41d1f")
 
 Frames = Iterable["NDArray[Any]"]
-HandOver = Callable[[int, "NDArray[Any]"], object]
-"""Called with frames (k, Y, X) and the movie's index of the first."""
+
+
+class Source(Protocol):
+    """What frames come from."""
+
+    def stream(self) -> Iterator[NDArray[Any]]:
+        """Yield all frames in order, in chunks; a chunk may be reused once the next one is asked for."""
+
+    def hand_over(self, to: HandOver, first: int) -> Iterator[int]:
+        """Hand over all frames from `first` on, in any order and from any thread.
+
+        Yields
+        ------
+        int
+            Now and then, how many frames from the movie's first on have been handed over; in the end all.
+        """
 
 
 def software() -> str:
@@ -76,7 +91,7 @@ def needs_bigtiff(shape: tuple[int, int, int], dtype: DTypeLike) -> bool:
 
 def write_movie(
     path: Path,
-    frames: Frames | Callable[[int, HandOver | None], Frames],
+    frames: Frames | Source,
     shape: tuple[int, int, int],
     dtype: DTypeLike,
     *,
@@ -95,11 +110,8 @@ def write_movie(
     ----------
     path : Path
         Final name. Until the movie is whole and on the disk, only a hidden partial file exists beside it.
-    frames : iterable of array, shape (k, Y, X), or a function that returns one
-        The frames in order, in chunks of any length, C-contiguous. A chunk may be reused by its maker once
-        the next one is asked for. A function is called with the first frame that is needed and a function
-        to hand frames over as soon as they are made, from any thread, or None. Where it is given, every frame
-        has to be handed over, before the chunk with it is yielded.
+    frames : iterable of array, shape (k, Y, X), or Source
+        The frames in order, in chunks of any length; or what makes them, from any frame on.
     shape : tuple of int
         (T, Y, X) of the whole movie.
     dtype : dtype
@@ -113,8 +125,8 @@ def write_movie(
         Default: when the file can pass 4 GB.
     resume_key : str, optional
         All that determines the frames (a job's hash). Keep a journal, and go on from that of an interrupted
-        call with the same path, key, layout and program version. Needs `frames` as a function; uncompressed
-        movies only (others start again).
+        call with the same path, key, layout and program version. Needs a `Source`; uncompressed movies only
+        (others start again).
     threads : int
         Threads that compress.
 
@@ -137,18 +149,19 @@ def write_movie(
         raise ShapeError(f"a movie needs a shape (T, Y, X) of positive numbers, got {shape}")
     if bigtiff is None:
         bigtiff = needs_bigtiff(shape, dtype)
-    start = frames if callable(frames) else functools.partial(_handed_over, frames)
     layout = _Layout(shape, dtype, pixel_size_um, str(uuid.uuid5(_UUID_NAMESPACE, identity)), bigtiff)
     token = None
-    if resume_key is not None and compression == "none" and callable(frames):
+    again = hasattr(frames, "hand_over")
+    source: Source = frames if again else _Chunks(frames)  # type: ignore[assignment, arg-type]
+    if resume_key is not None and compression == "none" and again:
         token = uuid.uuid5(_UUID_NAMESPACE, f"{resume_key} {identity} {layout.key}").hex[:12]
     partial = _Partial(path, token)
     try:
         remove_partials(path.parent, of=path.name, keep=partial.path)
         if compression == "none":
-            info = _write_plain(partial, layout, start, resume=token is not None)
+            info = _write_plain(partial, layout, source, resume=token is not None)
         else:
-            info = _write_compressed(partial, layout, start(0, None), threads)
+            info = _write_compressed(partial, layout, source.stream(), threads)
         partial.finish()
     except BaseException as error:
         partial.discard()
@@ -204,15 +217,35 @@ class _Layout:
         if not 0 <= first <= total - len(frames):
             raise ShapeError(f"the movie has {total} frames, got more")
 
-    def checked(self, frames: Frames, first: int) -> Iterator[NDArray[Any]]:
-        """Yield the chunks after checking each; raise if they are not exactly the frames from `first` on."""
-        done = first
-        for chunk in frames:
+    def check_done(self, done: int) -> None:
+        """Raise `ShapeError` unless these are all frames."""
+        if done != self.shape[0]:
+            raise ShapeError(f"the movie has {self.shape[0]} frames, got {done}")
+
+    def checked(self, chunks: Frames) -> Iterator[NDArray[Any]]:
+        """Yield the chunks after checking each; raise if they are not exactly the frames of the movie."""
+        done = 0
+        for chunk in chunks:
             self.check(done, chunk)
             done += len(chunk)
             yield np.ascontiguousarray(chunk)
-        if done != self.shape[0]:
-            raise ShapeError(f"the movie has {self.shape[0]} frames, got {done}")
+        self.check_done(done)
+
+
+class _Chunks:
+    """Chunks that are made somehow, as a `Source` of all frames."""
+
+    def __init__(self, chunks: Frames) -> None:
+        self._chunks = chunks
+
+    def stream(self) -> Iterator[NDArray[Any]]:
+        yield from self._chunks
+
+    def hand_over(self, to: HandOver, first: int) -> Iterator[int]:
+        for chunk in self._chunks:
+            to(first, chunk, None)
+            first += len(chunk)
+            yield first
 
 
 class _Partial:
@@ -271,18 +304,7 @@ class _Partial:
                 path.unlink()
 
 
-def _handed_over(frames: Frames, first: int, hand_over: HandOver | None) -> Iterator[NDArray[Any]]:
-    """Yield chunks that are made somehow, and hand them over."""
-    for chunk in frames:
-        if hand_over is not None:
-            hand_over(first, np.ascontiguousarray(chunk))
-        first += len(chunk)
-        yield chunk
-
-
-def _write_plain(
-    partial: _Partial, layout: _Layout, frames_from: Callable[[int, HandOver | None], Frames], *, resume: bool
-) -> FileInfo:
+def _write_plain(partial: _Partial, layout: _Layout, source: Source, *, resume: bool) -> FileInfo:
     state = partial.resume() if resume else None
     if state is None:
         partial.journal.unlink(missing_ok=True)
@@ -296,18 +318,15 @@ def _write_plain(
         done, crc, offset = state
     _, height, width = layout.shape
     frame_bytes = height * width * layout.dtype.itemsize
-    first = done
-    with FrameRun(partial.fd, offset, frame_bytes, layout.check) as run:
-        for chunk in layout.checked(frames_from(done, run.write), done):
-            crc = crc32(chunk.data.cast("B"), crc)
-            done += len(chunk)
-            if run.written < done - first:
-                raise ShapeError(f"frames {done - len(chunk)} to {done - 1} of the movie were not all handed over")
+    with FrameRun(partial.fd, offset, frame_bytes, done, crc, layout.check) as run:
+        for stop in source.hand_over(run.write, done):
+            run.advance(stop)
             if resume:
-                partial.note(done, crc, offset)
-    tail = offset + done * frame_bytes
+                partial.note(run.done, run.crc, offset)
+        layout.check_done(run.done)
+    tail = offset + run.done * frame_bytes
     size = os.fstat(partial.fd).st_size
-    return FileInfo(size, crc32(_read(partial.fd, tail, size - tail), crc))
+    return FileInfo(size, crc32(_read(partial.fd, tail, size - tail), run.crc))
 
 
 def _write_compressed(partial: _Partial, layout: _Layout, frames: Frames, threads: int) -> FileInfo:
@@ -318,7 +337,7 @@ def _write_compressed(partial: _Partial, layout: _Layout, frames: Frames, thread
         ThreadPoolExecutor(threads) as pool,
         tifffile.TiffWriter(partial.path, bigtiff=layout.bigtiff, ome=True) as tiff,
     ):
-        chunks = layout.checked(frames, 0)
+        chunks = layout.checked(frames)
         tiff.write(_strips(chunks, rows, pool), **arguments)
         for _ in chunks:  # tifffile stops at the last strip it needs; more frames are still an error
             pass

@@ -20,7 +20,7 @@ from simtiff.files import (
 )
 from simtiff.jobs import Job, flat_settings, job_hash
 from simtiff.lock import FolderLock
-from simtiff.movie import Buffers, Movie
+from simtiff.movie import Buffers, HandOver, Movie
 from simtiff.ometiff import write_movie
 from simtiff.outputs import made_folder
 from simtiff.rendering import threads
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simtiff.config import JobConfig
-    from simtiff.ometiff import HandOver
 
 
 class Report(Protocol):
@@ -156,19 +155,9 @@ def make_movie(
     path = directory / (name or config.tiff.filename)
     with TruthFile(truth_path, config) as truth:
         movie = Movie(config, truth)
-        total = movie.shape[0]
-
-        def frames(first: int, hand_over: HandOver | None) -> Iterator[NDArray[Any]]:
-            if first:
-                report.log(f"movie goes on at frame {first} of {total}")
-            report.stage("frames", first, total)
-            for start, chunk in movie.stream(chunk_size, first, buffers, hand_over):
-                yield chunk
-                report.stage("frames", start + len(chunk), total)
-
         info = write_movie(
             path,
-            frames,
+            _Reported(movie, chunk_size, buffers, report),
             movie.shape,
             movie.dtype,
             pixel_size_um=(config.optical.pixel_size_nm_x / 1000, config.optical.pixel_size_nm_y / 1000),
@@ -178,8 +167,35 @@ def make_movie(
             threads=threads(),
         )
     seconds = time.perf_counter() - begin
+    total = movie.shape[0]
     report.log(f"TIFF written: {total} frame{'s' * (total != 1)}, {show_bytes(info.size)} ({seconds:.2f} s)")
     return info
+
+
+class _Reported:
+    """A movie's frames for `write_movie`; reports how many are done."""
+
+    def __init__(self, movie: Movie, chunk_size: int | None, buffers: Buffers | None, report: Report) -> None:
+        self._movie = movie
+        self._chunk_size = chunk_size
+        self._buffers = buffers
+        self._report = report
+
+    def stream(self) -> Iterator[NDArray[Any]]:
+        total = self._movie.shape[0]
+        self._report.stage("frames", 0, total)
+        for start, chunk in self._movie.stream(self._chunk_size, self._buffers):
+            yield chunk
+            self._report.stage("frames", start + len(chunk), total)
+
+    def hand_over(self, to: HandOver, first: int) -> Iterator[int]:
+        total = self._movie.shape[0]
+        if first:
+            self._report.log(f"movie goes on at frame {first} of {total}")
+        self._report.stage("frames", first, total)
+        for done in self._movie.hand_over(to, first, self._chunk_size, self._buffers):
+            yield done
+            self._report.stage("frames", done, total)
 
 
 def make_plots(config: JobConfig, truth_path: Path, directory: Path, report: Report) -> list[str]:

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from simtiff.interrupts import note_interrupt
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
@@ -173,6 +175,7 @@ def signals_as_events(pool: Pool) -> Iterator[None]:
         return
 
     def handle(number: int, _frame: FrameType | None) -> None:
+        note_interrupt()  # one that comes just after the block is the same wish
         pool.events.put(Event("signal", {"number": number}))  # SimpleQueue.put may be called from a handler
 
     before: dict[int, Any] = {}

@@ -177,7 +177,7 @@ class Renderer:
         first_frame: int = 0,
         space: NDArray[np.float32] | None = None,
         out: NDArray[Any] | None = None,
-        finished: Callable[[int], object] | None = None,
+        finished: Callable[[int, int], object] | None = None,
     ) -> NDArray[Any]:
         """Return camera frames: what `render` and then `Camera.expose` give, to the last bit, but faster.
 
@@ -192,8 +192,8 @@ class Renderer:
         out : array (t, y, x) of the camera's dtype, optional
             Overwritten and returned.
         finished : callable, optional
-            Called with the index of each frame of `out` as soon as it is whole, in any order and from any thread; what
-            it raises ends the call.
+            Called with the index of each frame of `out` and the CRC-32 of its bytes as soon as it is whole, in any
+            order and from any thread; what it raises ends the call.
         """
         core, scene, t, frame = self._scene(xyz, photons, emitter_ix, frame_ix, shape, phase, magnitude)
         out = output(out, (t, *frame), camera.dtype)

@@ -17,3 +17,11 @@ pub fn crc32(py: Python<'_>, data: PyReadonlyArrayDyn<'_, u8>, value: u32) -> Py
         hasher.finalize()
     }))
 }
+
+/// CRC-32 of data that begin with some whose checksum is `first`, and end with `length` bytes whose checksum is `second`.
+#[pyfunction]
+pub fn crc32_joined(first: u32, second: u32, length: u64) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(first);
+    hasher.combine(&crc32fast::Hasher::new_with_initial_len(second, length));
+    hasher.finalize()
+}

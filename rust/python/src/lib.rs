@@ -30,7 +30,7 @@ mod core_module {
     #[pymodule_export]
     use crate::camera::Camera;
     #[pymodule_export]
-    use crate::checksum::crc32;
+    use crate::checksum::{crc32, crc32_joined};
     #[pymodule_export]
     use crate::interpolation::{interpolate, spline_filter};
     #[pymodule_export]

@@ -86,8 +86,8 @@ impl Psf {
     }
 
     /// Overwrite `out` (t, y, x) with a camera's frames of records; see `Camera.expose`. `space` is work space of that shape.
-    /// `finished` is called with the index of each frame as soon as it is whole, in any order and from any thread; what it
-    /// raises ends the call.
+    /// `finished` is called with the index of each frame and the CRC-32 of its bytes as soon as it is whole, in any order and
+    /// from any thread; what it raises ends the call.
     #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "called from one place in Python")]
     fn expose(
         &self,
@@ -112,22 +112,21 @@ impl Psf {
         let exposure = Exposure { seed: key, first_frame, height: frame_shape.0, width: frame_shape.1 };
         let space = buffers::write("space", &mut space)?;
         let raised = OnceLock::new();
-        let finished = |t: usize| {
-            let told = finished.as_ref().map_or(Ok(()), |f| Python::attach(|py| f.call1(py, (t,)).map(drop)));
-            told.map_err(|error| raised.set(error)).is_ok()
+        let finished = |t: usize, bytes: &[u8]| {
+            let Some(finished) = &finished else { return true };
+            let told = (t, crc32fast::hash(bytes));
+            Python::attach(|py| finished.call1(py, told)).map_err(|error| raised.set(error)).is_ok()
         };
         let done = match out {
             Counts::U16(mut out) => {
                 let out = buffers::write("out", &mut out)?;
-                pool::run(py, || {
-                    self.0.expose(&emitters, &records, &camera.0, exposure, space, out, |t, _| finished(t))
-                })?
+                let finished = |t, frame: &[u16]| finished(t, bytemuck::cast_slice(frame));
+                pool::run(py, || self.0.expose(&emitters, &records, &camera.0, exposure, space, out, finished))?
             }
             Counts::F32(mut out) => {
                 let out = buffers::write("out", &mut out)?;
-                pool::run(py, || {
-                    self.0.expose(&emitters, &records, &camera.0, exposure, space, out, |t, _| finished(t))
-                })?
+                let finished = |t, frame: &[f32]| finished(t, bytemuck::cast_slice(frame));
+                pool::run(py, || self.0.expose(&emitters, &records, &camera.0, exposure, space, out, finished))?
             }
         };
         match raised.into_inner() {
