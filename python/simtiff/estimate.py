@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from simtiff.errors import BatchError
 from simtiff.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX, TRUTH_NAME, job_files
+from simtiff.movie import frames_are_large
 from simtiff.synthetic import BUILTIN, DEFAULT_MODES
 from simtiff.workspace import transform_bytes
 
@@ -261,8 +262,9 @@ def worker_bytes(config: JobConfig, size: MapSize, threads: int = 1) -> float:
     truth += min(records, _BLOCK_RECORDS) * _BLOCK_RECORD_BYTES
 
     chunk = min(config.memory_optimization.chunk_size, emitters.frames)
-    buffers = 1 if chunk == emitters.frames else 2
     compressed = tiff.compression != "none"
+    large = frames_are_large((tiff.roi_size, tiff.roi_size), tiff.dtype)
+    buffers = 1 if chunk == emitters.frames or (large and not compressed) else 2
     pixels = chunk * tiff.roi_size**2
     chunk_records = expected_records(config, chunk)
     seen = min(chunk_records, emitters.num_emitters)

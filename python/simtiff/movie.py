@@ -171,11 +171,14 @@ class Movie:
             Where the memory for frames comes from and goes to; nothing that was yielded may be used afterwards.
         """
         starts, size = self._chunks(chunk_size, 0)
-        with (buffers or Buffers()).lent((size, *self.shape[1:]), "float32", self.dtype, self.dtype) as (space, *turns):
+        with (buffers or Buffers()).lent((size, *self.shape[1:]), "float32", *[self.dtype] * len(starts[:2])) as (
+            space,
+            *turns,
+        ):
 
             def render(index: int) -> NDArray[Any]:
                 start, stop = starts[index], min(starts[index] + size, self.shape[0])
-                chunk = turns[index % 2][: stop - start]
+                chunk = turns[index % len(turns)][: stop - start]
                 self.frames_into(start, stop, chunk, space)
                 return chunk
 
@@ -203,7 +206,7 @@ class Movie:
         """
         starts, size = self._chunks(chunk_size, first)
         one_by_one = frames_are_large(self.shape[1:], self.dtype)
-        dtypes = [self.dtype] if one_by_one else [self.dtype] * 2
+        dtypes = [self.dtype] * len(starts[: 1 if one_by_one else 2])
         with (buffers or Buffers()).lent((size, *self.shape[1:]), "float32", *dtypes) as (space, *turns):
 
             def render(index: int) -> NDArray[Any]:
