@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from simtiff.settings import SampleConfigs
 
-DATA_VERSION: int = 2
+DATA_VERSION: int = 3
 """Raised whenever a change alters pixels or truth for an unchanged config."""
 
 SINGLE_JOB = "single_job"

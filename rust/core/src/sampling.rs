@@ -107,8 +107,7 @@ impl AxisSampling {
         let fits = |taps: usize, pitch: f64, parts: &[f64], tolerance: f64| {
             parts.iter().all(|part| {
                 let low = (part - 0.5 * (taps - 1) as f64) * pitch;
-                let positions: Vec<f64> = (0..taps).map(|t| low + t as f64 * pitch).collect();
-                band.fit(&positions).1 < tolerance
+                band.fit(low, pitch, taps).1 < tolerance
             })
         };
         let coarsest = |taps: usize| {
@@ -157,8 +156,8 @@ impl AxisSampling {
         let mut weights = Vec::with_capacity(size * taps);
         for (j, &low) in first.iter().enumerate() {
             let x = j as f64 - reach;
-            let positions: Vec<f64> = (0..taps).map(|t| ((low + t as i64) as f64 + offset) * pitch - x).collect();
-            weights.extend(band.fit(&positions).0.into_iter().map(|w| w as f32));
+            let low = (low as f64 + offset) * pitch - x;
+            weights.extend(band.fit(low, pitch, taps).0.into_iter().map(|w| w as f32));
         }
         Self {
             half: (0..count).map(|i| (i as f64 + offset) * pitch).collect(),
@@ -189,25 +188,28 @@ impl Band {
         Self { frequencies }
     }
 
-    /// Weights of samples at `positions` (pixels from the pixel's centre) that sum to the pixel's integral, and the
-    /// estimated error.
-    fn fit(&self, positions: &[f64]) -> (Vec<f64>, f64) {
-        let n = positions.len();
-        let mut gram = vec![0.0; n * n];
-        let mut right = vec![0.0; n];
+    /// Weights of `taps` samples from `low` on, `pitch` apart (pixels from the pixel's centre), that sum to the pixel's
+    /// integral, and the estimated error.
+    fn fit(&self, low: f64, pitch: f64, taps: usize) -> (Vec<f64>, f64) {
+        let mut correlation = vec![0.0; taps];
+        let mut right = vec![0.0; taps];
+        let mut waves = Vec::with_capacity(self.frequencies.len() * taps);
         for &(f, transfer, pixel) in &self.frequencies {
             let power = transfer * transfer;
-            let w = 2.0 * PI * f;
-            for (a, &p) in positions.iter().enumerate() {
-                right[a] += power * pixel * (w * p).cos();
-                for (b, &q) in positions[..=a].iter().enumerate() {
-                    gram[a * n + b] += power * (w * (p - q)).cos();
-                }
+            // Cosines of samples evenly apart: each turns the last one on by the same angle.
+            let (mut wave, mut lag, step) = (unit(2.0 * PI * f * low), [1.0, 0.0], unit(2.0 * PI * f * pitch));
+            for (right, correlation) in right.iter_mut().zip(&mut correlation) {
+                *right += power * pixel * wave[0];
+                *correlation += power * lag[0];
+                waves.push(wave);
+                wave = turned(wave, step);
+                lag = turned(lag, step);
             }
         }
-        let ridge = 1e-11 * gram[0];
-        for a in 0..n {
-            gram[a * n + a] += ridge;
+        let ridge = 1e-11 * correlation[0];
+        let mut gram: Vec<f64> = (0..taps * taps).map(|i| correlation[(i / taps).abs_diff(i % taps)]).collect();
+        for a in 0..taps {
+            gram[a * taps + a] += ridge;
         }
         solve(&mut gram, &mut right);
         let total: f64 = right.iter().sum();
@@ -215,10 +217,9 @@ impl Band {
             *weight /= total; // light is neither made nor lost
         }
         let (mut error, mut whole) = (0.0, 0.0);
-        for &(f, transfer, pixel) in &self.frequencies {
+        for (&(_, transfer, pixel), waves) in self.frequencies.iter().zip(waves.chunks_exact(taps)) {
             let (mut re, mut im) = (-pixel, 0.0);
-            for (&p, &weight) in positions.iter().zip(&right) {
-                let (s, c) = (2.0 * PI * f * p).sin_cos();
+            for (&[c, s], &weight) in waves.iter().zip(&right) {
                 re += weight * c;
                 im += weight * s;
             }
@@ -227,6 +228,17 @@ impl Band {
         }
         (right, error / whole)
     }
+}
+
+/// Cosine and sine of an angle.
+fn unit(angle: f64) -> [f64; 2] {
+    let (s, c) = angle.sin_cos();
+    [c, s]
+}
+
+/// The cosine and sine of the sum of two angles, from those of each.
+fn turned([c, s]: [f64; 2], [by_c, by_s]: [f64; 2]) -> [f64; 2] {
+    [c * by_c - s * by_s, s * by_c + c * by_s]
 }
 
 /// Solves a symmetric positive definite system given by its lower triangle (Cholesky), in place.
