@@ -192,6 +192,25 @@ def frame_baseline(budget_s: float, count: int, photons: float, measured: int) -
     return {"seconds": count * per_emitter + noise, "emitter_s": per_emitter, "noise_s": noise}
 
 
+def chunk(budget_s: float, config: dict[str, Any]) -> Figures:
+    """Measure seconds for all frames of a short, crowded movie, rendered and exposed in one chunk, on one thread."""
+    import numpy as np
+
+    import simtiff
+    from simtiff.config import load_job_config
+    from simtiff.movie import Movie
+    from simtiff.truth import MemoryTruth
+    from simtiff.zmap import open_field
+
+    simtiff.set_threads(1)
+    checked = load_job_config(config)
+    truth = MemoryTruth(checked, open_field(checked))
+    movie, frames = Movie(checked, truth), checked.emitters.frames
+    space, out = np.empty(movie.shape, np.float32), np.empty(movie.shape, np.uint16)
+    seconds = best_s(lambda: movie.frames_into(0, frames, out, space), budget_s)
+    return {"seconds": seconds, "records": len(truth.records), "emitters": len(np.unique(truth.records.id))}
+
+
 def job(config: dict[str, Any], directory: str, runs: int) -> Figures:
     """Measure the median seconds of a job where jobs ran before, as in a running batch, and the peak of memory."""
     from simtiff.config import load_job_config
@@ -381,6 +400,7 @@ TASKS: dict[str, Callable[..., Any]] = {
         camera_baseline,
         frame,
         frame_baseline,
+        chunk,
         job,
         profile,
         write_tifffile,
