@@ -1,5 +1,7 @@
 //! Frames of expected photons: emitters' stamps, added where and when they shine.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::camera::{Camera, Count, Exposure};
@@ -24,12 +26,16 @@ const STAMP_BYTES: usize = 4 << 20;
 /// Bytes of a band of rows that is summed up and exposed at once; they stay in a core's second-level cache.
 const BAND_BYTES: usize = 256 << 10;
 
+/// Fewest rows of a task.
+const LEAST_ROWS: usize = 16;
+
 impl Psf {
     /// Overwrites `out`, frames `[t][y][x]` of `height` x `width` pixels, with expected photons. x and y of an emitter are
     /// in the frame's pixels; emitters outside still light the pixels that their stamps reach.
     ///
-    /// Each emitter's stamp is computed once, whatever its number of records. Frames are sums in order of emitter and then of
-    /// record, so a frame's bits depend neither on the number of threads nor on the frames rendered with it.
+    /// Each emitter's stamp is computed once, whatever its number of records. Frames are sums in the order of the rows in which
+    /// emitters lie, then of emitters, then of records, so a frame's bits depend neither on the number of threads nor on the
+    /// frames rendered with it.
     ///
     /// # Errors
     /// If lengths disagree, an index is out of range, or a number is not finite.
@@ -40,48 +46,14 @@ impl Psf {
         [height, width]: [usize; 2],
         out: &mut [f32],
     ) -> Result<()> {
-        let mut scene = self.scene(emitters, records, [height, width], out.len())?;
-        self.sum(emitters, &mut scene, [height, width], out)
-    }
-
-    /// Overwrites `out` with the sums of a scene's stamps, block by block of emitters.
-    fn sum(
-        &self,
-        emitters: &Emitters<'_>,
-        scene: &mut Scene,
-        [height, width]: [usize; 2],
-        out: &mut [f32],
-    ) -> Result<()> {
-        let area = height * width;
-        out.par_chunks_mut(area).for_each(|frame| frame.fill(0.0));
-
-        // Enough tasks for all threads even where a chunk has few frames.
-        let frames = out.len() / area;
-        let bands = (4 * rayon::current_num_threads()).div_ceil(frames.max(1)).clamp(1, height.div_ceil(16));
-        let rows = height.div_ceil(bands);
-        let stamp = self.size() * self.size();
-        let block = (STAMP_BYTES / (4 * stamp)).max(64);
-        let mut stamps = vec![0.0; block.min(scene.chosen.len()) * stamp];
-        let mut cursor: Vec<usize> = scene.start[..frames].to_vec();
-        for chosen in std::mem::take(&mut scene.chosen).chunks(block) {
-            let stamps = &mut stamps[..chosen.len() * stamp];
-            self.stamps_of(emitters, chosen, stamps)?;
-            scene.hand_out(chosen);
-            let last = chosen.last().map_or(0, |c| c.0);
-            let (stamps, scene) = (&*stamps, &*scene);
-            out.par_chunks_mut(area).zip(&mut cursor).enumerate().for_each(|(t, (frame, cursor))| {
-                let waiting = &scene.records[*cursor..scene.start[t + 1]];
-                let now = &waiting[..waiting.partition_point(|r| r.0 as usize <= last)];
-                *cursor += now.len();
-                if now.is_empty() {
-                    return;
-                }
-                frame.par_chunks_mut(rows * width).enumerate().for_each(|(b, pixels)| {
-                    Band { pixels, width, first_row: b * rows, size: self.size(), stamps }.add(now, &scene.spots);
-                });
+        let scene = self.scene(emitters, records, [height, width], out.len())?;
+        let mut cursors = scene.start.clone();
+        self.block_by_block(emitters, &scene, height, |block, stamps| {
+            out.par_chunks_mut(height * width).zip(&mut cursors).enumerate().for_each(|(t, (frame, cursor))| {
+                self.add(&scene, block, stamps, t, cursor, frame, width);
             });
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Renders frames and exposes them: what [`Psf::render`] and then [`Camera::expose`] give, to the last bit.
@@ -108,43 +80,111 @@ impl Psf {
         if space.len() < out.len() {
             return Err(Error::Length { name: "space", got: space.len(), expected: out.len() });
         }
-        let space = &mut space[..out.len()];
         let [height, width] = [exposure.height, exposure.width];
         let first = exposure.first_pixel(out.len())?;
-        let mut scene = self.scene(emitters, records, [height, width], out.len())?;
-        let stamp = self.size() * self.size();
-        let stamps_fit = scene.chosen.len() * stamp <= out.len();
-        if stamps_fit {
-            let chosen = std::mem::take(&mut scene.chosen);
-            self.stamps_of(emitters, &chosen, &mut space[..chosen.len() * stamp])?;
-            scene.hand_out(&chosen);
-        } else {
-            self.sum(emitters, &mut scene, [height, width], space)?;
+        let scene = self.scene(emitters, records, [height, width], out.len())?;
+        let area = height * width;
+        let band = (BAND_BYTES / 4).div_ceil(width).min(height) * width;
+        let exposing = camera.exposing(exposure.seed);
+        // Pixels from number `before` of `out` on, a whole number of rows.
+        let expose = |before: usize, image: &[f32], out: &mut [T]| {
+            let good = exposing.expose(first + before as u64, image, out);
+            if good { Ok(()) } else { Err(exposure.bad_pixel(image, before)) }
+        };
+        let finish = |t: usize, frame: &[T]| if finished(t, frame) { Ok(()) } else { Err(Error::Stopped) };
+
+        let needed = scene.chosen.len() * self.size() * self.size();
+        if needed <= out.len() {
+            let stamps = &mut space[..needed];
+            self.stamps_of(emitters, &scene.chosen, stamps)?;
+            let stamps = &*stamps;
+            return out.par_chunks_mut(area).enumerate().try_for_each(|(t, frame)| {
+                frame.par_chunks_mut(band).enumerate().try_for_each_init(Vec::new, |image, (b, out)| {
+                    image.clear();
+                    image.resize(out.len(), 0.0);
+                    let first_row = b * band / width;
+                    let records = scene.reaching(t, first_row..first_row + out.len() / width, self.size() / 2);
+                    let to = Band { pixels: image, width, first_row, size: self.size(), stamps, first_emitter: 0 };
+                    to.add(records, &scene.spots);
+                    expose(t * area + b * band, image, out)
+                })?;
+                finish(t, frame)
+            });
         }
 
-        let area = height * width;
-        let rows = (BAND_BYTES / 4).div_ceil(width).min(height);
-        let exposing = camera.exposing(exposure.seed);
-        let (scene, space) = (&scene, &*space);
-        out.par_chunks_mut(area).enumerate().try_for_each(|(t, frame)| {
-            frame.par_chunks_mut(rows * width).enumerate().try_for_each_init(Vec::new, |sums, (b, out)| {
-                let first_row = b * rows;
-                let before = t * area + first_row * width;
-                let image = if stamps_fit {
-                    sums.clear();
-                    sums.resize(out.len(), 0.0);
-                    let records = &scene.records[scene.start[t]..scene.start[t + 1]];
-                    Band { pixels: sums, width, first_row, size: self.size(), stamps: space }
-                        .add(records, &scene.spots);
-                    sums
-                } else {
-                    &space[before..before + out.len()]
-                };
-                let good = exposing.expose(first + before as u64, image, out);
-                if good { Ok(()) } else { Err(exposure.bad_pixel(image, before)) }
-            })?;
-            if finished(t, frame) { Ok(()) } else { Err(Error::Stopped) }
+        let mut cursors = scene.start.clone();
+        self.block_by_block(emitters, &scene, height, |block, stamps| {
+            let images = space[..out.len()].par_chunks_mut(area);
+            out.par_chunks_mut(area).zip(images).zip(&mut cursors).enumerate().try_for_each(
+                |(t, ((frame, image), cursor))| {
+                    self.add(&scene, block, stamps, t, cursor, image, width);
+                    let whole = block.from * width..block.whole * width;
+                    let (image, out) = (&image[whole.clone()], &mut frame[whole.clone()]);
+                    image
+                        .par_chunks(band)
+                        .zip(out.par_chunks_mut(band))
+                        .enumerate()
+                        .try_for_each(|(b, (image, out))| expose(t * area + whole.start + b * band, image, out))?;
+                    if block.whole == height { finish(t, frame) } else { Ok(()) }
+                },
+            )
         })
+    }
+
+    /// Computes the stamps of a scene block by block, from the top row to the bottom, and calls `with` for each.
+    fn block_by_block(
+        &self,
+        emitters: &Emitters<'_>,
+        scene: &Scene,
+        height: usize,
+        mut with: impl FnMut(&Block, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let stamp = self.size() * self.size();
+        let length = (STAMP_BYTES / (4 * stamp)).max(64);
+        let count = scene.chosen.len();
+        let mut stamps = vec![0.0; length.min(count) * stamp];
+        let half = (self.size() / 2) as i64;
+        let row = |y: i64| y.clamp(0, height as i64) as usize;
+        let mut block = Block { emitters: 0..0, from: 0, fresh: 0, to: 0, whole: 0 };
+        for start in (0..count.max(1)).step_by(length) {
+            let end = (start + length).min(count);
+            let stamps = &mut stamps[..(end - start) * stamp];
+            self.stamps_of(emitters, &scene.chosen[start..end], stamps)?;
+            let whole = if end < count { row(scene.spots[end].y - half) } else { height };
+            let reached = if end > start { row(scene.spots[end - 1].y + half + 1) } else { height };
+            block = Block { emitters: start..end, from: block.whole, fresh: block.to, to: reached.max(whole), whole };
+            with(&block, stamps)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a block of stamps to frame `t`. `cursor` is the first of its records that no block has added.
+    #[allow(clippy::too_many_arguments, reason = "the inner part of two loops")]
+    fn add(
+        &self,
+        scene: &Scene,
+        block: &Block,
+        stamps: &[f32],
+        t: usize,
+        cursor: &mut usize,
+        frame: &mut [f32],
+        width: usize,
+    ) {
+        let waiting = &scene.records[*cursor..scene.start[t + 1]];
+        let now = &waiting[..waiting.partition_point(|r| (r.0 as usize) < block.emitters.end)];
+        *cursor += now.len();
+        // Enough tasks for all threads even where there are few frames.
+        let frames = scene.start.len() - 1;
+        let tasks = (4 * rayon::current_num_threads()).div_ceil(frames);
+        let rows = (block.to - block.from).div_ceil(tasks).max(LEAST_ROWS);
+        let pixels = &mut frame[block.from * width..block.to * width];
+        pixels.par_chunks_mut(rows * width).enumerate().for_each(|(b, pixels)| {
+            let first_row = block.from + b * rows;
+            let used = (block.fresh.saturating_sub(first_row) * width).min(pixels.len());
+            pixels[used..].fill(0.0);
+            let first_emitter = block.emitters.start;
+            Band { pixels, width, first_row, size: self.size(), stamps, first_emitter }.add(now, &scene.spots);
+        });
     }
 
     /// Checks, sorts and places what is to be rendered to frames of `len` pixels altogether.
@@ -160,12 +200,13 @@ impl Psf {
         if area == 0 || !len.is_multiple_of(area) {
             return Err(Error::Length { name: "out", got: len, expected: area });
         }
-        let mut scene = Scene::sort(records, emitters.xyz.len(), len / area)?;
+        let frames = len / area;
+        records.check(emitters.xyz.len(), frames)?;
         let reach = (self.size() / 2) as f64;
         let visible = |x: f64, n: usize| x >= -0.5 - reach && x < n as f64 - 0.5 + reach;
         let mut lit = vec![false; emitters.xyz.len()];
         records.emitter.iter().for_each(|&e| lit[e as usize] = true);
-        scene.spots = vec![None; emitters.xyz.len()];
+        let mut placed = vec![];
         for (i, &[x, y, z]) in emitters.xyz.iter().enumerate() {
             if !(x.is_finite() && y.is_finite() && z.is_finite()) {
                 return Err(Error::Value {
@@ -176,47 +217,63 @@ impl Psf {
             }
             if lit[i] && visible(x, width) && visible(y, height) {
                 let (cx, cy) = ((x + 0.5).floor(), (y + 0.5).floor());
-                scene.spots[i] = Some(Spot { x: cx as i64, y: cy as i64, stamp: 0 });
-                scene.chosen.push((i, [x - cx, y - cy, z]));
+                placed.push((Spot { x: cx as i64, y: cy as i64 }, (i, [x - cx, y - cy, z])));
             }
         }
-        Ok(scene)
+        placed.sort_by_key(|(spot, _)| spot.y); // stable
+        let (spots, chosen): (Vec<_>, Vec<_>) = placed.into_iter().unzip();
+        let mut ranks = vec![None; emitters.xyz.len()];
+        (0..).zip(&chosen).for_each(|(rank, &(emitter, _))| ranks[emitter] = Some(rank));
+        let (start, records) = records.sorted(&ranks, frames);
+        Ok(Scene { start, records, spots, chosen })
     }
 }
 
-/// What is to be rendered: records sorted by frame and emitter, records of the same emitter in the order given, and
-/// the emitters that light any pixel.
+/// Emitters whose stamps are at hand, and what becomes of the rows of every frame with them.
+struct Block {
+    emitters: Range<usize>,
+    /// The first row that is not whole yet.
+    from: usize,
+    /// The first row that nothing has been added to; what is in it means nothing.
+    fresh: usize,
+    /// The end of the rows that this block adds to.
+    to: usize,
+    /// The end of the rows that are whole with it.
+    whole: usize,
+}
+
+/// What is to be rendered: the emitters that light any pixel, ordered by row and then by index, and their records, ordered by
+/// frame and then by emitter, those of the same emitter in the order given.
 struct Scene {
     /// The first record of each frame, and the number of records.
     start: Vec<usize>,
-    /// Emitter and photons.
+    /// Emitter (in the order here) and photons.
     records: Vec<(u32, f32)>,
-    /// Where each emitter's stamp goes; `None` where it lights no pixel.
-    spots: Vec<Option<Spot>>,
-    /// The others: index, and position from the stamp's middle pixel.
+    /// Where each emitter's stamp goes.
+    spots: Vec<Spot>,
+    /// Index, and position from the stamp's middle pixel.
     chosen: Vec<(usize, [f64; 3])>,
 }
 
 impl Scene {
-    /// Tells the spots of some emitters that their stamps are the ones at hand, in order.
-    fn hand_out(&mut self, chosen: &[(usize, [f64; 3])]) {
-        for (stamp, &(emitter, _)) in chosen.iter().enumerate() {
-            if let Some(spot) = &mut self.spots[emitter] {
-                spot.stamp = stamp;
-            }
-        }
+    /// The records of frame `t` whose stamps reach any of `rows`, and maybe some beyond.
+    fn reaching(&self, t: usize, rows: Range<usize>, half: usize) -> &[(u32, f32)] {
+        let records = &self.records[self.start[t]..self.start[t + 1]];
+        let y = |record: &(u32, f32)| self.spots[record.0 as usize].y;
+        let (low, high) = (rows.start as i64 - half as i64, (rows.end + half) as i64);
+        &records[records.partition_point(|r| y(r) < low)..records.partition_point(|r| y(r) < high)]
     }
+}
 
-    /// Sorts records; emitters are not placed yet.
-    fn sort(records: &Records<'_>, emitters: usize, frames: usize) -> Result<Self> {
-        let n = records.emitter.len();
-        for (name, got) in [("frame_ix", records.frame.len()), ("photons", records.photons.len())] {
+impl Records<'_> {
+    fn check(&self, emitters: usize, frames: usize) -> Result<()> {
+        let n = self.emitter.len();
+        for (name, got) in [("frame_ix", self.frame.len()), ("photons", self.photons.len())] {
             if got != n {
                 return Err(Error::Length { name, got, expected: n });
             }
         }
-        let mut start = vec![0usize; frames + 1];
-        for ((&e, &t), &p) in records.emitter.iter().zip(records.frame).zip(records.photons) {
+        for ((&e, &t), &p) in self.emitter.iter().zip(self.frame).zip(self.photons) {
             if e as usize >= emitters {
                 return Err(Error::value("the emitter of a record", e, "the index of an emitter"));
             }
@@ -226,21 +283,32 @@ impl Scene {
             if !(p.is_finite() && p >= 0.0) {
                 return Err(Error::value("the photons of a record", p, "a finite number, at least 0"));
             }
-            start[t as usize + 1] += 1;
         }
+        Ok(())
+    }
+
+    /// The first record of each frame and the number of records; and the rank of the emitter and the photons of each, ordered
+    /// by frame, then rank. Records of emitters without a rank are left out.
+    fn sorted(&self, ranks: &[Option<u32>], frames: usize) -> (Vec<usize>, Vec<(u32, f32)>) {
+        let ranked = || {
+            let records = self.emitter.iter().zip(self.frame).zip(self.photons);
+            records.filter_map(|((&e, &t), &p)| ranks[e as usize].map(|rank| (t as usize, rank, p)))
+        };
+        let mut start = vec![0usize; frames + 1];
+        ranked().for_each(|(t, ..)| start[t + 1] += 1);
         for t in 0..frames {
             start[t + 1] += start[t];
         }
         let mut next = start.clone();
-        let mut sorted = vec![(0, 0.0); n];
-        for ((&e, &t), &p) in records.emitter.iter().zip(records.frame).zip(records.photons) {
-            sorted[next[t as usize]] = (e, p);
-            next[t as usize] += 1;
+        let mut sorted = vec![(0, 0.0); start[frames]];
+        for (t, rank, p) in ranked() {
+            sorted[next[t]] = (rank, p);
+            next[t] += 1;
         }
         for t in 0..frames {
             sorted[start[t]..start[t + 1]].sort_by_key(|r| r.0); // stable
         }
-        Ok(Self { start, records: sorted, spots: Vec::new(), chosen: Vec::new() })
+        (start, sorted)
     }
 }
 

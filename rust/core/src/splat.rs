@@ -9,8 +9,6 @@ pub(crate) struct Spot {
     pub x: i64,
     /// The row.
     pub y: i64,
-    /// Which of the stamps at hand.
-    pub stamp: usize,
 }
 
 /// Whole rows of a frame.
@@ -21,11 +19,13 @@ pub(crate) struct Band<'a> {
     /// Pixels along a stamp's side.
     pub size: usize,
     pub stamps: &'a [f32],
+    /// The emitter whose stamp is the first.
+    pub first_emitter: usize,
 }
 
 impl Band<'_> {
-    /// Adds the stamps of records (emitter, photons) in order; emitters without a spot light no pixel.
-    pub fn add(self, records: &[(u32, f32)], spots: &[Option<Spot>]) {
+    /// Adds the stamps of records (emitter, photons) in order.
+    pub fn add(self, records: &[(u32, f32)], spots: &[Spot]) {
         dispatch(Add { band: self, records, spots });
     }
 }
@@ -33,7 +33,7 @@ impl Band<'_> {
 struct Add<'a> {
     band: Band<'a>,
     records: &'a [(u32, f32)],
-    spots: &'a [Option<Spot>],
+    spots: &'a [Spot],
 }
 
 impl pulp::WithSimd for Add<'_> {
@@ -41,18 +41,18 @@ impl pulp::WithSimd for Add<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let Band { pixels, width, first_row, size, stamps } = self.band;
+        let Band { pixels, width, first_row, size, stamps, first_emitter } = self.band;
         let half = (size / 2) as i64;
         let height = pixels.len() / width;
         for &(emitter, photons) in self.records {
-            let Some(spot) = self.spots[emitter as usize] else { continue };
+            let spot = self.spots[emitter as usize];
             let (top, left) = (spot.y - half - first_row as i64, spot.x - half);
             let (columns, skip) = overlap(left, size, width);
             let (rows, skip_rows) = overlap(top, size, height);
             if columns.is_empty() {
                 continue;
             }
-            let stamp = &stamps[spot.stamp * size * size..][..size * size];
+            let stamp = &stamps[(emitter as usize - first_emitter) * size * size..][..size * size];
             let lines = stamp.chunks_exact(size).skip(skip_rows);
             for (y, line) in rows.zip(lines) {
                 let to = &mut pixels[y * width..][columns.clone()];
@@ -84,8 +84,8 @@ mod tests {
             let size = 2 * half + 1;
             let stamp: Vec<f32> = (0..size * size).map(|i| i as f32 + 1.0).collect();
             let mut pixels = vec![0.5; width * height];
-            let band = Band { pixels: &mut pixels, width, first_row, size, stamps: &stamp };
-            band.add(&[(0, 2.0)], &[Some(Spot { x, y, stamp: 0 })]);
+            let band = Band { pixels: &mut pixels, width, first_row, size, stamps: &stamp, first_emitter: 0 };
+            band.add(&[(0, 2.0)], &[Spot { x, y }]);
             for (i, &pixel) in pixels.iter().enumerate() {
                 let (sx, sy) = ((i % width) as i64 - x + half as i64, (i / width + first_row) as i64 - y + half as i64);
                 let inside = (0..size as i64).contains(&sx) && (0..size as i64).contains(&sy);

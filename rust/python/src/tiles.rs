@@ -32,7 +32,10 @@ pub fn inflate_tiles(
     if tiles.len() != height.div_ceil(tile_height) * across {
         return Err(PyValueError::new_err("another number of tiles"));
     }
-    let bands = out.chunks_mut(tile_height * width).zip(tiles.chunks(across)).collect::<Vec<_>>();
+    if out.is_empty() {
+        return Ok(());
+    }
+    let bands = out.chunks_mut(tile_height.saturating_mul(width)).zip(tiles.chunks(across)).collect::<Vec<_>>();
     let good = pool::run(py, || {
         bands.into_par_iter().all(|(band, tiles)| {
             let (mut inflater, mut bytes) = (Decompressor::new(), vec![0; 4 * area]);
