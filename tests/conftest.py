@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import fuzzing  # noqa: F401 - how hypothesis draws its cases
 from batch_helpers import TINY_JOB
 
 

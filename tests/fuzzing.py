@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CASES = int(os.environ.get("SIMTIFF_FUZZ_CASES", "100"))
-"""Cases of each fuzz test; `make fuzz` asks for many more."""
+"""Cases of each property; `make fuzz` asks for many more."""
+
+# The same cases in every run, so that a failure is of the change that was made; `make fuzz` draws new ones.
+settings.register_profile(
+    "tests", derandomize="SIMTIFF_FUZZ_CASES" not in os.environ, max_examples=CASES, deadline=None, database=None
+)
+settings.load_profile("tests")
 
 SECONDS_PER_CASE = 120.0
 _SPARE_BYTES = 6 << 30
 
-fuzz = settings(
-    max_examples=CASES,
-    deadline=None,
-    derandomize=os.environ.get("SIMTIFF_FUZZ_CASES") is None,
-    suppress_health_check=list(HealthCheck),
-    database=None,
-)
+fuzz = settings(suppress_health_check=list(HealthCheck))
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from simtiff.config import BatchConfig, JobConfig, load_batch_config, load_job_config, parse_config_text
@@ -386,7 +386,6 @@ keys = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(keys, json_values), max_size=4))
 def test_no_value_anywhere_causes_anything_but_jobs_or_a_config_error(
     changes: list[tuple[str, Any]],
@@ -402,7 +401,6 @@ def test_no_value_anywhere_causes_anything_but_jobs_or_a_config_error(
     assert message is None or message.startswith("config: ")
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.text(max_size=60) | st.text(alphabet="{}[]\",:/*\\n1e-.+ '", max_size=40))
 def test_no_text_causes_anything_but_a_config_error(text: str) -> None:
     message = error_or_none(lambda: parse_config_text(text, "f.json"))

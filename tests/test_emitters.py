@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -191,7 +191,6 @@ def test_truth_is_the_same_without_numpy_s_vector_instructions() -> None:
     assert len(digests) == 1
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     num_emitters=st.integers(0, 60),
     frames=st.integers(1, 40),
