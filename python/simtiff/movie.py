@@ -170,19 +170,7 @@ class Movie:
         buffers : Buffers, optional
             Where the memory for frames comes from and goes to; nothing that was yielded may be used afterwards.
         """
-        starts, size = self._chunks(chunk_size, 0)
-        with (buffers or Buffers()).lent((size, *self.shape[1:]), "float32", *[self.dtype] * len(starts[:2])) as (
-            space,
-            *turns,
-        ):
-
-            def render(index: int) -> NDArray[Any]:
-                start, stop = starts[index], min(starts[index] + size, self.shape[0])
-                chunk = turns[index % len(turns)][: stop - start]
-                self.frames_into(start, stop, chunk, space)
-                return chunk
-
-            yield from self._one_ahead(starts, render)
+        yield from self._chunks(0, chunk_size, buffers, 2)
 
     def hand_over(
         self, to: HandOver, first: int = 0, chunk_size: int | None = None, buffers: Buffers | None = None
@@ -204,34 +192,36 @@ class Movie:
         buffers : Buffers, optional
             Where the memory for frames comes from and goes to.
         """
-        starts, size = self._chunks(chunk_size, first)
         one_by_one = frames_are_large(self.shape[1:], self.dtype)
-        dtypes = [self.dtype] * len(starts[: 1 if one_by_one else 2])
-        with (buffers or Buffers()).lent((size, *self.shape[1:]), "float32", *dtypes) as (space, *turns):
+        chunks = (
+            self._chunks(first, chunk_size, buffers, 1, to)
+            if one_by_one
+            else self._chunks(first, chunk_size, buffers, 2)
+        )
+        for start, chunk in chunks:
+            if not one_by_one:
+                to(start, chunk, None)
+            yield start + len(chunk)
 
-            def render(index: int) -> NDArray[Any]:
-                start, stop = starts[index], min(starts[index] + size, self.shape[0])
-                chunk = turns[index % len(turns)][: stop - start]
-                each = (lambda t, crc: to(start + t, chunk[t : t + 1], crc)) if one_by_one else None
-                self.frames_into(start, stop, chunk, space, each)
-                return chunk
-
-            for start, chunk in self._one_ahead(starts, render):
-                if not one_by_one:
-                    to(start, chunk, None)
-                yield start + len(chunk)
-
-    def _chunks(self, chunk_size: int | None, first: int) -> tuple[range, int]:
-        """Return the first frame of each chunk, and the length of all but the last."""
-        size = min(chunk_size or self.config.memory_optimization.chunk_size, self.shape[0])
-        return range(first, self.shape[0], size), size
-
-    def _one_ahead(self, starts: range, render: Callable[[int], NDArray[Any]]) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield the first frame and the frames of each chunk while the next one is rendered."""
-        memory = self.config.memory_optimization
+    def _chunks(
+        self, first: int, chunk_size: int | None, buffers: Buffers | None, turns: int, to: HandOver | None = None
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield the first frame and the frames of each chunk while the next is rendered, in one of so many buffers."""
+        memory, frames = self.config.memory_optimization, self.shape[0]
+        size = min(chunk_size or memory.chunk_size, frames)
+        starts = range(first, frames, size)
         if not starts:
             return
-        with ThreadPoolExecutor(1, thread_name_prefix="render") as pool:
+        lent = (buffers or Buffers()).lent((size, *self.shape[1:]), "float32", *[self.dtype] * len(starts[:turns]))
+
+        def render(index: int) -> NDArray[Any]:
+            start, stop = starts[index], min(starts[index] + size, frames)
+            chunk = chunks[index % len(chunks)][: stop - start]
+            each = None if to is None else lambda t, crc: to(start + t, chunk[t : t + 1], crc)
+            self.frames_into(start, stop, chunk, space, each)
+            return chunk
+
+        with lent as (space, *chunks), ThreadPoolExecutor(1, thread_name_prefix="render") as pool:
             ahead = pool.submit(render, 0)
             for index, start in enumerate(starts):
                 chunk = ahead.result()
