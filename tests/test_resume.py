@@ -218,6 +218,7 @@ def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
         patch.setenv("PYTHONPATH", str(tmp_path / "startup"))
         with running(command(path, output, "--max-workers=1", settings=SLOW)) as process:
             wait_for(lambda: list(output.glob("*/.*.journal")), "a journal", process)
+            wait_for(lambda: "running" in (output / "batch_status.json").read_text(), "the status to say so", process)
             for child in [psutil.Process(process.pid), *workers(process)]:
                 kill(child)
             process.wait()
