@@ -128,17 +128,25 @@ class Movie:
         with the index in `out` and the CRC-32 of each frame as soon as it is whole, from any thread.
         """
         if start < stop:
-            scene = self._scene(start, stop)
-            space = None if space is None else space[: stop - start]
-            self._renderer.expose(
-                **scene,
-                camera=self._camera,
-                seed=self._seed,
-                first_frame=start,
-                space=space,
-                out=out,
-                finished=finished,
-            )
+            self._expose(self._scene(start, stop), start, out, space, finished)
+
+    def _expose(
+        self,
+        scene: dict[str, Any],
+        start: int,
+        out: NDArray[Any],
+        space: NDArray[np.float32] | None,
+        finished: Callable[[int, int], object] | None,
+    ) -> None:
+        self._renderer.expose(
+            **scene,
+            camera=self._camera,
+            seed=self._seed,
+            first_frame=start,
+            space=None if space is None else space[: len(out)],
+            out=out,
+            finished=finished,
+        )
 
     def _scene(self, start: int, stop: int) -> dict[str, Any]:
         """Return what the renderer takes for these frames."""
@@ -214,19 +222,23 @@ class Movie:
             return
         lent = (buffers or Buffers()).lent((size, *self.shape[1:]), "float32", *[self.dtype] * len(starts[:turns]))
 
-        def render(index: int) -> NDArray[Any]:
-            start, stop = starts[index], min(starts[index] + size, frames)
-            chunk = chunks[index % len(chunks)][: stop - start]
+        def scene(index: int) -> dict[str, Any]:
+            return self._scene(starts[index], min(starts[index] + size, frames))
+
+        def render(index: int, scene: dict[str, Any]) -> NDArray[Any]:
+            start = starts[index]
+            chunk = chunks[index % len(chunks)][: frames - start]
             each = None if to is None else lambda t, crc: to(start + t, chunk[t : t + 1], crc)
-            self.frames_into(start, stop, chunk, space, each)
+            self._expose(scene, start, chunk, space, each)
             return chunk
 
         with lent as (space, *chunks), ThreadPoolExecutor(1, thread_name_prefix="render") as pool:
-            ahead = pool.submit(render, 0)
+            ahead = pool.submit(render, 0, scene(0))
             for index, start in enumerate(starts):
+                following = scene(index + 1) if index + 1 < len(starts) else None  # while this one is rendered
                 chunk = ahead.result()
-                if index + 1 < len(starts):
-                    ahead = pool.submit(render, index + 1)
+                if following is not None:
+                    ahead = pool.submit(render, index + 1, following)
                 yield start, chunk
                 if memory.enable_gc and (index + 1) % memory.gc_frequency == 0 and index + 1 < len(starts):
                     gc.collect()
