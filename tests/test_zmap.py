@@ -242,7 +242,7 @@ DEFECTS = {
         r"declares shape .* but the file holds only",
     ),
     "too large": (
-        _replace("z_maps/phase", shape=(1, 2**14, 2**13), dtype="i1", chunks=(1, 8, 8)),
+        _replace("z_maps/phase", shape=(1, 2**14, 2**13), dtype="i1", chunks=(1, 64, 64)),
         r"allowed: at most",
     ),
     "group": (lambda f: (f.pop("z_maps/phase"), f.create_group("z_maps/phase")), r"z_maps/phase: is a group"),
@@ -303,6 +303,13 @@ def test_chunks_that_swell_are_refused(tmp_path: Path, chunks: tuple[int, ...]) 
     """Each plane would inflate all of them again."""
     path = _compressed(tmp_path / "bomb.h5", (60, 2000, 2000) if chunks[0] == 60 else (4, 8000, 8000), chunks)
     with pytest.raises(DataError, match=r"z_maps/phase: is compressed in chunks of .*; allowed: 1.07e\+09 bytes"):
+        check_map(path)
+
+
+def test_more_chunks_than_a_file_can_hold_are_refused(tmp_path: Path) -> None:
+    """HDF5 would take a kilobyte for each."""
+    path = _compressed(tmp_path / "bomb.h5", (4, 800, 800), (1, 1, 1))
+    with pytest.raises(DataError, match=r"z_maps/phase: declares 2.56e\+06 chunks of \(1, 1, 1\), but the file holds"):
         check_map(path)
 
 

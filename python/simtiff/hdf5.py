@@ -50,6 +50,10 @@ _MAX_UNWRITTEN_BYTES = 2**30
 _KEPT_BY_HDF5_BYTES = 2**20
 _MAX_LAYER_BYTES = 2**30
 _MAX_ROWS_BYTES = 2**26
+# HDF5 makes a description of a kilobyte for every chunk that it reads, whether it was ever written or not. One that was
+# takes this much of the file's index at least.
+_MANY_CHUNKS = 2**16
+_LEAST_CHUNK_BYTES = 8
 # Names, shapes, types and attributes take kilobytes.
 _DESCRIPTION_BYTES = 2**28
 
@@ -299,6 +303,14 @@ def check_numbers(dataset: h5py.Dataset, shape: tuple[int | None, ...], meaning:
         if dataset.nbytes > _MAX_RATIO * stored + _MAX_UNWRITTEN_BYTES:
             raise DataError(
                 f"{path}: {name}: declares shape {found}, {dataset.nbytes:.3g} bytes, but the file holds only {stored}"
+            )
+        pieces = math.prod(
+            -(-length // chunk) for length, chunk in zip(found, dataset.chunks or found, strict=True) if chunk
+        )
+        if pieces > max(_MANY_CHUNKS, stored // _LEAST_CHUNK_BYTES):
+            raise DataError(
+                f"{path}: {name}: declares {pieces:.3g} chunks of {dataset.chunks}, "
+                f"but the file holds only {stored} bytes"
             )
         # Planes are read in their order; lists anywhere, so that what is not kept may be inflated again and again.
         all_kept = dataset.chunks is not None and found[0] <= dataset.chunks[0]
