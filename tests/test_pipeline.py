@@ -108,6 +108,15 @@ def test_streaming_refuses_what_cannot_be(tmp_path: Path) -> None:
     assert names(tmp_path) == ["emitters.h5", MOVIE]
 
 
+def test_an_emitter_that_cannot_be_computed_is_looked_for_in_its_file(tmp_path: Path) -> None:
+    run_pipeline(job(), tmp_path)
+    with h5py.File(tmp_path / "emitters.h5", "r+") as file:
+        file["zernike_coeffs/phase"][:, 8] = 900
+    with pytest.raises(DataError, match=r"emitters.h5: frames 0 to 5: .* quadrature rows would be needed"):
+        stream_movie(tmp_path / "emitters.h5", tmp_path / "movie.tiff")
+    assert names(tmp_path) == ["emitters.h5", MOVIE]
+
+
 def test_stages_can_be_skipped(tmp_path: Path) -> None:
     config = job()
     files = run_pipeline(config, tmp_path, skip_tiff=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from simtiff.camera import Camera
+from simtiff.errors import ConfigError, DataError
 from simtiff.optics import Optics
 from simtiff.rendering import Renderer
 
@@ -31,6 +32,10 @@ HandOver = Callable[[int, "NDArray[Any]", "int | None"], object]
 
 class Truth(Protocol):
     """Where a movie's records come from: memory or a file."""
+
+    @property
+    def path(self) -> str | None:
+        """The file; None for memory."""
 
     def chunk(self, start: int, stop: int) -> Chunk:
         """Return the emitters and records of frames ``start..stop - 1``."""
@@ -138,15 +143,20 @@ class Movie:
         space: NDArray[np.float32] | None,
         finished: Callable[[int, int], object] | None,
     ) -> None:
-        self._renderer.expose(
-            **scene,
-            camera=self._camera,
-            seed=self._seed,
-            first_frame=start,
-            space=None if space is None else space[: len(out)],
-            out=out,
-            finished=finished,
-        )
+        try:
+            self._renderer.expose(
+                **scene,
+                camera=self._camera,
+                seed=self._seed,
+                first_frame=start,
+                space=None if space is None else space[: len(out)],
+                out=out,
+                finished=finished,
+            )
+        except ConfigError as error:  # of an emitter that is too far out of focus, for example
+            if self._truth.path is None:
+                raise
+            raise DataError(f"{self._truth.path}: frames {start} to {start + len(out) - 1}: {error}") from error
 
     def _scene(self, start: int, stop: int) -> dict[str, Any]:
         """Return what the renderer takes for these frames."""

@@ -230,6 +230,8 @@ class MemoryTruth:
         Its map, from `simtiff.zmap.open_field`.
     """
 
+    path: str | None = None
+
     def __init__(self, config: JobConfig, field: FieldMap) -> None:
         self.config = config
         self.n_frames = config.emitters.frames
