@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -75,28 +76,21 @@ def test_too_little_memory_to_start_is_said_in_words(tmp_path: Path, job_file: P
             assert "simtiff: " in done.stderr or "failed jobs" in done.stdout
 
 
+def schema_to(stdout: IO[bytes]) -> tuple[int, str]:
+    """Print something long to a stream; return the exit code and what stderr says."""
+    words = [sys.executable, "-m", "simtiff", "schema"]
+    done = subprocess.run(words, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+    return done.returncode, done.stderr
+
+
 def test_closed_stdout_is_no_traceback() -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     with os.fdopen(write_end, "wb") as stdout:
-        done = subprocess.run(
-            [sys.executable, "-m", "simtiff", "schema"],
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert (done.returncode, done.stderr) == (1, "")
+        assert schema_to(stdout) == (1, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_full_disk_under_stdout_is_one_message() -> None:
     with Path("/dev/full").open("wb") as stdout:
-        done = subprocess.run(
-            [sys.executable, "-m", "simtiff", "schema"],
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert (done.returncode, done.stderr) == (1, "simtiff: No space left on device\n")
+        assert schema_to(stdout) == (1, "simtiff: No space left on device\n")
