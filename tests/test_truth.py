@@ -10,12 +10,14 @@ import h5py
 import numpy as np
 import pytest
 
+import simtiff
 import simtiff.chunk as chunk_module
 import simtiff.emitters as emitters_module
 from simtiff.chunk import Chunk, distinct, gather
 from simtiff.config import JobConfig
 from simtiff.emitters import sample_truth
 from simtiff.errors import DataError
+from simtiff.movie import Movie
 from simtiff.truth import MemoryTruth, TruthFile, replace_coefficients, write_truth
 from simtiff.zmap import field_coefficients, open_field
 
@@ -294,15 +296,51 @@ def test_files_of_other_programs_are_understood(
     assert changed == sorted(by_frame(MemoryTruth(config, open_field(config)), 40, 40))
 
 
-def test_moving_emitters_are_rendered_record_by_record(tmp_path: Path) -> None:
-    path = write(tmp_path / "t.h5")
+@pytest.mark.parametrize(
+    "layout", [None, _per_id, _per_record, _shuffled], ids=lambda change: getattr(change, "__name__", "plain")
+)
+def test_a_moving_emitter_is_at_the_position_of_each_record(
+    tmp_path: Path, magnitude_map: str, layout: Callable[[h5py.File], None] | None
+) -> None:
+    """Every third emitter moves from frame to frame; pixels do not depend on the frames that are rendered together."""
+    config = job(magnitude_map, lifetime_avg=6.0)
+    path = write(tmp_path / "t.h5", config)
     with h5py.File(path, "r+") as file:
-        _per_id(file)
-        file["records/xyz"][:, 0] = np.arange(len(file["records/phot"])) % 50
-        xyz = file["records/xyz"][:]
-    with TruthFile(path) as truth:
+        moves = file["records/id"][:] % 3 == 0
+        file["records/xyz"][:, :2] += (moves * (file["records/frame_ix"][:] % 5))[:, None].astype(np.float32)
+        if layout is not None:
+            layout(file)
+        order = np.argsort(file["records/frame_ix"], kind="stable")
+        xyz, frame_ix, phot, ids = (file[f"records/{name}"][:][order] for name in ("xyz", "frame_ix", "phot", "id"))
+    with TruthFile(path, config) as truth:
         part = truth.chunk(0, 40)
         np.testing.assert_array_equal(part.xyz[part.emitter_ix], xyz)
+        assert len(part.xyz) < len(xyz)  # those that stand still have one PSF
+        movie = Movie(config, truth)
+        whole = np.empty(movie.shape, np.float32)
+        movie.expected_into(0, 40, whole)
+        for size in (1, 7):
+            pieces = np.empty_like(whole)
+            for start in range(0, 40, size):
+                movie.expected_into(start, min(start + size, 40), pieces[start : start + size])
+            np.testing.assert_array_equal(pieces, whole)
+        phase, magnitude = (
+            None if values is None else values[part.emitter_ix] for values in (part.phase, part.magnitude)
+        )
+    alone = simtiff.render(simtiff.Optics(), xyz, phot, whole.shape[1:], phase, magnitude, frame_ix, n_frames=40)
+    np.testing.assert_allclose(whole, alone, rtol=1e-4, atol=1e-3)
+    together = simtiff.render(
+        simtiff.Optics(), xyz, phot, whole.shape[1:], phase, magnitude, frame_ix, ids, n_frames=40
+    )
+    np.testing.assert_array_equal(together, whole)
+
+
+def test_a_moving_emitter_in_memory_is_at_the_position_of_each_record() -> None:
+    config = job()
+    memory = MemoryTruth(config, open_field(config))
+    memory.records.xyz[:, 0] += memory.records.frame_ix % 5
+    part = memory.chunk(0, 40)
+    np.testing.assert_array_equal(part.xyz[part.emitter_ix], memory.records.xyz)
 
 
 def test_config_is_the_caller_s_or_the_file_s(tmp_path: Path) -> None:

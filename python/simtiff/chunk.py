@@ -65,6 +65,38 @@ def distinct(
     return sorted_values, inverse, first
 
 
+def same_psf(
+    ids: NDArray[np.int64], *columns: NDArray[np.float64] | NDArray[np.float32] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Group records that share a PSF: those of one emitter, at one position, with the same coefficients.
+
+    Parameters
+    ----------
+    ids : (m,) int64
+        Emitter of each record.
+    *columns : array (m, k) or None
+        What the PSF depends on, a row for each record: position, coefficients.
+
+    Returns
+    -------
+    first : (n,) int64
+        A record of each group. Groups are ordered by id, then by their values, so that their order in a frame does
+        not depend on the frames that they are grouped with.
+    group : (m,) int64
+        Group of each record.
+    """
+    given = [column for column in columns if column is not None]
+    _, group, first = distinct(ids)
+    if all(np.array_equal(column[first][group], column) for column in given):  # every emitter stands still
+        return first, group
+    # Rows of bytes are ordered as the ids that they begin with: big-endian ranks.
+    parts = [np.ascontiguousarray(part).view(np.uint8).reshape(len(ids), -1) for part in (group.astype(">u8"), *given)]
+    rows = np.concatenate(parts, axis=1)
+    keys = rows.view(np.dtype((np.void, rows.shape[1])))[:, 0]
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    return first, group
+
+
 def gather(
     rows: NDArray[np.int64], read: Callable[[int, int], NDArray[np.float32]], columns: int
 ) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ import numpy as np
 from simtiff import _core
 from simtiff.arrays import asarray, borrowed, indices, is_whole, numbers, output, shown, whole_numbers
 from simtiff.camera import Camera, exposure
+from simtiff.chunk import same_psf
 from simtiff.errors import ConfigError, ShapeError
 from simtiff.optics import Optics
 
@@ -390,14 +391,10 @@ def _emitters(
     xyz: NDArray[np.float64],
     phase: NDArray[np.float32],
     magnitude: NDArray[np.float32] | None,
-) -> tuple[NDArray[np.intp], NDArray[np.uint32]]:
-    """Find the records of which each emitter's PSF is computed, and each record's place among them."""
+) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+    """Return the records whose PSFs are computed, and which of them each record has."""
     if ids.shape != (len(xyz),) or (ids.dtype.kind not in "ui" and ids.size):
         raise ShapeError(f"id is {ids.dtype} {ids.shape}; expected integers ({len(xyz)},)")
-    _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
-    rows = [a for a in (xyz, phase, magnitude) if a is not None and a.ndim == 2]
-    if not all(np.array_equal(a, a[first[inverse]]) for a in rows):
-        # emitters that move or change: each record has a PSF of its own
-        first = np.arange(len(ids))
-        inverse = first
-    return first, inverse.astype(np.uint32)
+    of_each = (part for part in (phase, magnitude) if part is not None and part.ndim == 2)
+    first, emitter_ix = same_psf(ids.astype(np.int64), xyz, *of_each)
+    return first, emitter_ix.astype(np.uint32)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import simtiff
-from simtiff.chunk import Chunk, distinct
+from simtiff.chunk import Chunk, same_psf
 from simtiff.emitters import Emitters, Records, iter_slabs
 from simtiff.hdf5 import attribute, describe, open_hdf5, reading, writing_hdf5
 from simtiff.truthfile import TruthFile
@@ -246,7 +246,8 @@ class MemoryTruth:
         """Return the truth of frames ``start..stop - 1``."""
         low, high = np.searchsorted(self.records.frame_ix, [start, stop])
         records = self.records[low:high]
-        ids, emitter_ix, first = distinct(records.id)
+        first, emitter_ix = same_psf(records.id, records.xyz)
+        ids = records.id[first]
         return Chunk(
             xyz=records.xyz[first],
             phase=self.phase[ids],

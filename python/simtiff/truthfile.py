@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from simtiff.chunk import Chunk, distinct, gather
+from simtiff.chunk import Chunk, gather, same_psf
 from simtiff.errors import DataError
 from simtiff.fieldmap import MAX_MODES
 from simtiff.hdf5 import (
@@ -342,9 +342,10 @@ class TruthFile:
             )
 
     def _chunk_of_emitters(self, records: _RecordRows) -> Chunk:
+        """Make a chunk where coefficients are given per emitter."""
         assert records.id is not None  # noqa: S101 - for the type checker; `_per` says so
-        ids, emitter_ix, first = distinct(records.id)
-        rows = ids
+        first, emitter_ix = same_psf(records.id, records.xyz)
+        ids = rows = records.id[first]
         if self._emitter_ids is not None:
             order = np.argsort(self._emitter_ids)
             at = np.minimum(np.searchsorted(self._emitter_ids, ids, sorter=order), len(order) - 1)
@@ -362,30 +363,19 @@ class TruthFile:
         return self._chunk(xyz, rows, emitter_ix, records)
 
     def _chunk_of_records(self, records: _RecordRows) -> Chunk:
-        """Make a chunk where coefficients are given per record or per distinct id.
-
-        Records with the same id are one emitter if they agree in position and coefficients; otherwise each
-        record is rendered by itself.
-        """
+        """Make a chunk where coefficients are given per record or per distinct id."""
         assert records.xyz is not None  # noqa: S101 - for the type checker; `_per` says so
-        alone = np.arange(len(records.phot), dtype=np.int64)
         if records.id is None:
+            alone = np.arange(len(records.phot), dtype=np.int64)
             return self._chunk(records.xyz, records.rows, alone, records)
-        ids, emitter_ix, first = distinct(records.id)
-        still = np.array_equal(records.xyz[first][emitter_ix], records.xyz)
         if self._per == "id":
-            rows = np.searchsorted(self._all_ids, ids)
-            if still:
-                return self._chunk(records.xyz[first], rows, emitter_ix, records)
-            return self._chunk(records.xyz, rows[emitter_ix], alone, records)
-        chunk = self._chunk(records.xyz, records.rows, alone, records)
-        same = still and all(
-            part is None or np.array_equal(part[first][emitter_ix], part) for part in (chunk.phase, chunk.magnitude)
-        )
-        if not same:
-            return chunk
-        magnitude = None if chunk.magnitude is None else chunk.magnitude[first]
-        return Chunk(chunk.xyz[first], chunk.phase[first], magnitude, emitter_ix, chunk.frame_ix, chunk.photons)
+            first, emitter_ix = same_psf(records.id, records.xyz)
+            rows = np.searchsorted(self._all_ids, records.id[first])
+            return self._chunk(records.xyz[first], rows, emitter_ix, records)
+        every = self._chunk(records.xyz, records.rows, np.arange(len(records.phot), dtype=np.int64), records)
+        first, emitter_ix = same_psf(records.id, every.xyz, every.phase, every.magnitude)
+        magnitude = None if every.magnitude is None else every.magnitude[first]
+        return Chunk(every.xyz[first], every.phase[first], magnitude, emitter_ix, every.frame_ix, every.photons)
 
     def _chunk(
         self,
