@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import struct
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -65,37 +62,6 @@ def test_heaps_are_found_wherever_a_file_is_cut_into_blocks(tmp_path: Path, monk
         (tmp_path / "file").write_bytes(data)
         with (tmp_path / "file").open("rb") as file:
             assert heap._places(file) == [at for at in range(len(data)) if data.startswith(b"GCOL\x01", at)]
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is bounded in Linux's way")
-def test_a_list_that_leads_back_to_itself_takes_no_more_than_a_bound_of_memory(texts: Path, tmp_path: Path) -> None:
-    """The free places of a group's heap of names are a list; HDF5 keeps what it has read of it, for ever."""
-    data = bytearray(texts.read_bytes())
-    loops = 0
-    for at in range(len(data)):
-        if data.startswith(b"HEAP\0", at):
-            free, names = struct.unpack_from("<QQ", data, at + 16)
-            if names + free + 16 <= len(data):
-                struct.pack_into("<Q", data, names + free, free)
-                loops += 1
-    assert loops
-    texts.write_bytes(data)
-    code = (
-        "import resource, subprocess, sys\n"
-        "done = subprocess.run(sys.argv[1:], capture_output=True, text=True)\n"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
-        "sys.stderr.write(done.stderr)\n"
-        "sys.exit(done.returncode)"
-    )
-    config = tmp_path / "batch.json"
-    config.write_text(json.dumps({"base_config": {"zmap_path": str(texts)}}))
-    for words in (["zmap", "info", texts], ["validate", config], ["run", f"--zmap={texts}"]):
-        command = [sys.executable, "-c", code, sys.executable, "-m", "simtiff", *map(str, words)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100, cwd=tmp_path)
-        assert done.returncode == 2, done.stderr
-        assert str(texts) in done.stderr
-        assert "damaged" in done.stderr
-        assert int(done.stdout) < 600 * 1024, done.stdout
 
 
 def test_texts_of_variable_length_are_read(texts: Path) -> None:

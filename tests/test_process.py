@@ -76,6 +76,32 @@ def test_too_little_memory_to_start_is_said_in_words(tmp_path: Path, job_file: P
             assert "simtiff: " in done.stderr or "failed jobs" in done.stdout
 
 
+_GREEDY = """
+import sys, threading
+import numpy as np
+from simtiff.__main__ import command
+
+def take() -> None:
+    while True:
+        try:
+            np.empty(6 << 30, np.uint8)  # never touched: it takes no memory, but counts as address space
+        except MemoryError:
+            sys.stderr.write("starved ")
+
+threading.Thread(target=take, daemon=True).start()
+command()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="address space is limited in Linux's way")
+def test_reading_a_map_starves_no_other_thread(tmp_path: Path) -> None:
+    synthesize(tmp_path / "map.h5", size=300)
+    words = [sys.executable, "-c", _GREEDY, "zmap", "info", str(tmp_path / "map.h5")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "300 x 300 px" in done.stdout
+
+
 def schema_to(stdout: IO[bytes]) -> tuple[int, str]:
     """Print something long to a stream; return the exit code and what stderr says."""
     words = [sys.executable, "-m", "simtiff", "schema"]

@@ -10,7 +10,6 @@ import sys
 from typing import NoReturn
 
 from simtiff.cli import main
-from simtiff.memory import bound_reading
 
 _GC_THRESHOLD = (
     100_000  # what is imported is tens of thousands of objects that stay; to look for garbage there takes long
@@ -20,7 +19,6 @@ _GC_THRESHOLD = (
 def command() -> NoReturn:
     """Run the command of this process and end it with the exit code."""
     gc.set_threshold(_GC_THRESHOLD)
-    bound_reading()
     code = main()
     # Modules need not be taken apart one by one, which takes a fifth of the time of a short command.
     atexit._run_exitfuncs()  # what libraries asked for is done all the same

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,6 @@ import numpy as np
 from simtiff.errors import DataError
 from simtiff.files import replacing
 from simtiff.heap import check_heaps
-from simtiff.memory import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,29 +52,18 @@ _MAX_ROWS_BYTES = 2**26
 # takes this much of the file's index at least.
 _MANY_CHUNKS = 2**16
 _LEAST_CHUNK_BYTES = 8
-# Names, shapes, types and attributes take kilobytes.
-_DESCRIPTION_BYTES = 2**28
 
 
 @contextmanager
-def reading(path: str | Path, what: str, *, data: bool = False) -> Iterator[None]:
-    """Turn whatever h5py raises inside into a `DataError` about `what` in the file `path`.
-
-    Memory is bounded, too: by what `data` of a file of that size can take, or else by what describes them.
-    """
+def reading(path: str | Path, what: str) -> Iterator[None]:
+    """Turn whatever h5py raises inside into a `DataError` about `what` in the file `path`."""
     try:
-        with bounded(_data_bytes(path) if data else _DESCRIPTION_BYTES):
-            yield
+        yield
     except DataError:
         raise
     except H5PY_ERRORS as error:
         reason = str(error).strip() or type(error).__name__
         raise DataError(f"{path}: {what}: cannot be read; the file is damaged or incomplete ({reason})") from error
-
-
-def _data_bytes(path: str | Path) -> int:
-    """Return more memory than any read from a sound file takes: copies of it all, or a layer and what it unfolds to."""
-    return 8 * os.stat(path).st_size + 3 * _MAX_LAYER_BYTES  # noqa: PTH116 - a str may hold what Path refuses
 
 
 class _Sink:
@@ -177,8 +164,7 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
             raise
         raise DataError(f"{path}: cannot be opened ({error})") from error
     try:
-        with bounded(_DESCRIPTION_BYTES):
-            file = h5py.File(path, "r", locking=False)
+        file = h5py.File(path, "r", locking=False)
     except PermissionError as error:
         raise DataError(f"{path}: permission denied") from error
     except H5PY_ERRORS as error:
@@ -332,7 +318,7 @@ def read_rows(
 ) -> NDArray[Any]:
     """Read rows ``start:stop`` as `dtype`; `DataError` names the first row that is NaN or too large."""
     path, name = dataset.file.filename, str(dataset.name).lstrip("/")
-    with reading(path, name, data=True), np.errstate(all="ignore"):
+    with reading(path, name), np.errstate(all="ignore"):
         values = dataset[start:stop]
         target = np.dtype(dtype)
         if finite and values.dtype.kind == "f":

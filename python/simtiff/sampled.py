@@ -163,7 +163,7 @@ def read_planes(
     height, width = header.shape
     most = 2 * len(range(height)[rows]) * len(range(width)[columns]) > height * width
     for mode in range(header.modes):
-        with reading(header.path, f"{PHASE} (mode {mode + 1})", data=True), np.errstate(all="ignore"):
+        with reading(header.path, f"{PHASE} (mode {mode + 1})"), np.errstate(all="ignore"):
             # HDF5 reads whole tiles anyway, so where most of the plane is wanted, all of it costs nothing more.
             tiles = read_tiles(dataset, mode) if most else None
             stored = dataset[mode, rows, columns] if tiles is None else tiles[rows, columns]

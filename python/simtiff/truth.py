@@ -155,7 +155,7 @@ def replace_config(path: str | Path, config: JobConfig) -> None:
         with reading(path, "its content"):
             names, attributes = list(old), list(old.attrs)
         for name in names:
-            with reading(path, name, data=True):
+            with reading(path, name):
                 old.copy(name, file)
             check()
         describe(file, **{name: attribute(old, name) for name in attributes} | {"config": config.model_dump_json()})

@@ -163,7 +163,7 @@ class TruthFile:
         for name, columns in (("emitters", self._emitters), ("records", self._records)):
             group = file.create_group(name)
             for column, dataset in columns.items():
-                with reading(self.path, f"{name}/{column}", data=True):
+                with reading(self.path, f"{name}/{column}"):
                     self._file.copy(dataset, group, column)
 
     # Opening
@@ -244,7 +244,7 @@ class TruthFile:
                 counts = np.concatenate([counts, np.zeros(len(more) - len(counts), np.int64)])
             counts[: len(more)] += more
         if not ordered:
-            with reading(self.path, "records (sorting them, since records/frame_ix is not in order)", data=True):
+            with reading(self.path, "records (sorting them, since records/frame_ix is not in order)"):
                 every = self._read_records(0, count)
                 order = np.argsort(every.frame_ix, kind="stable")
                 self._sorted = _take_records(every, order)

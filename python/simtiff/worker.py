@@ -19,7 +19,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
-from simtiff.memory import bound_reading
 from simtiff.reporting import open_closed_streams
 
 _REPORT_SECONDS = 0.1
@@ -83,7 +82,6 @@ def main() -> None:
     """Run jobs until stdin ends; started by `simtiff.pool`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()  # until all is imported
-    bound_reading()
     commands, out = _take_streams()
     settings = json.loads(commands.readline() or "null")
     if settings is None:
