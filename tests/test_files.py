@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simtiff.files import crc32, write_whole
+from simtiff.io.files import crc32, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,9 +24,9 @@ from simtiff import _core
 from simtiff.batch import run_batch
 from simtiff.config import json_schema, load_any_config
 from simtiff.errors import ConfigError
+from simtiff.io.tiff import write_movie
 from simtiff.jobs import expand_jobs
 from simtiff.names import name_problem
-from simtiff.ometiff import write_movie
 from simtiff.pipeline import run_job
 from simtiff.rendering import Renderer
 from simtiff.zmap import synthesize

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from fuzzing import CASES, bounded, memory_limited
-from simtiff import heap
 from simtiff.errors import DataError
-from simtiff.heap import check_heaps
+from simtiff.io import heaps as heap
+from simtiff.io._heaps import check_heaps
 from simtiff.truthfile import TruthFile
 from simtiff.zmap import check_map, map_info
 

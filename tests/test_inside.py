@@ -14,7 +14,7 @@ from batch_helpers import config, movie_bytes, stray_files
 from fuzzing import run
 from simtiff.batch import run_batch
 from simtiff.errors import BatchError, ConfigError, DataError
-from simtiff.ometiff import write_movie
+from simtiff.io.tiff import write_movie
 from simtiff.zmap import synthesize
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def test_hidden_files_that_lead_outside_are_not_followed(tmp_path: Path) -> None
         run_batch(config(), output_dir=tmp_path, progress=False)
     (tmp_path / ".simtiff.lock").unlink()
 
-    from simtiff import ometiff
+    from simtiff.io import tiff as ometiff
 
     movie = tmp_path / "movie.ome.tiff"
     frames = np.zeros((2, 4, 4), np.uint16)

@@ -32,7 +32,7 @@ from batch_helpers import (
     write_config,
 )
 from simtiff.batch import run_batch
-from simtiff.files import checksum
+from simtiff.io.files import checksum
 from simtiff.status import BatchStatus
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def as_if_long_and_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """
     folder = tmp_path / "startup"
     folder.mkdir()
-    lines = ["import simtiff.movie, simtiff.ometiff", "simtiff.ometiff.JOURNAL_SECONDS = 0.05"]
+    lines = ["import simtiff.movie, simtiff.io.tiff", "simtiff.io.tiff.JOURNAL_SECONDS = 0.05"]
     lines += ["assert simtiff.movie._LARGE_FRAME_BYTES", "simtiff.movie._LARGE_FRAME_BYTES = 2 * 26 * 26"]
     (folder / "sitecustomize.py").write_text("\n".join(lines))
     monkeypatch.setenv(

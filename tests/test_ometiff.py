@@ -13,15 +13,15 @@ import ome_types
 import pytest
 import tifffile
 
-from simtiff import ometiff
 from simtiff.errors import ConfigError, ShapeError
-from simtiff.files import checksum, partial_path, remove_partials
-from simtiff.ometiff import Source
+from simtiff.io import tiff as ometiff
+from simtiff.io.files import checksum, partial_path, remove_partials
+from simtiff.io.tiff import Source
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from simtiff.movie import HandOver
+    from simtiff.io.tiff import HandOver
 
 PIXEL_UM = (0.10111, 0.09883)
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from simtiff import ometiff
 from simtiff.config import load_job_config
 from simtiff.errors import BatchError, ConfigError, DataError
+from simtiff.io import tiff as ometiff
 from simtiff.lock import FolderLock
 from simtiff.pipeline import run_job, run_pipeline, stream_movie
 from simtiff.preview import preview, stretch

@@ -11,7 +11,8 @@ import pytest
 
 from simtiff.config import JobConfig
 from simtiff.errors import ConfigError
-from simtiff.plots import plot_map, plot_names, write_plots
+from simtiff.jobs import plot_names
+from simtiff.plots import plot_map, write_plots
 from simtiff.truth import write_truth
 from simtiff.zmap import open_field, synthesize
 

@@ -168,7 +168,7 @@ def test_a_failed_plot_is_tried_again_with_retry_failed(tmp_path: Path) -> None:
 SLOW_PLOTS = """
 import time
 import simtiff.plots
-from simtiff.files import replacing
+from simtiff.io.files import replacing
 
 def save(figure, path):
     with replacing(path) as file:
@@ -213,7 +213,7 @@ def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     content = slow_config() | {"variables": {"emitters.seed": [1]}}
     path, output = write_config(tmp_path, content), tmp_path / "out"
     (tmp_path / "startup").mkdir()
-    (tmp_path / "startup" / "sitecustomize.py").write_text("import simtiff.ometiff as o\no.JOURNAL_SECONDS = 0.05\n")
+    (tmp_path / "startup" / "sitecustomize.py").write_text("import simtiff.io.tiff as o\no.JOURNAL_SECONDS = 0.05\n")
     with monkeypatch.context() as patch:
         patch.setenv("PYTHONPATH", str(tmp_path / "startup"))
         with running(command(path, output, "--max-workers=1", settings=SLOW)) as process:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simtiff.errors import DataError
-from simtiff.files import FileInfo
+from simtiff.io.files import FileInfo
 from simtiff.overview import Overview
 from simtiff.status import NAME, BatchStatus, JobRecord, why_not_done
 

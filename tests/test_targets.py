@@ -16,7 +16,7 @@ from fuzzing import run
 from simtiff.batch import run_batch
 from simtiff.config import load_job_config
 from simtiff.errors import BatchError, ConfigError, DataError
-from simtiff.ometiff import write_movie
+from simtiff.io.tiff import write_movie
 from simtiff.pipeline import run_job
 from simtiff.zmap import check_map, synthesize
 

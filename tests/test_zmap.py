@@ -13,7 +13,7 @@ from scipy.ndimage import map_coordinates
 
 from simtiff.config import JobConfig
 from simtiff.errors import ConfigError, DataError, ShapeError
-from simtiff.hdf5 import need_dataset, open_hdf5
+from simtiff.io.hdf5 import need_dataset, open_hdf5
 from simtiff.synthetic import RADIANS_PER_MILLIWAVE, SyntheticMap
 from simtiff.zmap import (
     check_field,

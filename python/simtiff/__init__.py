@@ -57,7 +57,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        value: Any = _version()
+        from simtiff.io.files import version
+
+        value: Any = version()
     elif name in _HOMES:
         value = getattr(importlib.import_module(f"simtiff.{_HOMES[name]}"), name)
     else:
@@ -68,12 +70,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(set(globals()) | set(__all__))
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("simtiff")
-    except PackageNotFoundError:  # a source tree on the path that was not installed
-        return "0+unknown"

@@ -10,14 +10,13 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simtiff import __version__
 from simtiff.config import load_batch_config
 from simtiff.errors import BatchError, ConfigError, UnsavedError
 from simtiff.estimate import estimate_batch, map_sizes
-from simtiff.files import FileInfo, describe_os_error, job_files, refuse_overwriting, remove_partials
 from simtiff.inputs import check_inputs
+from simtiff.io.files import FileInfo, describe_os_error, refuse_overwriting, remove_partials, version
 from simtiff.joblog import JobLog
-from simtiff.jobs import DATA_VERSION, Job, expand_jobs, job_hash
+from simtiff.jobs import DATA_VERSION, Job, expand_jobs, job_files, job_hash
 from simtiff.lock import FolderLock
 from simtiff.names import folder_problem
 from simtiff.outputs import clean, clear_away, made_folder, refuse_own_files
@@ -244,7 +243,7 @@ class _Run:
         self.show.begin(len(self.jobs), self.skipped, workers)
         self._log(
             "begin",
-            simtiff=__version__,
+            simtiff=version(),
             host=socket.gethostname(),
             pid=os.getpid(),
             output_dir=str(self.folder),

@@ -82,9 +82,9 @@ def _run(words: list[str], *, verbose: bool) -> int:
         _print(USAGE.rstrip())
         return DONE
     if "--version" in words:
-        import simtiff
+        from simtiff.io.files import software
 
-        _print(f"simtiff {simtiff.__version__}")
+        _print(software())
         return DONE
     command, arguments = parse_arguments(words)
     return _COMMANDS[command](arguments | {"--verbose": verbose})
@@ -195,9 +195,9 @@ def _totals(jobs: Sequence[Job]) -> str:
 
 def _pipeline(arguments: Arguments) -> int:
     from simtiff.config import load_job_config
-    from simtiff.files import job_files, refuse_overwriting
     from simtiff.inputs import check_inputs
-    from simtiff.jobs import Job
+    from simtiff.io.files import refuse_overwriting
+    from simtiff.jobs import Job, job_files
     from simtiff.lock import NAME as LOCK_NAME
     from simtiff.pipeline import run_pipeline
 
@@ -272,7 +272,7 @@ def _output_dir(arguments: Arguments) -> str | None:
 
 def _target(text: str, option: str, endings: tuple[str, ...], *sources: str | Path | None) -> Path:
     """Return the path of a file to write; `UsageError` if it cannot be written or is an input itself."""
-    from simtiff.files import target_problem
+    from simtiff.io.files import target_problem
 
     path = Path(text)
     for source in sources:
@@ -372,7 +372,7 @@ def _zmap_synth(arguments: Arguments) -> int:
 
 def _refuse_measured(out: Path) -> None:
     """Refuse to replace anything but an earlier synthetic map: a measured one cannot be made again."""
-    from simtiff.hdf5 import attribute, open_hdf5
+    from simtiff.io.hdf5 import attribute, open_hdf5
 
     if not out.exists() or (out.is_file() and out.stat().st_size == 0):
         return

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from simtiff.config_errors import Problem, join_path, raise_problems, show_key
 from simtiff.errors import ConfigError, printable
-from simtiff.files import read_regular
+from simtiff.io.files import read_regular
 
 MAX_BYTES = 16 << 20
 # The JSON5 parser is written in Python and slow; longer files must be strict JSON.

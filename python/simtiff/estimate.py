@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simtiff.errors import BatchError
-from simtiff.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX, TRUTH_NAME, job_files
+from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX
+from simtiff.jobs import TRUTH_NAME, job_files
 from simtiff.movie import frames_are_large
 from simtiff.synthetic import BUILTIN, DEFAULT_MODES
 from simtiff.workspace import transform_bytes
@@ -304,7 +305,7 @@ def map_size(zmap_path: str) -> MapSize:
     """Return what sizes need to know of a map; `DataError` if it cannot be read."""
     if zmap_path == BUILTIN:
         return MapSize(DEFAULT_MODES)
-    from simtiff.hdf5 import find_dataset, open_hdf5
+    from simtiff.io.hdf5 import find_dataset, open_hdf5
     from simtiff.sampled import MAGNITUDE, read_header
 
     with open_hdf5(zmap_path) as file:

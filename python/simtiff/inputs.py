@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from simtiff.config_errors import Problem, listing
 from simtiff.errors import ConfigError, DataError
-from simtiff.hdf5 import open_hdf5
+from simtiff.io.hdf5 import open_hdf5
 from simtiff.sampled import read_header
 from simtiff.synthetic import BUILTIN
 from simtiff.zmap import check_field, check_map, open_map

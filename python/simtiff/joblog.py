@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from simtiff.errors import BatchError
-from simtiff.files import describe_os_error
+from simtiff.io.files import describe_os_error
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -36,12 +36,29 @@ _WITHOUT_EFFECT = (
 )
 
 
+TRUTH_NAME = "emitters.h5"
+POSITIONS_PLOT = "emitter_positions.png"
+TIMELINE_PLOT = "blinking_timeline.png"
+COEFFICIENTS_PLOT = "zernike_coefficients.png"
+
+
 @dataclass(frozen=True)
 class Job:
     """One movie of a batch: the name of its folder and everything that determines its pixels."""
 
     id: str
     config: JobConfig
+
+
+def job_files(config: JobConfig) -> list[str]:
+    """Return the names of the files that a finished job has in its folder."""
+    return [TRUTH_NAME, config.tiff.filename, *plot_names(config)]
+
+
+def plot_names(config: JobConfig) -> list[str]:
+    """Return the names of the plots that a job's config asks for."""
+    names = [] if config.emitters.no_plot else [POSITIONS_PLOT, TIMELINE_PLOT]
+    return names if config.zernike.no_plot or not config.zernike.num_plot else [*names, COEFFICIENTS_PLOT]
 
 
 def expand_jobs(batch: BatchConfig) -> list[Job]:

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from simtiff.errors import BatchError
-from simtiff.files import describe_os_error, partial_path, try_lock
+from simtiff.io.files import describe_os_error, partial_path, try_lock
 from simtiff.names import OWN_NAMES
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,18 +15,16 @@ from simtiff.optics import Optics
 from simtiff.rendering import Renderer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
     from simtiff.config import JobConfig
+    from simtiff.io.tiff import HandOver
     from simtiff.truth import Chunk
 
 _CAMERA_PURPOSE = 0xCA3E7A
 _LARGE_FRAME_BYTES = 1 << 18
-
-HandOver = Callable[[int, "NDArray[Any]", "int | None"], object]
-"""Takes the index of the first frame, frames (k, y, x), and the CRC-32 of their bytes where it is known."""
 
 
 class Truth(Protocol):

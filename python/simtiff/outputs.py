@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simtiff.errors import BatchError
-from simtiff.files import describe_os_error, refuse_overwriting, remove_partials
+from simtiff.io.files import describe_os_error, refuse_overwriting, remove_partials
 from simtiff.names import OWN_NAMES
 
 if TYPE_CHECKING:

@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from simtiff.errors import ConfigError, DataError
 from simtiff.estimate import check_disk, show_bytes
-from simtiff.files import (
-    TRUTH_NAME,
+from simtiff.io.files import (
     FileInfo,
     checksum,
     folders_synced_once,
-    job_files,
     refuse_overwriting,
     remove_old,
     remove_partials,
     target_problem,
 )
-from simtiff.jobs import Job, flat_settings, job_hash
+from simtiff.io.tiff import HandOver, write_movie
+from simtiff.jobs import TRUTH_NAME, Job, flat_settings, job_files, job_hash
 from simtiff.lock import FolderLock
-from simtiff.movie import Buffers, HandOver, Movie
-from simtiff.ometiff import write_movie
+from simtiff.movie import Buffers, Movie
 from simtiff.outputs import made_folder
 from simtiff.rendering import threads
 from simtiff.status import BatchStatus
@@ -202,7 +200,8 @@ def make_plots(config: JobConfig, truth_path: Path, directory: Path, report: Rep
     """Draw the plots that the config asks for and return their names."""
     if config.emitters.no_plot and config.zernike.no_plot:
         return []
-    from simtiff.plots import plot_names, write_plots
+    from simtiff.jobs import plot_names
+    from simtiff.plots import write_plots
 
     report.stage("plots", 0, len(plot_names(config)))
     names = [path.name for path in write_plots(config, truth_path, directory)]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simtiff.errors import ConfigError
-from simtiff.files import replacing
+from simtiff.io.files import replacing
+from simtiff.jobs import COEFFICIENTS_PLOT, POSITIONS_PLOT, TIMELINE_PLOT, plot_names
 from simtiff.synthetic import RADIANS_PER_MILLIWAVE
 from simtiff.truthfile import TruthFile
 from simtiff.zmap import map_planes, noll_name
@@ -23,11 +24,7 @@ if TYPE_CHECKING:
     from simtiff.chunk import Chunk
     from simtiff.config import JobConfig
 
-__all__ = ["plot_map", "plot_names", "write_plots"]
-
-POSITIONS = "emitter_positions.png"
-TIMELINE = "blinking_timeline.png"
-COEFFICIENTS = "zernike_coefficients.png"
+__all__ = ["plot_map", "write_plots"]
 
 _MAX_POINTS = 20_000
 _MAX_LINES = 60
@@ -35,12 +32,6 @@ _MAX_RECORDS = 2_000_000
 _MAX_SIDE_PX = 400
 _DPI = 130
 _GREY = "0.35"
-
-
-def plot_names(config: JobConfig) -> list[str]:
-    """Return the names of the pictures that a job's config asks for."""
-    names = [] if config.emitters.no_plot else [POSITIONS, TIMELINE]
-    return names if config.zernike.no_plot or not config.zernike.num_plot else [*names, COEFFICIENTS]
 
 
 def write_plots(config: JobConfig, truth_path: str | Path, directory: str | Path) -> list[Path]:
@@ -73,11 +64,11 @@ def write_plots(config: JobConfig, truth_path: str | Path, directory: str | Path
     names = plot_names(config)
     if not names:
         return []
-    draw = {POSITIONS: _draw_positions, TIMELINE: _draw_timeline, COEFFICIENTS: _draw_coefficients}
+    draw = {POSITIONS_PLOT: _draw_positions, TIMELINE_PLOT: _draw_timeline, COEFFICIENTS_PLOT: _draw_coefficients}
     with TruthFile(truth_path, config) as truth:
         seen = _first_frames(truth)
     for name in names:
-        figure = _figure(7.2, 6.2 if name == POSITIONS else 5.2)
+        figure = _figure(7.2, 6.2 if name == POSITIONS_PLOT else 5.2)
         draw[name](figure, config, seen)
         _save(figure, Path(directory) / name)
     return [Path(directory) / name for name in names]

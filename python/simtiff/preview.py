@@ -11,8 +11,8 @@ import numpy as np
 import tifffile
 
 from simtiff.errors import ConfigError, DataError
-from simtiff.files import write_whole
-from simtiff.reporting import silenced
+from simtiff.io.files import write_whole
+from simtiff.io.tiff import tifffile_silenced
 
 if TYPE_CHECKING:
     import os
@@ -54,7 +54,7 @@ def preview(tiff: str | os.PathLike[str], png: str | os.PathLike[str] | None = N
     if not source.is_file():
         raise DataError(f"{source}: no such file")
     try:
-        with silenced("tifffile"):
+        with tifffile_silenced():
             picture = png_bytes(stretch(_read_frame(source, frame)))
     except (DataError, ConfigError):
         raise

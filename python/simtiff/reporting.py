@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _SECONDS = 0.2
 _CLEAR = "\r\x1b[K"
@@ -59,14 +53,3 @@ def open_closed_streams() -> None:
             os.dup2(null, number)
             if null != number:
                 os.close(null)
-
-
-@contextmanager
-def silenced(logger: str) -> Iterator[None]:
-    """Keep what a library logs off stderr in the block: the error that is raised says it."""
-    log = logging.getLogger(logger)
-    before, log.disabled = log.disabled, True
-    try:
-        yield
-    finally:
-        log.disabled = before

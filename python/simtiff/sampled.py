@@ -20,7 +20,7 @@ import numpy as np
 from simtiff import _core
 from simtiff.errors import DataError
 from simtiff.fieldmap import MAX_MODES, FieldMap, Method
-from simtiff.hdf5 import (
+from simtiff.io.hdf5 import (
     attribute,
     check_numbers,
     find,

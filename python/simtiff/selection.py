@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from simtiff.files import TRUTH_NAME, job_files
-from simtiff.jobs import flat_settings, without_effect
+from simtiff.io.files import version
+from simtiff.jobs import TRUTH_NAME, flat_settings, job_files, without_effect
 from simtiff.status import BatchStatus, JobRecord, why_not_done
 
 if TYPE_CHECKING:
@@ -142,14 +142,13 @@ def _without_gone(record: JobRecord, folder: Path) -> JobRecord:
 
 
 def _version_notes(status: BatchStatus) -> list[str]:
-    from simtiff import __version__
     from simtiff.jobs import DATA_VERSION
 
-    if status.version in {"", __version__}:
+    if status.version in {"", version()}:
         return []
     finished = [record for record in status.jobs.values() if record.state == "completed"]
     same = sum(record.data_version == DATA_VERSION for record in finished)
-    note = f"the folder was last written by simtiff {status.version}, this is {__version__}"
+    note = f"the folder was last written by simtiff {status.version}, this is {version()}"
     return [f"{note}: {same} of {len(finished)} finished jobs have data version {DATA_VERSION} as this one has"]
 
 
@@ -174,7 +173,7 @@ def _changed_settings(folder: Path, config: JobConfig) -> str:
     """Return which settings differ from those that the job's truth was made with, as far as it tells."""
     from simtiff.config import JobConfig
     from simtiff.errors import SimtiffError
-    from simtiff.hdf5 import attribute, open_hdf5
+    from simtiff.io.hdf5 import attribute, open_hdf5
 
     with contextlib.suppress(SimtiffError, ValueError, TypeError, OSError):
         with open_hdf5(folder / TRUTH_NAME) as file:

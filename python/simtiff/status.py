@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from simtiff.errors import DataError
-from simtiff.files import FileInfo, read_regular, write_whole
+from simtiff.io.files import FileInfo, read_regular, version, write_whole
 from simtiff.names import OWN_NAMES
 
 if TYPE_CHECKING:
@@ -178,11 +178,9 @@ class BatchStatus:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of the file."""
-        from simtiff import __version__
-
         return {
             "schema": SCHEMA,
-            "simtiff_version": __version__,
+            "simtiff_version": version(),
             "start_time": self.start_time,
             "last_update": self.last_update,
             "run_started": self.run_started,

@@ -25,7 +25,7 @@ import numpy as np
 
 from simtiff.errors import ConfigError
 from simtiff.fieldmap import MAX_MODES, FieldMap, Method
-from simtiff.hdf5 import describe, writing_hdf5
+from simtiff.io.hdf5 import describe, writing_hdf5
 from simtiff.sampled import COORDS, MAGNITUDE, MAX_PLANE_PX, PHASE, POINT_PHASE
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from h5py import h5z
 
 from simtiff import _core
-from simtiff.hdf5 import H5PY_ERRORS
+from simtiff.io.hdf5 import H5PY_ERRORS
 
 if TYPE_CHECKING:
     import h5py

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import simtiff
 from simtiff.chunk import Chunk, same_psf
 from simtiff.emitters import Emitters, Records, iter_slabs
-from simtiff.hdf5 import attribute, describe, open_hdf5, reading, writing_hdf5
+from simtiff.io.files import version
+from simtiff.io.hdf5 import attribute, describe, open_hdf5, reading, writing_hdf5
 from simtiff.truthfile import TruthFile
 from simtiff.zmap import FieldMap, field_coefficients
 
@@ -212,7 +212,7 @@ def _describe(file: h5py.File, config: JobConfig) -> None:
         file,
         config=config.model_dump_json(),
         seed=config.emitters.seed,
-        version=simtiff.__version__,
+        version=version(),
         data_version=DATA_VERSION,
         format=f"simtiff truth {FORMAT_VERSION}",
         conventions="x = column, y = row, px, integers are pixel centres; z um; frame k is [k, k + 1)",

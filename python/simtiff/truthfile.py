@@ -17,7 +17,7 @@ import numpy as np
 from simtiff.chunk import Chunk, gather, same_psf
 from simtiff.errors import DataError
 from simtiff.fieldmap import MAX_MODES
-from simtiff.hdf5 import (
+from simtiff.io.hdf5 import (
     attribute,
     check_numbers,
     find_dataset,

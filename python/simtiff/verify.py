@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simtiff.errors import DataError, SimtiffError
-from simtiff.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX, TRUTH_NAME, FileInfo, checksum, describe_os_error
+from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX, FileInfo, checksum, describe_os_error
+from simtiff.io.tiff import tifffile_silenced
+from simtiff.jobs import TRUTH_NAME
 from simtiff.lock import NAME as LOCK_NAME
 from simtiff.lock import is_locked
-from simtiff.reporting import silenced
 from simtiff.status import NAME, BatchStatus, JobRecord
 
 if TYPE_CHECKING:
@@ -299,7 +300,7 @@ def read_frames(path: Path, frames: list[int], total: int) -> Iterator[tuple[int
     import tifffile
 
     try:
-        with silenced("tifffile"), tifffile.TiffFile(path) as tiff:
+        with tifffile_silenced(), tifffile.TiffFile(path) as tiff:
             if (found := len(tiff.pages)) != total:
                 raise DataError(f"{path}: has {found} frames, expected {total}")  # noqa: TRY301 - not caught here
             for frame in frames:

@@ -205,7 +205,7 @@ def _reset_peak_memory() -> None:
 def describe(error: BaseException) -> str:
     """Return what went wrong in words for a user."""
     from simtiff.errors import SimtiffError, not_loaded
-    from simtiff.files import describe_os_error
+    from simtiff.io.files import describe_os_error
 
     if isinstance(error, SimtiffError):
         return str(error)

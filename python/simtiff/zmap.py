@@ -12,7 +12,7 @@ import numpy as np
 
 from simtiff.errors import DataError
 from simtiff.fieldmap import METHODS, FieldMap, Method, outside_message
-from simtiff.hdf5 import open_hdf5
+from simtiff.io.hdf5 import open_hdf5
 from simtiff.sampled import MapHeader, SampledMap, read_header, read_magnitude, read_planes
 from simtiff.synthetic import (
     BUILTIN,

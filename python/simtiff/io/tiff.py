@@ -2,7 +2,7 @@
 
 Uncompressed movies have one simple layout (tifffile's for contiguous series): the first page with the
 OME-XML, all frames in one run, then the other pages. Every frame's place is known from the start, so the file
-is laid out first and filled straight from the caller's buffers (`simtiff.framerun`). That makes a long movie
+is laid out first and filled straight from the caller's buffers (`FrameRun`). That makes a long movie
 resumable: a journal beside the partial file says how many frames have reached the disk.
 """
 
@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import time
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,7 +23,8 @@ import numpy as np
 import tifffile
 
 from simtiff.errors import ConfigError, DataError, ShapeError
-from simtiff.files import (
+from simtiff.io._framerun import FrameRun
+from simtiff.io.files import (
     JOURNAL_SUFFIX,
     PARTIAL_SUFFIX,
     FileInfo,
@@ -31,18 +33,16 @@ from simtiff.files import (
     partial_path,
     refuse_special,
     remove_partials,
+    software,
     sync_folder,
     try_lock,
     write_whole,
 )
-from simtiff.framerun import FrameRun
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import DTypeLike, NDArray
-
-    from simtiff.movie import HandOver
 
 COMPRESSIONS = ("none", "zlib")
 DTYPES = ("uint16", "float32")
@@ -56,6 +56,8 @@ _PAGE_BYTES = 320  # of a page without description, generously
 _UUID_NAMESPACE = uuid.UUID("b0fd2a8b-0a57-5c0e-9e52-3a6ad4f41d1f")
 
 Frames = Iterable["NDArray[Any]"]
+HandOver = Callable[[int, "NDArray[Any]", "int | None"], object]
+"""Takes the index of the first frame, frames (k, y, x), and the CRC-32 of their bytes where it is known."""
 
 
 class Source(Protocol):
@@ -72,13 +74,6 @@ class Source(Protocol):
         int
             Now and then, how many frames from the movie's first on have been handed over; in the end all.
         """
-
-
-def software() -> str:
-    """Return the name and version that files carry."""
-    from simtiff import __version__
-
-    return f"simtiff {__version__}"
 
 
 def needs_bigtiff(shape: tuple[int, int, int], dtype: DTypeLike) -> bool:
@@ -358,3 +353,14 @@ def _read(fd: int, offset: int, size: int) -> bytes:
         blocks.append(block)
         size -= len(block)
     return b"".join(blocks)
+
+
+@contextlib.contextmanager
+def tifffile_silenced() -> Iterator[None]:
+    """Keep what tifffile logs off stderr in the block: the error that is raised says it."""
+    log = logging.getLogger("tifffile")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before

@@ -19,8 +19,8 @@ import h5py
 import numpy as np
 
 from simtiff.errors import DataError
-from simtiff.files import replacing
-from simtiff.heap import check_heaps
+from simtiff.io._heaps import check_heaps
+from simtiff.io.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,7 @@ import numpy as np
 
 from simtiff._core import crc32_joined
 from simtiff.errors import ShapeError
-from simtiff.files import crc32
+from simtiff.io.files import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Callable

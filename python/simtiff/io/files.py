@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import secrets
 import stat
@@ -21,14 +22,11 @@ from simtiff.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from simtiff.settings import JobConfig
-
 try:
     import fcntl
 except ImportError:  # Windows has no flock; open files cannot be removed there, which serves the same end
     fcntl = None  # type: ignore[assignment]
 
-TRUTH_NAME = "emitters.h5"
 PARTIAL_SUFFIX = ".partial"
 JOURNAL_SUFFIX = ".journal"
 _BLOCK_BYTES = 1 << 22
@@ -43,14 +41,20 @@ class FileInfo:
     crc32: int
 
 
-def job_files(config: JobConfig) -> list[str]:
-    """Return the names of the files that a finished job has in its folder."""
-    names = [TRUTH_NAME, config.tiff.filename]
-    if not (config.emitters.no_plot and config.zernike.no_plot):
-        from simtiff.plots import plot_names
+@functools.cache
+def version() -> str:
+    """Return the version of this program."""
+    from importlib import metadata
 
-        names += plot_names(config)
-    return names
+    try:
+        return metadata.version("simtiff")
+    except metadata.PackageNotFoundError:  # a source tree on the path that was not installed
+        return "0+unknown"
+
+
+def software() -> str:
+    """Return the name and version that files carry."""
+    return f"simtiff {version()}"
 
 
 def partial_path(path: Path, token: str | None = None) -> Path:
@@ -203,9 +207,9 @@ def crc32(data: bytes | memoryview, value: int = 0) -> int:
     """Return the CRC-32 of bytes, going on from that of what came before; `zlib.crc32`, several times faster."""
     import numpy as np
 
-    from simtiff import _core
+    from simtiff._core import crc32
 
-    return _core.crc32(np.frombuffer(data, np.uint8), value) if len(data) else value
+    return crc32(np.frombuffer(data, np.uint8), value) if len(data) else value
 
 
 def checksum(path: Path) -> FileInfo:
@@ -232,7 +236,7 @@ def remove_partials(
     keep : Path, optional
         Partial file to leave alone, with its journal. Files that a living process still writes always are.
     keep_journaled : bool or str
-        Leave movies that have a journal and can be continued (see `simtiff.ometiff`); only that of this name.
+        Leave movies that have a journal and can be continued (see `simtiff.io.tiff`); only that of this name.
     """
     prefix = "." if of is None else f".{of}."
     removed: list[Path] = []
