@@ -197,7 +197,7 @@ def chunk(budget_s: float, config: dict[str, Any]) -> Figures:
     import numpy as np
 
     import simtiff
-    from simtiff.config import load_job_config
+    from simtiff.config.loading import load_job_config
     from simtiff.movie import Movie
     from simtiff.truth import MemoryTruth
     from simtiff.zmap import open_field
@@ -213,8 +213,8 @@ def chunk(budget_s: float, config: dict[str, Any]) -> Figures:
 
 def job(config: dict[str, Any], directory: str, runs: int) -> Figures:
     """Measure the median seconds of a job where jobs ran before, as in a running batch, and the peak of memory."""
-    from simtiff.config import load_job_config
-    from simtiff.jobs import Job, job_hash
+    from simtiff.config.identity import Job, job_hash
+    from simtiff.config.loading import load_job_config
     from simtiff.movie import Buffers
     from simtiff.pipeline import run_job
 
@@ -237,7 +237,7 @@ def profile(config: dict[str, Any], directory: str) -> Figures:
 
     import simtiff
     from simtiff import _core
-    from simtiff.config import load_job_config
+    from simtiff.config.loading import load_job_config
     from simtiff.movie import Movie
     from simtiff.rendering import Renderer
     from simtiff.truth import TruthFile, write_truth
@@ -308,7 +308,7 @@ def write_tifffile(path: str, frames: int, runs: int) -> Figures:
 
 def stream(config: dict[str, Any]) -> Figures:
     """Measure seconds for the frames of a job with its truth in memory, not written."""
-    from simtiff.config import load_job_config
+    from simtiff.config.loading import load_job_config
     from simtiff.movie import Buffers, Movie
     from simtiff.truth import MemoryTruth
     from simtiff.zmap import open_field
@@ -338,7 +338,7 @@ def batch(config: dict[str, Any], directory: str, workers: int) -> Figures:
 
 def truth(config: dict[str, Any], path: str) -> Figures:
     """Measure seconds and memory to write a truth file."""
-    from simtiff.config import load_job_config
+    from simtiff.config.loading import load_job_config
     from simtiff.truth import write_truth
     from simtiff.zmap import open_field
 

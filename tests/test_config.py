@@ -13,16 +13,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from simtiff.config import (
-    BatchConfig,
-    json_schema,
-    load_any_config,
-    load_batch_config,
-    load_job_config,
-    parse_config_text,
-)
+from simtiff.config.loading import json_schema, load_any_config, load_batch_config, load_job_config
+from simtiff.config.settings import BatchConfig
+from simtiff.config.sweeps import expand_jobs
+from simtiff.config.text import parse_config_text
 from simtiff.errors import ConfigError
-from simtiff.jobs import expand_jobs
 
 GUIDE = Path(__file__).parent / "data" / "guide_examples"
 CONFIGS = Path(__file__).parents[1] / "configs"

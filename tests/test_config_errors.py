@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simtiff.config import BatchConfig, JobConfig, load_batch_config, load_job_config, parse_config_text
+from simtiff.config.loading import load_batch_config, load_job_config
+from simtiff.config.settings import BatchConfig, JobConfig
+from simtiff.config.sweeps import expand_jobs
+from simtiff.config.text import parse_config_text
 from simtiff.errors import ConfigError
-from simtiff.jobs import expand_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

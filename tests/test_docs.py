@@ -14,9 +14,10 @@ import pytest
 
 from simtiff import cli
 from simtiff.arguments import USAGE, parse_arguments
-from simtiff.config import json_schema, load_batch_config, load_job_config, parse_config_text
+from simtiff.config.loading import json_schema, load_batch_config, load_job_config
+from simtiff.config.sweeps import expand_jobs
+from simtiff.config.text import parse_config_text
 from simtiff.estimate import estimate_batch, map_sizes
-from simtiff.jobs import expand_jobs
 from simtiff.light import held_light
 
 ROOT = Path(__file__).parents[1]

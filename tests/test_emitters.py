@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import simtiff.emitters as module
-from simtiff.config import EmitterConfig
+from simtiff.config.settings import EmitterConfig
 from simtiff.emitters import Emitters, Records, birth_range, iter_slabs, sample_truth
 
 
@@ -171,7 +171,7 @@ def test_values_are_stable() -> None:
 DIGEST = """
 import hashlib
 from simtiff.emitters import sample_truth
-from simtiff.config import EmitterConfig
+from simtiff.config.loading import EmitterConfig
 emitters, records = sample_truth(EmitterConfig(num_emitters=20000, frames=50))
 columns = [emitters.xyz, emitters.intensity, emitters.t0, emitters.on_time, records.phot, records.frame_ix, records.id]
 print(hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest())

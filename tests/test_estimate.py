@@ -12,7 +12,7 @@ import pytest
 from batch_helpers import config, stray_files
 from simtiff import cli, estimate
 from simtiff.batch import cores, run_batch
-from simtiff.config import load_job_config
+from simtiff.config.loading import load_job_config
 from simtiff.errors import BatchError
 from simtiff.estimate import (
     MapSize,
@@ -36,7 +36,7 @@ SMALL = {"zmap_path": "builtin:oil", "tiff": {"roi_size": 64}, "emitters": {"are
 MEASURE = """
 import json, sys
 from pathlib import Path
-from simtiff.config import load_job_config
+from simtiff.config.loading import load_job_config
 from simtiff.pipeline import run_job
 from simtiff.worker import peak_memory
 files = run_job(load_job_config(json.loads(sys.argv[1]), sys.argv[3:]), Path(sys.argv[2]))

@@ -22,11 +22,11 @@ from batch_helpers import config
 from fuzzing import assert_answered, bounded, fuzz, json_values, memory_limited, mutate_bytes, mutate_hdf5, run, scalars
 from simtiff import _core
 from simtiff.batch import run_batch
-from simtiff.config import json_schema, load_any_config
+from simtiff.config.loading import json_schema, load_any_config
+from simtiff.config.names import name_problem
+from simtiff.config.sweeps import expand_jobs
 from simtiff.errors import ConfigError
 from simtiff.io.tiff import write_movie
-from simtiff.jobs import expand_jobs
-from simtiff.names import name_problem
 from simtiff.pipeline import run_job
 from simtiff.rendering import Renderer
 from simtiff.zmap import synthesize

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simtiff import jobs as jobs_module
-from simtiff.config import load_batch_config
+from simtiff.config import identity as jobs_module
+from simtiff.config.identity import Job, job_hash, sample_seed, split_settings
+from simtiff.config.loading import load_batch_config
+from simtiff.config.names import name_problem, sample_naming_problem, shorten, value_name
+from simtiff.config.sweeps import expand_jobs
 from simtiff.errors import ConfigError
-from simtiff.jobs import Job, expand_jobs, job_hash, sample_seed, split_settings
-from simtiff.names import name_problem, sample_naming_problem, shorten, value_name
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "emitters.num_emitters": st.integers(0, 10**9),

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import tifffile
 
-from simtiff.config import load_job_config
+from simtiff.config.loading import load_job_config
+from simtiff.config.settings import JobConfig, MemoryConfig
 from simtiff.errors import BatchError, ConfigError, DataError
 from simtiff.io import tiff as ometiff
 from simtiff.lock import FolderLock
 from simtiff.pipeline import run_job, run_pipeline, stream_movie
 from simtiff.preview import preview, stretch
-from simtiff.settings import JobConfig, MemoryConfig
 from simtiff.status import BatchStatus, JobRecord
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from simtiff.config import JobConfig
+from simtiff.config.identity import plot_names
+from simtiff.config.settings import JobConfig
 from simtiff.errors import ConfigError
-from simtiff.jobs import plot_names
 from simtiff.plots import plot_map, write_plots
 from simtiff.truth import write_truth
 from simtiff.zmap import open_field, synthesize

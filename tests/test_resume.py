@@ -25,8 +25,8 @@ from batch_helpers import (
     write_config,
 )
 from simtiff.batch import run_batch
+from simtiff.config.identity import DATA_VERSION
 from simtiff.errors import DataError
-from simtiff.jobs import DATA_VERSION
 from simtiff.progress import Progress
 
 if TYPE_CHECKING:

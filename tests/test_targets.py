@@ -14,7 +14,7 @@ import pytest
 from batch_helpers import config, stray_files
 from fuzzing import run
 from simtiff.batch import run_batch
-from simtiff.config import load_job_config
+from simtiff.config.loading import load_job_config
 from simtiff.errors import BatchError, ConfigError, DataError
 from simtiff.io.tiff import write_movie
 from simtiff.pipeline import run_job

@@ -14,7 +14,7 @@ import simtiff
 import simtiff.chunk as chunk_module
 import simtiff.emitters as emitters_module
 from simtiff.chunk import Chunk, distinct, gather
-from simtiff.config import JobConfig
+from simtiff.config.settings import JobConfig
 from simtiff.emitters import sample_truth
 from simtiff.errors import DataError
 from simtiff.movie import Movie
@@ -142,7 +142,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 
 _FULL_DISK = """
 import resource, signal, sys
-from simtiff.config import JobConfig
+from simtiff.config.loading import JobConfig
 from simtiff.truth import write_truth
 from simtiff.zmap import open_field, synthesize
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from simtiff.config import JobConfig
+from simtiff.config.settings import JobConfig
 from simtiff.errors import ConfigError, DataError, ShapeError
 from simtiff.io.hdf5 import need_dataset, open_hdf5
 from simtiff.synthetic import RADIANS_PER_MILLIWAVE, SyntheticMap

@@ -10,15 +10,16 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simtiff.config import load_batch_config
+from simtiff.config.identity import DATA_VERSION, Job, job_files, job_hash
+from simtiff.config.loading import load_batch_config
+from simtiff.config.names import folder_problem
+from simtiff.config.sweeps import expand_jobs
 from simtiff.errors import BatchError, ConfigError, UnsavedError
 from simtiff.estimate import estimate_batch, map_sizes
 from simtiff.inputs import check_inputs
 from simtiff.io.files import FileInfo, describe_os_error, refuse_overwriting, remove_partials, version
 from simtiff.joblog import JobLog
-from simtiff.jobs import DATA_VERSION, Job, expand_jobs, job_files, job_hash
 from simtiff.lock import FolderLock
-from simtiff.names import folder_problem
 from simtiff.outputs import clean, clear_away, made_folder, refuse_own_files
 from simtiff.pool import Event, Pool, Worker, describe_exit, signals_as_events
 from simtiff.progress import Progress, console
@@ -31,7 +32,7 @@ from simtiff.zmap import map_digest
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from simtiff.config import BatchConfig
+    from simtiff.config.settings import BatchConfig
 
 __all__ = ["BatchSummary", "run_batch"]
 

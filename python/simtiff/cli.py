@@ -22,8 +22,8 @@ from simtiff.reporting import open_closed_streams
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from simtiff.config import BatchConfig, JobConfig
-    from simtiff.jobs import Job
+    from simtiff.config.identity import Job
+    from simtiff.config.settings import BatchConfig, JobConfig
     from simtiff.reporting import TerminalReport
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
@@ -137,7 +137,7 @@ def _print(text: str) -> None:
 def _batch(arguments: Arguments) -> int:
     workers = whole_number(arguments, "--max-workers", 1, 1024)
 
-    from simtiff.config import load_batch_config
+    from simtiff.config.loading import load_batch_config
 
     output_dir = _output_dir(arguments)
     overrides = list(arguments["--set"])
@@ -168,8 +168,9 @@ def _batch(arguments: Arguments) -> int:
 def _dry_run(config: BatchConfig, output_dir: str) -> str:
     import json
 
+    from simtiff.config.identity import split_settings
+    from simtiff.config.sweeps import expand_jobs
     from simtiff.inputs import check_inputs
-    from simtiff.jobs import expand_jobs, split_settings
 
     jobs = expand_jobs(config)
     check_inputs(jobs, config)
@@ -194,10 +195,10 @@ def _totals(jobs: Sequence[Job]) -> str:
 
 
 def _pipeline(arguments: Arguments) -> int:
-    from simtiff.config import load_job_config
+    from simtiff.config.identity import Job, job_files
+    from simtiff.config.loading import load_job_config
     from simtiff.inputs import check_inputs
     from simtiff.io.files import refuse_overwriting
-    from simtiff.jobs import Job, job_files
     from simtiff.lock import NAME as LOCK_NAME
     from simtiff.pipeline import run_pipeline
 
@@ -232,7 +233,7 @@ def _stream(arguments: Arguments) -> int:
     h5 = Path(arguments["--h5"])
     output = _target(arguments["--output"], "--output", (".tif", ".tiff"), h5, arguments["--config"])
 
-    from simtiff.config import load_job_config
+    from simtiff.config.loading import load_job_config
     from simtiff.pipeline import stream_movie
     from simtiff.truthfile import stored_config
 
@@ -261,7 +262,7 @@ def _report_of_one() -> Iterator[TerminalReport]:
 
 def _output_dir(arguments: Arguments) -> str | None:
     """Return the folder that is given for the results, if any; `UsageError` if it cannot be one."""
-    from simtiff.names import folder_problem
+    from simtiff.config.names import folder_problem
 
     folder: str | None = arguments["--output-dir"]
     if folder and (problem := folder_problem(folder)) is not None:
@@ -313,9 +314,9 @@ def _verify(arguments: Arguments) -> int:
 
 
 def _validate(arguments: Arguments) -> int:
-    from simtiff.config import load_any_config
+    from simtiff.config.loading import load_any_config
+    from simtiff.config.sweeps import expand_jobs
     from simtiff.inputs import check_inputs
-    from simtiff.jobs import expand_jobs
     from simtiff.light import light_note
 
     batch = load_any_config(arguments["CONFIG"])
@@ -338,7 +339,7 @@ def _reaches_beyond_field(config: JobConfig) -> bool:
 def _schema(_arguments: Arguments) -> int:
     import json
 
-    from simtiff.config import json_schema
+    from simtiff.config.loading import json_schema
 
     _print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
     return DONE

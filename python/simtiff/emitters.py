@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from simtiff.config import EmitterConfig
+    from simtiff.config.settings import EmitterConfig
 
 SLAB_FRAMES = 64
 """Length of a slab of time in frames, unless that makes slabs too many, too full or too empty."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simtiff.config.identity import TRUTH_NAME, job_files
 from simtiff.errors import BatchError
 from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX
-from simtiff.jobs import TRUTH_NAME, job_files
 from simtiff.movie import frames_are_large
 from simtiff.synthetic import BUILTIN, DEFAULT_MODES
 from simtiff.workspace import transform_bytes
@@ -22,7 +22,7 @@ from simtiff.workspace import transform_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from simtiff.settings import JobConfig
+    from simtiff.config.settings import JobConfig
 
 _PAGE_BYTES = 320  # of a TIFF page without its pixels
 _STRIP_BYTES = 1 << 17

@@ -6,7 +6,7 @@ import importlib.util
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from simtiff.config_errors import Problem, listing
+from simtiff.config.messages import Problem, listing
 from simtiff.errors import ConfigError, DataError
 from simtiff.io.hdf5 import open_hdf5
 from simtiff.sampled import read_header
@@ -16,9 +16,9 @@ from simtiff.zmap import check_field, check_map, open_map
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from simtiff.config.identity import Job
+    from simtiff.config.settings import BatchConfig
     from simtiff.fieldmap import FieldMap
-    from simtiff.jobs import Job
-    from simtiff.settings import BatchConfig
 
 
 def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep: bool = False) -> None:

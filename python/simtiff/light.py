@@ -13,7 +13,7 @@ from simtiff.rendering import psf
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from simtiff.settings import JobConfig
+    from simtiff.config.settings import JobConfig
 
 _ENOUGH = 0.9
 

@@ -20,9 +20,9 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from simtiff.config.names import OWN_NAMES
 from simtiff.errors import BatchError
 from simtiff.io.files import describe_os_error, partial_path, try_lock
-from simtiff.names import OWN_NAMES
 
 if TYPE_CHECKING:
     from pathlib import Path

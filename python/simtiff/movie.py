@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from simtiff.config import JobConfig
+    from simtiff.config.settings import JobConfig
     from simtiff.io.tiff import HandOver
     from simtiff.truth import Chunk
 

@@ -7,14 +7,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simtiff.config.names import OWN_NAMES
 from simtiff.errors import BatchError
 from simtiff.io.files import describe_os_error, refuse_overwriting, remove_partials
-from simtiff.names import OWN_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from simtiff.jobs import Job
+    from simtiff.config.identity import Job
 
 
 @contextlib.contextmanager

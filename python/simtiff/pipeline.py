@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from simtiff.config.identity import TRUTH_NAME, Job, flat_settings, job_files, job_hash
 from simtiff.errors import ConfigError, DataError
 from simtiff.estimate import check_disk, show_bytes
 from simtiff.io.files import (
@@ -17,7 +18,6 @@ from simtiff.io.files import (
     target_problem,
 )
 from simtiff.io.tiff import HandOver, write_movie
-from simtiff.jobs import TRUTH_NAME, Job, flat_settings, job_files, job_hash
 from simtiff.lock import FolderLock
 from simtiff.movie import Buffers, Movie
 from simtiff.outputs import made_folder
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from simtiff.config import JobConfig
+    from simtiff.config.settings import JobConfig
 
 
 class Report(Protocol):
@@ -200,7 +200,7 @@ def make_plots(config: JobConfig, truth_path: Path, directory: Path, report: Rep
     """Draw the plots that the config asks for and return their names."""
     if config.emitters.no_plot and config.zernike.no_plot:
         return []
-    from simtiff.jobs import plot_names
+    from simtiff.config.identity import plot_names
     from simtiff.plots import write_plots
 
     report.stage("plots", 0, len(plot_names(config)))

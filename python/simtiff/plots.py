@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simtiff.config.identity import COEFFICIENTS_PLOT, POSITIONS_PLOT, TIMELINE_PLOT, plot_names
 from simtiff.errors import ConfigError
 from simtiff.io.files import replacing
-from simtiff.jobs import COEFFICIENTS_PLOT, POSITIONS_PLOT, TIMELINE_PLOT, plot_names
 from simtiff.synthetic import RADIANS_PER_MILLIWAVE
 from simtiff.truthfile import TruthFile
 from simtiff.zmap import map_planes, noll_name
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simtiff.chunk import Chunk
-    from simtiff.config import JobConfig
+    from simtiff.config.settings import JobConfig
 
 __all__ = ["plot_map", "write_plots"]
 

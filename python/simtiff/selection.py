@@ -7,16 +7,16 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from simtiff.config.identity import TRUTH_NAME, flat_settings, job_files, without_effect
 from simtiff.io.files import version
-from simtiff.jobs import TRUTH_NAME, flat_settings, job_files, without_effect
 from simtiff.status import BatchStatus, JobRecord, why_not_done
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from simtiff.jobs import Job
-    from simtiff.settings import JobConfig
+    from simtiff.config.identity import Job
+    from simtiff.config.settings import JobConfig
 
 _MOST_REASONS = 20
 _MOST_SETTINGS = 3
@@ -142,7 +142,7 @@ def _without_gone(record: JobRecord, folder: Path) -> JobRecord:
 
 
 def _version_notes(status: BatchStatus) -> list[str]:
-    from simtiff.jobs import DATA_VERSION
+    from simtiff.config.identity import DATA_VERSION
 
     if status.version in {"", version()}:
         return []
@@ -171,7 +171,7 @@ def _shortened(notes: list[str]) -> list[str]:
 
 def _changed_settings(folder: Path, config: JobConfig) -> str:
     """Return which settings differ from those that the job's truth was made with, as far as it tells."""
-    from simtiff.config import JobConfig
+    from simtiff.config.settings import JobConfig
     from simtiff.errors import SimtiffError
     from simtiff.io.hdf5 import attribute, open_hdf5
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simtiff.arrays import output
-from simtiff.config import load_job_config
+from simtiff.config.loading import load_job_config
 from simtiff.errors import ShapeError
 from simtiff.movie import Movie
 from simtiff.truth import MemoryTruth
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from simtiff.config.settings import JobConfig
     from simtiff.emitters import Emitters, Records
-    from simtiff.settings import JobConfig
 
 
 class Simulation:

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from simtiff.config.names import OWN_NAMES
 from simtiff.errors import DataError
 from simtiff.io.files import FileInfo, read_regular, version, write_whole
-from simtiff.names import OWN_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

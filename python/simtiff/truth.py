@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import h5py
 
-    from simtiff.config import JobConfig
+    from simtiff.config.settings import JobConfig
 
 __all__ = ["Chunk", "MemoryTruth", "TruthFile", "TruthSize", "replace_coefficients", "replace_config", "write_truth"]
 
@@ -206,7 +206,7 @@ class _CoefficientWriter:
 
 
 def _describe(file: h5py.File, config: JobConfig) -> None:
-    from simtiff.jobs import DATA_VERSION
+    from simtiff.config.identity import DATA_VERSION
 
     describe(
         file,

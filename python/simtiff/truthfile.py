@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
 
-    from simtiff.config import JobConfig
+    from simtiff.config.settings import JobConfig
 
 MAX_FRAMES = 10**7
 _SCAN_ROWS = 1 << 20
@@ -412,7 +412,7 @@ def stored_config(path: str | Path) -> JobConfig | None:
 
 def _stored_config(file: h5py.File) -> JobConfig | None:
     """Return the config in an open file, or None; `ValueError` or `TypeError` if it is not valid."""
-    from simtiff.config import JobConfig
+    from simtiff.config.settings import JobConfig
 
     text = attribute(file, "config")
     return None if text is None else JobConfig.model_validate_json(text)

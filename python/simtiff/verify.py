@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simtiff.config.identity import TRUTH_NAME
 from simtiff.errors import DataError, SimtiffError
 from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX, FileInfo, checksum, describe_os_error
 from simtiff.io.tiff import tifffile_silenced
-from simtiff.jobs import TRUTH_NAME
 from simtiff.lock import NAME as LOCK_NAME
 from simtiff.lock import is_locked
 from simtiff.status import NAME, BatchStatus, JobRecord
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from simtiff.config import JobConfig
+    from simtiff.config.settings import JobConfig
 
 FRAMES = 3
 """Frames of a job that are rendered again, unless told otherwise."""
@@ -232,7 +232,7 @@ def _check_folder(check: JobCheck, folder: Path, record: JobRecord) -> None:
 
 
 def _check_frames(check: JobCheck, folder: Path, record: JobRecord, count: int) -> None:
-    from simtiff.jobs import DATA_VERSION, Job, job_hash
+    from simtiff.config.identity import DATA_VERSION, Job, job_hash
     from simtiff.truthfile import TruthFile
 
     if record.data_version != DATA_VERSION:

@@ -111,7 +111,7 @@ def _prepare(config_json: str) -> None:
     """Open a job's map before the job comes; what is wrong with it is for the job to report."""
     import numpy as np
 
-    from simtiff.config import JobConfig
+    from simtiff.config.settings import JobConfig
     from simtiff.zmap import field_coefficients, open_field
 
     with contextlib.suppress(Exception):
@@ -138,7 +138,7 @@ def _listen(commands: IO[str], jobs: SimpleQueue[str]) -> None:
 
 
 def _run(command: dict[str, Any], pipeline: Any, buffers: Any, reporter: _Reporter) -> None:
-    from simtiff.config import JobConfig
+    from simtiff.config.settings import JobConfig
 
     begin = time.perf_counter()
     reporter.begin_job()

@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from simtiff.settings import JobConfig
+    from simtiff.config.settings import JobConfig
 
 _LANES = 16  # emitters at a time, at most
 _FILTERED = 4

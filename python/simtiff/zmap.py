@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from simtiff.config import JobConfig
+    from simtiff.config.settings import JobConfig
 
 __all__ = [
     "METHODS",

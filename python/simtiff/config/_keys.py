@@ -1,29 +1,26 @@
-"""Dotted key paths into a config: variables of a batch and overrides of the command line."""
+"""Dotted key paths into a config, and the overrides of the command line."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from simtiff.config_errors import (
+from simtiff.config.messages import (
     Problem,
     describe,
     model_of,
     nearest,
-    problems_of_value,
-    show,
     show_key,
     unknown_key,
     value_paths,
 )
-from simtiff.config_text import parse_value, split_override
-from simtiff.settings import MAX_JOBS
+from simtiff.config.text import parse_value, split_override
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic.fields import FieldInfo
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
@@ -51,87 +48,10 @@ def find_field(model: type[BaseModel], path: str) -> FieldInfo | str:
     raise AssertionError("a path has at least one part")
 
 
-def variable_problems(
-    model: type[BaseModel], variables: Mapping[str, Any], samples: Mapping[str, Any] | None
-) -> list[Problem]:
-    """Return all problems of a batch's variables: paths, lists, every value once, the number of jobs.
-
-    Parameters
-    ----------
-    model
-        The model of a job's config.
-    variables
-        Dotted key to list of values, as read.
-    samples
-        ``sample_configs`` as read, or None.
-    """
-    problems: list[Problem] = []
-    for key, values in variables.items():
-        problems += one_variable_problems(model, key, values)
-    samples = samples if isinstance(samples, Mapping) else {}
-    if samples.get("frames_per_sample") is not None and "emitters.frames" in variables:
-        message = "sample_configs.frames_per_sample sets the frames too; allowed: only one of the two"
-        problems.append(Problem("variables.emitters.frames", message))
-    return problems + _count_problems(variables, samples)
-
-
-def one_variable_problems(model: type[BaseModel], key: str, values: Any) -> list[Problem]:
-    """Return the problems of one variable: its path, its list, every value once."""
-    path = f"variables.{show_key(key)}"
-    inside = key.removeprefix("base_config.")
-    field = find_field(model, inside)
-    if isinstance(field, str):
-        return [Problem(path, field)]
-    if inside != key:
-        return [Problem(path, f'paths start inside base_config: use "{inside}"')]
-    if (section := model_of(field.annotation)) is not None:
-        keys = ", ".join(f"{key}.{name}" for name in section.model_fields)
-        return [Problem(path, f"is a section, not a value; valid keys are {keys}")]
-    if not isinstance(values, list | tuple):
-        return [Problem(path, f"{show(values)} is not a list; allowed: a list of values")]
-    if not values:
-        return [Problem(path, "the list of values is empty; allowed: at least one value")]
-    return _value_problems(path, field, values)
-
-
-def whole_values(model: type[BaseModel], key: str, values: Sequence[Any]) -> list[Any]:
-    """Return the values of a variable without problems, with 3 for 3.0 where an integer is meant."""
-    field = find_field(model, key)
-    if isinstance(field, str):
-        raise TypeError(field)
-    adapter = value_adapter(field)
-    return [
-        checked if isinstance(value, float) and isinstance(checked := adapter.validate_python(value), int) else value
-        for value in values
-    ]
-
-
 def value_adapter(field: FieldInfo) -> TypeAdapter[Any]:
     """Return the check of one plain value of a field, as strict as the field's model is."""
     annotated: Any = Annotated
     return TypeAdapter(annotated[(field.annotation, Field(), *field.metadata)], config=_STRICT)
-
-
-def _value_problems(path: str, field: FieldInfo, values: Sequence[Any]) -> list[Problem]:
-    adapter = value_adapter(field)
-    problems = []
-    for index, value in enumerate(values):
-        try:
-            adapter.validate_python(value)
-        except ValidationError as error:
-            problems += problems_of_value(error, field, f"{path}[{index}]")
-    return problems
-
-
-def _count_problems(variables: Mapping[str, Any], samples: Mapping[str, Any]) -> list[Problem]:
-    number = samples.get("num_samples", 1)
-    per_combination = number if isinstance(number, int | float) and 1 <= number <= MAX_JOBS else 1
-    lengths = [len(values) for values in variables.values() if isinstance(values, list | tuple) and values]
-    count = math.prod(lengths) * int(per_combination)
-    if count <= MAX_JOBS:
-        return []
-    shown = f"{count:,}" if count < 10**18 else f"more than {10**18:,}"
-    return [Problem("variables", f"make {shown} jobs; allowed: at most {MAX_JOBS:,}")]
 
 
 def apply_overrides(

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from simtiff.errors import ConfigError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from pydantic import ValidationError
     from pydantic.fields import FieldInfo
@@ -267,3 +267,8 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[tuple[Pr
             message = _sentence(item, describe(field) if field else "")
         found.append((Problem(join_path("", loc), message), [key]))
     return found
+
+
+def overlap(keys: Collection[Key], wrong: Collection[Key]) -> bool:
+    """Return whether one of the keys is, is inside of, or contains one of the wrong ones."""
+    return any(key[: len(other)] == other[: len(key)] for key in keys for other in wrong)

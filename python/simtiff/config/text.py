@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
-from simtiff.config_errors import Problem, join_path, raise_problems, show_key
+from simtiff.config.messages import Problem, join_path, raise_problems, show_key
 from simtiff.errors import ConfigError, printable
 from simtiff.io.files import read_regular
 

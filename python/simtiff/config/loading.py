@@ -1,62 +1,35 @@
-"""Load and check the config of a batch or of a job; the settings themselves are in `simtiff.settings`."""
+"""Load and check the config of a batch or of a job; the settings themselves are in `settings`."""
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from simtiff.checking import check
-from simtiff.combinations import combinations
-from simtiff.config_errors import Key, Problem, raise_problems, value_paths
-from simtiff.config_text import parse_config_text, plain, read_config_file
-from simtiff.errors import ConfigError, printable
-from simtiff.settings import (
+from pydantic import BaseModel, ValidationError
+
+from simtiff.config._keys import absolute_zmap, apply_overrides, find_field, value_adapter
+from simtiff.config.messages import Key, Problem, overlap, problems_of, raise_problems, value_paths
+from simtiff.config.settings import (
     BUILTIN_ZMAPS,
     MAX_JOBS,
     NOTES,
     BatchConfig,
-    EmitterConfig,
     JobConfig,
-    MemoryConfig,
-    NoiseParams,
-    OpticalConfig,
-    PsfConfig,
-    SampleConfigs,
-    TiffConfig,
-    ZernikeConfig,
     is_note,
 )
-from simtiff.variables import (
-    absolute_zmap,
-    apply_overrides,
-    find_field,
-    one_variable_problems,
-    value_adapter,
-    variable_problems,
-    whole_values,
-)
+from simtiff.config.sweeps import combinations, one_variable_problems, variable_problems, whole_values
+from simtiff.config.text import plain, read_config_file
+from simtiff.errors import ConfigError, printable
 
-__all__ = [
-    "BUILTIN_ZMAPS",
-    "BatchConfig",
-    "EmitterConfig",
-    "JobConfig",
-    "MemoryConfig",
-    "NoiseParams",
-    "OpticalConfig",
-    "PsfConfig",
-    "SampleConfigs",
-    "TiffConfig",
-    "ZernikeConfig",
-    "json_schema",
-    "load_any_config",
-    "load_batch_config",
-    "load_job_config",
-    "parse_config_text",
-]
+_Model = TypeVar("_Model", bound=BaseModel)
+
+# Required values, for the check of the others where these are missing or wrong.
+_STAND_INS: dict[str, Any] = {"base_config": {"zmap_path": "builtin:oil"}, "zmap_path": "builtin:oil", "num_samples": 1}
 
 
 def load_batch_config(
@@ -152,7 +125,7 @@ def load_job_config(
     problems = apply_overrides(raw, overrides, batch=BatchConfig, job=JobConfig, bare=True)
     if "zmap_path" in raw:
         raw["zmap_path"] = absolute_zmap(raw["zmap_path"], folder)
-    checked = check(JobConfig, raw)
+    checked = _check(JobConfig, raw)
     problems += checked.problems
     if problems or checked.config is None:
         raise_problems(source, problems)
@@ -192,7 +165,7 @@ def _check_batch(raw: dict[str, Any], source: str, folder: Path, overrides: Sequ
         raw["variables"] = {key: whole_values(JobConfig, key, values) for key, values in right.items()}
     else:
         found, variables, right = [], {}, {}
-    checked = check(BatchConfig, raw)
+    checked = _check(BatchConfig, raw)
     problems += checked.problems + found
     batch = checked.config
     if problems or batch is None:
@@ -208,6 +181,59 @@ def _check_batch(raw: dict[str, Any], source: str, folder: Path, overrides: Sequ
 
 def _key(path: str) -> Key:
     return tuple(path.split("."))
+
+
+@dataclass(frozen=True)
+class _Checked(Generic[_Model]):
+    """A checked config.
+
+    Attributes
+    ----------
+    config : _Model or None
+        The config; if there are problems, that of the values that are right, if it can be made.
+    problems : list of Problem
+        All that is wrong.
+    wrong : set of tuple
+        Keys that the problems are about.
+    """
+
+    config: _Model | None
+    problems: list[Problem]
+    wrong: set[Key]
+
+
+def _check(model: type[_Model], raw: dict[str, Any]) -> _Checked[_Model]:
+    """Check a raw config; a relation between keys counts only where each of their values is right by itself."""
+    problems: list[Problem] = []
+    wrong: set[Key] = set()
+    while True:
+        try:
+            return _Checked(model.model_validate(raw), problems, wrong)
+        except ValidationError as error:
+            found = problems_of(error, model)
+        raw = copy.deepcopy(raw) if not wrong else raw
+        problems += [problem for problem, keys in found if not overlap(keys, wrong)]
+        more = {key for _, keys in found for key in keys}
+        wrong |= more
+        if not sum(_take_out(raw, key) for key in more):
+            return _Checked(None, problems, wrong)
+
+
+def _take_out(raw: dict[str, Any], key: Key) -> bool:
+    """Remove a value, or put another in its place if it is required; return whether that changed anything."""
+    if not key:
+        return False
+    *sections, last = key
+    for section in sections:
+        inner = raw.get(section)
+        if not isinstance(inner, dict):
+            return False
+        raw = inner
+    before: object = raw.pop(last, None)
+    if last in _STAND_INS:
+        raw[last] = copy.deepcopy(_STAND_INS[last])
+        return bool(before != raw[last])
+    return before is not None
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Jobs of a batch: every combination of its variables, every sample, with names and hashes."""
+"""A job: its name and config, its files, and the hash of everything that determines them."""
 
 from __future__ import annotations
 
@@ -9,23 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simtiff.combinations import combinations
-from simtiff.config import BatchConfig, JobConfig
-from simtiff.config_errors import raise_problems
-from simtiff.names import LONGEST_NAME, sample_name, shorten
-from simtiff.variables import variable_problems
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from pydantic import BaseModel
 
-    from simtiff.settings import SampleConfigs
+    from simtiff.config.settings import JobConfig
+
 
 DATA_VERSION: int = 3
 """Raised whenever a change alters pixels or truth for an unchanged config."""
 
-SINGLE_JOB = "single_job"
 # Settings that change no byte of the movie or its truth.
 _WITHOUT_EFFECT = (
     "emitters.no_plot",
@@ -59,43 +53,6 @@ def plot_names(config: JobConfig) -> list[str]:
     """Return the names of the plots that a job's config asks for."""
     names = [] if config.emitters.no_plot else [POSITIONS_PLOT, TIMELINE_PLOT]
     return names if config.zernike.no_plot or not config.zernike.num_plot else [*names, COEFFICIENTS_PLOT]
-
-
-def expand_jobs(batch: BatchConfig) -> list[Job]:
-    """Return the jobs of a batch: all combinations of its variables, the last key fastest, times its samples.
-
-    Without variables and samples it is one job, ``single_job``. The same config always gives the same jobs in
-    the same order.
-
-    Raises
-    ------
-    ConfigError
-        With all errors of the variables, or all combinations whose values are invalid only together.
-    """
-    problems = variable_problems(
-        JobConfig, batch.variables, batch.sample_configs.model_dump() if batch.sample_configs else None
-    )
-    if problems:
-        raise_problems(batch.source, problems)
-    jobs: list[Job] = []
-    for name, config in combinations(batch.base_config, batch.variables, problems):
-        jobs += (
-            _samples(batch.sample_configs, name, config) if batch.sample_configs else [Job(name or SINGLE_JOB, config)]
-        )
-    if problems:
-        raise_problems(batch.source, problems)
-    return jobs
-
-
-def _samples(samples: SampleConfigs, name: str, config: JobConfig) -> Iterator[Job]:
-    for sample_id in range(1, samples.num_samples + 1):
-        sample = sample_name(samples.sample_naming, sample_id)
-        full_name = shorten(f"{name}_{sample}", LONGEST_NAME) if name else sample
-        changes: dict[str, Any] = {"seed": sample_seed(config.emitters.seed, sample_id)}
-        if samples.frames_per_sample is not None:
-            changes["frames"] = samples.frames_per_sample
-        emitters = config.emitters.model_copy(update=changes)
-        yield Job(full_name, config.model_copy(update={"emitters": emitters}))
 
 
 def sample_seed(seed: int, sample_id: int) -> int:

@@ -1,0 +1,12 @@
+"""What a user may ask for: settings, loading, messages, sweeps, and a job's identity.
+
+- `settings`: the blocks of a config: keys, defaults, units, allowed ranges, and which values go together
+- `loading`: the config of a batch or of a job, from a file or a dict; its JSON schema
+- `text`: JSON and JSON5
+- `messages`: what is wrong with a config, in words
+- `sweeps`: the jobs of a batch: combinations of variables, and samples
+- `identity`: a job, its files, and the hash of what determines them
+- `names`: names of files and folders that are safe on every system
+"""
+
+__all__ = ["identity", "loading", "messages", "names", "settings", "sweeps", "text"]
