@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-import simtiff.emitters as module
+import simtiff.emitters.sampling as module
 from simtiff.config.settings import EmitterConfig
-from simtiff.emitters import Emitters, Records, birth_range, iter_slabs, sample_truth
+from simtiff.emitters.sampling import birth_range, iter_slabs, sample_truth
+from simtiff.emitters.tables import Emitters, Records
 
 
 def config(**values: Any) -> EmitterConfig:
@@ -170,7 +171,7 @@ def test_values_are_stable() -> None:
 
 DIGEST = """
 import hashlib
-from simtiff.emitters import sample_truth
+from simtiff.emitters.sampling import sample_truth
 from simtiff.config.loading import EmitterConfig
 emitters, records = sample_truth(EmitterConfig(num_emitters=20000, frames=50))
 columns = [emitters.xyz, emitters.intensity, emitters.t0, emitters.on_time, records.phot, records.frame_ix, records.id]

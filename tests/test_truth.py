@@ -12,10 +12,10 @@ import pytest
 
 import simtiff
 import simtiff.chunk as chunk_module
-import simtiff.emitters as emitters_module
+import simtiff.emitters.sampling as emitters_module
 from simtiff.chunk import Chunk, distinct, gather
 from simtiff.config.settings import JobConfig
-from simtiff.emitters import sample_truth
+from simtiff.emitters.sampling import sample_truth
 from simtiff.errors import DataError
 from simtiff.movie import Movie
 from simtiff.truth import MemoryTruth, TruthFile, replace_coefficients, write_truth

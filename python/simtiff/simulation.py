@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simtiff.config.settings import JobConfig
-    from simtiff.emitters import Emitters, Records
+    from simtiff.emitters.tables import Emitters, Records
 
 
 class Simulation:

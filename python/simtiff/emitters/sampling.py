@@ -12,12 +12,12 @@ change neither with the version of a library's samplers nor with the processor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simtiff import _core
+from simtiff._core import exponential, normal
+from simtiff.emitters.tables import Emitters, Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,72 +36,6 @@ _MAX_SLAB_EMITTERS = 1 << 18
 _BLOCK_RECORDS = 1 << 18
 _MAX_BLOCK_FRAMES = 1 << 15  # frames of a block are sorted as 16-bit integers, which is much faster
 _STREAM = 0x656D6974  # "emit": keeps this randomness apart from that of other purposes with the same seed
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Columns of equal length."""
-
-    def __len__(self) -> int:
-        return len(self.id)  # type: ignore[attr-defined]
-
-    def __getitem__(self, rows: Any) -> Self:
-        """Return some rows: a slice, a mask, or an index array."""
-        return type(self)(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[Self]) -> Self:
-        """Return the rows of all parts, one after another; there must be at least one part."""
-        return cls(
-            **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)}
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Emitters(_Table):
-    """Emitters, a row each.
-
-    Attributes
-    ----------
-    xyz : (n, 3) float32
-        x and y in px of the field (integers are pixel centres), z in um.
-    intensity : (n,) float32
-        Photons in a frame that the emitter is on for the whole of.
-    t0 : (n,) float64
-        Start of its time on, in frames; frame k is [k, k + 1).
-    on_time : (n,) float64
-        How long it is on, in frames.
-    id : (n,) int64
-        0 to n - 1, in the order of t0.
-    """
-
-    xyz: NDArray[np.float32]
-    intensity: NDArray[np.float32]
-    t0: NDArray[np.float64]
-    on_time: NDArray[np.float64]
-    id: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Records(_Table):
-    """What emitters give to frames, a row for each emitter and frame with light, ordered by frame, then id.
-
-    Attributes
-    ----------
-    xyz : (m, 3) float32
-        Position of the emitter: x and y in px of the field, z in um.
-    phot : (m,) float32
-        Photons, more than 0.
-    frame_ix : (m,) int32
-        Frame, from 0.
-    id : (m,) int64
-        The emitter.
-    """
-
-    xyz: NDArray[np.float32]
-    phot: NDArray[np.float32]
-    frame_ix: NDArray[np.int32]
-    id: NDArray[np.int64]
 
 
 def iter_slabs(config: EmitterConfig) -> Iterator[tuple[Emitters, Records]]:
@@ -211,11 +145,11 @@ def _sample_slab(config: EmitterConfig, slab: int, count: int, span: tuple[float
         xyz[:, axis] = config.area_px * random.random(count) - 0.5
     np.minimum(xyz[:, :2], _last_before(config.area_px - 0.5), out=xyz[:, :2])
     xyz[:, 2] = config.z_range_um * (2 * random.random(count) - 1)
-    normal = random.random(count)
-    _core.normal(normal, random.random(count))
-    intensity = np.maximum(config.intensity_mu + config.intensity_sigma * normal, 0).astype(np.float32)
+    gaussian = random.random(count)
+    normal(gaussian, random.random(count))
+    intensity = np.maximum(config.intensity_mu + config.intensity_sigma * gaussian, 0).astype(np.float32)
     on_time = random.random(count)
-    _core.exponential(on_time)
+    exponential(on_time)
     on_time *= config.lifetime_avg
     return Emitters(xyz, intensity, t0, on_time, np.arange(first_id, first_id + count, dtype=np.int64))
 
