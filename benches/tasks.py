@@ -58,7 +58,7 @@ def emitters(count: int, seed: int = 1) -> tuple[NDArray[np.float64], NDArray[np
     """Return positions over a frame with z within 1 um, photons, and the built-in map's aberrations there."""
     import numpy as np
 
-    from simtiff.zmap import open_map
+    from simtiff.aberrations.maps import open_map
 
     random = np.random.default_rng(seed)
     xyz = random.uniform(-0.5, SIDE - 0.5, (count, 3))
@@ -197,10 +197,10 @@ def chunk(budget_s: float, config: dict[str, Any]) -> Figures:
     import numpy as np
 
     import simtiff
+    from simtiff.aberrations.maps import open_field
     from simtiff.config.loading import load_job_config
     from simtiff.movie import Movie
     from simtiff.truth import MemoryTruth
-    from simtiff.zmap import open_field
 
     simtiff.set_threads(1)
     checked = load_job_config(config)
@@ -237,11 +237,11 @@ def profile(config: dict[str, Any], directory: str) -> Figures:
 
     import simtiff
     from simtiff import _core
+    from simtiff.aberrations.maps import open_field
     from simtiff.config.loading import load_job_config
     from simtiff.movie import Movie
     from simtiff.rendering import Renderer
     from simtiff.truth import TruthFile, write_truth
-    from simtiff.zmap import open_field
 
     simtiff.set_threads(1)
     checked = load_job_config(config)
@@ -308,10 +308,10 @@ def write_tifffile(path: str, frames: int, runs: int) -> Figures:
 
 def stream(config: dict[str, Any]) -> Figures:
     """Measure seconds for the frames of a job with its truth in memory, not written."""
+    from simtiff.aberrations.maps import open_field
     from simtiff.config.loading import load_job_config
     from simtiff.movie import Buffers, Movie
     from simtiff.truth import MemoryTruth
-    from simtiff.zmap import open_field
 
     checked = load_job_config(config)
     movie, buffers = Movie(checked, MemoryTruth(checked, open_field(checked))), Buffers()
@@ -338,9 +338,9 @@ def batch(config: dict[str, Any], directory: str, workers: int) -> Figures:
 
 def truth(config: dict[str, Any], path: str) -> Figures:
     """Measure seconds and memory to write a truth file."""
+    from simtiff.aberrations.maps import open_field
     from simtiff.config.loading import load_job_config
     from simtiff.truth import write_truth
-    from simtiff.zmap import open_field
 
     checked = load_job_config(config)
     field = open_field(checked)
@@ -354,7 +354,7 @@ def zmap(path: str, count: int) -> Figures:
     """Measure seconds to the coefficients of `count` emitters: with a map that is new to the process, and again."""
     import numpy as np
 
-    from simtiff.zmap import open_map
+    from simtiff.aberrations.maps import open_map
 
     random = np.random.default_rng(1)
     times = []

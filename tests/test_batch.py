@@ -34,11 +34,11 @@ from batch_helpers import (
     workers,
     write_config,
 )
+from simtiff.aberrations.synthetic import synthesize
 from simtiff.batch import cores, run_batch
 from simtiff.errors import BatchError, ConfigError, DataError
 from simtiff.lock import FolderLock
 from simtiff.progress import Lines, Progress, console
-from simtiff.synthetic import synthesize
 
 if TYPE_CHECKING:
     from pathlib import Path

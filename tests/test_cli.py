@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 import simtiff
 from batch_helpers import TINY_JOB
 from simtiff import cli, light
+from simtiff.aberrations.fieldmap import MAX_MODES
+from simtiff.aberrations.synthetic import synthesize
 from simtiff.arguments import USAGE, UsageError, parse_arguments
-from simtiff.fieldmap import MAX_MODES
 from simtiff.light import held_light
-from simtiff.synthetic import synthesize
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 TINY = ["--set=emitters.area_px=40", "--set=tiff.roi_size=40", "--set=psf.size_px=15", "--max-workers=1"]

@@ -21,6 +21,7 @@ import simtiff
 from batch_helpers import config
 from fuzzing import assert_answered, bounded, fuzz, json_values, memory_limited, mutate_bytes, mutate_hdf5, run, scalars
 from simtiff import _core
+from simtiff.aberrations.synthetic import synthesize
 from simtiff.batch import run_batch
 from simtiff.config.loading import json_schema, load_any_config
 from simtiff.config.names import name_problem
@@ -29,7 +30,6 @@ from simtiff.errors import ConfigError
 from simtiff.io.tiff import write_movie
 from simtiff.pipeline import run_job
 from simtiff.rendering import Renderer
-from simtiff.zmap import synthesize
 from test_pipeline import job
 
 if TYPE_CHECKING:

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from fuzzing import CASES, bounded, memory_limited
+from simtiff.aberrations.info import map_info
+from simtiff.aberrations.maps import check_map
 from simtiff.errors import DataError
-from simtiff.io import heaps as heap
+from simtiff.io import _heaps as heap
 from simtiff.io._heaps import check_heaps
 from simtiff.truthfile import TruthFile
-from simtiff.zmap import check_map, map_info
 
 if TYPE_CHECKING:
     from pathlib import Path

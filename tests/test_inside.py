@@ -12,10 +12,10 @@ import pytest
 
 from batch_helpers import config, movie_bytes, stray_files
 from fuzzing import run
+from simtiff.aberrations.synthetic import synthesize
 from simtiff.batch import run_batch
 from simtiff.errors import BatchError, ConfigError, DataError
 from simtiff.io.tiff import write_movie
-from simtiff.zmap import synthesize
 
 if TYPE_CHECKING:
     from pathlib import Path

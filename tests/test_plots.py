@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from simtiff.aberrations.maps import open_field
+from simtiff.aberrations.synthetic import synthesize
 from simtiff.config.identity import plot_names
 from simtiff.config.settings import JobConfig
 from simtiff.errors import ConfigError
 from simtiff.plots import plot_map, write_plots
 from simtiff.truth import write_truth
-from simtiff.zmap import open_field, synthesize
 
 if TYPE_CHECKING:
     from pathlib import Path

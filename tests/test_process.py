@@ -13,7 +13,7 @@ import pytest
 
 from batch_helpers import TINY_JOB
 from simtiff import cli
-from simtiff.synthetic import synthesize
+from simtiff.aberrations.synthetic import synthesize
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-", "<&-", ">&-"])

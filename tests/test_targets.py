@@ -13,12 +13,13 @@ import pytest
 
 from batch_helpers import config, stray_files
 from fuzzing import run
+from simtiff.aberrations.maps import check_map
+from simtiff.aberrations.synthetic import synthesize
 from simtiff.batch import run_batch
 from simtiff.config.loading import load_job_config
 from simtiff.errors import BatchError, ConfigError, DataError
 from simtiff.io.tiff import write_movie
 from simtiff.pipeline import run_job
-from simtiff.zmap import check_map, synthesize
 
 if TYPE_CHECKING:
     from collections.abc import Callable

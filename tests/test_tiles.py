@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simtiff import _core
+from simtiff.aberrations.mapfile import read_header, read_planes, read_tiles
 from simtiff.errors import DataError
-from simtiff.sampled import read_header, read_planes
-from simtiff.tiles import read_tiles
 
 if TYPE_CHECKING:
     from pathlib import Path

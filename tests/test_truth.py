@@ -13,13 +13,13 @@ import pytest
 import simtiff
 import simtiff.chunk as chunk_module
 import simtiff.emitters.sampling as emitters_module
+from simtiff.aberrations.maps import field_coefficients, open_field
 from simtiff.chunk import Chunk, distinct, gather
 from simtiff.config.settings import JobConfig
 from simtiff.emitters.sampling import sample_truth
 from simtiff.errors import DataError
 from simtiff.movie import Movie
 from simtiff.truth import MemoryTruth, TruthFile, replace_coefficients, write_truth
-from simtiff.zmap import field_coefficients, open_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,9 +142,9 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 
 _FULL_DISK = """
 import resource, signal, sys
-from simtiff.config.loading import JobConfig
+from simtiff.config.settings import JobConfig
 from simtiff.truth import write_truth
-from simtiff.zmap import open_field, synthesize
+from simtiff.aberrations.maps import open_field; from simtiff.aberrations.synthetic import synthesize
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 config = JobConfig.model_validate({"zmap_path": "builtin:oil", "emitters": {"num_emitters": 20000}})
 for limit in (0, 5000, 300_000):

@@ -11,21 +11,12 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
+from simtiff.aberrations.info import map_info, noll_name
+from simtiff.aberrations.maps import check_field, check_map, field_coefficients, map_digest, open_field, open_map
+from simtiff.aberrations.synthetic import RADIANS_PER_MILLIWAVE, SyntheticMap, synthesize
 from simtiff.config.settings import JobConfig
 from simtiff.errors import ConfigError, DataError, ShapeError
 from simtiff.io.hdf5 import need_dataset, open_hdf5
-from simtiff.synthetic import RADIANS_PER_MILLIWAVE, SyntheticMap
-from simtiff.zmap import (
-    check_field,
-    check_map,
-    field_coefficients,
-    map_digest,
-    map_info,
-    noll_name,
-    open_field,
-    open_map,
-    synthesize,
-)
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 import simtiff
-from simtiff.zmap import open_field
+from simtiff.aberrations.maps import open_field
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

@@ -10,6 +10,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simtiff.aberrations.maps import map_digest
 from simtiff.config.identity import DATA_VERSION, Job, job_files, job_hash
 from simtiff.config.loading import load_batch_config
 from simtiff.config.names import folder_problem
@@ -27,7 +28,6 @@ from simtiff.selection import Selection, select_jobs
 from simtiff.status import NAME as STATUS_NAME
 from simtiff.status import BatchStatus, JobRecord, job_ids, now
 from simtiff.summary import BatchSummary
-from simtiff.zmap import map_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

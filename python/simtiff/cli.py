@@ -363,7 +363,7 @@ def _zmap_synth(arguments: Arguments) -> int:
     seed = whole_number(arguments, "--seed", 0, 2**63 - 1)
     out = _target(arguments["OUT"], "OUT", ("",))
 
-    from simtiff.zmap import synthesize
+    from simtiff.aberrations.synthetic import synthesize
 
     _refuse_measured(out)
     synthesize(out, size=size or 256, seed=seed or 0)
@@ -387,7 +387,7 @@ def _zmap_info(arguments: Arguments) -> int:
     if arguments["--plot"]:
         _target(arguments["--plot"], "--plot", (".png",), Path(arguments["FILE"]))
 
-    from simtiff.zmap import map_info
+    from simtiff.aberrations.info import map_info
 
     info = map_info(arguments["FILE"])
     height, width = info.shape

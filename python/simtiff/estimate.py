@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simtiff.aberrations.synthetic import BUILTIN, DEFAULT_MODES
 from simtiff.config.identity import TRUTH_NAME, job_files
 from simtiff.errors import BatchError
 from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX
 from simtiff.movie import frames_are_large
-from simtiff.synthetic import BUILTIN, DEFAULT_MODES
 from simtiff.workspace import transform_bytes
 
 if TYPE_CHECKING:
@@ -305,8 +305,8 @@ def map_size(zmap_path: str) -> MapSize:
     """Return what sizes need to know of a map; `DataError` if it cannot be read."""
     if zmap_path == BUILTIN:
         return MapSize(DEFAULT_MODES)
+    from simtiff.aberrations.mapfile import MAGNITUDE, read_header
     from simtiff.io.hdf5 import find_dataset, open_hdf5
-    from simtiff.sampled import MAGNITUDE, read_header
 
     with open_hdf5(zmap_path) as file:
         header = read_header(zmap_path, file)

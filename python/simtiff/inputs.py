@@ -6,19 +6,19 @@ import importlib.util
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
+from simtiff.aberrations.mapfile import read_header
+from simtiff.aberrations.maps import check_field, check_map, open_map
+from simtiff.aberrations.synthetic import BUILTIN
 from simtiff.config.messages import Problem, listing
 from simtiff.errors import ConfigError, DataError
 from simtiff.io.hdf5 import open_hdf5
-from simtiff.sampled import read_header
-from simtiff.synthetic import BUILTIN
-from simtiff.zmap import check_field, check_map, open_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from simtiff.aberrations.fieldmap import FieldMap
     from simtiff.config.identity import Job
     from simtiff.config.settings import BatchConfig
-    from simtiff.fieldmap import FieldMap
 
 
 def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep: bool = False) -> None:
@@ -31,7 +31,7 @@ def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep:
     batch : BatchConfig, optional
         Where they are from, for messages; default: one job, whose map is named on the command line.
     keep : bool
-        Keep in memory what the jobs need of the last map; `simtiff.zmap.open_field` then reads nothing again.
+        Keep in memory what the jobs need of the last map; `open_field` then reads nothing again.
 
     Raises
     ------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from simtiff.aberrations.maps import open_field
 from simtiff.config.identity import TRUTH_NAME, Job, flat_settings, job_files, job_hash
 from simtiff.errors import ConfigError, DataError
 from simtiff.estimate import check_disk, show_bytes
@@ -25,7 +26,6 @@ from simtiff.rendering import threads
 from simtiff.status import BatchStatus
 from simtiff.truth import TruthFile, replace_coefficients, replace_config, write_truth
 from simtiff.truthfile import stored_config
-from simtiff.zmap import open_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simtiff.aberrations.info import map_planes, noll_name
+from simtiff.aberrations.synthetic import RADIANS_PER_MILLIWAVE
 from simtiff.config.identity import COEFFICIENTS_PLOT, POSITIONS_PLOT, TIMELINE_PLOT, plot_names
 from simtiff.errors import ConfigError
 from simtiff.io.files import replacing
-from simtiff.synthetic import RADIANS_PER_MILLIWAVE
 from simtiff.truthfile import TruthFile
-from simtiff.zmap import map_planes, noll_name
 
 if TYPE_CHECKING:
     import os

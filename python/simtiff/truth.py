@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simtiff.aberrations.maps import field_coefficients
 from simtiff.chunk import Chunk, same_psf
 from simtiff.emitters.sampling import iter_slabs
 from simtiff.emitters.tables import Emitters, Records
 from simtiff.io.files import version
 from simtiff.io.hdf5 import attribute, describe, open_hdf5, reading, writing_hdf5
 from simtiff.truthfile import TruthFile
-from simtiff.zmap import FieldMap, field_coefficients
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     import h5py
 
+    from simtiff.aberrations.fieldmap import FieldMap
     from simtiff.config.settings import JobConfig
 
 __all__ = ["Chunk", "MemoryTruth", "TruthFile", "TruthSize", "replace_coefficients", "replace_config", "write_truth"]
@@ -77,7 +78,7 @@ def write_truth(
     config
         The job.
     field
-        Its map, from `simtiff.zmap.open_field`.
+        Its map, from `simtiff.aberrations.maps.open_field`.
     progress
         Called with the frames done and all frames.
 
@@ -228,7 +229,7 @@ class MemoryTruth:
     config
         The job.
     field
-        Its map, from `simtiff.zmap.open_field`.
+        Its map, from `simtiff.aberrations.maps.open_field`.
     """
 
     path: str | None = None

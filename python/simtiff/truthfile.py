@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
+from simtiff.aberrations.fieldmap import MAX_MODES
 from simtiff.chunk import Chunk, gather, same_psf
 from simtiff.errors import DataError
-from simtiff.fieldmap import MAX_MODES
 from simtiff.io.hdf5 import (
     attribute,
     check_numbers,

@@ -111,8 +111,8 @@ def _prepare(config_json: str) -> None:
     """Open a job's map before the job comes; what is wrong with it is for the job to report."""
     import numpy as np
 
+    from simtiff.aberrations.maps import field_coefficients, open_field
     from simtiff.config.settings import JobConfig
-    from simtiff.zmap import field_coefficients, open_field
 
     with contextlib.suppress(Exception):
         config = JobConfig.model_validate_json(config_json)

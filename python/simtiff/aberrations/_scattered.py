@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simtiff.aberrations.mapfile import COORDS, MAGNITUDE, MAX_COEFFICIENT, MapHeader
+from simtiff.errors import DataError
+from simtiff.io.hdf5 import find_dataset, need_dataset, read_rows
+
 if TYPE_CHECKING:
+    import h5py
     from numpy.typing import NDArray
+
+_MAX_POSITION_PX = 1e7
 
 
 class ScatteredCoefficients:
@@ -66,3 +73,25 @@ class ScatteredCoefficients:
         _, index = self._tree.query(places)
         nearest: NDArray[np.float64] = self._values[index][:, self._active]
         return nearest
+
+
+def read_magnitude(file: h5py.File, header: MapHeader) -> ScatteredCoefficients | None:
+    """Return the magnitudes over the field; None where the file has none or all are zero."""
+    dataset = find_dataset(file, MAGNITUDE)
+    if dataset is None or not header.points:
+        return None
+    values = read_rows(dataset, 0, header.points, np.float64)
+    if not values.any():
+        return None
+    if np.abs(values).max() > MAX_COEFFICIENT:
+        row, mode = np.argwhere(np.abs(values) > MAX_COEFFICIENT)[0]
+        raise DataError(
+            f"{header.path}: {MAGNITUDE}: {values[row, mode]:g} at point {row}, Noll mode {mode + 1}; "
+            f"allowed: numbers up to {MAX_COEFFICIENT:g}"
+        )
+    coords = read_rows(need_dataset(file, COORDS), 0, header.points, np.float64)
+    if np.abs(coords).max() > _MAX_POSITION_PX:
+        raise DataError(
+            f"{header.path}: {COORDS}: up to {np.abs(coords).max():g}; allowed: up to {_MAX_POSITION_PX:g} px"
+        )
+    return ScatteredCoefficients(coords, values)

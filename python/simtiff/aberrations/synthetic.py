@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simtiff.aberrations.fieldmap import MAX_MODES, FieldMap, Method
+from simtiff.aberrations.mapfile import COORDS, MAGNITUDE, MAX_PLANE_PX, PHASE, POINT_PHASE
 from simtiff.errors import ConfigError
-from simtiff.fieldmap import MAX_MODES, FieldMap, Method
 from simtiff.io.hdf5 import describe, writing_hdf5
-from simtiff.sampled import COORDS, MAGNITUDE, MAX_PLANE_PX, PHASE, POINT_PHASE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,178 @@
+"""What an aberration map holds: a table of its modes, and their names."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simtiff.aberrations._scattered import read_magnitude
+from simtiff.aberrations.mapfile import MapHeader, read_header, read_planes
+from simtiff.aberrations.synthetic import BUILTIN, RADIANS_PER_MILLIWAVE, WAVELENGTH_NM, SyntheticMap
+from simtiff.io.hdf5 import open_hdf5
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+_BUILTIN_INFO_PX = 256
+
+
+@dataclass(frozen=True)
+class ModeRow:
+    """One Zernike mode over the whole field; radians, except the names that end in ``_mw`` (milliwaves)."""
+
+    noll: int
+    name: str
+    mean: float
+    std: float
+    low: float
+    high: float
+
+    @property
+    def mean_mw(self) -> float:
+        """Mean in milliwaves."""
+        return self.mean / RADIANS_PER_MILLIWAVE
+
+    @property
+    def std_mw(self) -> float:
+        """Standard deviation over the field in milliwaves."""
+        return self.std / RADIANS_PER_MILLIWAVE
+
+    @property
+    def low_mw(self) -> float:
+        """Smallest value in milliwaves."""
+        return self.low / RADIANS_PER_MILLIWAVE
+
+    @property
+    def high_mw(self) -> float:
+        """Largest value in milliwaves."""
+        return self.high / RADIANS_PER_MILLIWAVE
+
+
+@dataclass(frozen=True)
+class MapInfo:
+    """What a map holds.
+
+    ``total_mw`` is smallest, mean and largest rms over the modes from Noll 4 on (piston and tilt blur
+    nothing), in milliwaves, over the field. ``notes`` says what else is to know, a sentence each.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    modes: int
+    unit: str
+    wavelength_nm: float | None
+    points: int
+    rows: tuple[ModeRow, ...]
+    total_mw: tuple[float, float, float]
+    notes: tuple[str, ...]
+
+
+def map_planes(zmap_path: str | os.PathLike[str]) -> tuple[MapHeader, Iterator[NDArray[np.float32]]]:
+    """Return what a map says about itself, and its phase planes one by one in radians, checked as read."""
+    path = os.fspath(zmap_path)
+    if path == BUILTIN:
+        size = _BUILTIN_INFO_PX
+        field = SyntheticMap(size)
+        y, x = np.divmod(np.arange(size * size), size)
+        phase, _ = field.coefficients(x, y)
+        header = MapHeader(BUILTIN, field.modes, (size, size), "rad", WAVELENGTH_NM, 1.0, 0, False)
+        return header, (phase[:, mode].reshape(size, size) for mode in range(field.modes))
+
+    with open_hdf5(path) as file:
+        header = read_header(path, file)
+
+    def planes() -> Iterator[NDArray[np.float32]]:
+        with open_hdf5(path) as file:
+            yield from read_planes(file, header)
+
+    return header, planes()
+
+
+def map_info(zmap_path: str | os.PathLike[str]) -> MapInfo:
+    """Return a table of a map's modes, their means and ranges, and the total aberration.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged, or no map.
+    """
+    path = os.fspath(zmap_path)
+    header, planes = map_planes(path)
+    squares = np.zeros(header.shape, np.float32)
+    rows = []
+    for noll, plane in enumerate(planes, start=1):
+        if noll > 3:
+            squares += plane**2
+        mean, std = float(plane.mean(dtype=np.float64)), float(plane.std(dtype=np.float64))
+        rows.append(ModeRow(noll, noll_name(noll), mean, std, float(plane.min()), float(plane.max())))
+    total = np.sqrt(squares) / RADIANS_PER_MILLIWAVE
+    return MapInfo(
+        name=path,
+        shape=header.shape,
+        modes=header.modes,
+        unit=header.unit,
+        wavelength_nm=header.wavelength_nm,
+        points=header.points,
+        rows=tuple(rows),
+        total_mw=(float(total.min()), float(total.mean(dtype=np.float64)), float(total.max())),
+        notes=_notes(path, header),
+    )
+
+
+def _notes(path: str, header: MapHeader) -> tuple[str, ...]:
+    if path == BUILTIN:
+        return (f"Synthetic, computed on the fly for a field of any size; shown at {_BUILTIN_INFO_PX} px.",)
+    notes = []
+    with open_hdf5(path) as file:
+        magnitude = read_magnitude(file, header)
+    if magnitude is None:
+        notes.append("Magnitudes: none, or all zero (uniform amplitude).")
+    else:
+        notes.append(f"Magnitudes: at {header.points} points, cubic between them, the nearest point's outside.")
+    if header.has_point_phase:
+        notes.append("zernike/coeff_phase is there, but is not used: phases come from z_maps/phase.")
+    return tuple(notes)
+
+
+_NAMES = (
+    "piston",
+    "tilt x",
+    "tilt y",
+    "defocus",
+    "astigmatism, oblique",
+    "astigmatism, vertical",
+    "coma y",
+    "coma x",
+    "trefoil y",
+    "trefoil x",
+    "spherical",
+    "secondary astigmatism, vertical",
+    "secondary astigmatism, oblique",
+    "tetrafoil, vertical",
+    "tetrafoil, oblique",
+    "secondary coma x",
+    "secondary coma y",
+    "secondary trefoil x",
+    "secondary trefoil y",
+    "pentafoil x",
+    "pentafoil y",
+    "secondary spherical",
+)
+
+
+def noll_name(noll: int) -> str:
+    """Return the name of a Zernike mode; beyond Noll 22 its radial order n and azimuthal order m."""
+    if noll <= len(_NAMES):
+        return _NAMES[noll - 1]
+    order = 0
+    while (order + 1) * (order + 2) // 2 < noll:
+        order += 1
+    place = noll - order * (order + 1) // 2 - 1
+    azimuth = 2 * ((place + 1) // 2) if order % 2 == 0 else 2 * (place // 2) + 1
+    sign = "" if azimuth == 0 or noll % 2 == 0 else "-"
+    return f"n = {order}, m = {sign}{azimuth}"
