@@ -159,7 +159,7 @@ def frame(budget_s: float, count: int, photons: float) -> Figures:
     import numpy as np
 
     import simtiff
-    from simtiff.rendering import Renderer
+    from simtiff.imaging.rendering import Renderer
 
     simtiff.set_threads(1)
     xyz, light, phase = emitters(count)
@@ -239,8 +239,8 @@ def profile(config: dict[str, Any], directory: str) -> Figures:
     from simtiff import _core
     from simtiff.aberrations.maps import open_field
     from simtiff.config.loading import load_job_config
+    from simtiff.imaging.rendering import Renderer
     from simtiff.movie import Movie
-    from simtiff.rendering import Renderer
     from simtiff.truth import TruthFile, write_truth
 
     simtiff.set_threads(1)

@@ -27,9 +27,9 @@ from simtiff.config.loading import json_schema, load_any_config
 from simtiff.config.names import name_problem
 from simtiff.config.sweeps import expand_jobs
 from simtiff.errors import ConfigError
+from simtiff.imaging.rendering import Renderer
 from simtiff.io.tiff import write_movie
 from simtiff.pipeline import run_job
-from simtiff.rendering import Renderer
 from test_pipeline import job
 
 if TYPE_CHECKING:

@@ -80,10 +80,10 @@ def test_tilt_moves_the_image_and_defocus_is_symmetric() -> None:
 
 
 def test_binned_high_resolution_agrees_with_integration() -> None:
-    exact = simtiff.rendering.Renderer(OIL, size=31).stamps([[0.3, 0.1, 0.4]], None)[0]
+    exact = simtiff.imaging.rendering.Renderer(OIL, size=31).stamps([[0.3, 0.1, 0.4]], None)[0]
     errors = []
     for samples in (2, 5, 8, 16):
-        renderer = simtiff.rendering.Renderer(OIL, size=31, samples_per_pixel=samples)
+        renderer = simtiff.imaging.rendering.Renderer(OIL, size=31, samples_per_pixel=samples)
         errors.append(np.abs(renderer.stamps([[0.3, 0.1, 0.4]], None)[0] - exact).max() / exact.max())
     # the midpoint rule's error falls with the square of the spacing
     assert errors[0] < 0.05

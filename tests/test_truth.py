@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 
 import simtiff
-import simtiff.chunk as chunk_module
 import simtiff.emitters.sampling as emitters_module
+import simtiff.truthfile as truthfile_module
 from simtiff.aberrations.maps import field_coefficients, open_field
-from simtiff.chunk import Chunk, distinct, gather
 from simtiff.config.settings import JobConfig
 from simtiff.emitters.sampling import sample_truth
 from simtiff.errors import DataError
+from simtiff.imaging.scene import Chunk, distinct
 from simtiff.movie import Movie
 from simtiff.truth import MemoryTruth, TruthFile, replace_coefficients, write_truth
+from simtiff.truthfile import gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,8 +188,8 @@ def test_coefficients_can_be_replaced(tmp_path: Path, magnitude_map: str) -> Non
 def test_distinct_and_gather_are_what_numpy_says(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(1)
     data = random.normal(size=(5000, 3)).astype(np.float32)
-    monkeypatch.setattr(chunk_module, "_MAX_GAP_ROWS", 3)
-    monkeypatch.setattr(chunk_module, "_MAX_RUN_ROWS", 50)
+    monkeypatch.setattr(truthfile_module, "_MAX_GAP_ROWS", 3)
+    monkeypatch.setattr(truthfile_module, "_MAX_RUN_ROWS", 50)
     for high in (30, 5000, 10**15):
         values = random.integers(0, high, 200)
         expected = np.unique(values, return_index=True, return_inverse=True)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simtiff.batch import run_batch
-    from simtiff.camera import Camera
     from simtiff.errors import BatchError, ConfigError, DataError, ShapeError, SimtiffError
-    from simtiff.optics import Optics
-    from simtiff.rendering import psf, render, set_threads, threads
+    from simtiff.imaging.camera import Camera
+    from simtiff.imaging.optics import Optics
+    from simtiff.imaging.rendering import psf, render, set_threads, threads
     from simtiff.simulation import Simulation
 
     __version__: str
@@ -40,18 +40,18 @@ __all__ = [
 
 _HOMES = {
     "BatchError": "errors",
-    "Camera": "camera",
+    "Camera": "imaging.camera",
     "ConfigError": "errors",
     "DataError": "errors",
-    "Optics": "optics",
+    "Optics": "imaging.optics",
     "ShapeError": "errors",
     "Simulation": "simulation",
     "SimtiffError": "errors",
-    "psf": "rendering",
-    "render": "rendering",
+    "psf": "imaging.rendering",
+    "render": "imaging.rendering",
     "run_batch": "batch",
-    "set_threads": "rendering",
-    "threads": "rendering",
+    "set_threads": "imaging.rendering",
+    "threads": "imaging.rendering",
 }
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simtiff.errors import SimtiffError
-from simtiff.optics import Optics
-from simtiff.rendering import psf
+from simtiff.imaging.optics import Optics
+from simtiff.imaging.rendering import psf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from simtiff.camera import Camera
 from simtiff.errors import ConfigError, DataError
-from simtiff.optics import Optics
-from simtiff.rendering import Renderer
+from simtiff.imaging.camera import Camera
+from simtiff.imaging.optics import Optics
+from simtiff.imaging.rendering import Renderer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

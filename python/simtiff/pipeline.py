@@ -9,6 +9,7 @@ from simtiff.aberrations.maps import open_field
 from simtiff.config.identity import TRUTH_NAME, Job, flat_settings, job_files, job_hash
 from simtiff.errors import ConfigError, DataError
 from simtiff.estimate import check_disk, show_bytes
+from simtiff.imaging.rendering import threads
 from simtiff.io.files import (
     FileInfo,
     checksum,
@@ -22,7 +23,6 @@ from simtiff.io.tiff import HandOver, write_movie
 from simtiff.lock import FolderLock
 from simtiff.movie import Buffers, Movie
 from simtiff.outputs import made_folder
-from simtiff.rendering import threads
 from simtiff.status import BatchStatus
 from simtiff.truth import TruthFile, replace_coefficients, replace_config, write_truth
 from simtiff.truthfile import stored_config

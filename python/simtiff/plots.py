@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from simtiff.chunk import Chunk
     from simtiff.config.settings import JobConfig
+    from simtiff.imaging.scene import Chunk
 
 __all__ = ["plot_map", "write_plots"]
 

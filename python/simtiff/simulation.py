@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simtiff.aberrations.maps import open_field
-from simtiff.arrays import output
 from simtiff.config.loading import load_job_config
 from simtiff.errors import ShapeError
+from simtiff.imaging.arrays import output
 from simtiff.movie import Movie
 from simtiff.truth import MemoryTruth
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simtiff.aberrations.maps import field_coefficients
-from simtiff.chunk import Chunk, same_psf
 from simtiff.emitters.sampling import iter_slabs
 from simtiff.emitters.tables import Emitters, Records
+from simtiff.imaging.scene import Chunk, same_psf
 from simtiff.io.files import version
 from simtiff.io.hdf5 import attribute, describe, open_hdf5, reading, writing_hdf5
 from simtiff.truthfile import TruthFile

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
 from simtiff.aberrations.fieldmap import MAX_MODES
-from simtiff.chunk import Chunk, gather, same_psf
 from simtiff.errors import DataError
+from simtiff.imaging.scene import Chunk, same_psf
 from simtiff.io.hdf5 import (
     attribute,
     check_numbers,
@@ -56,6 +57,8 @@ _COLUMNS: dict[str, dict[str, tuple[tuple[int | None, ...], bool]]] = {
         "id": ((None,), True),
     },
 }
+_MAX_GAP_ROWS = 2048  # reading this many rows for nothing costs less than another read
+_MAX_RUN_ROWS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -426,3 +429,25 @@ def _take_records(records: _RecordRows, rows: Any) -> _RecordRows:
         frame_ix=records.frame_ix[rows],
         id=None if records.id is None else records.id[rows],
     )
+
+
+def gather(
+    rows: NDArray[np.int64], read: Callable[[int, int], NDArray[np.float32]], columns: int
+) -> NDArray[np.float32]:
+    """Return some rows of a dataset, reading stretches of rows that lie close together in one go.
+
+    Emitters of a chunk are mostly neighbours, since ids follow the time of birth; a few that live long lie
+    far off.
+    """
+    wanted = np.unique(rows)
+    found = np.empty((len(wanted), columns), np.float32)
+    starts = np.flatnonzero(np.diff(wanted, prepend=-_MAX_GAP_ROWS - 2) > _MAX_GAP_ROWS)
+    for begin, end in pairwise([*starts.tolist(), len(wanted)]):
+        done = begin
+        while done < end:
+            low = int(wanted[done])
+            upto = min(end, int(np.searchsorted(wanted, low + _MAX_RUN_ROWS)))
+            block = read(low, int(wanted[upto - 1]) + 1)
+            found[done:upto] = block[wanted[done:upto] - low]
+            done = upto
+    return found if len(wanted) == len(rows) and np.array_equal(wanted, rows) else found[np.searchsorted(wanted, rows)]

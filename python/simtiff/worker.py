@@ -89,8 +89,8 @@ def main() -> None:
     reporter = _Reporter(out)
     try:
         from simtiff import pipeline  # what a job needs is imported now, while nothing waits for it
+        from simtiff.imaging.rendering import set_threads
         from simtiff.movie import Buffers
-        from simtiff.rendering import set_threads
     except (ImportError, MemoryError, SystemError) as error:
         reporter.send("broken", error=describe(error))
         os._exit(1)

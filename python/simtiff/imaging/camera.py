@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simtiff import _core
-from simtiff.arrays import borrowed, is_whole, numbers, output, shown
+from simtiff._core import Camera as CoreCamera
 from simtiff.errors import ConfigError
+from simtiff.imaging.arrays import borrowed, is_whole, numbers, output, shown
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -53,7 +53,7 @@ class Camera:
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise ConfigError(f"dtype is {shown(dtype)}; expected {' or '.join(map(repr, DTYPES))}")
         try:
-            self.core = _core.Camera(background, read_noise, bool(shot_noise))
+            self.core = CoreCamera(background, read_noise, bool(shot_noise))
         except (TypeError, OverflowError) as error:
             raise ConfigError(f"background or read_noise is no number: {error}") from None
         self.dtype: np.dtype[Any] = np.dtype(dtype)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simtiff import _core
-from simtiff.arrays import asarray, borrowed, indices, is_whole, numbers, output, shown, whole_numbers
-from simtiff.camera import Camera, exposure
-from simtiff.chunk import same_psf
+from simtiff._core import Psf
+from simtiff._core import set_threads as core_set_threads
+from simtiff._core import threads as core_threads
 from simtiff.errors import ConfigError, ShapeError
-from simtiff.optics import Optics
+from simtiff.imaging.arrays import asarray, borrowed, indices, is_whole, numbers, output, shown, whole_numbers
+from simtiff.imaging.camera import Camera, exposure
+from simtiff.imaging.optics import Optics
+from simtiff.imaging.scene import same_psf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,12 +40,12 @@ def set_threads(n: int, /) -> None:
     """Set the number of threads that simtiff computes with; 0 is one per core. Results never depend on it."""
     if not is_whole(n) or not 0 <= n <= MOST_THREADS:
         raise ConfigError(f"the number of threads is {shown(n)}; expected an integer, 0 to {MOST_THREADS}")
-    _core.set_threads(int(n))
+    core_set_threads(int(n))
 
 
 def threads() -> int:
     """Return the number of threads that simtiff computes with."""
-    return _core.threads()
+    return core_threads()
 
 
 @functools.lru_cache(maxsize=4)
@@ -54,11 +56,11 @@ def _plan(
     defocus: str,
     pixel_integration: bool,
     samples_per_pixel: int | None,
-) -> _core.Psf:
+) -> Psf:
     """Build, or take from the last few, the matrices of the transform."""
     sampling = samples_per_pixel if samples_per_pixel is not None else 0 if pixel_integration else -1
     pixel = (optics.pixel_size_nm_x, optics.pixel_size_nm_y)
-    return _core.Psf(optics.wavelength_nm, optics.NA, optics.n_immersion, pixel, size, modes, defocus, sampling)
+    return Psf(optics.wavelength_nm, optics.NA, optics.n_immersion, pixel, size, modes, defocus, sampling)
 
 
 class Renderer:
@@ -214,7 +216,7 @@ class Renderer:
         shape: tuple[int, int, int],
         phase: ArrayLike | None,
         magnitude: ArrayLike | None,
-    ) -> tuple[_core.Psf, _Scene, int, tuple[int, int]]:
+    ) -> tuple[Psf, _Scene, int, tuple[int, int]]:
         """Check emitters and records; return the core for them, them, and the number and shape of frames."""
         positions = _positions(xyz)
         coefficients, magnitude = _coefficients(len(positions), phase, magnitude)

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
-
-_MAX_GAP_ROWS = 2048  # reading this many rows for nothing costs less than another read
-_MAX_RUN_ROWS = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +89,3 @@ def same_psf(
     keys = rows.view(np.dtype((np.void, rows.shape[1])))[:, 0]
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
     return first, group
-
-
-def gather(
-    rows: NDArray[np.int64], read: Callable[[int, int], NDArray[np.float32]], columns: int
-) -> NDArray[np.float32]:
-    """Return some rows of a dataset, reading stretches of rows that lie close together in one go.
-
-    Emitters of a chunk are mostly neighbours, since ids follow the time of birth; a few that live long lie
-    far off.
-    """
-    wanted = np.unique(rows)
-    found = np.empty((len(wanted), columns), np.float32)
-    starts = np.flatnonzero(np.diff(wanted, prepend=-_MAX_GAP_ROWS - 2) > _MAX_GAP_ROWS)
-    for begin, end in pairwise([*starts.tolist(), len(wanted)]):
-        done = begin
-        while done < end:
-            low = int(wanted[done])
-            upto = min(end, int(np.searchsorted(wanted, low + _MAX_RUN_ROWS)))
-            block = read(low, int(wanted[upto - 1]) + 1)
-            found[done:upto] = block[wanted[done:upto] - low]
-            done = upto
-    return found if len(wanted) == len(rows) and np.array_equal(wanted, rows) else found[np.searchsorted(wanted, rows)]

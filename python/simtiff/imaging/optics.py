@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from simtiff.arrays import shown
 from simtiff.errors import ConfigError
+from simtiff.imaging.arrays import shown
 
 
 @dataclass(frozen=True)

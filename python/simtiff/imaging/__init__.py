@@ -1,0 +1,10 @@
+"""From emitters to frames: optics, PSFs, rendering, the camera. Thin over the core, usable without any config.
+
+- `optics`: the microscope
+- `rendering`: PSFs, and frames of expected photons
+- `camera`: from expected photons to counts
+- `scene`: what is rendered: emitters and their records
+- `arrays`: checks of the arrays that users pass
+"""
+
+__all__ = ["arrays", "camera", "optics", "rendering", "scene"]
