@@ -199,8 +199,8 @@ def chunk(budget_s: float, config: dict[str, Any]) -> Figures:
     import simtiff
     from simtiff.aberrations.maps import open_field
     from simtiff.config.loading import load_job_config
-    from simtiff.movie import Movie
-    from simtiff.truth import MemoryTruth
+    from simtiff.movie.frames import Movie
+    from simtiff.movie.truth import MemoryTruth
 
     simtiff.set_threads(1)
     checked = load_job_config(config)
@@ -215,8 +215,8 @@ def job(config: dict[str, Any], directory: str, runs: int) -> Figures:
     """Measure the median seconds of a job where jobs ran before, as in a running batch, and the peak of memory."""
     from simtiff.config.identity import Job, job_hash
     from simtiff.config.loading import load_job_config
-    from simtiff.movie import Buffers
-    from simtiff.pipeline import run_job
+    from simtiff.movie.frames import Buffers
+    from simtiff.movie.job import run_job
 
     checked = load_job_config(config)
     key, buffers = job_hash(Job("bench", checked), ""), Buffers()
@@ -240,8 +240,9 @@ def profile(config: dict[str, Any], directory: str) -> Figures:
     from simtiff.aberrations.maps import open_field
     from simtiff.config.loading import load_job_config
     from simtiff.imaging.rendering import Renderer
-    from simtiff.movie import Movie
-    from simtiff.truth import TruthFile, write_truth
+    from simtiff.movie.frames import Movie
+    from simtiff.movie.truth import write_truth
+    from simtiff.movie.truthfile import TruthFile
 
     simtiff.set_threads(1)
     checked = load_job_config(config)
@@ -310,8 +311,8 @@ def stream(config: dict[str, Any]) -> Figures:
     """Measure seconds for the frames of a job with its truth in memory, not written."""
     from simtiff.aberrations.maps import open_field
     from simtiff.config.loading import load_job_config
-    from simtiff.movie import Buffers, Movie
-    from simtiff.truth import MemoryTruth
+    from simtiff.movie.frames import Buffers, Movie
+    from simtiff.movie.truth import MemoryTruth
 
     checked = load_job_config(config)
     movie, buffers = Movie(checked, MemoryTruth(checked, open_field(checked))), Buffers()
@@ -340,7 +341,7 @@ def truth(config: dict[str, Any], path: str) -> Figures:
     """Measure seconds and memory to write a truth file."""
     from simtiff.aberrations.maps import open_field
     from simtiff.config.loading import load_job_config
-    from simtiff.truth import write_truth
+    from simtiff.movie.truth import write_truth
 
     checked = load_job_config(config)
     field = open_field(checked)

@@ -23,11 +23,12 @@ from hypothesis import strategies as st
 
 import simtiff
 from batch_helpers import TINY_JOB
-from simtiff import cli, light
+from simtiff import cli
 from simtiff.aberrations.fieldmap import MAX_MODES
 from simtiff.aberrations.synthetic import synthesize
 from simtiff.arguments import USAGE, UsageError, parse_arguments
-from simtiff.light import held_light
+from simtiff.movie import estimate
+from simtiff.movie.estimate import held_light
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 TINY = ["--set=emitters.area_px=40", "--set=tiff.roi_size=40", "--set=psf.size_px=15", "--max-workers=1"]
@@ -274,7 +275,7 @@ def test_validate_says_how_much_light_a_stamp_holds(
     path = tmp_path / "study.json"
     optical = {"wavelength_nm": 596, "NA": 1.47, "pixel_size_nm_x": 65, "pixel_size_nm_y": 65}
     computed = []
-    monkeypatch.setattr(light, "held_light", lambda config: computed.append(config) or held_light(config))
+    monkeypatch.setattr(estimate, "held_light", lambda config: computed.append(config) or held_light(config))
 
     def notes(size_px: int, z_um: float, **variables: list[float]) -> list[str]:
         base = {"zmap_path": "builtin:oil", "optical": optical, "psf": {"size_px": size_px}}

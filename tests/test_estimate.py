@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from batch_helpers import config, stray_files
-from simtiff import cli, estimate
+from simtiff import cli, room
 from simtiff.batch import cores, run_batch
 from simtiff.config.loading import load_job_config
 from simtiff.errors import BatchError
-from simtiff.estimate import (
+from simtiff.movie.estimate import (
     MapSize,
-    _control_group_room,
-    available_memory,
     check_disk,
-    estimate_batch,
     map_size,
     movie_bytes,
     picture_bytes,
@@ -28,6 +27,7 @@ from simtiff.estimate import (
     worker_bytes,
 )
 from simtiff.progress import Progress
+from simtiff.room import _control_group_room, available_memory, estimate_batch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ MEASURE = """
 import json, sys
 from pathlib import Path
 from simtiff.config.loading import load_job_config
-from simtiff.pipeline import run_job
+from simtiff.movie.job import run_job
 from simtiff.worker import peak_memory
 files = run_job(load_job_config(json.loads(sys.argv[1]), sys.argv[3:]), Path(sys.argv[2]))
 print(json.dumps([files["emitters.h5"].size, files["simulation.ome.tiff"].size, peak_memory()]))
@@ -88,6 +88,11 @@ def test_maps_count(shared: Path) -> None:
     assert worker_bytes(job, size) - worker_bytes(job, MapSize(21)) > 4 * 21 * 256**2
 
 
+def free_disk(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
+    """Let every disk have so many free bytes."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=free))
+
+
 def ask(output: Path, **options: Any) -> tuple[list[str], list[str]]:
     """Run a batch and return its estimates and notes."""
     heard: tuple[list[str], list[str]] = ([], [])
@@ -113,25 +118,25 @@ def test_one_line_before_a_batch_with_something_to_do(tmp_path: Path) -> None:
 
 def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "out"
-    monkeypatch.setattr(estimate, "free_disk", lambda _folder: 200e3)
+    free_disk(monkeypatch, 200e3)
     with pytest.raises(BatchError, match=r"needs up to 3\d\d kB on disk, 200 kB are free(?s:.*)--force"):
         ask(output)
     assert not output.exists()
     _, notes = ask(output, force=True)
     assert any("200 kB are free" in note for note in notes)
     # Only what is still to do counts, and what is replaced makes room.
-    monkeypatch.setattr(estimate, "free_disk", lambda _folder: 1.0)
+    free_disk(monkeypatch, 1.0)
     assert ask(output) == ([], [])
-    monkeypatch.setattr(estimate, "free_disk", lambda _folder: 250e3)
+    free_disk(monkeypatch, 250e3)
     ask(output, resume=False)
     assert stray_files(output) == []
 
 
 def test_a_memory_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimate, "available_memory", lambda: 120e6)
+    monkeypatch.setattr(room, "available_memory", lambda: 120e6)
     with pytest.raises(BatchError, match=r"2 workers need about 15. MB, 120 MB are available; --max-workers=1 fits"):
         ask(tmp_path)
-    monkeypatch.setattr(estimate, "available_memory", lambda: 10e6)
+    monkeypatch.setattr(room, "available_memory", lambda: 10e6)
     with pytest.raises(BatchError, match=r"chunk_size or tiff\.roi_size"):
         ask(tmp_path)
     assert ask(tmp_path, force=True)[1]
@@ -139,7 +144,7 @@ def test_a_memory_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (problem,) = estimate_batch(tmp_path, [("a", crowded)], {"builtin:oil": MapSize(21)}, 1).problems()[-1:]
     assert problem.startswith("memory: 1 worker needs about ")
     assert problem.endswith("a smaller memory_optimization.chunk_size or emitters.num_emitters needs less")
-    monkeypatch.setattr(estimate, "available_memory", lambda: None)
+    monkeypatch.setattr(room, "available_memory", lambda: None)
     job = load_job_config(SMALL)
     unknown = estimate_batch(tmp_path, [("a", job)], {"builtin:oil": MapSize(21)}, 1)
     assert unknown.problems() == []
@@ -147,8 +152,8 @@ def test_a_memory_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_advice_names_what_is_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimate, "free_disk", lambda _folder: 10e6)
-    monkeypatch.setattr(estimate, "available_memory", lambda: None)
+    free_disk(monkeypatch, 10e6)
+    monkeypatch.setattr(room, "available_memory", lambda: None)
     movies, emitters = "movies (emitters.frames, tiff.roi_size)", "emitters (emitters.num_emitters)"
     for changes, named in (
         (["emitters.frames=10000"], {movies}),
@@ -171,7 +176,7 @@ def test_single_movies_are_refused_too(
     run = ["run", "--zmap=builtin:oil", f"--config={path}", f"--output-dir={tmp_path / 'out'}"]
     stream = ["stream", f"--h5={tmp_path / 'out' / 'emitters.h5'}", f"--output={tmp_path / 'again.tiff'}"]
     assert cli.main(run) == 0
-    monkeypatch.setattr(estimate, "free_disk", lambda _folder: 100.0)
+    free_disk(monkeypatch, 100.0)
     (tmp_path / "out" / "simulation.ome.tiff").unlink()
     for words in (run, stream):
         capsys.readouterr()

@@ -29,7 +29,7 @@ from simtiff.config.sweeps import expand_jobs
 from simtiff.errors import ConfigError
 from simtiff.imaging.rendering import Renderer
 from simtiff.io.tiff import write_movie
-from simtiff.pipeline import run_job
+from simtiff.movie.job import run_job
 from test_pipeline import job
 
 if TYPE_CHECKING:

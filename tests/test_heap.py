@@ -17,7 +17,7 @@ from simtiff.aberrations.maps import check_map
 from simtiff.errors import DataError
 from simtiff.io import _heaps as heap
 from simtiff.io._heaps import check_heaps
-from simtiff.truthfile import TruthFile
+from simtiff.movie.truthfile import TruthFile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -54,8 +54,8 @@ def as_if_long_and_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """
     folder = tmp_path / "startup"
     folder.mkdir()
-    lines = ["import simtiff.movie, simtiff.io.tiff", "simtiff.io.tiff.JOURNAL_SECONDS = 0.05"]
-    lines += ["assert simtiff.movie._LARGE_FRAME_BYTES", "simtiff.movie._LARGE_FRAME_BYTES = 2 * 26 * 26"]
+    lines = ["import simtiff.movie.frames, simtiff.io.tiff", "simtiff.io.tiff.JOURNAL_SECONDS = 0.05"]
+    lines += ["assert simtiff.movie.frames._LARGE_FRAME_BYTES", "simtiff.movie.frames._LARGE_FRAME_BYTES = 2 * 26 * 26"]
     (folder / "sitecustomize.py").write_text("\n".join(lines))
     monkeypatch.setenv(
         "PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)

@@ -17,8 +17,9 @@ from simtiff.config.settings import JobConfig, MemoryConfig
 from simtiff.errors import BatchError, ConfigError, DataError
 from simtiff.io import tiff as ometiff
 from simtiff.lock import FolderLock
-from simtiff.pipeline import run_job, run_pipeline, stream_movie
-from simtiff.preview import preview, stretch
+from simtiff.movie.job import run_job, stream_movie
+from simtiff.movie.preview import preview, stretch
+from simtiff.pipeline import run_pipeline
 from simtiff.status import BatchStatus, JobRecord
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def test_a_long_movie_goes_on_inside_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large_frame_bytes: int
 ) -> None:
     """Frames that had reached the disk when a job was killed are not rendered again."""
-    monkeypatch.setattr("simtiff.movie._LARGE_FRAME_BYTES", large_frame_bytes)
+    monkeypatch.setattr("simtiff.movie.frames._LARGE_FRAME_BYTES", large_frame_bytes)
     monkeypatch.setattr(ometiff, "JOURNAL_SECONDS", 0.0)
     config = job(frames=20, memory_optimization={"chunk_size": 2})
     run_job(config, tmp_path / "whole")

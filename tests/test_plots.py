@@ -14,8 +14,8 @@ from simtiff.aberrations.synthetic import synthesize
 from simtiff.config.identity import plot_names
 from simtiff.config.settings import JobConfig
 from simtiff.errors import ConfigError
-from simtiff.plots import plot_map, write_plots
-from simtiff.truth import write_truth
+from simtiff.movie.plots import plot_map, write_plots
+from simtiff.movie.truth import write_truth
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -167,7 +167,7 @@ def test_a_failed_plot_is_tried_again_with_retry_failed(tmp_path: Path) -> None:
 
 SLOW_PLOTS = """
 import time
-import simtiff.plots
+import simtiff.movie.plots
 from simtiff.io.files import replacing
 
 def save(figure, path):
@@ -176,7 +176,7 @@ def save(figure, path):
         file.flush()
         time.sleep(600)
 
-simtiff.plots._save = save
+simtiff.movie.plots._save = save
 """
 
 

@@ -10,7 +10,7 @@ import tifffile
 
 import simtiff
 from simtiff.errors import ConfigError, ShapeError
-from simtiff.movie import camera_seed
+from simtiff.movie.frames import camera_seed
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,7 @@ from simtiff.batch import run_batch
 from simtiff.config.loading import load_job_config
 from simtiff.errors import BatchError, ConfigError, DataError
 from simtiff.io.tiff import write_movie
-from simtiff.pipeline import run_job
+from simtiff.movie.job import run_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable

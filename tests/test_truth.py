@@ -12,15 +12,15 @@ import pytest
 
 import simtiff
 import simtiff.emitters.sampling as emitters_module
-import simtiff.truthfile as truthfile_module
+import simtiff.movie.truthfile as truthfile_module
 from simtiff.aberrations.maps import field_coefficients, open_field
 from simtiff.config.settings import JobConfig
 from simtiff.emitters.sampling import sample_truth
 from simtiff.errors import DataError
 from simtiff.imaging.scene import Chunk, distinct
-from simtiff.movie import Movie
-from simtiff.truth import MemoryTruth, TruthFile, replace_coefficients, write_truth
-from simtiff.truthfile import gather
+from simtiff.movie.frames import Movie
+from simtiff.movie.truth import MemoryTruth, replace_coefficients, write_truth
+from simtiff.movie.truthfile import TruthFile, gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,7 +144,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 _FULL_DISK = """
 import resource, signal, sys
 from simtiff.config.settings import JobConfig
-from simtiff.truth import write_truth
+from simtiff.movie.truth import write_truth
 from simtiff.aberrations.maps import open_field; from simtiff.aberrations.synthetic import synthesize
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 config = JobConfig.model_validate({"zmap_path": "builtin:oil", "emitters": {"num_emitters": 20000}})

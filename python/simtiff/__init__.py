@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from simtiff.imaging.camera import Camera
     from simtiff.imaging.optics import Optics
     from simtiff.imaging.rendering import psf, render, set_threads, threads
-    from simtiff.simulation import Simulation
+    from simtiff.movie.simulation import Simulation
 
     __version__: str
 
@@ -45,7 +45,7 @@ _HOMES = {
     "DataError": "errors",
     "Optics": "imaging.optics",
     "ShapeError": "errors",
-    "Simulation": "simulation",
+    "Simulation": "movie.simulation",
     "SimtiffError": "errors",
     "psf": "imaging.rendering",
     "render": "imaging.rendering",

@@ -16,14 +16,15 @@ from simtiff.config.loading import load_batch_config
 from simtiff.config.names import folder_problem
 from simtiff.config.sweeps import expand_jobs
 from simtiff.errors import BatchError, ConfigError, UnsavedError
-from simtiff.estimate import estimate_batch, map_sizes
 from simtiff.inputs import check_inputs
 from simtiff.io.files import FileInfo, describe_os_error, refuse_overwriting, remove_partials, version
 from simtiff.joblog import JobLog
 from simtiff.lock import FolderLock
+from simtiff.movie.estimate import map_sizes
 from simtiff.outputs import clean, clear_away, made_folder, refuse_own_files
 from simtiff.pool import Event, Pool, Worker, describe_exit, signals_as_events
 from simtiff.progress import Progress, console
+from simtiff.room import estimate_batch
 from simtiff.selection import Selection, select_jobs
 from simtiff.status import NAME as STATUS_NAME
 from simtiff.status import BatchStatus, JobRecord, job_ids, now

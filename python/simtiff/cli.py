@@ -186,7 +186,7 @@ def _dry_run(config: BatchConfig, output_dir: str) -> str:
 
 def _totals(jobs: Sequence[Job]) -> str:
     """Return the number of jobs and frames and the size of all movies, in words."""
-    from simtiff.estimate import pixel_bytes, show_bytes
+    from simtiff.movie.estimate import pixel_bytes, show_bytes
 
     frames = sum(job.config.emitters.frames for job in jobs)
     size = sum(job.config.emitters.frames * job.config.tiff.roi_size**2 * pixel_bytes(job.config) for job in jobs)
@@ -207,7 +207,7 @@ def _pipeline(arguments: Arguments) -> int:
     if not arguments["--skip-zernike"]:
         check_inputs([Job("", config)], keep=True)
     if not arguments["--skip-tiff"]:
-        from simtiff.estimate import check_disk, map_size
+        from simtiff.movie.estimate import check_disk, map_size
 
         keeps_truth = arguments["--skip-emitters"] or arguments["--skip-zernike"]
         truth = None if keeps_truth else map_size(config.zmap_path)
@@ -234,8 +234,8 @@ def _stream(arguments: Arguments) -> int:
     output = _target(arguments["--output"], "--output", (".tif", ".tiff"), h5, arguments["--config"])
 
     from simtiff.config.loading import load_job_config
-    from simtiff.pipeline import stream_movie
-    from simtiff.truthfile import stored_config
+    from simtiff.movie.job import stream_movie
+    from simtiff.movie.truthfile import stored_config
 
     config = None
     if arguments["--config"]:
@@ -317,7 +317,7 @@ def _validate(arguments: Arguments) -> int:
     from simtiff.config.loading import load_any_config
     from simtiff.config.sweeps import expand_jobs
     from simtiff.inputs import check_inputs
-    from simtiff.light import light_note
+    from simtiff.movie.estimate import light_note
 
     batch = load_any_config(arguments["CONFIG"])
     jobs = expand_jobs(batch)
@@ -348,7 +348,7 @@ def _schema(_arguments: Arguments) -> int:
 def _preview(arguments: Arguments) -> int:
     frame = whole_number(arguments, "--frame", 0, 10**7)
 
-    from simtiff.preview import preview
+    from simtiff.movie.preview import preview
 
     tiff = Path(arguments["TIFF"])
     output = arguments["--output"]
@@ -405,7 +405,7 @@ def _zmap_info(arguments: Arguments) -> int:
         radians = "".join(f"{value:9.4f}" for value in (row.mean, row.std, row.low, row.high))
         lines.append(f"{row.noll:>4}  {row.name:<32}{milliwaves}      |{radians}")
     if arguments["--plot"]:
-        from simtiff.plots import plot_map
+        from simtiff.movie.plots import plot_map
 
         plot_map(arguments["FILE"], arguments["--plot"])
         lines.append(arguments["--plot"])

@@ -233,7 +233,7 @@ def _check_folder(check: JobCheck, folder: Path, record: JobRecord) -> None:
 
 def _check_frames(check: JobCheck, folder: Path, record: JobRecord, count: int) -> None:
     from simtiff.config.identity import DATA_VERSION, Job, job_hash
-    from simtiff.truthfile import TruthFile
+    from simtiff.movie.truthfile import TruthFile
 
     if record.data_version != DATA_VERSION:
         check.notes.append(
@@ -256,7 +256,7 @@ def _check_frames(check: JobCheck, folder: Path, record: JobRecord, count: int) 
 
 
 def _compare(check: JobCheck, config: JobConfig, truth: Any, path: Path, frames: list[int]) -> None:
-    from simtiff.movie import Movie
+    from simtiff.movie.frames import Movie
 
     movie = Movie(config, truth)
     rendered = np.empty((1, *movie.shape[1:]), movie.dtype)

@@ -88,9 +88,9 @@ def main() -> None:
         return
     reporter = _Reporter(out)
     try:
-        from simtiff import pipeline  # what a job needs is imported now, while nothing waits for it
         from simtiff.imaging.rendering import set_threads
-        from simtiff.movie import Buffers
+        from simtiff.movie import job as pipeline  # what a job needs is imported now, while nothing waits for it
+        from simtiff.movie.frames import Buffers
     except (ImportError, MemoryError, SystemError) as error:
         reporter.send("broken", error=describe(error))
         os._exit(1)

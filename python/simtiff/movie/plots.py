@@ -12,7 +12,7 @@ from simtiff.aberrations.synthetic import RADIANS_PER_MILLIWAVE
 from simtiff.config.identity import COEFFICIENTS_PLOT, POSITIONS_PLOT, TIMELINE_PLOT, plot_names
 from simtiff.errors import ConfigError
 from simtiff.io.files import replacing
-from simtiff.truthfile import TruthFile
+from simtiff.movie.truthfile import TruthFile
 
 if TYPE_CHECKING:
     import os

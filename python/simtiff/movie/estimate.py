@@ -1,7 +1,7 @@
-"""How much disk and memory a batch will take, before it starts; what cannot fit is refused.
+"""How much disk and memory a job will take, and how much light its stamps hold, before it starts.
 
 Sizes on disk follow from the config: an uncompressed movie exactly, ``emitters.h5`` from the expected number
-of records. Memory is the sum of what a worker holds at its peak; the constants were measured.
+of records. Memory is what a worker holds at its peak; the constants were measured.
 """
 
 from __future__ import annotations
@@ -9,18 +9,20 @@ from __future__ import annotations
 import math
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from simtiff.aberrations.synthetic import BUILTIN, DEFAULT_MODES
-from simtiff.config.identity import TRUTH_NAME, job_files
-from simtiff.errors import BatchError
-from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX
-from simtiff.movie import frames_are_large
-from simtiff.workspace import transform_bytes
+from simtiff.config.identity import job_files
+from simtiff.errors import BatchError, SimtiffError
+from simtiff.imaging.optics import Optics
+from simtiff.imaging.rendering import psf
+from simtiff.movie.frames import frames_are_large
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
+    from pathlib import Path
 
     from simtiff.config.settings import JobConfig
 
@@ -41,6 +43,11 @@ _STAMP_BLOCK_BYTES, _STAMP_BLOCK = 4 << 20, 64  # stamps rendered at a time: so 
 # Plots: matplotlib and its figures, a record that is drawn, a frame of the timeline; a picture on the disk.
 _PLOT_BYTES, _PLOT_RECORD_BYTES, _PLOT_FRAME_BYTES, _PICTURE_BYTES = 60e6, 100, 6600, 4e5
 _MAX_PLOT_RECORDS = 2_000_000
+_LANES = 16  # emitters at a time, at most
+_FILTERED = 4
+_ABERRATION_RADIANS = 6.0
+_ROWS: tuple[int, ...] = (*range(10, 49, 2), 52, 56, 60, 64, 72, 80, 96, 112, 128, 160, 192, 256, 320, 384, 512)
+_ENOUGH_LIGHT = 0.9
 _MAP_MARGIN_PX = 65  # of the spline, on both sides together
 
 
@@ -51,69 +58,6 @@ class MapSize:
     modes: int
     shape: tuple[int, int] | None = None
     magnitudes: bool = False
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a batch needs and what there is, in bytes.
-
-    Attributes
-    ----------
-    disk, disk_free : float
-        Files to be written, and the space they may take: free, and freed by the files that they replace.
-    memory : float
-        Of all workers together at their peak.
-    memory_available : float or None
-        None where the system does not say.
-    workers, most_workers : int
-        Workers asked for, and how many fit into the memory.
-    folder : Path
-        Output folder.
-    truth : float
-        The part of `disk` that is truth.
-    memory_key : str
-        The key that the memory of the largest job depends on most.
-    """
-
-    disk: float
-    disk_free: float
-    memory: float
-    memory_available: float | None
-    workers: int
-    most_workers: int
-    folder: Path
-    truth: float
-    memory_key: str
-
-    def __str__(self) -> str:
-        plural = "s" * (self.workers != 1)
-        memory = f" ({show_bytes(self.memory_available)} available)" if self.memory_available is not None else ""
-        return (
-            f"estimate: {show_bytes(self.disk)} on disk ({show_bytes(self.disk_free)} free), "
-            f"{show_bytes(self.memory)} of memory for {self.workers} worker{plural}{memory}"
-        )
-
-    def problems(self) -> list[str]:
-        """Return what cannot fit, with what to change; empty if all fits."""
-        found = []
-        if self.disk > self.disk_free:
-            found.append(disk_problem(self.disk, self.disk_free, self.folder, self.truth))
-        if self.memory_available is not None and self.memory > self.memory_available:
-            if self.most_workers:
-                cure = f"--max-workers={self.most_workers} fits"
-            else:
-                cure = f"a smaller memory_optimization.chunk_size or {self.memory_key} needs less"
-            workers = "1 worker needs" if self.workers == 1 else f"{self.workers} workers need"
-            found.append(
-                f"memory: {workers} about {show_bytes(self.memory)}, "
-                f"{show_bytes(self.memory_available)} are available; {cure}"
-            )
-        return found
-
-    def check(self) -> None:
-        """Raise `BatchError` if something cannot fit."""
-        if problems := self.problems():
-            raise BatchError("\n".join([*problems, "(--force starts all the same)"]))
 
 
 def disk_problem(needed: float, free: float, folder: Path, truth: float) -> str:
@@ -128,59 +72,6 @@ def disk_problem(needed: float, free: float, folder: Path, truth: float) -> str:
         f"{folder}: needs up to {show_bytes(needed)} on disk, {show_bytes(free)} are free; free some space, choose "
         f"another output folder, or make {' and '.join(cures)}"
     )
-
-
-def estimate_batch(
-    folder: Path, todo: Sequence[tuple[str, JobConfig]], sizes: dict[str, MapSize], workers: int, threads: int = 1
-) -> Estimate:
-    """Return what the jobs that are still to do need.
-
-    Parameters
-    ----------
-    folder : Path
-        Output folder; it exists.
-    todo : sequence of (job id, config)
-        The jobs.
-    sizes : dict
-        The maps' sizes by `zmap_path`.
-    workers : int
-        Worker processes at work together.
-    threads : int
-        Threads of each.
-    """
-    movies, truth, replaced = 0.0, 0.0, 0.0
-    memory: list[float] = []
-    for job_id, config in todo:
-        size = sizes[config.zmap_path]
-        movies += movie_bytes(config) + picture_bytes(config)
-        truth += truth_bytes(config, size)
-        replaced += _replaced_bytes(folder / job_id, config)
-        memory.append(worker_bytes(config, size, threads))
-    largest = todo[memory.index(max(memory))][1]
-    memory.sort(reverse=True)
-    available = available_memory()
-    fitting = 0
-    if available is not None:
-        fitting = sum(sum(memory[: count + 1]) <= available for count in range(min(workers, len(memory))))
-    return Estimate(
-        disk=movies + truth,
-        disk_free=free_disk(folder) + replaced,
-        memory=sum(memory[:workers]),
-        memory_available=available,
-        workers=workers,
-        most_workers=fitting,
-        folder=folder,
-        truth=truth,
-        memory_key=_memory_key(largest, sizes[largest.zmap_path]),
-    )
-
-
-def _memory_key(config: JobConfig, size: MapSize) -> str:
-    """Return the key to make smaller for less memory: that of what takes more than half of it."""
-    if transform_bytes(config, size.modes, 1) > worker_bytes(config, size) / 2:
-        return "psf.size_px" if config.tiff.use_direct_rendering else "tiff.hr_size"
-    dark = config.model_copy(update={"emitters": config.emitters.model_copy(update={"num_emitters": 0})})
-    return "emitters.num_emitters" if worker_bytes(dark, size) < worker_bytes(config, size) / 2 else "tiff.roi_size"
 
 
 def free_disk(folder: Path) -> float:
@@ -211,7 +102,7 @@ def check_disk(config: JobConfig, folder: Path, *, truth: MapSize | None = None,
     """
     of_truth = truth_bytes(config, truth) if truth is not None else 0.0
     needed = movie_bytes(config) + of_truth
-    free = free_disk(folder) + (_size(replaces) if replaces is not None else 0)
+    free = free_disk(folder) + (file_size(replaces) if replaces is not None else 0)
     if needed > free and config.tiff.compression == "none":
         raise BatchError(disk_problem(needed, free, folder, of_truth))
 
@@ -319,74 +210,8 @@ def map_sizes(zmap_paths: Iterable[str]) -> dict[str, MapSize]:
     return {path: map_size(path) for path in dict.fromkeys(zmap_paths)}
 
 
-def available_memory() -> float | None:
-    """Return the memory in bytes that new processes can take; None where the system does not say.
-
-    The least of what the kernel calls available and what the limits of the control groups leave (those of a
-    container or a cluster's job).
-    """
-    found = []
-    try:
-        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        found.append(float(fields["MemAvailable"].split()[0]) * 1024)
-    except (OSError, KeyError, ValueError, IndexError):
-        pass
-    found += _control_group_room()
-    return min(found) if found else None
-
-
-def _control_group_room(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[float]:
-    """Return what the memory limits of this process's control groups leave, for both versions of these."""
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return []
-    room = []
-    for line in lines:
-        _, controllers, name = line.split(":", 2) if line.count(":") >= 2 else ("", "", "/")
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        top, limit, usage = (
-            (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
-            if controllers
-            else (root, "memory.max", "memory.current")
-        )
-        folder = top / name.lstrip("/")
-        for group in (folder, *folder.parents):
-            if group != top and top not in group.parents:
-                break
-            try:
-                most, used = ((group / file).read_text().strip() for file in (limit, usage))
-                if most != "max":
-                    room.append(max(0.0, float(most) - float(used) + _cache(group)))
-            except (OSError, ValueError):
-                continue
-    return room
-
-
-def _cache(group: Path) -> float:
-    """Return what the kernel would give back first: file pages that nobody used lately."""
-    try:
-        fields = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        return float(fields.get("total_inactive_file", fields.get("inactive_file", 0)))
-    except (OSError, ValueError):
-        return 0.0
-
-
-def _replaced_bytes(folder: Path, config: JobConfig) -> int:
-    """Return the size of the files in a job's folder that go before, or when, the job writes its own."""
-    try:
-        paths = [
-            path
-            for path in folder.iterdir()
-            if path.name in {TRUTH_NAME, config.tiff.filename} or path.suffix in {PARTIAL_SUFFIX, JOURNAL_SUFFIX}
-        ]
-    except OSError:
-        return 0
-    return sum(map(_size, paths))
-
-
-def _size(path: Path) -> int:
+def file_size(path: Path) -> int:
+    """Return the size of a file in bytes; 0 where there is none."""
     try:
         return path.stat().st_size
     except OSError:
@@ -400,3 +225,61 @@ def show_bytes(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:,.3g} TB" if size < 1000 else f"{size:,.0f} TB"
+
+
+def transform_bytes(config: JobConfig, modes: int, threads: int) -> float:
+    """Return what the transform takes at most, for emitters as usual: in the frame, without large aberrations."""
+    optical, tiff, size = config.optical, config.tiff, config.psf.size_px
+    if tiff.use_direct_rendering:
+        cutoff = 2 * optical.NA * max(optical.pixel_size_nm_x, optical.pixel_size_nm_y) / optical.wavelength_nm
+        per_pixel = max(1.0, 2.2 * cutoff)
+    else:
+        per_pixel = tiff.hr_size / tiff.roi_size
+    half = size * per_pixel / 2 + 16  # samples on one side of the middle
+    fewest, most = _rows(config, 0.0, 0.0), _rows(config, config.emitters.z_range_um, _ABERRATION_RADIANS)
+    plans = [rows for rows in _ROWS if fewest <= rows <= most]
+    matrices = sum(2 * (_nodes(rows) + rows / 2) * half + 2 * _nodes(rows) * (modes + 3) for rows in plans)
+    space = 8 * (_nodes(most) + half * most / 2) + 2 * half * (size + 3 * _FILTERED)
+    return 1.1 * 4 * (matrices + threads * _LANES * space)
+
+
+def _rows(config: JobConfig, z_um: float, aberration: float) -> int:
+    """Return the rows of the pupil that an emitter needs at a height, and with phases so steep, in radians."""
+    optical = config.optical
+    per_nm = 2 * math.pi / optical.wavelength_nm
+    pixel_nm = max(optical.pixel_size_nm_x, optical.pixel_size_nm_y)
+    stamp = per_nm * optical.NA * pixel_nm * config.psf.size_px / 2
+    steepness = optical.NA**2 / math.sqrt(max(optical.n_immersion**2 - optical.NA**2, 1e-3))
+    needed = 11 + 0.54 * stamp + 0.36 * (per_nm * steepness * 1000 * z_um + aberration)
+    return min((rows for rows in _ROWS if rows >= needed), default=_ROWS[-1])
+
+
+def _nodes(rows: int) -> float:
+    """Return the nodes on a quarter of the pupil."""
+    return rows / 4 * (8 + max(0, rows - 12) * 2 / math.pi)
+
+
+def held_light(config: JobConfig) -> float:
+    """Return the part of the light of an emitter without aberrations at z = ``z_range_um`` that its stamp holds."""
+    optics = Optics(**{name: getattr(config.optical, name) for name in type(config.optical).model_fields})
+    xyz = np.array([[0.0, 0.0, config.emitters.z_range_um]])
+    size, defocus = config.psf.size_px, config.psf.defocus
+    return float(psf(optics, xyz, np.zeros(1), size=size, defocus=defocus).sum())
+
+
+def light_note(configs: Iterable[JobConfig]) -> str | None:
+    """Return a note on the stamp that holds the least light, or None where all of them hold enough.
+
+    Each combination of optics, stamp and defocus is computed once.
+    """
+    distinct = {(each.optical, each.psf.size_px, each.psf.defocus, each.emitters.z_range_um): each for each in configs}
+    try:
+        least, config = min(((held_light(each), each) for each in distinct.values()), key=lambda found: found[0])
+    except SimtiffError:  # the core refuses it, which the job will say
+        return None
+    if least >= _ENOUGH_LIGHT:
+        return None
+    return (
+        f"a stamp of {config.psf.size_px} px (psf.size_px) holds {100 * least:.0f} % of the light of an emitter "
+        f"without aberrations at z = {config.emitters.z_range_um:g} um (emitters.z_range_um); the rest is lost"
+    )

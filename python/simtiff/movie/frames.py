@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simtiff.config.settings import JobConfig
+    from simtiff.imaging.scene import Chunk
     from simtiff.io.tiff import HandOver
-    from simtiff.truth import Chunk
 
 _CAMERA_PURPOSE = 0xCA3E7A
 _LARGE_FRAME_BYTES = 1 << 18

@@ -12,8 +12,8 @@ from simtiff.aberrations.maps import open_field
 from simtiff.config.loading import load_job_config
 from simtiff.errors import ShapeError
 from simtiff.imaging.arrays import output
-from simtiff.movie import Movie
-from simtiff.truth import MemoryTruth
+from simtiff.movie.frames import Movie
+from simtiff.movie.truth import MemoryTruth
 
 if TYPE_CHECKING:
     import os
@@ -172,7 +172,7 @@ class Simulation:
         OSError
             A file cannot be written; nothing half-written is left.
         """
-        from simtiff.pipeline import run_job
+        from simtiff.movie.job import run_job
 
         folder = Path(directory)
         return {name: folder / name for name in run_job(self.config, folder)}

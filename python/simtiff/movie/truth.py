@@ -20,7 +20,7 @@ from simtiff.emitters.tables import Emitters, Records
 from simtiff.imaging.scene import Chunk, same_psf
 from simtiff.io.files import version
 from simtiff.io.hdf5 import attribute, describe, open_hdf5, reading, writing_hdf5
-from simtiff.truthfile import TruthFile
+from simtiff.movie.truthfile import TruthFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from simtiff.aberrations.fieldmap import FieldMap
     from simtiff.config.settings import JobConfig
 
-__all__ = ["Chunk", "MemoryTruth", "TruthFile", "TruthSize", "replace_coefficients", "replace_config", "write_truth"]
 
 FORMAT_VERSION = 1
 _MAX_CHUNK_ROWS = 1 << 16

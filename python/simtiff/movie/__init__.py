@@ -1,0 +1,12 @@
+"""A job in memory and on disk: its truth, its frames, its files.
+
+- `simulation`: one movie from Python
+- `job`: one job from config to files
+- `truth`: the truth of a movie: made, in memory, written to ``emitters.h5``
+- `truthfile`: ``emitters.h5`` read, any range of frames
+- `frames`: from truth to camera frames, chunk by chunk
+- `estimate`: how much disk and memory a job takes
+- `plots`, `preview`: pictures of truth, maps and frames
+"""
+
+__all__ = ["estimate", "frames", "job", "plots", "preview", "simulation", "truth", "truthfile"]

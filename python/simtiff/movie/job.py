@@ -1,0 +1,255 @@
+"""One job from config to files: truth, movie, plots; and the two single-file ways of the guide."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from simtiff.aberrations.maps import open_field
+from simtiff.config.identity import TRUTH_NAME, Job, job_files, job_hash
+from simtiff.errors import ConfigError, DataError
+from simtiff.imaging.rendering import threads
+from simtiff.io.files import (
+    FileInfo,
+    checksum,
+    folders_synced_once,
+    refuse_overwriting,
+    remove_old,
+    remove_partials,
+    target_problem,
+)
+from simtiff.io.tiff import HandOver, write_movie
+from simtiff.movie.estimate import check_disk, show_bytes
+from simtiff.movie.frames import Buffers, Movie
+from simtiff.movie.truth import write_truth
+from simtiff.movie.truthfile import TruthFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from simtiff.config.settings import JobConfig
+
+
+class Report(Protocol):
+    """Where a job says how far it is."""
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Say that `done` of `total` frames of a stage (``truth``, ``frames``) are through."""
+
+    def log(self, message: str) -> None:
+        """Say one line that is worth keeping."""
+
+
+class Silent:
+    """A report to nobody."""
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def log(self, message: str) -> None:
+        """Say nothing."""
+
+
+def run_job(
+    config: JobConfig,
+    directory: Path,
+    report: Report | None = None,
+    *,
+    resume_key: str | None = None,
+    replaced: tuple[str, ...] = (),
+    whole: Callable[[dict[str, FileInfo]], object] | None = None,
+    buffers: Buffers | None = None,
+) -> dict[str, FileInfo]:
+    """Make all files of a job and return them by name.
+
+    Parameters
+    ----------
+    config : JobConfig
+        The job.
+    directory : Path
+        Its folder; made if it is not there. What dead runs left half-written in it is removed.
+    report : Report, optional
+        Told how far the job is.
+    resume_key : str, optional
+        The job's hash; with it, a long movie goes on where a killed run of the same job was.
+    replaced : tuple of str
+        Files of earlier runs to remove first, so that what lies together belongs together.
+    whole : callable, optional
+        Called with the truth and the movie when these are whole and only plots are left to draw.
+    buffers : Buffers, optional
+        Memory that one job leaves to the next.
+
+    Raises
+    ------
+    ConfigError
+        The zmap is a file that the job would overwrite.
+    DataError
+        The zmap is damaged or does not cover the field, or the folder is a symbolic link.
+    OSError
+        A file cannot be written.
+    """
+    report = report or Silent()
+    _refuse_link(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    refuse_overwriting((directory / name for name in job_files(config)), [config.zmap_path])
+    remove_partials(directory, keep_journaled=config.tiff.filename if resume_key is not None else False)
+    for name in dict.fromkeys((config.tiff.filename, *replaced)):
+        remove_old(directory / name)
+    truth_path = directory / TRUTH_NAME
+    with folders_synced_once():
+        make_truth(config, truth_path, report)
+        movie = make_movie(config, truth_path, directory, report, resume_key=resume_key, buffers=buffers)
+    files = {TRUTH_NAME: checksum(truth_path), config.tiff.filename: movie}
+    if len(job_files(config)) > len(files):
+        if whole is not None:
+            whole(files)
+        files |= {name: checksum(directory / name) for name in make_plots(config, truth_path, directory, report)}
+    return files
+
+
+def draw_plots(config: JobConfig, directory: Path, report: Report | None = None) -> dict[str, FileInfo]:
+    """Draw the plots of a finished job whose movie and truth stay as they are; return them by name."""
+    _refuse_link(directory)
+    remove_partials(directory)
+    names = make_plots(config, directory / TRUTH_NAME, directory, report or Silent())
+    return {name: checksum(directory / name) for name in names}
+
+
+def _refuse_link(directory: Path) -> None:
+    """Raise `DataError` if a job's folder is a link: it may lead out of the output folder."""
+    if directory.is_symlink():
+        raise DataError(f"{directory}: is a link, which may lead out of the output folder; remove it")
+
+
+def make_truth(config: JobConfig, path: Path, report: Report) -> None:
+    """Write ``emitters.h5``: emitters, records, coefficients."""
+    begin = time.perf_counter()
+    field = open_field(config)
+    made = write_truth(path, config, field, lambda done, total: report.stage("truth", done, total))
+    seconds = time.perf_counter() - begin
+    report.log(f"emitters made: {made.emitters} emitters, {made.records} records")
+    report.log(f"coefficients computed: {field.modes} modes for {made.emitters} emitters ({seconds:.2f} s)")
+
+
+def make_movie(
+    config: JobConfig,
+    truth_path: Path,
+    directory: Path,
+    report: Report,
+    *,
+    name: str | None = None,
+    chunk_size: int | None = None,
+    resume_key: str | None = None,
+    buffers: Buffers | None = None,
+) -> FileInfo:
+    """Render a movie from a truth file and write it, chunk by chunk."""
+    begin = time.perf_counter()
+    path = directory / (name or config.tiff.filename)
+    with TruthFile(truth_path, config) as truth:
+        movie = Movie(config, truth)
+        info = write_movie(
+            path,
+            _Reported(movie, chunk_size, buffers, report),
+            movie.shape,
+            movie.dtype,
+            pixel_size_um=(config.optical.pixel_size_nm_x / 1000, config.optical.pixel_size_nm_y / 1000),
+            compression=config.tiff.compression,
+            identity=without_map(config),
+            resume_key=resume_key,
+            threads=threads(),
+        )
+    seconds = time.perf_counter() - begin
+    total = movie.shape[0]
+    report.log(f"TIFF written: {total} frame{'s' * (total != 1)}, {show_bytes(info.size)} ({seconds:.2f} s)")
+    return info
+
+
+class _Reported:
+    """A movie's frames for `write_movie`; reports how many are done."""
+
+    def __init__(self, movie: Movie, chunk_size: int | None, buffers: Buffers | None, report: Report) -> None:
+        self._movie = movie
+        self._chunk_size = chunk_size
+        self._buffers = buffers
+        self._report = report
+
+    def stream(self) -> Iterator[NDArray[Any]]:
+        total = self._movie.shape[0]
+        self._report.stage("frames", 0, total)
+        for start, chunk in self._movie.stream(self._chunk_size, self._buffers):
+            yield chunk
+            self._report.stage("frames", start + len(chunk), total)
+
+    def hand_over(self, to: HandOver, first: int) -> Iterator[int]:
+        total = self._movie.shape[0]
+        if first:
+            self._report.log(f"movie goes on at frame {first} of {total}")
+        self._report.stage("frames", first, total)
+        for done in self._movie.hand_over(to, first, self._chunk_size, self._buffers):
+            yield done
+            self._report.stage("frames", done, total)
+
+
+def without_map(config: JobConfig) -> str:
+    """Return what determines a job's files but for its map."""
+    return job_hash(Job("", config), "")
+
+
+def make_plots(config: JobConfig, truth_path: Path, directory: Path, report: Report) -> list[str]:
+    """Draw the plots that the config asks for and return their names."""
+    if config.emitters.no_plot and config.zernike.no_plot:
+        return []
+    from simtiff.config.identity import plot_names
+    from simtiff.movie.plots import write_plots
+
+    report.stage("plots", 0, len(plot_names(config)))
+    names = [path.name for path in write_plots(config, truth_path, directory)]
+    report.log(f"plots drawn: {', '.join(names)}")
+    return names
+
+
+def stream_movie(
+    h5: Path,
+    output: Path,
+    config: JobConfig | None = None,
+    chunk_size: int | None = None,
+    report: Report | None = None,
+) -> FileInfo:
+    """Render the movie of an ``emitters.h5`` in chunks; peak memory is set by the chunk alone.
+
+    Parameters
+    ----------
+    h5 : Path
+        Truth file; it is only read.
+    output : Path
+        The OME-TIFF to write.
+    config : JobConfig, optional
+        Settings to use instead of those that the file carries.
+    chunk_size : int, optional
+        Frames at a time; default: ``memory_optimization.chunk_size``.
+    report : Report, optional
+        Told how far it is.
+
+    Raises
+    ------
+    DataError
+        The file is damaged, or carries no config and none is given.
+    ConfigError
+        A chunk size below 1, or an output that cannot be a file.
+    BatchError
+        The movie does not fit on the disk.
+    """
+    if chunk_size is not None and chunk_size < 1:
+        raise ConfigError(f"--chunk-size: got {chunk_size}, allowed are whole numbers from 1")
+    if (problem := target_problem(output)) is not None:
+        raise ConfigError(f"--output: {output}: {problem}")
+    with TruthFile(h5, config) as truth:
+        config, frames = truth.config, truth.n_frames
+    if frames != config.emitters.frames:  # a file by hand, with a config that says something else
+        emitters = config.emitters.model_copy(update={"frames": frames})
+        config = config.model_copy(update={"emitters": emitters})
+    check_disk(config, output.parent, replaces=output)
+    return make_movie(config, h5, output.parent, report or Silent(), name=output.name, chunk_size=chunk_size)

@@ -1,0 +1,211 @@
+"""Whether a batch's files and workers will fit on the disk and into the memory; what cannot fit is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simtiff.config.identity import TRUTH_NAME
+from simtiff.errors import BatchError
+from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX
+from simtiff.movie.estimate import (
+    MapSize,
+    disk_problem,
+    file_size,
+    free_disk,
+    movie_bytes,
+    picture_bytes,
+    show_bytes,
+    transform_bytes,
+    truth_bytes,
+    worker_bytes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from simtiff.config.settings import JobConfig
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a batch needs and what there is, in bytes.
+
+    Attributes
+    ----------
+    disk, disk_free : float
+        Files to be written, and the space they may take: free, and freed by the files that they replace.
+    memory : float
+        Of all workers together at their peak.
+    memory_available : float or None
+        None where the system does not say.
+    workers, most_workers : int
+        Workers asked for, and how many fit into the memory.
+    folder : Path
+        Output folder.
+    truth : float
+        The part of `disk` that is truth.
+    memory_key : str
+        The key that the memory of the largest job depends on most.
+    """
+
+    disk: float
+    disk_free: float
+    memory: float
+    memory_available: float | None
+    workers: int
+    most_workers: int
+    folder: Path
+    truth: float
+    memory_key: str
+
+    def __str__(self) -> str:
+        plural = "s" * (self.workers != 1)
+        memory = f" ({show_bytes(self.memory_available)} available)" if self.memory_available is not None else ""
+        return (
+            f"estimate: {show_bytes(self.disk)} on disk ({show_bytes(self.disk_free)} free), "
+            f"{show_bytes(self.memory)} of memory for {self.workers} worker{plural}{memory}"
+        )
+
+    def problems(self) -> list[str]:
+        """Return what cannot fit, with what to change; empty if all fits."""
+        found = []
+        if self.disk > self.disk_free:
+            found.append(disk_problem(self.disk, self.disk_free, self.folder, self.truth))
+        if self.memory_available is not None and self.memory > self.memory_available:
+            if self.most_workers:
+                cure = f"--max-workers={self.most_workers} fits"
+            else:
+                cure = f"a smaller memory_optimization.chunk_size or {self.memory_key} needs less"
+            workers = "1 worker needs" if self.workers == 1 else f"{self.workers} workers need"
+            found.append(
+                f"memory: {workers} about {show_bytes(self.memory)}, "
+                f"{show_bytes(self.memory_available)} are available; {cure}"
+            )
+        return found
+
+    def check(self) -> None:
+        """Raise `BatchError` if something cannot fit."""
+        if problems := self.problems():
+            raise BatchError("\n".join([*problems, "(--force starts all the same)"]))
+
+
+def estimate_batch(
+    folder: Path, todo: Sequence[tuple[str, JobConfig]], sizes: dict[str, MapSize], workers: int, threads: int = 1
+) -> Estimate:
+    """Return what the jobs that are still to do need.
+
+    Parameters
+    ----------
+    folder : Path
+        Output folder; it exists.
+    todo : sequence of (job id, config)
+        The jobs.
+    sizes : dict
+        The maps' sizes by `zmap_path`.
+    workers : int
+        Worker processes at work together.
+    threads : int
+        Threads of each.
+    """
+    movies, truth, replaced = 0.0, 0.0, 0.0
+    memory: list[float] = []
+    for job_id, config in todo:
+        size = sizes[config.zmap_path]
+        movies += movie_bytes(config) + picture_bytes(config)
+        truth += truth_bytes(config, size)
+        replaced += _replaced_bytes(folder / job_id, config)
+        memory.append(worker_bytes(config, size, threads))
+    largest = todo[memory.index(max(memory))][1]
+    memory.sort(reverse=True)
+    available = available_memory()
+    fitting = 0
+    if available is not None:
+        fitting = sum(sum(memory[: count + 1]) <= available for count in range(min(workers, len(memory))))
+    return Estimate(
+        disk=movies + truth,
+        disk_free=free_disk(folder) + replaced,
+        memory=sum(memory[:workers]),
+        memory_available=available,
+        workers=workers,
+        most_workers=fitting,
+        folder=folder,
+        truth=truth,
+        memory_key=_memory_key(largest, sizes[largest.zmap_path]),
+    )
+
+
+def _memory_key(config: JobConfig, size: MapSize) -> str:
+    """Return the key to make smaller for less memory: that of what takes more than half of it."""
+    if transform_bytes(config, size.modes, 1) > worker_bytes(config, size) / 2:
+        return "psf.size_px" if config.tiff.use_direct_rendering else "tiff.hr_size"
+    dark = config.model_copy(update={"emitters": config.emitters.model_copy(update={"num_emitters": 0})})
+    return "emitters.num_emitters" if worker_bytes(dark, size) < worker_bytes(config, size) / 2 else "tiff.roi_size"
+
+
+def available_memory() -> float | None:
+    """Return the memory in bytes that new processes can take; None where the system does not say.
+
+    The least of what the kernel calls available and what the limits of the control groups leave (those of a
+    container or a cluster's job).
+    """
+    found = []
+    try:
+        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        found.append(float(fields["MemAvailable"].split()[0]) * 1024)
+    except (OSError, KeyError, ValueError, IndexError):
+        pass
+    found += _control_group_room()
+    return min(found) if found else None
+
+
+def _control_group_room(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[float]:
+    """Return what the memory limits of this process's control groups leave, for both versions of these."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return []
+    room = []
+    for line in lines:
+        _, controllers, name = line.split(":", 2) if line.count(":") >= 2 else ("", "", "/")
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top, limit, usage = (
+            (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
+            if controllers
+            else (root, "memory.max", "memory.current")
+        )
+        folder = top / name.lstrip("/")
+        for group in (folder, *folder.parents):
+            if group != top and top not in group.parents:
+                break
+            try:
+                most, used = ((group / file).read_text().strip() for file in (limit, usage))
+                if most != "max":
+                    room.append(max(0.0, float(most) - float(used) + _cache(group)))
+            except (OSError, ValueError):
+                continue
+    return room
+
+
+def _cache(group: Path) -> float:
+    """Return what the kernel would give back first: file pages that nobody used lately."""
+    try:
+        fields = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return float(fields.get("total_inactive_file", fields.get("inactive_file", 0)))
+    except (OSError, ValueError):
+        return 0.0
+
+
+def _replaced_bytes(folder: Path, config: JobConfig) -> int:
+    """Return the size of the files in a job's folder that go before, or when, the job writes its own."""
+    try:
+        paths = [
+            path
+            for path in folder.iterdir()
+            if path.name in {TRUTH_NAME, config.tiff.filename} or path.suffix in {PARTIAL_SUFFIX, JOURNAL_SUFFIX}
+        ]
+    except OSError:
+        return 0
+    return sum(map(file_size, paths))
