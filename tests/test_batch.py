@@ -35,10 +35,10 @@ from batch_helpers import (
     write_config,
 )
 from simtiff.aberrations.synthetic import synthesize
-from simtiff.batch import cores, run_batch
+from simtiff.batch.folder import FolderLock
+from simtiff.batch.progress import Lines, Progress, console
+from simtiff.batch.run import cores, run_batch
 from simtiff.errors import BatchError, ConfigError, DataError
-from simtiff.lock import FolderLock
-from simtiff.progress import Lines, Progress, console
 
 if TYPE_CHECKING:
     from pathlib import Path

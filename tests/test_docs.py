@@ -14,11 +14,11 @@ import pytest
 
 from simtiff import cli
 from simtiff.arguments import USAGE, parse_arguments
+from simtiff.batch.room import estimate_batch
 from simtiff.config.loading import json_schema, load_batch_config, load_job_config
 from simtiff.config.sweeps import expand_jobs
 from simtiff.config.text import parse_config_text
 from simtiff.movie.estimate import held_light, map_sizes
-from simtiff.room import estimate_batch
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batch_helpers import config, stray_files
-from simtiff import cli, room
-from simtiff.batch import cores, run_batch
+from simtiff import cli
+from simtiff.batch import room
+from simtiff.batch.progress import Progress
+from simtiff.batch.room import _control_group_room, available_memory, estimate_batch
+from simtiff.batch.run import cores, run_batch
 from simtiff.config.loading import load_job_config
 from simtiff.errors import BatchError
 from simtiff.movie.estimate import (
@@ -26,8 +29,6 @@ from simtiff.movie.estimate import (
     truth_bytes,
     worker_bytes,
 )
-from simtiff.progress import Progress
-from simtiff.room import _control_group_room, available_memory, estimate_batch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,7 @@ import json, sys
 from pathlib import Path
 from simtiff.config.loading import load_job_config
 from simtiff.movie.job import run_job
-from simtiff.worker import peak_memory
+from simtiff.batch.worker import peak_memory
 files = run_job(load_job_config(json.loads(sys.argv[1]), sys.argv[3:]), Path(sys.argv[2]))
 print(json.dumps([files["emitters.h5"].size, files["simulation.ome.tiff"].size, peak_memory()]))
 """

@@ -22,7 +22,7 @@ from batch_helpers import config
 from fuzzing import assert_answered, bounded, fuzz, json_values, memory_limited, mutate_bytes, mutate_hdf5, run, scalars
 from simtiff import _core
 from simtiff.aberrations.synthetic import synthesize
-from simtiff.batch import run_batch
+from simtiff.batch.run import run_batch
 from simtiff.config.loading import json_schema, load_any_config
 from simtiff.config.names import name_problem
 from simtiff.config.sweeps import expand_jobs

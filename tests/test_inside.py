@@ -13,7 +13,7 @@ import pytest
 from batch_helpers import config, movie_bytes, stray_files
 from fuzzing import run
 from simtiff.aberrations.synthetic import synthesize
-from simtiff.batch import run_batch
+from simtiff.batch.run import run_batch
 from simtiff.errors import BatchError, ConfigError, DataError
 from simtiff.io.tiff import write_movie
 

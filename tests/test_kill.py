@@ -31,9 +31,9 @@ from batch_helpers import (
     workers,
     write_config,
 )
-from simtiff.batch import run_batch
+from simtiff.batch.run import run_batch
+from simtiff.batch.status import BatchStatus
 from simtiff.io.files import checksum
-from simtiff.status import BatchStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -164,7 +164,7 @@ def test_killed_at_random_moments_a_batch_comes_to_the_same_end(tmp_path: Path) 
 STATUS_WRITER = """
 import os, random, signal, sys, time
 from pathlib import Path
-from simtiff.status import BatchStatus, JobRecord
+from simtiff.batch.status import BatchStatus, JobRecord
 
 folder, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 chance = random.Random(seed)

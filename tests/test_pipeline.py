@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import tifffile
 
+from simtiff.batch.folder import FolderLock
+from simtiff.batch.pipeline import run_pipeline
+from simtiff.batch.status import BatchStatus, JobRecord
 from simtiff.config.loading import load_job_config
 from simtiff.config.settings import JobConfig, MemoryConfig
 from simtiff.errors import BatchError, ConfigError, DataError
 from simtiff.io import tiff as ometiff
-from simtiff.lock import FolderLock
 from simtiff.movie.job import run_job, stream_movie
 from simtiff.movie.preview import preview, stretch
-from simtiff.pipeline import run_pipeline
-from simtiff.status import BatchStatus, JobRecord
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,10 +24,10 @@ from batch_helpers import (
     workers,
     write_config,
 )
-from simtiff.batch import run_batch
+from simtiff.batch.progress import Progress
+from simtiff.batch.run import run_batch
 from simtiff.config.identity import DATA_VERSION
 from simtiff.errors import DataError
-from simtiff.progress import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path

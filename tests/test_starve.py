@@ -24,7 +24,7 @@ from batch_helpers import (
     wait_for,
     write_config,
 )
-from simtiff.batch import run_batch
+from simtiff.batch.run import run_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from simtiff.batch.overview import Overview
+from simtiff.batch.status import NAME, BatchStatus, JobRecord, why_not_done
 from simtiff.errors import DataError
 from simtiff.io.files import FileInfo
-from simtiff.overview import Overview
-from simtiff.status import NAME, BatchStatus, JobRecord, why_not_done
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -212,7 +212,7 @@ def running_batch(folder: Path, jobs: dict[str, JobRecord], monkeypatch: pytest.
     status.save()
     content = json.loads(status.path.read_text())
     status.path.write_text(json.dumps(content | {"last_update": (BEGIN + timedelta(seconds=96)).isoformat()}))
-    monkeypatch.setattr("simtiff.lock.is_locked", lambda _folder: True)
+    monkeypatch.setattr("simtiff.batch.folder.is_locked", lambda _folder: True)
     return Overview(folder, BEGIN + timedelta(seconds=100))
 
 

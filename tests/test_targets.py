@@ -15,7 +15,7 @@ from batch_helpers import config, stray_files
 from fuzzing import run
 from simtiff.aberrations.maps import check_map
 from simtiff.aberrations.synthetic import synthesize
-from simtiff.batch import run_batch
+from simtiff.batch.run import run_batch
 from simtiff.config.loading import load_job_config
 from simtiff.errors import BatchError, ConfigError, DataError
 from simtiff.io.tiff import write_movie

@@ -14,9 +14,9 @@ import pytest
 
 from batch_helpers import config
 from simtiff import cli
-from simtiff.batch import run_batch
+from simtiff.batch.run import run_batch
+from simtiff.batch.verify import JobCheck, Verification, sample_frames, verify_batch
 from simtiff.errors import DataError
-from simtiff.verify import JobCheck, Verification, sample_frames, verify_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simtiff.batch import run_batch
+    from simtiff.batch.run import run_batch
     from simtiff.errors import BatchError, ConfigError, DataError, ShapeError, SimtiffError
     from simtiff.imaging.camera import Camera
     from simtiff.imaging.optics import Optics
@@ -49,7 +49,7 @@ _HOMES = {
     "SimtiffError": "errors",
     "psf": "imaging.rendering",
     "render": "imaging.rendering",
-    "run_batch": "batch",
+    "run_batch": "batch.run",
     "set_threads": "imaging.rendering",
     "threads": "imaging.rendering",
 }

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simtiff.arguments import USAGE, UsageError, parse_arguments, whole_number
+from simtiff.batch.signals import Interrupts, open_closed_streams
 from simtiff.errors import SimtiffError, UnsavedError, not_loaded
-from simtiff.interrupts import Interrupts
-from simtiff.reporting import open_closed_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -146,8 +145,8 @@ def _batch(arguments: Arguments) -> int:
         _print(_dry_run(config, output_dir or config.base_output_dir))
         return DONE
 
-    from simtiff.batch import run_batch
-    from simtiff.progress import console
+    from simtiff.batch.progress import console
+    from simtiff.batch.run import run_batch
 
     summary = run_batch(
         config,
@@ -168,9 +167,9 @@ def _batch(arguments: Arguments) -> int:
 def _dry_run(config: BatchConfig, output_dir: str) -> str:
     import json
 
+    from simtiff.batch.inputs import check_inputs
     from simtiff.config.identity import split_settings
     from simtiff.config.sweeps import expand_jobs
-    from simtiff.inputs import check_inputs
 
     jobs = expand_jobs(config)
     check_inputs(jobs, config)
@@ -195,12 +194,12 @@ def _totals(jobs: Sequence[Job]) -> str:
 
 
 def _pipeline(arguments: Arguments) -> int:
+    from simtiff.batch.folder import NAME as LOCK_NAME
+    from simtiff.batch.inputs import check_inputs
+    from simtiff.batch.pipeline import run_pipeline
     from simtiff.config.identity import Job, job_files
     from simtiff.config.loading import load_job_config
-    from simtiff.inputs import check_inputs
     from simtiff.io.files import refuse_overwriting
-    from simtiff.lock import NAME as LOCK_NAME
-    from simtiff.pipeline import run_pipeline
 
     output_dir = Path(_output_dir(arguments) or "output")
     config = load_job_config(arguments["--config"] or {}, zmap_path=arguments["--zmap"])
@@ -288,7 +287,7 @@ def _target(text: str, option: str, endings: tuple[str, ...], *sources: str | Pa
 
 
 def _status(arguments: Arguments) -> int:
-    from simtiff.overview import Overview
+    from simtiff.batch.overview import Overview
 
     overview = Overview(Path(arguments["DIR"]))
     _print(overview.as_json() if arguments["--json"] else str(overview))
@@ -298,7 +297,7 @@ def _status(arguments: Arguments) -> int:
 def _verify(arguments: Arguments) -> int:
     frames = whole_number(arguments, "--frames", 0, 10**7)
 
-    from simtiff.verify import verify_batch
+    from simtiff.batch.verify import verify_batch
 
     with _report_of_one() as report:
 
@@ -314,9 +313,9 @@ def _verify(arguments: Arguments) -> int:
 
 
 def _validate(arguments: Arguments) -> int:
+    from simtiff.batch.inputs import check_inputs
     from simtiff.config.loading import load_any_config
     from simtiff.config.sweeps import expand_jobs
-    from simtiff.inputs import check_inputs
     from simtiff.movie.estimate import light_note
 
     batch = load_any_config(arguments["CONFIG"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 
@@ -41,15 +40,3 @@ class TerminalReport:
         if sys.stderr is not None:
             sys.stderr.write(text)
             sys.stderr.flush()
-
-
-def open_closed_streams() -> None:
-    """Lead stdin, stdout and stderr that are closed to nowhere: else the next files take their places."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            null = os.open(os.devnull, os.O_RDWR)
-            os.dup2(null, number)
-            if null != number:
-                os.close(null)

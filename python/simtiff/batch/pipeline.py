@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simtiff.aberrations.maps import open_field
+from simtiff.batch.folder import FolderLock, made_folder
+from simtiff.batch.status import BatchStatus
 from simtiff.config.identity import TRUTH_NAME, flat_settings
 from simtiff.errors import ConfigError, DataError
 from simtiff.io.files import remove_old, remove_partials
-from simtiff.lock import FolderLock
 from simtiff.movie.job import Report, Silent, make_movie, make_plots, make_truth, without_map
 from simtiff.movie.truth import replace_coefficients, replace_config
 from simtiff.movie.truthfile import TruthFile, stored_config
-from simtiff.outputs import made_folder
-from simtiff.status import BatchStatus
 
 if TYPE_CHECKING:
     from pathlib import Path

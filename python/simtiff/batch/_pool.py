@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from simtiff.interrupts import note_interrupt
+from simtiff.batch.signals import interrupts_held, note_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-_MAIN = "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from simtiff.worker import main; main()"
+_MAIN = "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from simtiff.batch.worker import main; main()"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Worker:
             if os.name == "posix"
             else {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
         )
-        with _interrupts_held():
+        with interrupts_held():
             path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 - "" is meant, too
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter with our own code
                 [sys.executable, "-P", "-c", _MAIN, json.dumps(path)],
@@ -168,7 +168,7 @@ def describe_exit(returncode: int) -> str:
 
 
 @contextlib.contextmanager
-def signals_as_events(pool: Pool) -> Iterator[None]:
+def signals_as_events(events: SimpleQueue[Event]) -> Iterator[None]:
     """Turn signals to stop into events in the block, so that nothing is torn in the middle of a step."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -176,7 +176,7 @@ def signals_as_events(pool: Pool) -> Iterator[None]:
 
     def handle(number: int, _frame: FrameType | None) -> None:
         note_interrupt()  # one that comes just after the block is the same wish
-        pool.events.put(Event("signal", {"number": number}))  # SimpleQueue.put may be called from a handler
+        events.put(Event("signal", {"number": number}))  # SimpleQueue.put may be called from a handler
 
     before: dict[int, Any] = {}
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -188,16 +188,3 @@ def signals_as_events(pool: Pool) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Block Ctrl-C while a worker starts: it inherits that, so an interrupt is the batch's alone."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

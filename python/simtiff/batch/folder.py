@@ -1,4 +1,4 @@
-"""One batch at a time in an output folder.
+"""A batch's output folder: made, locked to one batch at a time, and cleared of what killed runs left.
 
 The lock is a file, ``.simtiff.lock``, that says who holds it and since when. On one machine the kernel
 decides: the holder and its workers keep the file locked, so the lock ends when the last of them does,
@@ -18,15 +18,18 @@ import stat
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from simtiff.config.names import OWN_NAMES
 from simtiff.errors import BatchError
-from simtiff.io.files import describe_os_error, partial_path, try_lock
+from simtiff.io.files import describe_os_error, partial_path, refuse_overwriting, remove_partials, try_lock
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
+
+    from simtiff.config.identity import Job
 
 NAME = OWN_NAMES[1]
 RENEW_SECONDS = 20.0
@@ -248,3 +251,48 @@ def _start_of(pid: int) -> str | None:
     except OSError:
         return None
     return None if fields[0] in {"Z", "X"} else fields[19]
+
+
+@contextlib.contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make the output folder; if an error ends the block, take it away again, as far as it is empty."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BatchError(
+            f"{folder}: cannot be made ({describe_os_error(error)}); choose another output folder"
+        ) from error
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in new:
+                path.rmdir()
+        raise
+
+
+def refuse_own_files(
+    folder: Path, jobs: Sequence[Job], inputs: Iterable[str], log_file: str | os.PathLike[str] | None
+) -> None:
+    """Raise an error if one of a batch's own files is an input, or its log."""
+    refuse_overwriting((folder / name for name in OWN_NAMES), inputs)
+    if log_file is None:
+        return
+    path, there = Path(os.path.realpath(log_file)), Path(os.path.realpath(folder))
+    first, *more = path.relative_to(there).parts if path.is_relative_to(there) else ("",)
+    if (not more and first in OWN_NAMES) or first in {job.id for job in jobs}:
+        raise BatchError(f"--log-file: {log_file}: is one of the batch's own files; choose another name")
+
+
+def clear_away(folder: Path, job_ids: Iterable[str]) -> list[str]:
+    """Remove what killed runs left half-written in some jobs' folders, and return where there was something."""
+    return [job_id for job_id in dict.fromkeys(job_ids) if clean(folder / job_id, keep_journaled=False)]
+
+
+def clean(folder: Path, *, keep_journaled: bool = True) -> list[Path]:
+    """Remove what a dead worker left half-written, but usually not a movie that the next run can continue."""
+    with contextlib.suppress(OSError):
+        if not folder.is_symlink():  # not a folder that a job has made
+            return remove_partials(folder, keep_journaled=keep_journaled)
+    return []

@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from simtiff.batch.status import BatchStatus, JobRecord, why_not_done
 from simtiff.config.identity import TRUTH_NAME, flat_settings, job_files, without_effect
 from simtiff.io.files import version
-from simtiff.status import BatchStatus, JobRecord, why_not_done
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

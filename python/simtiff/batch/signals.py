@@ -1,13 +1,16 @@
-"""Signals that ask the command to stop."""
+"""What a process of simtiff is started with: signals that ask it to stop, streams that may be closed."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
 _SAME_INTERRUPT_SECONDS = 1.0
@@ -61,3 +64,28 @@ class Interrupts:
         if not (self._ignored and self._ends_process):
             for number, handler in self._before.items():
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Block Ctrl-C while a worker starts: it inherits that, so an interrupt is the batch's alone."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def open_closed_streams() -> None:
+    """Lead stdin, stdout and stderr that are closed to nowhere: else the next files take their places."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            if null != number:
+                os.close(null)

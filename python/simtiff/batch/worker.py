@@ -19,7 +19,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
-from simtiff.reporting import open_closed_streams
+from simtiff.batch.signals import open_closed_streams
 
 _REPORT_SECONDS = 0.1
 _MAX_DETAILS = 20_000
@@ -79,7 +79,7 @@ class _Reporter:
 
 
 def main() -> None:
-    """Run jobs until stdin ends; started by `simtiff.pool`."""
+    """Run jobs until stdin ends; started by `simtiff.batch._pool`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()  # until all is imported
     commands, out = _take_streams()

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
+from simtiff.batch.progress import duration
+from simtiff.batch.status import NAME, BatchStatus, JobRecord, State
 from simtiff.errors import DataError, printable
-from simtiff.progress import duration
-from simtiff.status import NAME, BatchStatus, JobRecord, State
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ class Overview:
     """
 
     def __init__(self, folder: Path, time: datetime | None = None) -> None:
-        from simtiff.lock import is_locked
+        from simtiff.batch.folder import is_locked
 
         status = BatchStatus.load(folder)
         if status is None:

@@ -11,31 +11,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simtiff.aberrations.maps import map_digest
+from simtiff.batch._log import JobLog
+from simtiff.batch._plan import Selection, select_jobs
+from simtiff.batch._pool import Event, Pool, Worker, describe_exit, signals_as_events
+from simtiff.batch.folder import FolderLock, clean, clear_away, made_folder, refuse_own_files
+from simtiff.batch.inputs import check_inputs
+from simtiff.batch.progress import BatchSummary, Progress, console
+from simtiff.batch.room import estimate_batch
+from simtiff.batch.status import NAME as STATUS_NAME
+from simtiff.batch.status import BatchStatus, JobRecord, job_ids, now
 from simtiff.config.identity import DATA_VERSION, Job, job_files, job_hash
 from simtiff.config.loading import load_batch_config
 from simtiff.config.names import folder_problem
 from simtiff.config.sweeps import expand_jobs
 from simtiff.errors import BatchError, ConfigError, UnsavedError
-from simtiff.inputs import check_inputs
 from simtiff.io.files import FileInfo, describe_os_error, refuse_overwriting, remove_partials, version
-from simtiff.joblog import JobLog
-from simtiff.lock import FolderLock
 from simtiff.movie.estimate import map_sizes
-from simtiff.outputs import clean, clear_away, made_folder, refuse_own_files
-from simtiff.pool import Event, Pool, Worker, describe_exit, signals_as_events
-from simtiff.progress import Progress, console
-from simtiff.room import estimate_batch
-from simtiff.selection import Selection, select_jobs
-from simtiff.status import NAME as STATUS_NAME
-from simtiff.status import BatchStatus, JobRecord, job_ids, now
-from simtiff.summary import BatchSummary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from simtiff.config.settings import BatchConfig
-
-__all__ = ["BatchSummary", "run_batch"]
 
 _STARTS_WITHOUT_SUCCESS = 3
 
@@ -80,7 +76,7 @@ def run_batch(
     force : bool
         Start also if the disk or the memory seems too small.
     log_file : path, optional
-        File that one JSON object a line is appended to, for what happens (see `simtiff.joblog`).
+        File that one JSON object a line is appended to, for what happens (see `simtiff.batch._log`).
 
     Raises
     ------
@@ -118,7 +114,7 @@ def run_batch(
             run.choose(resume=resume, retry_failed=retry_failed)
             run.refuse_overwriting(inputs)
             run.check_room(force=force)
-            until_all_is_in_order.enter_context(signals_as_events(pool))
+            until_all_is_in_order.enter_context(signals_as_events(pool.events))
             with JobLog(Path(log_file) if log_file is not None else None) as run.log:
                 run.begin(earlier)
                 run.work(pool)

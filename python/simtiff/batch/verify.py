@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simtiff.batch.folder import NAME as LOCK_NAME
+from simtiff.batch.folder import is_locked
+from simtiff.batch.status import NAME, BatchStatus, JobRecord
 from simtiff.config.identity import TRUTH_NAME
 from simtiff.errors import DataError, SimtiffError
 from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX, FileInfo, checksum, describe_os_error
 from simtiff.io.tiff import tifffile_silenced
-from simtiff.lock import NAME as LOCK_NAME
-from simtiff.lock import is_locked
-from simtiff.status import NAME, BatchStatus, JobRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
