@@ -13,7 +13,7 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from simtiff import cli
+from simtiff.cli import commands as cli
 
 if TYPE_CHECKING:
     import random

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 
 import simtiff
 from batch_helpers import TINY_JOB
-from simtiff import cli
 from simtiff.aberrations.fieldmap import MAX_MODES
 from simtiff.aberrations.synthetic import synthesize
-from simtiff.arguments import USAGE, UsageError, parse_arguments
+from simtiff.cli import commands as cli
+from simtiff.cli.arguments import USAGE, UsageError, parse_arguments
 from simtiff.movie import estimate
 from simtiff.movie.estimate import held_light
 
@@ -78,7 +78,7 @@ def test_help_and_version(command: Command) -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    script = "import sys; from simtiff.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    script = "import sys; from simtiff.cli.commands import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     heavy = {"numpy", "h5py", "scipy", "matplotlib", "tifffile", "pydantic", "rich", "json5", "docopt"}
     assert not heavy & set(done.stderr.split())

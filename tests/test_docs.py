@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from simtiff import cli
-from simtiff.arguments import USAGE, parse_arguments
 from simtiff.batch.room import estimate_batch
+from simtiff.cli import commands as cli
+from simtiff.cli.arguments import USAGE, parse_arguments
 from simtiff.config.loading import json_schema, load_batch_config, load_job_config
 from simtiff.config.sweeps import expand_jobs
 from simtiff.config.text import parse_config_text

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batch_helpers import config, stray_files
-from simtiff import cli
 from simtiff.batch import room
 from simtiff.batch.progress import Progress
 from simtiff.batch.room import _control_group_room, available_memory, estimate_batch
 from simtiff.batch.run import cores, run_batch
+from simtiff.cli import commands as cli
 from simtiff.config.loading import load_job_config
 from simtiff.errors import BatchError
 from simtiff.movie.estimate import (

@@ -13,9 +13,9 @@ import h5py
 import pytest
 
 from batch_helpers import config
-from simtiff import cli
 from simtiff.batch.run import run_batch
 from simtiff.batch.verify import JobCheck, Verification, sample_frames, verify_batch
+from simtiff.cli import commands as cli
 from simtiff.errors import DataError
 
 if TYPE_CHECKING:

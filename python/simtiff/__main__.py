@@ -1,4 +1,4 @@
-"""The process of the command ``simtiff`` or ``python -m simtiff``: `simtiff.cli.main`, quickly begun and ended."""
+"""The process of the command ``simtiff`` or ``python -m simtiff``, quickly begun and ended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import sys
 from typing import NoReturn
 
-from simtiff.cli import main
+from simtiff.cli.commands import main
 
 _GC_THRESHOLD = (
     100_000  # what is imported is tens of thousands of objects that stay; to look for garbage there takes long

@@ -1,4 +1,4 @@
-"""The command ``simtiff``: see `simtiff.arguments.USAGE`.
+"""The command ``simtiff``: see `simtiff.cli.arguments.USAGE`.
 
 Each command imports what it needs when it runs, so that ``simtiff --help`` answers at once. Results go to
 stdout and nothing else does; an error is one readable block on stderr.
@@ -14,16 +14,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simtiff.arguments import USAGE, UsageError, parse_arguments, whole_number
 from simtiff.batch.signals import Interrupts, open_closed_streams
+from simtiff.cli.arguments import USAGE, UsageError, parse_arguments, whole_number
 from simtiff.errors import SimtiffError, UnsavedError, not_loaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from simtiff.cli.terminal import TerminalReport
     from simtiff.config.identity import Job
     from simtiff.config.settings import BatchConfig, JobConfig
-    from simtiff.reporting import TerminalReport
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -249,7 +249,7 @@ def _stream(arguments: Arguments) -> int:
 def _report_of_one() -> Iterator[TerminalReport]:
     import gc
 
-    from simtiff.reporting import TerminalReport
+    from simtiff.cli.terminal import TerminalReport
 
     gc.freeze()  # what is imported stays: collections between chunks need not look at it again
     report = TerminalReport()
