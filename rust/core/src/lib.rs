@@ -15,8 +15,8 @@
 //! ```text
 //! Psf::stamps, Psf::render            psf, render      coefficients and positions -> stamps -> frames
 //! Psf::expose                         render           the same, and the camera, in one pass
-//!   |-- which nodes, how many         pupil, quadrature, zernike, optics
-//!   |-- the transform                 transform: wave (pupil) -> matrix (folded products) -> sampling (pixels)
+//!   |-- the pupil                     pupil: its terms on nodes, how many of these -> the pupil function
+//!   |-- the transform                 transform: matrix (folded products) -> sampling (pixels)
 //!   `-- adding stamps to frames       splat
 //! Camera::expose                      camera           expected photons -> counts
 //!   |-- addressed random words        random: the only place where a generator is made
@@ -36,28 +36,22 @@ mod interpolation;
 mod laws;
 mod matrix;
 mod normal;
-mod optics;
 mod poisson;
 mod psf;
 mod pupil;
-mod quadrature;
 mod random;
 mod render;
 mod sampling;
 mod simd;
 mod splat;
 mod transform;
-mod wave;
-mod zernike;
 
 pub use camera::{Camera, Count, Exposure};
 pub use error::{Error, Result};
 pub use interpolation::{Interpolation, interpolate, spline_filter};
 pub use laws::{exponential, normal};
-pub use optics::{Defocus, Optics};
 pub use psf::{Emitters, LARGEST_STAMP, MOST_MODES, Psf};
-pub use quadrature::{DiskQuadrature, Node, Row, gauss_legendre};
+pub use pupil::{Defocus, DiskQuadrature, Node, Optics, Parity, Row, Zernike, gauss_legendre};
 pub use render::Records;
 pub use sampling::{MOST_SAMPLES_PER_PIXEL, Sampling};
 pub use simd::{Level, level};
-pub use zernike::{Parity, Zernike};

@@ -6,8 +6,7 @@ use std::sync::OnceLock;
 use rayon::prelude::*;
 
 use crate::matrix::columns_in_registers;
-use crate::optics::{Defocus, Optics};
-use crate::pupil::{EXTRA_TERMS, NodeRule, ROWS};
+use crate::pupil::{Defocus, EXTRA_TERMS, NodeRule, Optics, ROWS};
 use crate::sampling::{AxisSampling, Sampling};
 use crate::simd::{Level, dispatch_at, level};
 use crate::transform::{Batch, Geometry, Plan, Scratch};

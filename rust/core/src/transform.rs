@@ -16,11 +16,8 @@
 use pulp::Simd;
 
 use crate::matrix::{Matrix, transpose};
-use crate::optics::{Defocus, Optics};
-use crate::pupil::{NODES_FEWER, PupilBasis};
-use crate::quadrature::DiskQuadrature;
+use crate::pupil::{Defocus, DiskQuadrature, NODES_FEWER, Optics, PupilBasis, fill_pupil};
 use crate::sampling::AxisSampling;
-use crate::wave::fill_pupil;
 
 /// Everything that is the same for all emitters with one number of quadrature rows.
 #[derive(Debug)]

@@ -120,7 +120,7 @@ fn jacobi(k: u32, b: f64, t: f64) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quadrature::DiskQuadrature;
+    use crate::pupil::DiskQuadrature;
 
     #[test]
     fn first_modes_are_nolls_table() {

@@ -1,8 +1,8 @@
-//! The pupil of a batch of emitters, one per lane, on the nodes of a quarter of the disk.
+//! The pupil function of a batch of emitters, one per lane, on the nodes of a quarter of the disk.
 
 use pulp::Simd;
 
-use crate::pupil::{NODE_BLOCK, ParityClass, PupilBasis};
+use super::terms::{NODE_BLOCK, ParityClass, PupilBasis};
 
 /// Sums of a class's terms on a block of nodes.
 #[inline(always)]

@@ -2,10 +2,10 @@
 
 use std::f64::consts::PI;
 
-use crate::optics::{Defocus, Optics};
-use crate::quadrature::DiskQuadrature;
+use super::optics::{Defocus, Optics};
+use super::quadrature::DiskQuadrature;
+use super::zernike::{Parity, Zernike};
 use crate::simd::mul_add;
-use crate::zernike::{Parity, Zernike};
 
 /// The terms of the phase beside the Zernike modes: defocus in um of z, tilts in px of x and y.
 pub(crate) const EXTRA_TERMS: usize = 3;
@@ -52,7 +52,7 @@ impl Term {
 
 /// The terms that share a parity, on the nodes of a quarter of the disk.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ParityClass {
+pub(super) struct ParityClass {
     /// Indices of the terms among an emitter's coefficients.
     pub terms: Vec<usize>,
     /// Blocks of [`NODE_BLOCK`] nodes, in each block the terms' values: `[block][term][node]`.
@@ -60,15 +60,15 @@ pub(crate) struct ParityClass {
 }
 
 /// Nodes whose phases are summed at a time.
-pub(crate) const NODE_BLOCK: usize = 8;
+pub(super) const NODE_BLOCK: usize = 8;
 
 /// Values of all terms on the nodes of a quarter of the disk, by parity.
 #[derive(Debug, Clone)]
 pub(crate) struct PupilBasis {
     /// In the order of [`Parity::ALL`].
-    pub phase: [ParityClass; 4],
+    pub(super) phase: [ParityClass; 4],
     /// The same for the magnitude: Zernike modes alone, not divided by pi.
-    pub magnitude: [ParityClass; 4],
+    pub(super) magnitude: [ParityClass; 4],
     /// Quadrature weights, padded with zeros to whole blocks.
     pub weights: Vec<f32>,
 }

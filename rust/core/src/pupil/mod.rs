@@ -1,0 +1,21 @@
+//! The pupil of an emitter: the light that the objective collects from it, as a function on the unit disk.
+//!
+//! ```text
+//! optics        the microscope: pixels, wavelength and aperture -> the phases of shift and defocus
+//! zernike       the modes of aberrations
+//! quadrature    nodes on the disk, and their weights
+//! terms         modes, defocus and shift on the nodes of a quadrature; how many nodes an emitter needs
+//! function      an emitter's coefficients -> its pupil function on the nodes
+//! ```
+
+mod function;
+mod optics;
+mod quadrature;
+mod terms;
+mod zernike;
+
+pub(crate) use function::fill_pupil;
+pub use optics::{Defocus, Optics};
+pub use quadrature::{DiskQuadrature, Node, Row, gauss_legendre};
+pub(crate) use terms::{EXTRA_TERMS, NODES_FEWER, NodeRule, PupilBasis, ROWS};
+pub use zernike::{Parity, Zernike};
