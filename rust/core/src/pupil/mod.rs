@@ -4,18 +4,21 @@
 //! optics        the microscope: pixels, wavelength and aperture -> the phases of shift and defocus
 //! zernike       the modes of aberrations
 //! quadrature    nodes on the disk, and their weights
-//! terms         modes, defocus and shift on the nodes of a quadrature; how many nodes an emitter needs
+//! terms         modes, defocus and shift on the nodes of a quadrature
+//! nodes         how many nodes an emitter needs
 //! function      an emitter's coefficients -> its pupil function on the nodes
 //! ```
 
 mod function;
+mod nodes;
 mod optics;
 mod quadrature;
 mod terms;
 mod zernike;
 
 pub(crate) use function::fill_pupil;
+pub(crate) use nodes::{NODES_FEWER, NodeRule, ROWS};
 pub use optics::{Defocus, Optics};
 pub use quadrature::{DiskQuadrature, Node, Row, gauss_legendre};
-pub(crate) use terms::{EXTRA_TERMS, NODES_FEWER, NodeRule, PupilBasis, ROWS};
+pub(crate) use terms::{EXTRA_TERMS, PupilBasis};
 pub use zernike::{Parity, Zernike};

@@ -1,18 +1,17 @@
-//! The pupil of an emitter: which terms its phase has, their values on a quadrature, and how many nodes it needs.
+//! The terms of the phase, and their values on the nodes of a quadrature.
 
 use std::f64::consts::PI;
 
 use super::optics::{Defocus, Optics};
 use super::quadrature::DiskQuadrature;
 use super::zernike::{Parity, Zernike};
-use crate::simd::mul_add;
 
 /// The terms of the phase beside the Zernike modes: defocus in um of z, tilts in px of x and y.
 pub(crate) const EXTRA_TERMS: usize = 3;
 
 /// A basis function of the phase, in half-turns per unit of its coefficient.
 #[derive(Debug, Clone, Copy)]
-enum Term {
+pub(super) enum Term {
     Mode(Zernike),
     Defocus(Defocus),
     ShiftX,
@@ -21,7 +20,7 @@ enum Term {
 
 impl Term {
     /// All terms in the order of an emitter's coefficients.
-    fn all(modes: usize, defocus: Defocus) -> Vec<Self> {
+    pub fn all(modes: usize, defocus: Defocus) -> Vec<Self> {
         let modes = (1..=modes as u32).map(|noll| Self::Mode(Zernike::from_noll(noll)));
         modes.chain([Self::Defocus(defocus), Self::ShiftX, Self::ShiftY]).collect()
     }
@@ -36,7 +35,7 @@ impl Term {
     }
 
     /// Value and gradient at a point of the pupil.
-    fn at(self, optics: &Optics, xi: f64, eta: f64) -> [f64; 3] {
+    pub fn at(self, optics: &Optics, xi: f64, eta: f64) -> [f64; 3] {
         let [x, y] = optics.rim_half_turns_per_pixel();
         match self {
             Self::Mode(z) => z.value_and_gradient(xi, eta).map(|v| v / PI),
@@ -96,101 +95,5 @@ impl PupilBasis {
             magnitude: Parity::ALL.map(|p| class(p, modes, PI)),
             weights,
         }
-    }
-}
-
-/// Chooses how many quadrature rows an emitter needs.
-///
-/// The phase of the integrand varies by at most `S + G`: S to the farthest sample of the stamp, G the steepest slope of
-/// the emitter's own phase. A Gaussian quadrature needs a little over (S + G) / 2 nodes, fewer where the slope is steep
-/// near the rim alone, since that is where nodes are dense. The numbers below are the envelope over thousands of random
-/// pupils (1 to 71 px, NA 0.6 to 1.47, up to 36 modes and 2 radians rms, |z| up to 3 um) of the fewest rows, and nodes
-/// on the longest row, that hold the error below 1.2e-4 of the stamp's peak; `tests/accuracy.rs` checks the choice.
-#[derive(Debug, Clone)]
-pub(crate) struct NodeRule {
-    /// For each term, its slopes along xi and then eta at the points of the two rings, in radians.
-    slopes: Vec<[f32; 4 * RING]>,
-    /// Phase in radians at the stamp's farthest sample, along x and y.
-    reach: [f32; 2],
-    /// The same per pixel of the emitter's offset from the middle pixel.
-    per_pixel: [f32; 2],
-}
-
-/// Points on each ring where slopes are taken.
-const RING: usize = 16;
-/// The radii of the rings.
-const RADII: [f64; 2] = [0.999, 0.75];
-
-/// The longest row has so many nodes fewer than there are rows.
-pub(crate) const NODES_FEWER: usize = 4;
-
-/// Numbers of rows for which there are plans.
-pub(crate) const ROWS: [usize; 35] = [
-    10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 36, 38, 40, 42, 44, 46, 48, 52, 56, 60, 64, 72, 80, 96, 112,
-    128, 160, 192, 256, 320, 384, 512,
-];
-
-impl NodeRule {
-    pub fn new(optics: &Optics, modes: usize, defocus: Defocus, farthest: [f64; 2]) -> Self {
-        let slopes = Term::all(modes, defocus)[..=modes]
-            .iter()
-            .map(|term| {
-                let mut row = [0.0; 4 * RING];
-                for (ring, radius) in RADII.into_iter().enumerate() {
-                    for k in 0..RING {
-                        let (s, c) = (2.0 * PI * (k as f64 + 0.25) / RING as f64).sin_cos();
-                        let [_, dx, dy] = term.at(optics, radius * c, radius * s);
-                        row[2 * ring * RING + k] = (PI * dx) as f32;
-                        row[(2 * ring + 1) * RING + k] = (PI * dy) as f32;
-                    }
-                }
-                row
-            })
-            .collect();
-        let per_pixel = optics.rim_half_turns_per_pixel().map(|t| PI * t);
-        Self {
-            slopes,
-            reach: [0, 1].map(|i| (per_pixel[i] * farthest[i]) as f32),
-            per_pixel: per_pixel.map(|p| p as f32),
-        }
-    }
-
-    /// The number of rows that a stamp reaching `reach` pixels needs for an emitter without aberrations in focus, if
-    /// there is no such plan; `cutoff` is in cycles per pixel.
-    pub fn too_many(reach: f64, cutoff: f64) -> Option<f64> {
-        let needed = 7.0 + NODES_FEWER as f64 + 0.48 * PI * cutoff * reach;
-        (needed > ROWS[ROWS.len() - 1] as f64).then_some(needed)
-    }
-
-    /// The index into [`ROWS`] for an emitter's coefficients (modes, z, x, y), or the number of rows that would be
-    /// needed where there is no such plan.
-    #[inline(always)]
-    pub fn choose<S: pulp::Simd>(&self, coefficients: &[f32]) -> Result<usize, f32> {
-        let mut sums = [0f32; 4 * RING];
-        for (row, &c) in self.slopes.iter().zip(coefficients) {
-            for (sum, &slope) in sums.iter_mut().zip(row) {
-                *sum = mul_add::<S>(c, slope, *sum);
-            }
-        }
-        let mut steepest = [0f32; 4];
-        for (top, ring) in steepest.iter_mut().zip(sums.as_chunks::<RING>().0) {
-            // by halves: one after the other, each would wait for the last
-            let mut largest = ring.map(f32::abs);
-            for half in [RING / 2, RING / 4, RING / 8, RING / 16] {
-                for i in 0..half {
-                    largest[i] = if largest[i] > largest[i + half] { largest[i] } else { largest[i + half] };
-                }
-            }
-            *top = largest[0];
-        }
-        let [rim_x, rim_y, inner_x, inner_y] = steepest;
-        let n = self.slopes.len();
-        let x = self.reach[0] + self.per_pixel[0] * coefficients[n].abs();
-        let y = self.reach[1] + self.per_pixel[1] * coefficients[n + 1].abs();
-        let rim = rim_x.max(rim_y);
-        let rows = 9.0 + 0.54 * y + 0.1 * rim_y + 0.25 * inner_y + 0.16 * rim;
-        let nodes = 7.0 + 0.48 * x + 0.1 * rim_x + 0.3 * inner_x + 0.1 * rim;
-        let needed = rows.max(nodes + NODES_FEWER as f32);
-        ROWS.iter().position(|&r| r as f32 >= needed).ok_or(needed)
     }
 }
