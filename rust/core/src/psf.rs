@@ -5,11 +5,9 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
-use crate::matrix::columns_in_registers;
 use crate::pupil::{Defocus, EXTRA_TERMS, NodeRule, Optics, ROWS};
-use crate::sampling::{AxisSampling, Sampling};
 use crate::simd::{Level, dispatch_at, level};
-use crate::transform::{Batch, Geometry, Plan, Scratch};
+use crate::transform::{AxisSampling, Batch, Geometry, Plan, Sampling, Scratch, columns_in_registers};
 use crate::{Error, Result};
 
 /// The largest stamp, in pixels along a side.

@@ -13,11 +13,17 @@
 //! One emitter is one lane of a vector: every operation below works on as many emitters as the CPU has lanes, matrices are
 //! broadcast, no lane is ever wasted whatever the stamp's size, and an emitter's stamp has the same bits in any batch.
 
+mod matrix;
+mod sampling;
+
+pub(crate) use matrix::columns_in_registers;
+pub(crate) use sampling::AxisSampling;
+pub use sampling::{MOST_SAMPLES_PER_PIXEL, Sampling};
+
 use pulp::Simd;
 
-use crate::matrix::{Matrix, transpose};
+use self::matrix::{Matrix, transpose};
 use crate::pupil::{Defocus, DiskQuadrature, NODES_FEWER, Optics, PupilBasis, fill_pupil};
-use crate::sampling::AxisSampling;
 
 /// Everything that is the same for all emitters with one number of quadrature rows.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use pulp::Simd;
 
 /// A real matrix, cut into blocks of columns as wide as the registers allow.
 #[derive(Debug)]
-pub(crate) struct Matrix {
+pub(super) struct Matrix {
     depth: usize,
     columns: usize,
     block: usize,
@@ -90,7 +90,7 @@ fn apply_block<S: Simd, const B: usize, const FIRST: usize, const THIRD: usize>(
 
 /// Writes vectors of emitters as each emitter's own values: `outputs[lane][start + i] = values[i][lane]`.
 #[inline(always)]
-pub(crate) fn transpose<S: Simd>(values: &[S::f32s], outputs: &mut [&mut [f32]], start: usize) {
+pub(super) fn transpose<S: Simd>(values: &[S::f32s], outputs: &mut [&mut [f32]], start: usize) {
     let lanes = S::F32_LANES;
     let floats: &[f32] = pulp::bytemuck::cast_slice(values);
     // squares of 4 x 4, which compile to shuffles
