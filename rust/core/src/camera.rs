@@ -12,9 +12,9 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::normal::fill_normals;
-use crate::poisson::{BACKGROUND_LIMIT, Background, Signal, TABLE_LIMIT, poisson_by_rejection};
-use crate::random::{BLOCK, Purpose, Stream};
+use crate::noise::{
+    BACKGROUND_LIMIT, BLOCK, Background, Purpose, Signal, Stream, TABLE_LIMIT, fill_normals, poisson_by_rejection,
+};
 use crate::simd::{Level, dispatch_at, level};
 
 /// The largest background and the largest signal of a pixel, photons.

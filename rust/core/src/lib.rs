@@ -19,10 +19,10 @@
 //!   |-- the transform                 transform: matrix (folded products) -> sampling (pixels)
 //!   `-- adding stamps to frames       splat
 //! Camera::expose                      camera           expected photons -> counts
-//!   |-- addressed random words        random: the only place where a generator is made
-//!   `-- distributions                 poisson, normal
+//!   |-- addressed random words        noise: random, the only place where a generator is made
+//!   `-- distributions                 noise: poisson, normal
 //! spline_filter, interpolate          interpolation    maps of coefficients over the field -> an emitter's
-//! exponential, normal                 laws             uniform random numbers -> those that emitters are drawn by
+//! exponential, normal                 noise: variates  uniform random numbers -> those that emitters are drawn by
 //! simd                                picks the instruction set at run time
 //! ```
 //!
@@ -33,12 +33,9 @@
 mod camera;
 mod error;
 mod interpolation;
-mod laws;
-mod normal;
-mod poisson;
+mod noise;
 mod psf;
 mod pupil;
-mod random;
 mod render;
 mod simd;
 mod splat;
@@ -47,7 +44,7 @@ mod transform;
 pub use camera::{Camera, Count, Exposure};
 pub use error::{Error, Result};
 pub use interpolation::{Interpolation, interpolate, spline_filter};
-pub use laws::{exponential, normal};
+pub use noise::{exponential, normal};
 pub use psf::{Emitters, LARGEST_STAMP, MOST_MODES, Psf};
 pub use pupil::{Defocus, DiskQuadrature, Node, Optics, Parity, Row, Zernike, gauss_legendre};
 pub use render::Records;

@@ -2,8 +2,7 @@
 //! good; the thresholds are those of a chance of 1e-8 per check.
 
 use super::{Camera, Exposure};
-use crate::poisson::{log_probability, poisson_by_rejection};
-use crate::random::{Generator, Purpose, Stream};
+use crate::noise::{Generator, Purpose, Stream, log_probability, poisson_by_rejection};
 
 /// Deviations of a normal number that happen with probability 1e-8.
 const LIMIT: f64 = 5.6;

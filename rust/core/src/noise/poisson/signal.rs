@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use pulp::Simd;
 
 use super::table::{alias_entries, outcome, probabilities};
-use crate::random::{BLOCK, Purpose, Stream, unit_interval};
+use crate::noise::random::{BLOCK, Purpose, Stream, unit_interval};
 use crate::simd::mul_add;
 
 /// Signals from here on are drawn by rejection.

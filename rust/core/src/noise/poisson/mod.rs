@@ -19,7 +19,7 @@ pub(crate) use rejection::log_probability;
 pub(crate) use rejection::poisson_by_rejection;
 pub(crate) use signal::{Signal, TABLE_LIMIT};
 
-use crate::random::{BLOCK, Stream};
+use crate::noise::random::{BLOCK, Stream};
 
 /// Columns that a background's table can have.
 const COLUMNS: usize = 8192;

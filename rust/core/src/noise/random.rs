@@ -102,7 +102,7 @@ impl Generator {
 /// A number in [0, 1), a multiple of 2^-52, from the high bits of a word: no conversion of a 64-bit
 /// integer, which AVX2 does not have.
 #[inline(always)]
-pub(crate) const fn unit_interval(word: u64) -> f64 {
+pub(super) const fn unit_interval(word: u64) -> f64 {
     f64::from_bits(0x3ff0_0000_0000_0000 | (word >> 12)) - 1.0
 }
 

@@ -1,4 +1,5 @@
-//! From uniform random numbers to those of other laws, in double precision: what the emitters of a movie are drawn by.
+//! The variates that the emitters of a movie are drawn by: uniform random numbers turned into those of other laws, in double
+//! precision.
 //!
 //! Logarithm and cosine are those of the crate `libm`, in plain arithmetic: unlike those of other libraries they give the same
 //! bits on every CPU.
@@ -32,7 +33,7 @@ pub fn normal(uniform: &mut [f64], second: &[f64]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::{Purpose, Stream};
+    use crate::noise::random::{Purpose, Stream};
 
     /// Kolmogorov-Smirnov: the largest distance of two distribution functions, times the root of the number of draws.
     fn distance(mut draws: Vec<f64>, cumulative: impl Fn(f64) -> f64) -> f64 {

@@ -5,7 +5,7 @@
 //! after C. Loader, "Fast and accurate computation of binomial probabilities" (2000): the obvious
 //! formula subtracts numbers of 1e10 at a mean of 1e9 and keeps only six digits of the difference.
 
-use crate::random::Generator;
+use crate::noise::random::Generator;
 
 /// A Poisson number with a mean from 10 to 2e9.
 pub(crate) fn poisson_by_rejection(mean: f64, generator: &mut Generator) -> u32 {
@@ -70,7 +70,7 @@ fn deviance(k: f64, mean: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::poisson::table::probabilities;
+    use crate::noise::poisson::table::probabilities;
 
     #[test]
     fn log_probability_matches_the_recurrence() {

@@ -8,7 +8,7 @@ use std::f32::consts::FRAC_PI_4;
 
 use pulp::Simd;
 
-use crate::random::{BLOCK, Stream};
+use super::random::{BLOCK, Stream};
 use crate::simd::mul_add;
 
 /// Words of a block.
@@ -88,7 +88,7 @@ fn sin_eighths<S: Simd>(square: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Purpose;
+    use crate::noise::random::Purpose;
 
     /// The pair of a word by the textbook formula in double precision.
     fn slow_pair(word: u64) -> (f64, f64) {

@@ -1,0 +1,22 @@
+//! Random numbers, and the distributions that are drawn with them.
+//!
+//! ```text
+//! random        words addressed by pixel: the only place where a generator is made
+//! poisson       the camera's shot noise, and read noise with it where counts are rounded
+//! normal        the camera's read noise
+//! variates      uniform numbers -> those that emitters are drawn by
+//! ```
+
+mod normal;
+mod poisson;
+mod random;
+mod variates;
+
+pub(crate) use normal::fill_normals;
+#[cfg(test)]
+pub(crate) use poisson::log_probability;
+pub(crate) use poisson::{BACKGROUND_LIMIT, Background, Signal, TABLE_LIMIT, poisson_by_rejection};
+#[cfg(test)]
+pub(crate) use random::Generator;
+pub(crate) use random::{BLOCK, Purpose, Stream};
+pub use variates::{exponential, normal};
