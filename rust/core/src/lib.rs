@@ -21,7 +21,7 @@
 //! Camera::expose                      camera           expected photons -> counts
 //!   |-- addressed random words        noise: random, the only place where a generator is made
 //!   `-- distributions                 noise: poisson, normal
-//! spline_filter, interpolate          interpolation    maps of coefficients over the field -> an emitter's
+//! spline_filter, interpolate          field            maps of coefficients over the field -> an emitter's
 //! exponential, normal                 noise: variates  uniform random numbers -> those that emitters are drawn by
 //! simd                                picks the instruction set at run time
 //! ```
@@ -32,7 +32,7 @@
 
 mod camera;
 mod error;
-mod interpolation;
+mod field;
 mod noise;
 mod psf;
 mod pupil;
@@ -43,7 +43,7 @@ mod transform;
 
 pub use camera::{Camera, Count, Exposure};
 pub use error::{Error, Result};
-pub use interpolation::{Interpolation, interpolate, spline_filter};
+pub use field::{Interpolation, interpolate, spline_filter};
 pub use noise::{exponential, normal};
 pub use psf::{Emitters, LARGEST_STAMP, MOST_MODES, Psf};
 pub use pupil::{Defocus, DiskQuadrature, Node, Optics, Parity, Row, Zernike, gauss_legendre};

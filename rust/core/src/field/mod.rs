@@ -1,0 +1,11 @@
+//! Maps of coefficients: values anywhere between the pixels of a plane.
+//!
+//! Cubic interpolation is that of Unser, Aldroubi & Eden (IEEE Trans. Signal Process. 41, 821, 1993): the plane is filtered
+//! once into coefficients of B-splines, whose sum then goes through every pixel's value and is smooth to the second derivative.
+//! Planes are mirrored at their outer pixel centres. No operation is fused, so all instruction sets give the same bits.
+
+mod interpolation;
+mod spline;
+
+pub use interpolation::{Interpolation, interpolate};
+pub use spline::spline_filter;
