@@ -13,11 +13,11 @@
 //! x runs along columns, y along rows, integers are pixel centres; frames are `[t][y][x]`.
 //!
 //! ```text
-//! Psf::stamps, Psf::render            psf, render      coefficients and positions -> stamps -> frames
+//! Psf::stamps, Psf::render            render           coefficients and positions -> stamps -> frames
 //! Psf::expose                         render           the same, and the camera, in one pass
 //!   |-- the pupil                     pupil: its terms on nodes, how many of these -> the pupil function
 //!   |-- the transform                 transform: matrix (folded products) -> sampling (pixels)
-//!   `-- adding stamps to frames       splat
+//!   `-- adding stamps to frames       render: splat
 //! Camera::expose                      camera           expected photons -> counts
 //!   |-- addressed random words        noise: random, the only place where a generator is made
 //!   `-- distributions                 noise: poisson, normal
@@ -34,19 +34,16 @@ mod camera;
 mod error;
 mod field;
 mod noise;
-mod psf;
 mod pupil;
 mod render;
 mod simd;
-mod splat;
 mod transform;
 
 pub use camera::{Camera, Count, Exposure};
 pub use error::{Error, Result};
 pub use field::{Interpolation, interpolate, spline_filter};
 pub use noise::{exponential, normal};
-pub use psf::{Emitters, LARGEST_STAMP, MOST_MODES, Psf};
 pub use pupil::{Defocus, DiskQuadrature, Node, Optics, Parity, Row, Zernike, gauss_legendre};
-pub use render::Records;
+pub use render::{Emitters, LARGEST_STAMP, MOST_MODES, Psf, Records};
 pub use simd::{Level, level};
 pub use transform::{MOST_SAMPLES_PER_PIXEL, Sampling};

@@ -4,7 +4,7 @@ use crate::simd::{dispatch, mul_add};
 
 /// Where an emitter's stamp goes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Spot {
+pub(super) struct Spot {
     /// The frame's column under the stamp's middle pixel; may lie outside the frame.
     pub x: i64,
     /// The row.
@@ -12,7 +12,7 @@ pub(crate) struct Spot {
 }
 
 /// Whole rows of a frame.
-pub(crate) struct Band<'a> {
+pub(super) struct Band<'a> {
     pub pixels: &'a mut [f32],
     pub width: usize,
     pub first_row: usize,

@@ -58,7 +58,7 @@ impl Psf {
         Self::at_level(optics, size, modes, defocus, sampling, level())
     }
 
-    pub(crate) fn at_level(
+    fn at_level(
         optics: Optics,
         size: usize,
         modes: usize,
@@ -125,7 +125,7 @@ impl Psf {
     }
 
     /// Checks that the coefficients' lengths fit the emitters'.
-    pub(crate) fn check(&self, emitters: &Emitters<'_>) -> Result<()> {
+    pub(super) fn check(&self, emitters: &Emitters<'_>) -> Result<()> {
         let expected = emitters.xyz.len() * self.modes;
         for (name, values) in [("phase", Some(emitters.phase)), ("magnitude", emitters.magnitude)] {
             let Some(values) = values else { continue };
@@ -137,7 +137,7 @@ impl Psf {
     }
 
     /// Stamps of chosen emitters: index (for the coefficients) and position from the stamp's middle pixel.
-    pub(crate) fn stamps_of(
+    pub(super) fn stamps_of(
         &self,
         emitters: &Emitters<'_>,
         chosen: &[(usize, [f64; 3])],

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::splat::{Band, Spot};
+use super::stamps::{Emitters, Psf};
 use crate::camera::{Camera, Count, Exposure};
-use crate::psf::{Emitters, Psf};
-use crate::splat::{Band, Spot};
 use crate::{Error, Result};
 
 /// Light of an emitter in a frame.
