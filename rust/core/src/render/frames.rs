@@ -1,33 +1,15 @@
-//! Frames of expected photons: emitters' stamps, added where and when they shine.
-
-use std::ops::Range;
+//! Frames: emitters' stamps, added where and when they shine, and exposed by a camera in the same pass.
 
 use rayon::prelude::*;
 
-use super::splat::{Band, Spot};
+use super::scene::Records;
+use super::splat::Band;
 use super::stamps::{Emitters, Psf};
 use crate::camera::{Camera, Count, Exposure};
 use crate::{Error, Result};
 
-/// Light of an emitter in a frame.
-#[derive(Debug, Clone, Copy)]
-pub struct Records<'a> {
-    /// Index of the emitter.
-    pub emitter: &'a [u32],
-    /// Frame, counted from the first one of the buffer.
-    pub frame: &'a [u32],
-    /// Photons emitted.
-    pub photons: &'a [f32],
-}
-
-/// Bytes of stamps held at a time; they stay in cache from the transform to the frames.
-const STAMP_BYTES: usize = 4 << 20;
-
 /// Bytes of a band of rows that is summed up and exposed at once; they stay in a core's second-level cache.
 const BAND_BYTES: usize = 256 << 10;
-
-/// Fewest rows of a task.
-const LEAST_ROWS: usize = 16;
 
 impl Psf {
     /// Overwrites `out`, frames `[t][y][x]` of `height` x `width` pixels, with expected photons. x and y of an emitter are
@@ -129,186 +111,6 @@ impl Psf {
                 },
             )
         })
-    }
-
-    /// Computes the stamps of a scene block by block, from the top row to the bottom, and calls `with` for each.
-    fn block_by_block(
-        &self,
-        emitters: &Emitters<'_>,
-        scene: &Scene,
-        height: usize,
-        mut with: impl FnMut(&Block, &[f32]) -> Result<()>,
-    ) -> Result<()> {
-        let stamp = self.size() * self.size();
-        let length = (STAMP_BYTES / (4 * stamp)).max(64);
-        let count = scene.chosen.len();
-        let mut stamps = vec![0.0; length.min(count) * stamp];
-        let half = (self.size() / 2) as i64;
-        let row = |y: i64| y.clamp(0, height as i64) as usize;
-        let mut block = Block { emitters: 0..0, from: 0, fresh: 0, to: 0, whole: 0 };
-        for start in (0..count.max(1)).step_by(length) {
-            let end = (start + length).min(count);
-            let stamps = &mut stamps[..(end - start) * stamp];
-            self.stamps_of(emitters, &scene.chosen[start..end], stamps)?;
-            let whole = if end < count { row(scene.spots[end].y - half) } else { height };
-            let reached = if end > start { row(scene.spots[end - 1].y + half + 1) } else { height };
-            block = Block { emitters: start..end, from: block.whole, fresh: block.to, to: reached.max(whole), whole };
-            with(&block, stamps)?;
-        }
-        Ok(())
-    }
-
-    /// Adds a block of stamps to frame `t`. `cursor` is the first of its records that no block has added.
-    #[allow(clippy::too_many_arguments, reason = "the inner part of two loops")]
-    fn add(
-        &self,
-        scene: &Scene,
-        block: &Block,
-        stamps: &[f32],
-        t: usize,
-        cursor: &mut usize,
-        frame: &mut [f32],
-        width: usize,
-    ) {
-        let waiting = &scene.records[*cursor..scene.start[t + 1]];
-        let now = &waiting[..waiting.partition_point(|r| (r.0 as usize) < block.emitters.end)];
-        *cursor += now.len();
-        // Enough tasks for all threads even where there are few frames.
-        let frames = scene.start.len() - 1;
-        let tasks = (4 * rayon::current_num_threads()).div_ceil(frames);
-        let rows = (block.to - block.from).div_ceil(tasks).max(LEAST_ROWS);
-        let pixels = &mut frame[block.from * width..block.to * width];
-        pixels.par_chunks_mut(rows * width).enumerate().for_each(|(b, pixels)| {
-            let first_row = block.from + b * rows;
-            let used = (block.fresh.saturating_sub(first_row) * width).min(pixels.len());
-            pixels[used..].fill(0.0);
-            let first_emitter = block.emitters.start;
-            Band { pixels, width, first_row, size: self.size(), stamps, first_emitter }.add(now, &scene.spots);
-        });
-    }
-
-    /// Checks, sorts and places what is to be rendered to frames of `len` pixels altogether.
-    fn scene(
-        &self,
-        emitters: &Emitters<'_>,
-        records: &Records<'_>,
-        [height, width]: [usize; 2],
-        len: usize,
-    ) -> Result<Scene> {
-        self.check(emitters)?;
-        let area = height.checked_mul(width).unwrap_or(0);
-        if area == 0 || !len.is_multiple_of(area) {
-            return Err(Error::Length { name: "out", got: len, expected: area });
-        }
-        let frames = len / area;
-        records.check(emitters.xyz.len(), frames)?;
-        let reach = (self.size() / 2) as f64;
-        let visible = |x: f64, n: usize| x >= -0.5 - reach && x < n as f64 - 0.5 + reach;
-        let mut lit = vec![false; emitters.xyz.len()];
-        records.emitter.iter().for_each(|&e| lit[e as usize] = true);
-        let mut placed = vec![];
-        for (i, &[x, y, z]) in emitters.xyz.iter().enumerate() {
-            if !(x.is_finite() && y.is_finite() && z.is_finite()) {
-                return Err(Error::Value {
-                    name: "an emitter's position",
-                    got: format!("not finite (emitter {i})"),
-                    expected: "finite numbers",
-                });
-            }
-            if lit[i] && visible(x, width) && visible(y, height) {
-                let (cx, cy) = ((x + 0.5).floor(), (y + 0.5).floor());
-                placed.push((Spot { x: cx as i64, y: cy as i64 }, (i, [x - cx, y - cy, z])));
-            }
-        }
-        placed.sort_by_key(|(spot, _)| spot.y); // stable
-        let (spots, chosen): (Vec<_>, Vec<_>) = placed.into_iter().unzip();
-        let mut ranks = vec![None; emitters.xyz.len()];
-        (0..).zip(&chosen).for_each(|(rank, &(emitter, _))| ranks[emitter] = Some(rank));
-        let (start, records) = records.sorted(&ranks, frames);
-        Ok(Scene { start, records, spots, chosen })
-    }
-}
-
-/// Emitters whose stamps are at hand, and what becomes of the rows of every frame with them.
-struct Block {
-    emitters: Range<usize>,
-    /// The first row that is not whole yet.
-    from: usize,
-    /// The first row that nothing has been added to; what is in it means nothing.
-    fresh: usize,
-    /// The end of the rows that this block adds to.
-    to: usize,
-    /// The end of the rows that are whole with it.
-    whole: usize,
-}
-
-/// What is to be rendered: the emitters that light any pixel, ordered by row and then by index, and their records, ordered by
-/// frame and then by emitter, those of the same emitter in the order given.
-struct Scene {
-    /// The first record of each frame, and the number of records.
-    start: Vec<usize>,
-    /// Emitter (in the order here) and photons.
-    records: Vec<(u32, f32)>,
-    /// Where each emitter's stamp goes.
-    spots: Vec<Spot>,
-    /// Index, and position from the stamp's middle pixel.
-    chosen: Vec<(usize, [f64; 3])>,
-}
-
-impl Scene {
-    /// The records of frame `t` whose stamps reach any of `rows`, and maybe some beyond.
-    fn reaching(&self, t: usize, rows: Range<usize>, half: usize) -> &[(u32, f32)] {
-        let records = &self.records[self.start[t]..self.start[t + 1]];
-        let y = |record: &(u32, f32)| self.spots[record.0 as usize].y;
-        let (low, high) = (rows.start as i64 - half as i64, (rows.end + half) as i64);
-        &records[records.partition_point(|r| y(r) < low)..records.partition_point(|r| y(r) < high)]
-    }
-}
-
-impl Records<'_> {
-    fn check(&self, emitters: usize, frames: usize) -> Result<()> {
-        let n = self.emitter.len();
-        for (name, got) in [("frame_ix", self.frame.len()), ("photons", self.photons.len())] {
-            if got != n {
-                return Err(Error::Length { name, got, expected: n });
-            }
-        }
-        for ((&e, &t), &p) in self.emitter.iter().zip(self.frame).zip(self.photons) {
-            if e as usize >= emitters {
-                return Err(Error::value("the emitter of a record", e, "the index of an emitter"));
-            }
-            if t as usize >= frames {
-                return Err(Error::value("the frame of a record", t, "less than the number of frames"));
-            }
-            if !(p.is_finite() && p >= 0.0) {
-                return Err(Error::value("the photons of a record", p, "a finite number, at least 0"));
-            }
-        }
-        Ok(())
-    }
-
-    /// The first record of each frame and the number of records; and the rank of the emitter and the photons of each, ordered
-    /// by frame, then rank. Records of emitters without a rank are left out.
-    fn sorted(&self, ranks: &[Option<u32>], frames: usize) -> (Vec<usize>, Vec<(u32, f32)>) {
-        let ranked = || {
-            let records = self.emitter.iter().zip(self.frame).zip(self.photons);
-            records.filter_map(|((&e, &t), &p)| ranks[e as usize].map(|rank| (t as usize, rank, p)))
-        };
-        let mut start = vec![0usize; frames + 1];
-        ranked().for_each(|(t, ..)| start[t + 1] += 1);
-        for t in 0..frames {
-            start[t + 1] += start[t];
-        }
-        let mut next = start.clone();
-        let mut sorted = vec![(0, 0.0); start[frames]];
-        for (t, rank, p) in ranked() {
-            sorted[next[t]] = (rank, p);
-            next[t] += 1;
-        }
-        for t in 0..frames {
-            sorted[start[t]..start[t + 1]].sort_by_key(|r| r.0); // stable
-        }
-        (start, sorted)
     }
 }
 

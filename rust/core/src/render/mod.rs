@@ -2,13 +2,17 @@
 //!
 //! ```text
 //! stamps        the PSF of each emitter on a small square of pixels
-//! frames        stamps added where and when emitters shine; the same, and the camera, in one pass
+//! scene         emitters and their records, checked, placed and sorted
+//! blocks        emitters a block at a time: their stamps, added to the rows that they reach
 //! splat         the adding of stamps to rows of pixels
+//! frames        frames of expected photons; the same, and the camera, in one pass
 //! ```
 
+mod blocks;
 mod frames;
+mod scene;
 mod splat;
 mod stamps;
 
-pub use frames::Records;
+pub use scene::Records;
 pub use stamps::{Emitters, LARGEST_STAMP, MOST_MODES, Psf};

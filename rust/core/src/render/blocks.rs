@@ -1,0 +1,87 @@
+//! Emitters a block at a time, from the top row of frames to the bottom: their stamps, and the rows that become whole with them.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::scene::Scene;
+use super::splat::Band;
+use super::stamps::{Emitters, Psf};
+use crate::Result;
+
+/// Bytes of stamps held at a time; they stay in cache from the transform to the frames.
+const STAMP_BYTES: usize = 4 << 20;
+
+/// Fewest rows of a task.
+const LEAST_ROWS: usize = 16;
+
+/// Emitters whose stamps are at hand, and what becomes of the rows of every frame with them.
+pub(super) struct Block {
+    emitters: Range<usize>,
+    /// The first row that is not whole yet.
+    pub from: usize,
+    /// The first row that nothing has been added to; what is in it means nothing.
+    fresh: usize,
+    /// The end of the rows that this block adds to.
+    to: usize,
+    /// The end of the rows that are whole with it.
+    pub whole: usize,
+}
+
+impl Psf {
+    /// Computes the stamps of a scene block by block, from the top row to the bottom, and calls `with` for each.
+    pub(super) fn block_by_block(
+        &self,
+        emitters: &Emitters<'_>,
+        scene: &Scene,
+        height: usize,
+        mut with: impl FnMut(&Block, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let stamp = self.size() * self.size();
+        let length = (STAMP_BYTES / (4 * stamp)).max(64);
+        let count = scene.chosen.len();
+        let mut stamps = vec![0.0; length.min(count) * stamp];
+        let half = (self.size() / 2) as i64;
+        let row = |y: i64| y.clamp(0, height as i64) as usize;
+        let mut block = Block { emitters: 0..0, from: 0, fresh: 0, to: 0, whole: 0 };
+        for start in (0..count.max(1)).step_by(length) {
+            let end = (start + length).min(count);
+            let stamps = &mut stamps[..(end - start) * stamp];
+            self.stamps_of(emitters, &scene.chosen[start..end], stamps)?;
+            let whole = if end < count { row(scene.spots[end].y - half) } else { height };
+            let reached = if end > start { row(scene.spots[end - 1].y + half + 1) } else { height };
+            block = Block { emitters: start..end, from: block.whole, fresh: block.to, to: reached.max(whole), whole };
+            with(&block, stamps)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a block of stamps to frame `t`. `cursor` is the first of its records that no block has added.
+    #[allow(clippy::too_many_arguments, reason = "the inner part of two loops")]
+    pub(super) fn add(
+        &self,
+        scene: &Scene,
+        block: &Block,
+        stamps: &[f32],
+        t: usize,
+        cursor: &mut usize,
+        frame: &mut [f32],
+        width: usize,
+    ) {
+        let waiting = &scene.records[*cursor..scene.start[t + 1]];
+        let now = &waiting[..waiting.partition_point(|r| (r.0 as usize) < block.emitters.end)];
+        *cursor += now.len();
+        // Enough tasks for all threads even where there are few frames.
+        let frames = scene.start.len() - 1;
+        let tasks = (4 * rayon::current_num_threads()).div_ceil(frames);
+        let rows = (block.to - block.from).div_ceil(tasks).max(LEAST_ROWS);
+        let pixels = &mut frame[block.from * width..block.to * width];
+        pixels.par_chunks_mut(rows * width).enumerate().for_each(|(b, pixels)| {
+            let first_row = block.from + b * rows;
+            let used = (block.fresh.saturating_sub(first_row) * width).min(pixels.len());
+            pixels[used..].fill(0.0);
+            let first_emitter = block.emitters.start;
+            Band { pixels, width, first_row, size: self.size(), stamps, first_emitter }.add(now, &scene.spots);
+        });
+    }
+}
