@@ -39,7 +39,7 @@ mod render;
 mod simd;
 mod transform;
 
-pub use camera::{Camera, Count, Exposure};
+pub use camera::{Camera, Exposure, Pixel};
 pub use error::{Error, Result};
 pub use field::{Interpolation, interpolate, spline_filter};
 pub use noise::{exponential, normal};

@@ -97,11 +97,11 @@ impl Camera {
     /// # Errors
     /// [`Error::Length`] if the image is not a whole number of frames or `out` differs in length; [`Error::Value`] if a
     /// pixel is not a number from 0 to 1e9 (`out` is then partly filled), or the movie has more than 2^64 pixels.
-    pub fn expose<T: Count>(&self, image: &[f32], exposure: Exposure, out: &mut [T]) -> Result<()> {
+    pub fn expose<T: Pixel>(&self, image: &[f32], exposure: Exposure, out: &mut [T]) -> Result<()> {
         self.expose_at(level(), image, exposure, out)
     }
 
-    fn expose_at<T: Count>(&self, level: Level, image: &[f32], exposure: Exposure, out: &mut [T]) -> Result<()> {
+    fn expose_at<T: Pixel>(&self, level: Level, image: &[f32], exposure: Exposure, out: &mut [T]) -> Result<()> {
         let first = exposure.first_pixel(image.len())?;
         if out.len() != image.len() {
             return Err(Error::Length { name: "out", got: out.len(), expected: image.len() });
@@ -131,7 +131,7 @@ pub(crate) struct Exposing<'a> {
 
 impl Exposing<'_> {
     /// Exposes consecutive pixels, the first with the linear index `first` in the movie. Tells whether all were valid.
-    pub fn expose<T: Count>(&self, first: u64, image: &[f32], out: &mut [T]) -> bool {
+    pub fn expose<T: Pixel>(&self, first: u64, image: &[f32], out: &mut [T]) -> bool {
         dispatch_at(self.level, Turn { camera: self.camera, streams: &self.streams, first, image, out })
     }
 }
@@ -177,8 +177,8 @@ fn is_valid(signal: f32) -> bool {
     (0.0..=MAX_PHOTONS as f32).contains(&signal)
 }
 
-/// An output pixel: `u16` or `f32`.
-pub trait Count: Copy + Default + Send + Sync {
+/// The type of an output pixel: `u16` or `f32`.
+pub trait Pixel: Copy + Default + Send + Sync {
     /// Whether electrons are rounded to whole numbers.
     const ROUNDED: bool;
     /// The pixel's value for a number of electrons.
@@ -187,7 +187,7 @@ pub trait Count: Copy + Default + Send + Sync {
     fn from_count(count: i32) -> Self;
 }
 
-impl Count for f32 {
+impl Pixel for f32 {
     const ROUNDED: bool = false;
 
     #[inline(always)]
@@ -201,7 +201,7 @@ impl Count for f32 {
     }
 }
 
-impl Count for u16 {
+impl Pixel for u16 {
     const ROUNDED: bool = true;
 
     #[inline(always)]
@@ -249,7 +249,7 @@ struct Turn<'a, T> {
     out: &'a mut [T],
 }
 
-impl<T: Count> WithSimd for Turn<'_, T> {
+impl<T: Pixel> WithSimd for Turn<'_, T> {
     type Output = bool;
 
     #[inline(always)]
@@ -287,7 +287,7 @@ impl<T: Count> WithSimd for Turn<'_, T> {
 
 /// The pixels `index..index + BLOCK` of the movie. Tells whether all of them were valid.
 #[inline(always)]
-fn block<S: Simd, T: Count>(
+fn block<S: Simd, T: Pixel>(
     camera: &Camera,
     streams: &Streams,
     index: u64,

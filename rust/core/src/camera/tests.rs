@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Camera, Count, Exposure};
+use super::{Camera, Exposure, Pixel};
 use crate::error::Error;
 use crate::simd::Level;
 

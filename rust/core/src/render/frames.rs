@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::scene::Records;
 use super::splat::Band;
 use super::stamps::{Emitters, Psf};
-use crate::camera::{Camera, Count, Exposure};
+use crate::camera::{Camera, Exposure, Pixel};
 use crate::{Error, Result};
 
 /// Bytes of a band of rows that is summed up and exposed at once; they stay in a core's second-level cache.
@@ -49,7 +49,7 @@ impl Psf {
     /// # Errors
     /// As the two have them, [`Error::Length`] if `space` is shorter than `out`, and [`Error::Stopped`] if `finished` said so.
     #[allow(clippy::too_many_arguments, reason = "what the two steps take, and where the result goes")]
-    pub fn expose<T: Count>(
+    pub fn expose<T: Pixel>(
         &self,
         emitters: &Emitters<'_>,
         records: &Records<'_>,
