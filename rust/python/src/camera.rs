@@ -9,7 +9,7 @@ use crate::{buffers, pool};
 
 /// Frames to fill, of either type of pixel.
 #[derive(FromPyObject)]
-pub enum Counts<'py> {
+pub enum Pixels<'py> {
     #[pyo3(transparent)]
     U16(PyReadwriteArrayDyn<'py, u16>),
     #[pyo3(transparent)]
@@ -38,16 +38,16 @@ impl Camera {
         key: u64,
         first_frame: u64,
         frame_shape: (usize, usize),
-        out: Counts<'_>,
+        out: Pixels<'_>,
     ) -> PyResult<()> {
         let exposure = Exposure { seed: key, first_frame, height: frame_shape.0, width: frame_shape.1 };
         let image = buffers::read("image", &image)?;
         match out {
-            Counts::U16(mut out) => {
+            Pixels::U16(mut out) => {
                 let out = buffers::write("out", &mut out)?;
                 pool::run(py, || self.0.expose(image, exposure, out))?
             }
-            Counts::F32(mut out) => {
+            Pixels::F32(mut out) => {
                 let out = buffers::write("out", &mut out)?;
                 pool::run(py, || self.0.expose(image, exposure, out))?
             }

@@ -16,11 +16,11 @@ mod buffers;
 mod camera;
 mod checksum;
 mod errors;
-mod interpolation;
-mod laws;
+mod field;
 mod pool;
-mod psf;
+mod render;
 mod tiles;
+mod variates;
 
 use pyo3::prelude::*;
 
@@ -32,13 +32,13 @@ mod core_module {
     #[pymodule_export]
     use crate::checksum::{crc32, crc32_joined};
     #[pymodule_export]
-    use crate::interpolation::{interpolate, spline_filter};
-    #[pymodule_export]
-    use crate::laws::{exponential, normal};
+    use crate::field::{interpolate, spline_filter};
     #[pymodule_export]
     use crate::pool::{set_threads, simd_level, threads};
     #[pymodule_export]
-    use crate::psf::Psf;
+    use crate::render::Psf;
     #[pymodule_export]
     use crate::tiles::inflate_tiles;
+    #[pymodule_export]
+    use crate::variates::{exponential, normal};
 }

@@ -1,4 +1,4 @@
-//! `simtiff_core::interpolation`.
+//! `simtiff_core::spline_filter`, `simtiff_core::interpolate`.
 
 use numpy::{PyReadonlyArrayDyn, PyReadwriteArrayDyn};
 use pyo3::prelude::*;

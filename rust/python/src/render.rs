@@ -6,7 +6,7 @@ use numpy::{PyReadonlyArrayDyn, PyReadwriteArrayDyn};
 use pyo3::prelude::*;
 use simtiff_core::{Defocus, Emitters, Exposure, Optics, Sampling};
 
-use crate::camera::{Camera, Counts};
+use crate::camera::{Camera, Pixels};
 use crate::errors::{ConfigError, to_python};
 use crate::{buffers, pool};
 
@@ -103,7 +103,7 @@ impl Psf {
         first_frame: u64,
         frame_shape: (usize, usize),
         mut space: PyReadwriteArrayDyn<'_, f32>,
-        out: Counts<'_>,
+        out: Pixels<'_>,
         finished: Option<Py<PyAny>>,
     ) -> PyResult<()> {
         let magnitude = magnitude.as_ref().map(|m| buffers::read("magnitude", m)).transpose()?;
@@ -118,12 +118,12 @@ impl Psf {
             Python::attach(|py| finished.call1(py, told)).map_err(|error| raised.set(error)).is_ok()
         };
         let done = match out {
-            Counts::U16(mut out) => {
+            Pixels::U16(mut out) => {
                 let out = buffers::write("out", &mut out)?;
                 let finished = |t, frame: &[u16]| finished(t, bytemuck::cast_slice(frame));
                 pool::run(py, || self.0.expose(&emitters, &records, &camera.0, exposure, space, out, finished))?
             }
-            Counts::F32(mut out) => {
+            Pixels::F32(mut out) => {
                 let out = buffers::write("out", &mut out)?;
                 let finished = |t, frame: &[f32]| finished(t, bytemuck::cast_slice(frame));
                 pool::run(py, || self.0.expose(&emitters, &records, &camera.0, exposure, space, out, finished))?
