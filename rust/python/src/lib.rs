@@ -1,5 +1,5 @@
-//! Python bindings of `simtiff-core`: one call into the core each, nothing computed here but what files need (`checksum`,
-//! `tiles`), of which the core knows nothing.
+//! Python bindings of `simtiff-core`: one call into the core each, nothing computed here but what files need (see `files`),
+//! of which the core knows nothing.
 //!
 //! Every call that computes releases the GIL and runs on the process's own pool of threads (see `pool`). Arrays come in
 //! as they are needed, C-contiguous and of the exact dtype; the package's Python side converts what users pass. Output is
@@ -14,12 +14,11 @@
 
 mod buffers;
 mod camera;
-mod checksum;
 mod errors;
 mod field;
+mod files;
 mod pool;
 mod render;
-mod tiles;
 mod variates;
 
 use pyo3::prelude::*;
@@ -30,15 +29,13 @@ mod core_module {
     #[pymodule_export]
     use crate::camera::Camera;
     #[pymodule_export]
-    use crate::checksum::{crc32, crc32_joined};
-    #[pymodule_export]
     use crate::field::{interpolate, spline_filter};
+    #[pymodule_export]
+    use crate::files::{crc32, crc32_joined, inflate_tiles};
     #[pymodule_export]
     use crate::pool::{set_threads, simd_level, threads};
     #[pymodule_export]
     use crate::render::Psf;
-    #[pymodule_export]
-    use crate::tiles::inflate_tiles;
     #[pymodule_export]
     use crate::variates::{exponential, normal};
 }

@@ -1,13 +1,35 @@
-//! Planes stored in compressed tiles, the way HDF5 keeps them, several times as fast as HDF5 reads them.
+//! What files need at memory speed: checksums of what is written, and planes stored in compressed tiles, the way HDF5 keeps
+//! them, several times as fast as HDF5 reads them.
 
 use libdeflater::Decompressor;
-use numpy::PyReadwriteArrayDyn;
+use numpy::{PyReadonlyArrayDyn, PyReadwriteArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use rayon::prelude::*;
 
 use crate::{buffers, pool};
+
+/// CRC-32 (IEEE, that of zlib and PNG) of `data`, going on from the checksum `value` of what came before it.
+#[pyfunction]
+#[pyo3(signature = (data, value=0))]
+#[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
+pub fn crc32(py: Python<'_>, data: PyReadonlyArrayDyn<'_, u8>, value: u32) -> PyResult<u32> {
+    let bytes = buffers::read("data", &data)?;
+    Ok(py.detach(|| {
+        let mut hasher = crc32fast::Hasher::new_with_initial(value);
+        hasher.update(bytes);
+        hasher.finalize()
+    }))
+}
+
+/// CRC-32 of data that begin with some whose checksum is `first`, and end with `length` bytes whose checksum is `second`.
+#[pyfunction]
+pub fn crc32_joined(first: u32, second: u32, length: u64) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(first);
+    hasher.combine(&crc32fast::Hasher::new_with_initial_len(second, length));
+    hasher.finalize()
+}
 
 /// Fill a plane `out` of `shape` (y, x) from its tiles of `tile` (y, x) values, row by row of tiles: little-endian float32 in
 /// zlib's format, `shuffled` (all first bytes, then all second ones, ...) or not. `ValueError` if a tile is none.
