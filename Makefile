@@ -34,6 +34,7 @@ check: build
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m mypy.stubtest simtiff._core
 
 format: build
@@ -49,13 +50,13 @@ bench: build
 FUZZ_CASES ?= 10000
 fuzz: build
 	PROPTEST_CASES=$(FUZZ_CASES) cargo test --locked --release --package simtiff-core --test robust
-	SIMTIFF_FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m pytest --verbose tests/test_fuzz.py tests/test_tiles.py
+	SIMTIFF_FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m pytest --verbose tests/test_fuzz.py tests/aberrations/test_mapfile.py
 
 # Many kills of a running batch, 2,000 jobs, a movie of 20,000 frames (3 GB of disk); prints their figures.
 KILLS ?= 60
 SEED ?= 1
 soak: build
-	SIMTIFF_KILLS=$(KILLS) SIMTIFF_SEED=$(SEED) SIMTIFF_LOAD=1 $(BIN)/python -m pytest --capture=no tests/test_kill.py tests/test_load.py
+	SIMTIFF_KILLS=$(KILLS) SIMTIFF_SEED=$(SEED) SIMTIFF_LOAD=1 $(BIN)/python -m pytest --capture=no tests/batch/test_kill.py tests/batch/test_load.py
 
 # Known weaknesses and licences of the dependencies. Needs the network: the advisory databases are fetched.
 AUDIT := $(VENV)/audit

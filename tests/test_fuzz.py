@@ -18,19 +18,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import simtiff
-from batch_helpers import config
+from batch_helpers import TINY_JOB, config
 from fuzzing import assert_answered, bounded, fuzz, json_values, memory_limited, mutate_bytes, mutate_hdf5, run, scalars
 from simtiff import _core
 from simtiff.aberrations.synthetic import synthesize
 from simtiff.batch.run import run_batch
-from simtiff.config.loading import json_schema, load_any_config
+from simtiff.config.loading import json_schema, load_any_config, load_job_config
 from simtiff.config.names import name_problem
 from simtiff.config.sweeps import expand_jobs
 from simtiff.errors import ConfigError
 from simtiff.imaging.rendering import Renderer
 from simtiff.io.tiff import write_movie
 from simtiff.movie.job import run_job
-from test_pipeline import job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,7 +171,7 @@ def test_command_lines_are_answered(tmp_path_factory: pytest.TempPathFactory, wo
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("truth")
-    run_job(job(frames=3), folder)
+    run_job(load_job_config(TINY_JOB), folder)
     return folder / "emitters.h5"
 
 

@@ -19,8 +19,8 @@ from simtiff.config.sweeps import expand_jobs
 from simtiff.config.text import parse_config_text
 from simtiff.errors import ConfigError
 
-GUIDE = Path(__file__).parent / "data" / "guide_examples"
-CONFIGS = Path(__file__).parents[1] / "configs"
+GUIDE = Path(__file__).parents[1] / "data" / "guide_examples"
+CONFIGS = Path(__file__).parents[2] / "configs"
 GUIDE_BLOCKS = (
     "quick_start",
     "sample_mode",

@@ -30,7 +30,7 @@ from simtiff.cli.arguments import USAGE, UsageError, parse_arguments
 from simtiff.movie import estimate
 from simtiff.movie.estimate import held_light
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = ["--set=emitters.area_px=40", "--set=tiff.roi_size=40", "--set=psf.size_px=15", "--max-workers=1"]
 
 

@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 import simtiff
 from simtiff import Optics
 
-DATA = Path(__file__).parent / "data" / "psf_reference_small.npz"
+DATA = Path(__file__).parents[1] / "data" / "psf_reference_small.npz"
 KINDS = {
     "scalar_integrated": {},
     "scalar_point": {"pixel_integration": False},
