@@ -97,7 +97,7 @@ def psf(budget_s: float, size: int = 31, modes: int = MODES, z_um: float = 1.0) 
 def psf_error(count: int) -> Figures:
     """Measure the largest error over the stamp's peak, against the converged sum."""
     import numpy as np
-    from reference import reference_psf
+    from baseline import reference_psf
 
     import simtiff
 

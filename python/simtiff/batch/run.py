@@ -76,7 +76,7 @@ def run_batch(
     force : bool
         Start also if the disk or the memory seems too small.
     log_file : path, optional
-        File that one JSON object a line is appended to, for what happens (see `simtiff.batch._log`).
+        File that one JSON object a line is appended to, for what happens (see `JobLog`).
 
     Raises
     ------

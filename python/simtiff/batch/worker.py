@@ -79,7 +79,7 @@ class _Reporter:
 
 
 def main() -> None:
-    """Run jobs until stdin ends; started by `simtiff.batch._pool`."""
+    """Run jobs until stdin ends; started by the pool."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()  # until all is imported
     commands, out = _take_streams()

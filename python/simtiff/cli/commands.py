@@ -1,4 +1,4 @@
-"""The command ``simtiff``: see `simtiff.cli.arguments.USAGE`.
+"""The command ``simtiff``: see `USAGE`.
 
 Each command imports what it needs when it runs, so that ``simtiff --help`` answers at once. Results go to
 stdout and nothing else does; an error is one readable block on stderr.

@@ -77,7 +77,7 @@ def write_truth(
     config
         The job.
     field
-        Its map, from `simtiff.aberrations.maps.open_field`.
+        Its map, from `open_field`.
     progress
         Called with the frames done and all frames.
 
@@ -228,7 +228,7 @@ class MemoryTruth:
     config
         The job.
     field
-        Its map, from `simtiff.aberrations.maps.open_field`.
+        Its map, from `open_field`.
     """
 
     path: str | None = None
