@@ -165,8 +165,15 @@ _DTYPES = ["f4", "f8", "f2", ">f8", "i1", "i8", "u8", ">u2", "?", "c8", "S3", "V
 _SHAPES = [(), (0,), (1,), (3,), (0, 3), (4, 3), (3, 4), (1, 0, 5), (2, 3, 4), (1, 1, 1, 1)]
 
 
-def mutate_hdf5(path: Path, chance: random.Random) -> None:
-    """Change the structure of an HDF5 file: other types and shapes, wild values, links, attributes, nothing."""
+def damage_hdf5(path: Path, good: bytes, chance: random.Random) -> None:
+    """Write an HDF5 file with its end cut off, or with other types and shapes, wild values, links and attributes.
+
+    Its structure stays one that HDF5 itself writes: with bytes of that changed, the library may hang.
+    """
+    if chance.random() < 0.1:
+        path.write_bytes(good[: chance.randrange(len(good))])
+        return
+    path.write_bytes(good)
     with h5py.File(path, "r+") as file:
         names: list[str] = []
         file.visit(names.append)
@@ -191,13 +198,22 @@ def _wild(file: h5py.File, name: str, chance: random.Random) -> None:
         data[chance.randrange(data.shape[0])] = value
 
 
+def _scramble(file: h5py.File, name: str, chance: random.Random) -> None:
+    data = file[name]
+    if isinstance(data, h5py.Dataset) and 0 < data.nbytes < 10**7 and data.dtype.kind in "iuf" and data.ndim:
+        row = data[0]
+        data[chance.randrange(data.shape[0])] = np.frombuffer(chance.randbytes(row.nbytes), row.dtype).reshape(
+            row.shape
+        )
+
+
 def _huge(file: h5py.File, name: str, chance: random.Random) -> None:
     data = file[name]
     shape = tuple(max(1, n) for n in getattr(data, "shape", None) or (3,))
     del file[name]
     grown = tuple(n * chance.choice([1, 1000, 2**31]) for n in shape)
     with contextlib.suppress(ValueError, OSError, OverflowError):
-        file.create_dataset(name, grown, "f4", chunks=(1,) * len(grown), compression=chance.choice([None, "gzip"]))
+        file.create_dataset(name, grown, "f4", chunks=True, compression=chance.choice([None, "gzip"]))
 
 
 def _link(file: h5py.File, name: str, chance: random.Random) -> None:
@@ -236,7 +252,7 @@ def _group(file: h5py.File, name: str, chance: random.Random) -> None:
 _CHANGES: list[Callable[[h5py.File, str, random.Random], None]] = [
     _retype,
     _wild,
-    _wild,
+    _scramble,
     _huge,
     _link,
     _outside,

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import simtiff
 from batch_helpers import TINY_JOB, config
-from fuzzing import assert_answered, bounded, fuzz, json_values, memory_limited, mutate_bytes, mutate_hdf5, run, scalars
+from fuzzing import assert_answered, bounded, damage_hdf5, fuzz, json_values, memory_limited, mutate_bytes, run, scalars
 from simtiff import _core
 from simtiff.aberrations.synthetic import synthesize
 from simtiff.batch.run import run_batch
@@ -188,7 +188,7 @@ def test_truth_files_give_a_movie_or_an_error(tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.getbasetemp() / "stream"
     folder.mkdir(exist_ok=True)
     path, movie = folder / "fuzz.h5", folder / "movie.tiff"
-    damage(path, truth, seed)
+    damage_hdf5(path, truth.read_bytes(), random.Random(seed))
     answer = run("stream", f"--h5={path}", f"--output={movie}")
     assert_answered(answer, str(path))
     assert movie.exists() == (answer[0] == 0)
@@ -202,7 +202,7 @@ def test_maps_give_a_job_or_an_error(tmp_path_factory: pytest.TempPathFactory, z
     folder = tmp_path_factory.getbasetemp() / "mapped"
     folder.mkdir(exist_ok=True)
     path = folder / "fuzz.h5"
-    damage(path, zmap, seed)
+    damage_hdf5(path, zmap.read_bytes(), random.Random(seed))
     assert_answered(run("zmap", "info", path), str(path))
     settings = {
         "emitters": {"num_emitters": 5, "frames": 1, "area_px": 32},
@@ -219,15 +219,6 @@ def test_maps_give_a_job_or_an_error(tmp_path_factory: pytest.TempPathFactory, z
         assert not [name for name in left if name.startswith(".") or name.endswith(".tiff")]
     for name in left:
         (folder / "out" / name).unlink()
-
-
-def damage(path: Path, good: Path, seed: int) -> None:
-    chance = random.Random(seed)
-    if chance.random() < 0.5:
-        path.write_bytes(mutate_bytes(good.read_bytes(), chance))
-        return
-    path.write_bytes(good.read_bytes())
-    mutate_hdf5(path, chance)
 
 
 @pytest.fixture(scope="module")

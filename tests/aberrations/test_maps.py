@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
+from fuzzing import damage_hdf5
 from simtiff.aberrations.info import map_info, noll_name
 from simtiff.aberrations.maps import check_field, check_map, field_coefficients, map_digest, open_field, open_map
 from simtiff.aberrations.synthetic import RADIANS_PER_MILLIWAVE, SyntheticMap, synthesize
@@ -237,7 +239,7 @@ DEFECTS = {
         r"allowed: at most",
     ),
     "group": (lambda f: (f.pop("z_maps/phase"), f.create_group("z_maps/phase")), r"z_maps/phase: is a group"),
-    "loop": (_loop, r"z_maps/phase: links that lead round in a circle"),
+    "loop": (_loop, r"z_maps/phase: cannot be read; .*too many links"),
     "external link": (_external_link, r"z_maps/phase: is a link to another file"),
     "external storage": (_external_storage, r"z_maps/phase: keeps its data in other files"),
     "virtual": (_virtual, r"z_maps/phase: keeps its data in other files"),
@@ -280,34 +282,12 @@ def test_every_defect_has_a_clear_error(tmp_path: Path, defect: str) -> None:
     assert str(path) in str(caught.value)
 
 
-def _compressed(path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], data: Any = None) -> Path:
-    with h5py.File(path, "w") as file:
-        file.create_dataset("z_maps/phase", shape, "f8", data=data, chunks=chunks, compression="gzip")
-        file["filler"] = np.random.default_rng(0).integers(
-            0, 255, 4 << 20, np.uint8
-        )  # so that the file can hold large numbers of zeros
-    return path
-
-
-@pytest.mark.parametrize("chunks", [(60, 2000, 2000), (60, 2000, 50), (3, 8000, 8000)])
-def test_chunks_that_swell_are_refused(tmp_path: Path, chunks: tuple[int, ...]) -> None:
-    """Each plane would inflate all of them again."""
-    path = _compressed(tmp_path / "bomb.h5", (60, 2000, 2000) if chunks[0] == 60 else (4, 8000, 8000), chunks)
-    with pytest.raises(DataError, match=r"z_maps/phase: is compressed in chunks of .*; allowed: 1.07e\+09 bytes"):
-        check_map(path)
-
-
-def test_more_chunks_than_a_file_can_hold_are_refused(tmp_path: Path) -> None:
-    """HDF5 would take a kilobyte for each."""
-    path = _compressed(tmp_path / "bomb.h5", (4, 800, 800), (1, 1, 1))
-    with pytest.raises(DataError, match=r"z_maps/phase: declares 2.56e\+06 chunks of \(1, 1, 1\), but the file holds"):
-        check_map(path)
-
-
 @pytest.mark.parametrize("chunks", [(4, 300, 300), (4, 100, 100), (1, 300, 300), (3, 200, 250)])
 def test_large_chunks_are_inflated_once(tmp_path: Path, chunks: tuple[int, ...]) -> None:
     data = np.random.default_rng(1).normal(size=(4, 300, 300))
-    path = _compressed(tmp_path / "map.h5", data.shape, chunks, data)
+    path = tmp_path / "map.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("z_maps/phase", data=data, chunks=chunks, compression="gzip")
     x, y = places(50, 300, 300)
     values, _ = open_map(path, size=300).coefficients(x, y, method="nearest")
     expected = data[:, np.rint(y).astype(int), np.rint(x).astype(int)].T
@@ -335,24 +315,21 @@ def test_files_that_are_no_map(tmp_path: Path) -> None:
         assert str(path) in str(caught.value)
 
 
-def test_mutated_bytes_never_escape_as_other_errors(tmp_path: Path) -> None:
-    whole = bytearray(synthesized(tmp_path / "good.h5", size=24).read_bytes())
-    random = np.random.default_rng(7)
-    path = tmp_path / "mutated.h5"
+def test_damage_never_escapes_as_other_errors(tmp_path: Path) -> None:
+    whole = synthesized(tmp_path / "good.h5", size=24).read_bytes()
+    chance = Random(7)
+    path = tmp_path / "damaged.h5"
     messages = []
-    for turn in range(150):
-        data = bytearray(whole)
-        for position in random.integers(0, len(data) if turn % 2 else 4096, 8):
-            data[position] = random.integers(256)
-        path.write_bytes(data)
+    for turn in range(100):
+        damage_hdf5(path, whole, chance)
         os.utime(path, ns=(turn, turn))
         try:
             check_map(path)
-            open_map(path, size=24).coefficients([3.0], [4.0])
+            open_map(path, size=24).coefficients([3.0], [4.0], extrapolate="nearest")
             map_info(path)
         except DataError as error:
             messages.append(str(error))
-    assert len(messages) > 20
+    assert 20 < len(messages) < 100
     assert all(str(path) in message for message in messages)
 
 
