@@ -79,10 +79,9 @@ def show(value: Any) -> str:
     """Return a short, printable text of a config value for a message."""
     try:
         text = json.dumps(value, ensure_ascii=False, default=lambda other: f"<{type(other).__name__}>")
-    except (ValueError, TypeError, RecursionError):
-        text = "a huge integer" if isinstance(value, int) else f"<{type(value).__name__}>"
-    text = printable(text)
-    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
+    except (ValueError, TypeError):
+        text = f"<{type(value).__name__}>"
+    return show_key(text)
 
 
 def show_key(key: object) -> str:
@@ -105,7 +104,7 @@ def join_path(prefix: str, loc: Sequence[object]) -> str:
 def nearest(key: str, valid: Iterable[str]) -> str | None:
     """Return the valid key that looks most like `key`, or None where none does."""
     by_lower = {name.lower(): name for name in valid}
-    matches = difflib.get_close_matches(key[:200].lower(), by_lower, n=1, cutoff=0.6)
+    matches = difflib.get_close_matches(key.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[matches[0]] if matches else None
 
 
@@ -200,32 +199,33 @@ def describe(field: FieldInfo) -> str:
     return _describe_type(field.annotation, field.metadata)
 
 
-def _kind(value: Any) -> str:
+def kind(value: Any) -> str:
+    """Return what a value of a config is, in words."""
     kinds = {bool: "a boolean", int: "an integer", float: "a number", str: "a string", type(None): "null"}
     kinds |= {list: "a list", tuple: "a list", dict: "an object"}
     return kinds.get(type(value), f"of type {type(value).__name__}")
 
 
 def _sentence(error: ErrorDetails, allowed: str) -> str:
-    kind, value = error["type"], error["input"]
+    problem, value = error["type"], error["input"]
     tail = f"; allowed: {allowed}" if allowed else ""
-    if kind == "missing":
+    if problem == "missing":
         what = "value" if isinstance(error["loc"][-1], int) else "key"
         return f"required {what} is missing{tail}"
-    if kind == "literal_error":
+    if problem == "literal_error":
         return f"{show(value)} is not allowed{tail}"
-    if kind in {"int_type", "int_from_float"} and isinstance(value, float) and math.isfinite(value):
+    if problem in {"int_type", "int_from_float"} and isinstance(value, float) and math.isfinite(value):
         return f"{show(value)} is not an integer{tail}"
-    if kind in _TOO_SMALL:
+    if problem in _TOO_SMALL:
         return f"{show(value)} is too small{tail}"
-    if kind in _TOO_LARGE:
+    if problem in _TOO_LARGE:
         return f"{show(value)} is too large{tail}"
-    if kind == "finite_number" or (isinstance(value, float) and not math.isfinite(value)):
+    if problem == "finite_number" or (isinstance(value, float) and not math.isfinite(value)):
         return f"{show(value)} is not a finite number{tail}"
-    if kind in _WRONG_TYPES and value is None:
+    if problem in _WRONG_TYPES and value is None:
         return f"null is not allowed{tail}"
-    if kind in _WRONG_TYPES:
-        return f"{show(value)} is {_kind(value)}{tail}"
+    if problem in _WRONG_TYPES:
+        return f"{show(value)} is {kind(value)}{tail}"
     return error["msg"]
 
 

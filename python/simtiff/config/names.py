@@ -51,7 +51,7 @@ def folder_problem(path: str) -> str | None:
 
 def shorten(name: str, longest: int) -> str:
     """Return `name`, cut and marked with a hash of the whole where it is longer than `longest` bytes."""
-    data = name.encode(errors="surrogatepass")
+    data = name.encode()
     if len(data) <= longest:
         return name
     digest = hashlib.sha256(data).hexdigest()[:8]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import numbers
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
-from simtiff.config.messages import Problem, join_path, raise_problems, show_key
+from simtiff.config.messages import Problem, join_path, kind, raise_problems, show_key
 from simtiff.errors import ConfigError, printable
 from simtiff.io.files import read_regular
 
@@ -28,8 +28,7 @@ class _Object(dict[str, Any]):
     def __init__(self, pairs: Iterable[tuple[str, Any]]) -> None:
         pairs = list(pairs)
         super().__init__(pairs)
-        seen: set[str] = set()
-        self.repeated = list(dict.fromkeys(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
+        self.repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
 
 
 def read_config_file(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -81,7 +80,7 @@ def parse_config_text(text: str, source: str) -> dict[str, Any]:
     """
     value = _parse(text, source)
     if not isinstance(value, dict):
-        raise ConfigError(f"{source}: must be one object {{ ... }}, not {_json_kind(value)}")
+        raise ConfigError(f"{source}: must be one object {{ ... }}, not {kind(value)}")
     problems: list[Problem] = []
     result: dict[str, Any] = plain(value, source, problems)
     if problems:
@@ -146,21 +145,10 @@ def _raise_syntax_error(message: str, source: str) -> NoReturn:
     match = _JSON5_MESSAGE.match(message)
     if match:
         line, what, column = match.groups()
-        what = what.replace("\n", "\\n")
         raise ConfigError(f"{source}: line {line}, column {column}: {printable(what[0].lower() + what[1:])}") from None
     if message.startswith("Empty"):
         raise ConfigError(f"{source}: is empty") from None
-    if message.startswith("Exceeds the limit"):
-        raise ConfigError(f"{source}: has a number of thousands of digits") from None
     raise ConfigError(f"{source}: not valid JSON5: {printable(message[:200])}") from None
-
-
-def _json_kind(value: Any) -> str:
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, float) and not math.isfinite(value):
-        return "a number"
-    return {str: "a string", int: "a number", float: "a number", bool: "true or false"}.get(type(value), "null")
 
 
 def split_override(override: str) -> tuple[str, str] | Problem:

@@ -156,8 +156,8 @@ def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[str | os.PathLi
     """Raise `ConfigError` if a file that is to be written is one of those that are to be read."""
     read: dict[tuple[int, int], str] = {}
     for name in inputs:
-        with contextlib.suppress(OSError, ValueError):  # what is not there, or builtin, cannot be overwritten
-            found = os.stat(name)  # noqa: PTH116 - a str may hold what Path refuses
+        with contextlib.suppress(OSError):  # what is not there, or builtin, cannot be overwritten
+            found = Path(name).stat()
             read[found.st_dev, found.st_ino] = str(name)
     for path in outputs if read else ():
         with contextlib.suppress(OSError):
