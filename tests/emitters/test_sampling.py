@@ -14,9 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-import simtiff.emitters.sampling as module
 from simtiff.config.settings import EmitterConfig
-from simtiff.emitters.sampling import birth_range, iter_slabs, sample_truth
+from simtiff.emitters.sampling import birth_range, iter_slabs, sample_truth, slab_counts, slab_edges
 from simtiff.emitters.tables import Emitters, Records
 
 
@@ -95,18 +94,18 @@ def test_no_photon_is_lost_between_frames() -> None:
 
 
 @pytest.mark.parametrize("lifetime", [0.05, 2.5, 70.0])
-def test_records_are_those_of_the_obvious_loop(lifetime: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BLOCK_RECORDS", 300)  # several blocks a slab
+def test_records_are_those_of_the_obvious_loop(lifetime: float) -> None:
     cfg = config(num_emitters=600, frames=150, lifetime_avg=lifetime)
-    emitters, records = sample_truth(cfg)
+    pieces = list(iter_slabs(cfg, block_records=300))  # several blocks a slab
+    emitters = Emitters.concatenate([piece[0] for piece in pieces])
+    records = Records.concatenate([piece[1] for piece in pieces])
     assert as_list(records) == obvious_records(emitters, cfg.frames)
 
 
-def test_truth_does_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truth_does_not_depend_on_blocks() -> None:
     cfg = config(num_emitters=3000, frames=400)
     emitters, records = sample_truth(cfg)
-    monkeypatch.setattr(module, "_BLOCK_RECORDS", 1)
-    pieces = list(iter_slabs(cfg))
+    pieces = list(iter_slabs(cfg, block_records=1))
     assert len(pieces) >= cfg.frames
     again = Records.concatenate([piece[1] for piece in pieces])
     for name in Records.__slots__:
@@ -114,10 +113,9 @@ def test_truth_does_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> Non
     np.testing.assert_array_equal(emitters.t0, np.concatenate([piece[0].t0 for piece in pieces]))
 
 
-def test_pieces_hold_whole_frames_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BLOCK_RECORDS", 500)
+def test_pieces_hold_whole_frames_in_order() -> None:
     cfg = config(num_emitters=4000, frames=300)
-    pieces = [records.frame_ix for _, records in iter_slabs(cfg) if len(records)]
+    pieces = [records.frame_ix for _, records in iter_slabs(cfg, block_records=500) if len(records)]
     assert len(pieces) > 5
     assert all(before[-1] < after[0] for before, after in pairwise(pieces))
 
@@ -125,24 +123,24 @@ def test_pieces_hold_whole_frames_in_order(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("values", "longest"),
     [
-        ({"num_emitters": 10**7, "frames": 1}, module._MAX_SLAB_EMITTERS),
-        ({"num_emitters": 10**9, "frames": 10**7}, module._MAX_SLAB_EMITTERS),
+        ({"num_emitters": 10**7, "frames": 1}, 2**18),
+        ({"num_emitters": 10**9, "frames": 10**7}, 2**18),
         ({"num_emitters": 3, "frames": 10**7, "lifetime_avg": 1e7}, 3),
     ],
 )
 def test_slabs_are_neither_too_many_nor_too_full(values: dict[str, Any], longest: int) -> None:
     cfg = config(**values)
-    edges = module._slab_edges(cfg)
+    edges = slab_edges(cfg)
     assert (np.diff(edges) > 0).all()
     assert (edges[0], edges[-1]) == birth_range(cfg)
-    assert len(edges) - 1 <= module._MAX_SLABS + cfg.num_emitters / module._MAX_SLAB_EMITTERS * 2 + 2
+    assert len(edges) - 1 <= 2**12 + cfg.num_emitters / 2**18 * 2 + 2
     assert np.diff(edges).max() / (edges[-1] - edges[0]) * cfg.num_emitters <= longest
 
 
 def test_slab_counts_are_multinomial() -> None:
     edges = [-7.5, 0.0, 64.0, 128.0, 131.0]
     share = np.diff(edges) / (edges[-1] - edges[0])
-    draws = np.array([module._slab_counts(400, edges, seed) for seed in range(2000)])
+    draws = np.array([slab_counts(400, edges, seed) for seed in range(2000)])
     assert (draws.sum(axis=1) == 400).all()
     np.testing.assert_allclose(draws.mean(axis=0), 400 * share, atol=5 * 10 / np.sqrt(2000))
     covariance = 400 * (np.diag(share) - np.outer(share, share))
@@ -180,9 +178,7 @@ print(hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest
 
 
 def test_truth_is_the_same_without_numpy_s_vector_instructions() -> None:
-    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
-
-    features = " ".join(feature for feature in __cpu_dispatch__ if __cpu_features__.get(feature))
+    features = " ".join(np.show_config(mode="dicts")["SIMD Extensions"].get("found", []))
     digests = {
         subprocess.run(
             [sys.executable, "-c", DIGEST], env=os.environ | change, capture_output=True, check=True, text=True

@@ -119,7 +119,7 @@ def test_file_and_memory_give_the_same_chunks(tmp_path: Path, magnitude_map: str
 def test_pieces_do_not_show_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = write(tmp_path / "whole.h5").read_bytes()
     assert write(tmp_path / "again.h5").read_bytes() == whole
-    monkeypatch.setattr(emitters_module, "_BLOCK_RECORDS", 20)
+    monkeypatch.setattr(emitters_module, "BLOCK_RECORDS", 20)
     with TruthFile(write(tmp_path / "pieces.h5")) as pieces, TruthFile(tmp_path / "whole.h5") as one:
         assert same(pieces.chunk(0, 40), one.chunk(0, 40))
 

@@ -29,22 +29,26 @@ if TYPE_CHECKING:
 SLAB_FRAMES = 64
 """Length of a slab of time in frames, unless that makes slabs too many, too full or too empty."""
 
+BLOCK_RECORDS = 1 << 18
+"""A piece of the truth has no more records than this, unless one frame does."""
+
 _MAX_SLABS = 4096
 _MAX_SLAB_FRAMES = 1 << 16
 _MIN_SLAB_EMITTERS = 256
 _MAX_SLAB_EMITTERS = 1 << 18
-_BLOCK_RECORDS = 1 << 18
 _MAX_BLOCK_FRAMES = 1 << 15  # frames of a block are sorted as 16-bit integers, which is much faster
 _STREAM = 0x656D6974  # "emit": keeps this randomness apart from that of other purposes with the same seed
 
 
-def iter_slabs(config: EmitterConfig) -> Iterator[tuple[Emitters, Records]]:
+def iter_slabs(config: EmitterConfig, block_records: int | None = None) -> Iterator[tuple[Emitters, Records]]:
     """Make the truth of a movie piece by piece, in the order of time.
 
     Parameters
     ----------
     config
         The job's ``emitters`` section.
+    block_records
+        Most records of a piece, unless one frame has more; default: `BLOCK_RECORDS`. It changes the pieces alone.
 
     Yields
     ------
@@ -54,8 +58,8 @@ def iter_slabs(config: EmitterConfig) -> Iterator[tuple[Emitters, Records]]:
         The records of the next frames, whole frames only; all pieces together have all frames' records. A
         piece may be empty of either.
     """
-    edges = _slab_edges(config)
-    counts = _slab_counts(config.num_emitters, edges, config.seed)
+    edges = slab_edges(config)
+    counts = slab_counts(config.num_emitters, edges, config.seed)
     alive = _sample_slab(config, 0, 0, (0.0, 0.0), 0)  # none yet
     first_id, first_frame = 0, 0
     for slab, count in enumerate(counts):
@@ -68,7 +72,7 @@ def iter_slabs(config: EmitterConfig) -> Iterator[tuple[Emitters, Records]]:
         if stop_frame <= first_frame:
             yield born, _records(alive[:0], 0, 0)
             continue
-        for start, stop in _blocks(alive, first_frame, stop_frame):
+        for start, stop in _blocks(alive, first_frame, stop_frame, block_records or BLOCK_RECORDS):
             yield born, _records(alive, start, stop)
             born = born[:0]
         first_frame = stop_frame
@@ -86,8 +90,8 @@ def birth_range(config: EmitterConfig) -> tuple[float, float]:
     return -3 * config.lifetime_avg, config.frames - 1 + 3 * config.lifetime_avg
 
 
-def _slab_edges(config: EmitterConfig) -> list[float]:
-    """Return the edges of the slabs: the ends of the time of births, between them multiples of a length."""
+def slab_edges(config: EmitterConfig) -> list[float]:
+    """Return the edges of the slabs in frames: the ends of the time of births, between them multiples of a length."""
     start, stop = birth_range(config)
     duration = stop - start
     length = float(SLAB_FRAMES)
@@ -106,7 +110,7 @@ def _generator(seed: int, stream: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence(seed, spawn_key=(_STREAM, stream))))
 
 
-def _slab_counts(total: int, edges: Sequence[float], seed: int) -> list[int]:
+def slab_counts(total: int, edges: Sequence[float], seed: int) -> list[int]:
     """Return how many of `total` uniform births fall into each slab."""
     random = _generator(seed, 0)
     counts = [0] * (len(edges) - 1)
@@ -167,7 +171,7 @@ def _frames_on(emitters: Emitters, start: int, stop: int) -> tuple[NDArray[np.in
     return first, np.maximum(first, end)
 
 
-def _blocks(emitters: Emitters, start: int, stop: int) -> Iterator[tuple[int, int]]:
+def _blocks(emitters: Emitters, start: int, stop: int, most_records: int) -> Iterator[tuple[int, int]]:
     """Cut frames start..stop into blocks with a bounded number of records, one frame at least."""
     first, end = _frames_on(emitters, start, stop)
     changes = np.bincount(first - start, minlength=stop - start + 1) - np.bincount(
@@ -176,7 +180,7 @@ def _blocks(emitters: Emitters, start: int, stop: int) -> Iterator[tuple[int, in
     records_before = np.concatenate([[0], np.cumsum(np.cumsum(changes[:-1]))])
     while start < stop:
         done = len(records_before) - 1 - (stop - start)
-        limit = records_before[done] + _BLOCK_RECORDS
+        limit = records_before[done] + most_records
         frames = int(np.searchsorted(records_before, limit, side="right")) - 1 - done
         frames = min(max(frames, 1), _MAX_BLOCK_FRAMES, stop - start)
         yield start, start + frames

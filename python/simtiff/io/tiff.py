@@ -95,6 +95,7 @@ def write_movie(
     identity: str = "",
     bigtiff: bool | None = None,
     resume_key: str | None = None,
+    journal_seconds: float | None = None,
     threads: int = 1,
 ) -> FileInfo:
     """Write a movie as OME-TIFF (axes TYX) and return the finished file's size and checksum.
@@ -122,6 +123,8 @@ def write_movie(
         All that determines the frames (a job's hash). Keep a journal, and go on from that of an interrupted
         call with the same path, key, layout and program version. Needs a `Source`; uncompressed movies only
         (others start again).
+    journal_seconds : float, optional
+        How often the movie is brought to the disk and its journal renewed; default: `JOURNAL_SECONDS`.
     threads : int
         Threads that compress.
 
@@ -150,7 +153,7 @@ def write_movie(
     source: Source = frames if again else _Chunks(frames)  # type: ignore[assignment, arg-type]
     if resume_key is not None and compression == "none" and again:
         token = uuid.uuid5(_UUID_NAMESPACE, f"{resume_key} {identity} {layout.key}").hex[:12]
-    partial = _Partial(path, token)
+    partial = _Partial(path, token, JOURNAL_SECONDS if journal_seconds is None else journal_seconds)
     try:
         remove_partials(path.parent, of=path.name, keep=partial.path)
         if compression == "none":
@@ -246,7 +249,7 @@ class _Chunks:
 class _Partial:
     """The hidden file that becomes the movie, open and locked, with its journal."""
 
-    def __init__(self, path: Path, token: str | None) -> None:
+    def __init__(self, path: Path, token: str | None, journal_seconds: float) -> None:
         refuse_special(path)
         self.final = path
         self.path = partial_path(path, token)
@@ -256,7 +259,8 @@ class _Partial:
         if not try_lock(self.fd):
             os.close(self.fd)
             raise DataError(f"{path}: another process is writing this file now")
-        self._journal_due = time.monotonic() + JOURNAL_SECONDS
+        self._journal_seconds = journal_seconds
+        self._journal_due = time.monotonic() + journal_seconds
 
     def resume(self) -> tuple[int, int, int] | None:
         """Return frames done, CRC-32 so far and the frames' offset of an interrupted write, if sure."""
@@ -275,7 +279,7 @@ class _Partial:
         os.fsync(self.fd)
         state = {"frames": frames, "crc32": crc, "offset": offset, "size": os.fstat(self.fd).st_size}
         write_whole(self.journal, json.dumps(state).encode())
-        self._journal_due = time.monotonic() + JOURNAL_SECONDS
+        self._journal_due = time.monotonic() + self._journal_seconds
 
     def finish(self) -> None:
         os.fsync(self.fd)
