@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: build demo test check format bench fuzz soak audit clean
+.PHONY: build demo test quick check format bench fuzz soak audit clean
 
 build: $(VENV)/built
 
@@ -27,6 +27,10 @@ demo: build
 test: check
 	PROPTEST_RNG_SEED=1 cargo test --locked --release --quiet
 	$(BIN)/python -m pytest --quiet
+
+# The package's tests but for the slow suites (kills, starvation, fuzzing, ...), in less than a minute.
+quick: build
+	$(BIN)/python -m pytest --quiet -m "not slow"
 
 check: build
 	cargo fmt --check

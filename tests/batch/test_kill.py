@@ -43,7 +43,10 @@ KILLS = int(os.environ.get("SIMTIFF_KILLS", "4"))
 SEED = int(os.environ.get("SIMTIFF_SEED", "1"))
 WAYS = ("tree", "batch", "worker", "SIGTERM", "SIGINT")
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and process groups are POSIX's")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="signals and process groups are POSIX's"),
+]
 
 
 @pytest.fixture

@@ -17,7 +17,10 @@ import pytest
 
 from batch_helpers import command, config, running, status, stray_files, tree, write_config
 
-pytestmark = pytest.mark.skipif("SIMTIFF_LOAD" not in os.environ, reason="minutes long; `make soak` runs it")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif("SIMTIFF_LOAD" not in os.environ, reason="minutes long; `make soak` runs it"),
+]
 
 
 class Watch:

@@ -32,6 +32,8 @@ from simtiff.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 
 class Notes(Progress):
     """Keeps the notes."""

@@ -88,6 +88,7 @@ def test_bytes_do_not_depend_on_workers_or_chunks(
     assert_same_results(tmp_path, reference)
 
 
+@pytest.mark.slow
 def test_a_failing_job_leaves_the_others_running(tmp_path: Path) -> None:
     (tmp_path / "job_0000_num_emitters_20").write_text("a file where the job's folder should be")
     recorder = Recorder()
@@ -181,6 +182,7 @@ def test_numbers_stay_whole_where_names_are_long(monkeypatch: pytest.MonkeyPatch
     assert any(re.search(r"^jobs .*10/100 +1\d% +(--:--|\d+:\d\d)", line) for line in lines)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_fails_its_job_only(tmp_path: Path) -> None:
     path, output = write_config(tmp_path, slow_config()), tmp_path / "out"
     with running(command(path, output, "--max-workers=1", settings=SLOW)) as process:
@@ -194,6 +196,7 @@ def test_a_killed_worker_fails_its_job_only(tmp_path: Path) -> None:
         assert "SIGKILL" in failure["error"]
 
 
+@pytest.mark.slow
 def test_a_batch_of_many_jobs_leaves_nothing_behind(tmp_path: Path) -> None:
     many = config(frames=1, variables={"emitters.seed": list(range(60))})
     before = threading.active_count(), open_files()
@@ -204,6 +207,7 @@ def test_a_batch_of_many_jobs_leaves_nothing_behind(tmp_path: Path) -> None:
     wait_for(lambda: (threading.active_count(), open_files()) == before, "threads and descriptors to go")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupts_stop_cleanly_and_soon(tmp_path: Path, number: int) -> None:
     path, output = write_config(tmp_path, slow_config()), tmp_path / "out"
@@ -242,6 +246,7 @@ def test_a_second_batch_in_the_same_folder_is_refused(tmp_path: Path) -> None:
         assert partials(output)
 
 
+@pytest.mark.slow
 def test_locks_of_dead_processes_are_taken_over(tmp_path: Path) -> None:
     lock = tmp_path / ".simtiff.lock"
     here = socket.gethostname()
@@ -326,6 +331,7 @@ def test_an_unwritable_output_is_refused(tmp_path: Path) -> None:
             run_batch(config(), output_dir=tmp_path / "locked", progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on file sizes")
 def test_a_full_disk_fails_what_does_not_fit(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: writes fail half-way with an error of the system."""
@@ -354,6 +360,7 @@ def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
     assert done.stdout == "2\n"
 
 
+@pytest.mark.slow
 def test_the_folder_removed_in_mid_run(tmp_path: Path) -> None:
     """What is gone is reported as gone, and a rerun makes it again."""
     import shutil
@@ -378,6 +385,7 @@ def test_the_folder_removed_in_mid_run(tmp_path: Path) -> None:
     assert len(status(output)["completed_jobs"]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("removed", ["lock", "folder"])
 def test_a_lock_that_somebody_removed_is_made_again(tmp_path: Path, removed: str) -> None:
     import shutil

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices are POSIX's")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices are POSIX's"),
+]
 
 A = "job_0000_num_emitters_20"
 JOB: dict[str, Any] = {

@@ -122,6 +122,7 @@ def elsewhere(output: Path) -> None:
     cut(output)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "problem", "cure"),
     [

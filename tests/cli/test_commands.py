@@ -330,6 +330,7 @@ def test_zmap_synth_and_info(command: Command, tmp_path: Path) -> None:
     assert (tmp_path / "measured.h5").read_bytes() == b"precious"
 
 
+@pytest.mark.slow
 def test_zmap_info_draws_the_planes(command: Command, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     assert command("zmap", "info", "builtin:oil", "--plot=map.png").endswith("map.png\n")

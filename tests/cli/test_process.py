@@ -15,6 +15,8 @@ from batch_helpers import TINY_JOB
 from simtiff.aberrations.synthetic import synthesize
 from simtiff.cli import commands as cli
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-", "<&-", ">&-"])
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")

@@ -45,6 +45,7 @@ print(json.dumps([files["emitters.h5"].size, files["simulation.ome.tiff"].size, 
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest.importorskip("matplotlib")
+pytestmark = pytest.mark.slow
 
 
 def job(**emitters: Any) -> JobConfig:
