@@ -31,6 +31,11 @@ TINY_JOB = {
 }
 
 
+def batch(base: dict[str, Any] | None = None, **keys: Any) -> dict[str, Any]:
+    """Return a batch config on the built-in map, with settings of its jobs and keys of the top level."""
+    return {"base_config": {"zmap_path": "builtin:oil", **(base or {})}, **keys}
+
+
 def config(frames: int = 4, **changes: Any) -> dict[str, Any]:
     """Return a batch config of small jobs on the built-in map; `changes` are keys of the top level."""
     base = {

@@ -6,13 +6,13 @@ import json
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from batch_helpers import batch
 from simtiff.config.loading import json_schema, load_any_config, load_batch_config, load_job_config
 from simtiff.config.settings import BatchConfig
 from simtiff.config.sweeps import expand_jobs
@@ -30,10 +30,6 @@ GUIDE_BLOCKS = (
     "noise_levels",
     "intensities",
 )
-
-
-def batch(base: dict[str, Any] | None = None, **keys: Any) -> dict[str, Any]:
-    return {"base_config": {"zmap_path": "builtin:oil", **(base or {})}, **keys}
 
 
 def guide_block(name: str) -> str:

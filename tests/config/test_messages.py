@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch_helpers import batch
+from fuzzing import json_values
 from simtiff.config.loading import load_batch_config, load_job_config
 from simtiff.config.settings import BatchConfig, JobConfig
 from simtiff.config.sweeps import expand_jobs
@@ -19,10 +21,6 @@ from simtiff.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-
-def batch(base: dict[str, Any] | None = None, **keys: Any) -> dict[str, Any]:
-    return {"base_config": {"zmap_path": "builtin:oil", **(base or {})}, **keys}
 
 
 def error_of(config: Any, overrides: tuple[str, ...] = ()) -> str:
@@ -367,11 +365,6 @@ def test_samples_per_pixel_are_checked_only_where_they_are_used(roi_size: int) -
     assert direct.tiff.samples_per_pixel is None
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=8,
-)
 keys = st.sampled_from(
     [
         *(f"base_config.{name}" for name in JobConfig.model_fields),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch_helpers import batch
 from simtiff.config import identity as jobs_module
 from simtiff.config.identity import Job, job_hash, sample_seed, split_settings
 from simtiff.config.loading import load_batch_config
@@ -31,7 +32,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 
 
 def expand(base: dict[str, Any] | None = None, **keys: Any) -> list[Job]:
-    return expand_jobs(load_batch_config({"base_config": {"zmap_path": "builtin:oil", **(base or {})}, **keys}))
+    return expand_jobs(load_batch_config(batch(base, **keys)))
 
 
 @st.composite
