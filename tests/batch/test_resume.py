@@ -24,25 +24,29 @@ from batch_helpers import (
     workers,
     write_config,
 )
-from simtiff.batch.progress import Progress
 from simtiff.batch.run import run_batch
 from simtiff.config.identity import DATA_VERSION
 from simtiff.errors import DataError
+from simtiff.movie.events import Message
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from simtiff.movie.events import Event
+
 pytestmark = pytest.mark.slow
 
 
-class Notes(Progress):
-    """Keeps the notes."""
+
+class Notes:
+    """Keeps what a batch says of itself as a whole."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
 
-    def note(self, message: str) -> None:
-        self.notes.append(message)
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Message) and not event.job:
+            self.notes.append(event.text)
 
 
 def modified(output: Path) -> dict[str, int]:
@@ -169,17 +173,24 @@ def test_a_failed_plot_is_tried_again_with_retry_failed(tmp_path: Path) -> None:
 
 SLOW_PLOTS = """
 import time
-import simtiff.movie.plots
-from simtiff.io.files import replacing
+from matplotlib.figure import Figure
 
-def save(figure, path):
-    with replacing(path) as file:
-        file.write(b"half a picture")
-        file.flush()
-        time.sleep(600)
+def save(figure, file, **options):
+    file.write(b"half a picture")
+    file.flush()
+    time.sleep(600)
 
-simtiff.movie.plots._save = save
+Figure.savefig = save
 """
+
+
+def begin_with(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let processes that are started from here run some code first."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(code)
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    )
 
 
 @pytest.mark.parametrize("again", [(), PLOTS])
@@ -188,12 +199,10 @@ def test_killed_at_its_plots_a_job_keeps_its_movie(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: tuple[str, ...], began: str
 ) -> None:
     path, output = write_config(tmp_path, config()), tmp_path / "out"
-    (tmp_path / "startup").mkdir()
-    (tmp_path / "startup" / "sitecustomize.py").write_text(SLOW_PLOTS)
     if began == "plots only":
         run_batch(path, output_dir=output, progress=False)
     with monkeypatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(tmp_path / "startup"))
+        begin_with(SLOW_PLOTS, tmp_path / "startup", patch)
         with running(command(path, output, "--max-workers=1", settings=PLOTS)) as process:
             wait_for(lambda: list(output.glob("*/.*.png.*.partial")), "a picture", process)
             wait_for(lambda: status(output)["jobs"][A].get("files"), "the movie in the status", process)
@@ -214,10 +223,8 @@ def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """Return a config and the folder of its batch, killed with the hidden movie of one job and its journal left."""
     content = slow_config() | {"variables": {"emitters.seed": [1]}}
     path, output = write_config(tmp_path, content), tmp_path / "out"
-    (tmp_path / "startup").mkdir()
-    (tmp_path / "startup" / "sitecustomize.py").write_text("import simtiff.io.tiff as o\no.JOURNAL_SECONDS = 0.05\n")
     with monkeypatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(tmp_path / "startup"))
+        begin_with("import simtiff.io.tiff as o\no.JOURNAL_SECONDS = 0.05\n", tmp_path / "startup", patch)
         with running(command(path, output, "--max-workers=1", settings=SLOW)) as process:
             wait_for(lambda: list(output.glob("*/.*.journal")), "a journal", process)
             wait_for(lambda: "running" in (output / "batch_status.json").read_text(), "the status to say so", process)

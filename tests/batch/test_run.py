@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -35,28 +35,23 @@ from batch_helpers import (
     write_config,
 )
 from simtiff.aberrations.synthetic import synthesize
+from simtiff.batch.display import Lines, display
+from simtiff.batch.events import Begun, Done, Ended, Failed, Gone, StageEnded, Started
 from simtiff.batch.folder import FolderLock
-from simtiff.batch.progress import Lines, Progress, console
 from simtiff.batch.run import cores, run_batch
 from simtiff.errors import BatchError, ConfigError, DataError
+from simtiff.movie.events import Message, Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from simtiff.movie.events import Event
 
-class Recorder(Progress):
-    """Keeps what it is told."""
+E = TypeVar("E", bound="Event")
 
-    def __init__(self) -> None:
-        self.calls: list[tuple[Any, ...]] = []
 
-    def __getattribute__(self, name: str) -> Any:
-        if name in {"begin", "note", "started", "stage", "log", "done", "failed", "end"}:
-            return lambda *arguments: self.calls.append((name, *arguments))
-        return super().__getattribute__(name)
-
-    def of(self, name: str) -> list[tuple[Any, ...]]:
-        return [call[1:] for call in self.calls if call[0] == name]
+def of(events: list[Event], kind: type[E]) -> list[E]:
+    return [event for event in events if isinstance(event, kind)]
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +86,8 @@ def test_bytes_do_not_depend_on_workers_or_chunks(
 @pytest.mark.slow
 def test_a_failing_job_leaves_the_others_running(tmp_path: Path) -> None:
     (tmp_path / "job_0000_num_emitters_20").write_text("a file where the job's folder should be")
-    recorder = Recorder()
-    summary = run_batch(config(), output_dir=tmp_path, max_workers=2, progress=recorder)
+    events: list[Event] = []
+    summary = run_batch(config(), output_dir=tmp_path, max_workers=2, progress=events.append)
     assert (summary.completed, summary.failed, summary.exit_code) == (1, 1, 1)
     assert "File exists" in summary.errors["job_0000_num_emitters_20"]
     assert "job_0000_num_emitters_20: File exists" in str(summary)
@@ -101,8 +96,10 @@ def test_a_failing_job_leaves_the_others_running(tmp_path: Path) -> None:
     assert failure["job_id"] == "job_0000_num_emitters_20"
     assert "File exists" in failure["error"]
     assert failure["timestamp"]
-    assert [call[0] for call in recorder.of("failed")] == ["job_0000_num_emitters_20"]
-    assert "Traceback" in recorder.of("failed")[0][2]
+    (failed,) = of(events, Failed)
+    assert failed.job == "job_0000_num_emitters_20"
+    assert failed.error == failure["error"]
+    assert "Traceback" in str(failed.traceback)
 
     (tmp_path / "job_0000_num_emitters_20").unlink()
     retried = run_batch(config(), output_dir=tmp_path, retry_failed=True, progress=False)
@@ -111,30 +108,47 @@ def test_a_failing_job_leaves_the_others_running(tmp_path: Path) -> None:
 
 
 def test_progress_tells_everything(tmp_path: Path) -> None:
-    recorder = Recorder()
-    run_batch(config(), output_dir=tmp_path, max_workers=1, progress=recorder)
-    assert recorder.of("begin") == [(2, 0, 1)]
+    events: list[Event] = []
+    run_batch(config(), output_dir=tmp_path, max_workers=1, progress=events.append)
+    assert [(begun.jobs, begun.to_do, begun.workers) for begun in of(events, Begun)] == [(2, 2, 1)]
     job = "job_0000_num_emitters_20"
-    logs = " | ".join(message for job_id, message in recorder.of("log") if job_id == job)
+    logs = " | ".join(message.text for message in of(events, Message) if message.job == job)
     for part in ("emitters made: 20 emitters", "coefficients computed: 21 modes", "TIFF written: 4 frames"):
         assert part in logs
-    assert {call[1] for call in recorder.of("stage")} >= {"truth", "frames"}
-    assert [call[0] for call in recorder.of("done")] == [job, "job_0001_num_emitters_40"]
-    assert recorder.calls[-1] == ("end",)
+    assert [event.job for event in of(events, Started)] == [job, "job_0001_num_emitters_40"]
+    progress = {(event.job, event.stage, event.total) for event in of(events, Progress)}
+    assert progress == {(done.job, stage, 4) for done in of(events, Done) for stage in ("truth", "frames")}
+    assert [(event.stage, event.frames) for event in of(events, StageEnded)] == [("truth", 4), ("frames", 4)] * 2
+    assert [event.job for event in of(events, Done)] == [job, "job_0001_num_emitters_40"]
+    for event in of(events, Done):
+        files = status(tmp_path)["jobs"][event.job]["files"]
+        assert {name: {"size": info.size, "crc32": info.crc32} for name, info in event.files.items()} == files
+    assert events[-1] == Ended(completed=2, failed=0, skipped=0, interrupted=False)
+
+
+def begun(jobs: int, to_do: int, workers: int) -> Begun:
+    return Begun("0", "host", 1, "out", jobs, to_do, workers)
 
 
 def test_plain_lines() -> None:
     stream = io.StringIO()
     lines = Lines(stream, verbose=True)
-    lines.begin(4, 1, 2)
-    lines.done("a", 1.25)
-    lines.failed("b", "no space", "Traceback ...")
-    lines.done("c", 1)
+    for event in (
+        begun(4, 3, 2),
+        Message("of all"),
+        Message("of one", job="a"),
+        Done(1.25, 5, None, {}, job="a"),
+        Failed(0.5, 5, None, "no space", "Traceback ...", job="b"),
+        Done(1, 5, None, {}, job="c"),
+    ):
+        lines(event)
     text = stream.getvalue()
-    assert "4 jobs, 1 done before, 3 to do with 2 workers\n" in text
+    assert "4 jobs, 1 done before, 3 to do with 2 workers\nof all\na: of one\n" in text
     assert "✓ job a done (1.2 s)\nprogress: 2/4 (50.0%), about " in text
     assert "✗ job b failed: no space\nTraceback ...\nprogress: 3/4 (75.0%)" in text
     assert text.endswith("progress: 4/4 (100.0%)\n")
+    lines(Gone(5, "movie.tif: gone", job="c"))
+    assert text + "✗ job c failed: movie.tif: gone\n" == stream.getvalue()  # counted it is already
 
 
 def test_live_display_counts_frames_of_running_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,12 +159,15 @@ def test_live_display_counts_frames_of_running_jobs(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "160")
     screen = Screen()
-    show = console(screen)
-    show.begin(4, 1, 2)
-    show.started("a [1]")
-    show.stage("a [1]", "frames", 30, 50)
-    show.done("b [2]", 1.0)
-    show.end()
+    show = display(screen)
+    for event in (
+        begun(4, 3, 2),
+        Started(7, job="a [1]"),
+        Progress("frames", 30, 50, job="a [1]"),
+        Done(1.0, 50, None, {}, job="b [2]"),
+        Ended(1, 0, 1, interrupted=False),
+    ):
+        show(event)
     text = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     assert "a [1]: frames" in text
     assert "30/50" in text
@@ -167,12 +184,15 @@ def test_numbers_stay_whole_where_names_are_long(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", str(columns))
     screen = Screen()
-    show = console(screen)
-    show.begin(100, 10, 2)
+    show = display(screen)
     name = "job_0007_" + "num_emitters_500_background_50_" * 3
-    show.started(name)
-    show.stage(name, "frames", 1234, 2000)
-    show.end()
+    for event in (
+        begun(100, 90, 2),
+        Started(7, job=name),
+        Progress("frames", 1234, 2000, job=name),
+        Ended(0, 0, 10, interrupted=True),
+    ):
+        show(event)
     lines = re.sub("\x1b\\[[0-9;?]*m", "", re.sub("(\x1b\\[[0-9;?]*[A-Zhl]|\r)+", "\n", screen.getvalue())).splitlines()
     assert all(len(line) <= columns for line in lines[1:])
     row = next(line for line in reversed(lines) if "1234/2000" in line)
@@ -250,10 +270,10 @@ def test_a_second_batch_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 def test_locks_of_dead_processes_are_taken_over(tmp_path: Path) -> None:
     lock = tmp_path / ".simtiff.lock"
     here = socket.gethostname()
-    recorder = Recorder()
+    events: list[Event] = []
     lock.write_text(json.dumps({"host": here, "pid": 2**22 - 1, "start": "1", "since": "yesterday"}))
-    run_batch(config(), output_dir=tmp_path, progress=recorder)
-    assert any("since yesterday" in note for (note,) in recorder.of("note"))
+    run_batch(config(), output_dir=tmp_path, progress=events.append)
+    assert any("since yesterday" in note.text for note in of(events, Message))
     assert not lock.exists()
 
     elsewhere = json.dumps({"host": "another-host", "pid": 1, "since": "today"})
@@ -311,11 +331,11 @@ def test_wrong_maps_are_listed_like_errors_of_the_config(tmp_path: Path) -> None
 
 
 def test_workers_and_resume_may_be_given_by_position(tmp_path: Path) -> None:
-    recorder = Recorder()
+    events: list[Event] = []
     content = config(base_output_dir=str(tmp_path / "out"))
     assert run_batch(content, 1, True, progress=False).completed == 2
-    assert run_batch(content, 1, False, progress=recorder).completed == 2
-    assert recorder.of("begin") == [(2, 0, 1)]
+    assert run_batch(content, 1, False, progress=events.append).completed == 2
+    assert [(begun.jobs, begun.to_do, begun.workers) for begun in of(events, Begun)] == [(2, 2, 1)]
     with pytest.raises(ConfigError, match='output_dir: "~/out" begins with ~'):
         run_batch(content, output_dir="~/out", progress=False)
 
@@ -368,14 +388,15 @@ def test_the_folder_removed_in_mid_run(tmp_path: Path) -> None:
     output = tmp_path / "out"
     shown = io.StringIO()
 
-    class Remover(Lines):
-        def done(self, job_id: str, seconds: float) -> None:
-            super().done(job_id, seconds)
-            if job_id.startswith("job_0000"):
-                shutil.rmtree(output)
+    lines = Lines(shown)
+
+    def remove(event: Event) -> None:
+        lines(event)
+        if isinstance(event, Done) and event.job.startswith("job_0000"):
+            shutil.rmtree(output)
 
     log = tmp_path / "log"
-    summary = run_batch(config(), output_dir=output, max_workers=1, progress=Remover(shown), log_file=log)
+    summary = run_batch(config(), output_dir=output, max_workers=1, progress=remove, log_file=log)
     assert summary.exit_code == 1
     assert "gone" in summary.errors["job_0000_num_emitters_20"]
     assert max(map(float, re.findall(r"([0-9.]+)%", shown.getvalue()))) == 100
@@ -481,9 +502,9 @@ def test_a_log_that_cannot_be_written_is_refused_before_the_start(tmp_path: Path
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a device that is always full")
 def test_a_full_disk_under_the_log_ends_the_log_alone(tmp_path: Path) -> None:
-    recorder = Recorder()
-    assert run_batch(config(), output_dir=tmp_path, progress=recorder, log_file="/dev/full").completed == 2
-    assert len([note for (note,) in recorder.of("note") if "going on without it" in note]) == 1
+    events: list[Event] = []
+    assert run_batch(config(), output_dir=tmp_path, progress=events.append, log_file="/dev/full").completed == 2
+    assert len([note for note in of(events, Message) if "going on without it" in note.text]) == 1
 
 
 def test_cores() -> None:

@@ -13,6 +13,7 @@ from simtiff.batch.overview import Overview
 from simtiff.batch.status import NAME, BatchStatus, JobRecord, why_not_done
 from simtiff.errors import DataError
 from simtiff.io.files import FileInfo
+from simtiff.movie.events import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -261,7 +262,7 @@ def test_progress_is_saved_now_and_then(saved: Path) -> None:
     assert status is not None
     status.update("three", state="running")
     status.save(force=True)
-    status.progress("three", 5)
+    status.watch(Progress("frames", 5, 7, job="three"))
     assert status.due_in() is None  # a moment after the last time
     status.update("one", state="completed")
     status.save(force=True)

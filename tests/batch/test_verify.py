@@ -14,12 +14,14 @@ import pytest
 
 from batch_helpers import config
 from simtiff.batch.run import run_batch
-from simtiff.batch.verify import JobCheck, Verification, sample_frames, verify_batch
+from simtiff.batch.verify import Checked, Verification, sample_frames, verify_batch
 from simtiff.cli import commands as cli
 from simtiff.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from simtiff.movie.events import Event
 
 A, B = "job_0000_num_emitters_20", "job_0001_num_emitters_40"
 MOVIE, TRUTH = "simulation.ome.tiff", "emitters.h5"
@@ -59,10 +61,11 @@ def snapshot(output: Path) -> dict[str, tuple[int, int]]:
 
 def test_a_good_batch(made: Path) -> None:
     before = snapshot(made)
-    told: list[JobCheck] = []
-    found = verify_batch(made, tell=told.append)
+    events: list[Event] = []
+    found = verify_batch(made, watch=events.append)
     assert found.exit_code == 0
-    assert [(job.job_id, job.files, job.frames, job.problems, job.notes) for job in told] == [
+    checks = [event.check for event in events if isinstance(event, Checked)]
+    assert [(job.job_id, job.files, job.frames, job.problems, job.notes) for job in checks] == [
         (A, 2, 3, [], []),
         (B, 2, 3, [], []),
     ]

@@ -13,8 +13,7 @@ import pytest
 
 from batch_helpers import config, stray_files
 from simtiff.batch import room
-from simtiff.batch.progress import Progress
-from simtiff.batch.room import _control_group_room, available_memory, estimate_batch
+from simtiff.batch.room import Estimate, available_memory, control_group_room, estimate_batch
 from simtiff.batch.run import cores, run_batch
 from simtiff.cli import commands as cli
 from simtiff.config.loading import load_job_config
@@ -29,9 +28,12 @@ from simtiff.movie.estimate import (
     truth_bytes,
     worker_bytes,
 )
+from simtiff.movie.events import Message
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from simtiff.movie.events import Event
 
 SMALL = {"zmap_path": "builtin:oil", "tiff": {"roi_size": 64}, "emitters": {"area_px": 64}, "psf": {"size_px": 3}}
 MEASURE = """
@@ -99,14 +101,13 @@ def ask(output: Path, **options: Any) -> tuple[list[str], list[str]]:
     """Run a batch and return its estimates and notes."""
     heard: tuple[list[str], list[str]] = ([], [])
 
-    class Ear(Progress):
-        def estimated(self, message: str) -> None:
-            heard[0].append(message)
+    def hear(event: Event) -> None:
+        if isinstance(event, Estimate):
+            heard[0].append(str(event))
+        elif isinstance(event, Message) and not event.job:
+            heard[1].append(event.text)
 
-        def note(self, message: str) -> None:
-            heard[1].append(message)
-
-    run_batch(config(), output_dir=output, max_workers=2, progress=Ear(), **options)
+    run_batch(config(), output_dir=output, max_workers=2, progress=hear, **options)
     return heard
 
 
@@ -206,8 +207,8 @@ def test_limits_of_control_groups(tmp_path: Path) -> None:
             (folder / usage).write_text(f"{used}\n")
         (root / "a" / "memory.stat").write_text("inactive_file 10\n")
         top = root if root.name == "2" else root.parent
-        assert 80.0 in _control_group_room(top, own)
-    assert _control_group_room(tmp_path, tmp_path / "none") == []
+        assert 80.0 in control_group_room(top, own)
+    assert control_group_room(tmp_path, tmp_path / "none") == []
 
 
 def test_bytes_in_words() -> None:

@@ -19,11 +19,14 @@ from simtiff.config.loading import load_job_config
 from simtiff.config.settings import JobConfig, MemoryConfig
 from simtiff.errors import BatchError, ConfigError, DataError
 from simtiff.io import tiff as ometiff
+from simtiff.movie.events import Message, Progress
 from simtiff.movie.job import run_job, stream_movie
 from simtiff.movie.preview import preview, stretch
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from simtiff.movie.events import Event
 
 MOVIE = "simulation.ome.tiff"
 DATASETS = ("emitters/xyz", "emitters/t0", "records/phot", "records/frame_start", "zernike_coeffs/phase")
@@ -41,17 +44,18 @@ def job(frames: int = 6, **sections: dict[str, Any]) -> JobConfig:
 
 
 class Recorder:
-    """Keeps what a job reports."""
+    """Keeps what happens in a job."""
 
     def __init__(self) -> None:
         self.stages: list[tuple[str, int, int]] = []
         self.lines: list[str] = []
 
-    def stage(self, name: str, done: int, total: int) -> None:
-        self.stages.append((name, done, total))
-
-    def log(self, message: str) -> None:
-        self.lines.append(message)
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Progress():
+                self.stages.append((event.stage, event.done, event.total))
+            case Message():
+                self.lines.append(event.text)
 
 
 def names(folder: Path) -> list[str]:
@@ -241,8 +245,8 @@ def test_a_long_movie_goes_on_inside_the_job(
         pass
 
     class Killer(Recorder):
-        def stage(self, name: str, done: int, _total: int) -> None:
-            if name == "frames" and done == 12:
+        def __call__(self, event: Event) -> None:
+            if isinstance(event, Progress) and (event.stage, event.done) == ("frames", 12):
                 raise Killed
 
     with monkeypatch.context() as patch:

@@ -1,27 +1,34 @@
-"""The log of a batch for machines: JSON lines, one object each, appended."""
+"""The log of a batch for machines: JSON lines, one object each, appended.
+
+`logging.FileHandler` could take over opening and appending, and no more: what a log must not do to a file that is
+something else, to a line that a crash cut off, or to a batch whose disk is full would all be ours still.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import stat
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Self
 
+from simtiff.batch.events import as_json
 from simtiff.errors import BatchError
 from simtiff.io.files import describe_os_error
+from simtiff.movie.events import Message
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from simtiff.movie.events import Event, Watch
 
+_KINDS = {"begin", "started", "stage", "done", "failed", "end"}
 _START = b'{"time": "'
-_BLOCK_BYTES = 1 << 16
+_LONGEST_LINE = 1 << 20  # much more than the longest traceback takes
 
 
 class JobLog:
-    """A log file, or nothing.
+    """A log file that watches a batch.
 
     Every line has ``time`` (ISO 8601, UTC) and ``event``: ``begin`` and ``end`` of the batch, ``started``,
     ``stage``, ``done`` and ``failed`` of a job (with ``job``). A stage has ``stage``, ``seconds``, ``frames``
@@ -29,85 +36,78 @@ class JobLog:
 
     Parameters
     ----------
-    path : Path or None
-        The file; None: nothing is written.
+    path : Path
+        The file.
+    show : callable
+        Told, once, that the file can take no more (a full disk); what happens after that is not logged.
 
     Raises
     ------
     BatchError
-        The file cannot be written.
+        The file cannot be written, or is something else.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path, show: Watch) -> None:
         self.path = path
-        self._made = False
-        self._fd = -1
-        if path is None:
-            return
-        self._made = not os.path.lexists(path)
+        self._show = show
+        self._file: IO[bytes] | None = None
         try:
-            # One write per line to a file opened for appending: lines of several batches do not mix.
-            is_file = not path.exists() or self._check_kind(path.stat().st_mode)
-            flags = os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-            self._fd = os.open(path, flags | (os.O_RDWR if is_file else os.O_WRONLY), 0o666)
-            if is_file:
-                self._check_content()
+            self._file = self._opened()
         except OSError as error:
-            self._close()
             raise BatchError(
                 f"--log-file: {path}: cannot be written ({error.strerror or error}); "
                 "a file in an existing, writable folder is needed"
             ) from error
 
-    def _check_kind(self, mode: int) -> bool:
-        """Say whether it is a file; refuse all else but what takes characters, such as a terminal."""
+    def _opened(self) -> IO[bytes]:
+        """Open the file; refuse what is no log, and all else but what takes characters, such as a terminal."""
+        mode = self.path.stat().st_mode if self.path.exists() else stat.S_IFREG
         if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISDIR(mode)):
             raise BatchError(f"--log-file: {self.path}: is no regular file; choose another name")
-        return stat.S_ISREG(mode)
+        # One write per line to a file opened for appending: lines of several batches do not mix.
+        file: IO[bytes] = self.path.open("a+b" if stat.S_ISREG(mode) else "ab", buffering=0)
+        try:
+            if stat.S_ISREG(mode):
+                self._cut_unfinished_line(file)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
-    def _check_content(self) -> None:
-        """Refuse a file that is something else; cut off a line that a crash has left unfinished."""
-        size = os.lseek(self._fd, 0, os.SEEK_END)
-        if not size:
-            return
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        if not os.read(self._fd, len(_START)).startswith(_START):
-            self._close()
+    def _cut_unfinished_line(self, file: IO[bytes]) -> None:
+        """Cut off a line that a crash has left unfinished; refuse a file that is no log."""
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        is_log = file.read(len(_START)).startswith(_START)
+        begin = file.seek(max(0, size - _LONGEST_LINE))
+        end = file.read(size - begin).rfind(b"\n") + 1
+        if size and not (is_log and (end or not begin)):
             raise BatchError(f"--log-file: {self.path}: exists and is no log of simtiff; choose another name")
-        whole, end = 0, size
-        while end and not whole:
-            begin = max(0, end - _BLOCK_BYTES)
-            os.lseek(self._fd, begin, os.SEEK_SET)
-            newline = os.read(self._fd, end - begin).rfind(b"\n")
-            whole, end = begin + newline + 1 if newline >= 0 else 0, begin
-        if whole != size:
-            os.ftruncate(self._fd, whole)
+        if begin + end != size:
+            file.truncate(begin + end)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            if self._made and self.path is not None and self._fd >= 0 and not os.fstat(self._fd).st_size:
-                self.path.unlink()  # the batch did not come to its first line
         self._close()
 
-    def write(self, event: str, **data: Any) -> str | None:
-        """Append a line; return why that failed, once, or None. What comes after a failure is dropped."""
-        if self._fd < 0:
-            return None
+    def watch(self, event: Event) -> None:
+        """Append a line for what is logged."""
+        if self._file is None or event.kind not in _KINDS:
+            return
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": time, "event": event, **data}, ensure_ascii=False) + "\n"
+        values = {"time": time, **as_json(event)}
+        values.pop("files", None)  # these are in the status
+        rest = (json.dumps(values, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
         try:
-            rest = line.encode(errors="backslashreplace")
             while rest:
-                rest = rest[os.write(self._fd, rest) :]
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             self._close()
-            return f"--log-file: {self.path}: {describe_os_error(error)}; going on without it"
-        return None
+            self._show(Message(f"--log-file: {self.path}: {describe_os_error(error)}; going on without it"))
 
     def _close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        if self._file is not None:
+            self._file.close()
+            self._file = None

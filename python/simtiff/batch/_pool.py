@@ -14,30 +14,23 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from simtiff.batch.events import Exited, Signalled, from_json
 from simtiff.batch.signals import interrupts_held, note_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
+    from simtiff.movie.events import Event
+
 _MAIN = "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from simtiff.batch.worker import main; main()"
 
 
-@dataclass(frozen=True)
-class Event:
-    """Something that happened: what a worker says, its end (``exited``), or a signal to the batch.
-
-    `kind` is ``ready``, ``stage``, ``log``, ``whole``, ``done``, ``failed``, ``broken``, ``exited`` (data: returncode)
-    or ``signal`` (data: number; without a worker).
-    """
-
-    kind: str
-    data: dict[str, Any] = field(default_factory=dict)
-    worker: Worker | None = None
+News: TypeAlias = "tuple[Event, Worker | None]"
+"""Something that happened, and the worker that it happened to."""
 
 
 class Worker:
@@ -45,18 +38,13 @@ class Worker:
 
     Attributes
     ----------
-    job_id : str or None
-        The job it is at.
     ready : bool
         Whether it has started up.
     threads : int
         Threads it computes with.
     """
 
-    def __init__(
-        self, threads: int, events: SimpleQueue[Event], keep_open: tuple[int, ...], prepare: str | None
-    ) -> None:
-        self.job_id: str | None = None
+    def __init__(self, threads: int, news: SimpleQueue[News], keep_open: tuple[int, ...], prepare: str | None) -> None:
         self.ready = False
         self.threads = threads
         environment = os.environ | {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
@@ -77,11 +65,10 @@ class Worker:
             )
         self.pid = self._process.pid
         self._send({"threads": threads, "prepare": prepare})
-        threading.Thread(target=self._listen, args=(events,), name=f"worker {self.pid}", daemon=True).start()
+        threading.Thread(target=self._listen, args=(news,), name=f"worker {self.pid}", daemon=True).start()
 
-    def run(self, job_id: str, command: dict[str, Any]) -> None:
-        """Give the worker a job; a worker that died meanwhile says so with its ``exited`` event."""
-        self.job_id = job_id
+    def run(self, command: dict[str, Any]) -> None:
+        """Give the worker a job; one that died meanwhile says so with its `Exited`."""
         self._send(command)
 
     def end(self) -> None:
@@ -105,17 +92,14 @@ class Worker:
                 self._process.stdin.write(json.dumps(message) + "\n")
                 self._process.stdin.flush()
 
-    def _listen(self, events: SimpleQueue[Event]) -> None:
+    def _listen(self, news: SimpleQueue[News]) -> None:
         stdout = self._process.stdout
         if stdout is not None:
             for line in stdout:
-                try:
-                    message = json.loads(line)
-                except ValueError:  # a line cut off by the worker's death
-                    continue
-                events.put(Event(message.pop("event"), message, self))
+                with contextlib.suppress(ValueError):  # a line cut off by the worker's death
+                    news.put((from_json(line), self))
             stdout.close()
-        events.put(Event("exited", {"returncode": self._process.wait()}, self))
+        news.put((Exited(self._process.wait()), self))
 
 
 class Pool:
@@ -128,20 +112,20 @@ class Pool:
     """
 
     def __init__(self, keep_open: tuple[int, ...] = ()) -> None:
-        self.events: SimpleQueue[Event] = SimpleQueue()
+        self.news: SimpleQueue[News] = SimpleQueue()
         self.workers: list[Worker] = []
         self._keep_open = keep_open
 
     def start(self, threads: int, *, prepare: str | None = None) -> None:
         """Start one more worker; `prepare` is the config of a job whose map it is to open meanwhile."""
-        self.workers.append(Worker(threads, self.events, self._keep_open, prepare))
+        self.workers.append(Worker(threads, self.news, self._keep_open, prepare))
 
-    def next_event(self, timeout: float | None) -> Event | None:
+    def next(self, timeout: float) -> News | tuple[None, None]:
         """Wait for something to happen; None if nothing did in `timeout` seconds."""
         try:
-            return self.events.get(timeout=timeout)
+            return self.news.get(timeout=timeout)
         except Empty:
-            return None
+            return None, None
 
     def close(self) -> None:
         """End all workers at once, wherever they are, and wait until they are gone."""
@@ -168,15 +152,15 @@ def describe_exit(returncode: int) -> str:
 
 
 @contextlib.contextmanager
-def signals_as_events(events: SimpleQueue[Event]) -> Iterator[None]:
-    """Turn signals to stop into events in the block, so that nothing is torn in the middle of a step."""
+def signals_as_news(news: SimpleQueue[News]) -> Iterator[None]:
+    """Turn signals to stop into news in the block, so that nothing is torn in the middle of a step."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def handle(number: int, _frame: FrameType | None) -> None:
+    def handle(_number: int, _frame: FrameType | None) -> None:
         note_interrupt()  # one that comes just after the block is the same wish
-        events.put(Event("signal", {"number": number}))  # SimpleQueue.put may be called from a handler
+        news.put((Signalled(), None))  # SimpleQueue.put may be called from a handler
 
     before: dict[int, Any] = {}
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
-from simtiff.batch.progress import duration
 from simtiff.batch.status import NAME, BatchStatus, JobRecord, State
+from simtiff.batch.text import duration
 from simtiff.errors import DataError, printable
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from simtiff.batch.status import BatchStatus
 from simtiff.config.identity import TRUTH_NAME, flat_settings
 from simtiff.errors import ConfigError, DataError
 from simtiff.io.files import remove_old, remove_partials
-from simtiff.movie.job import Report, Silent, make_movie, make_plots, make_truth, without_map
+from simtiff.movie.events import Message, ignore
+from simtiff.movie.job import make_movie, make_plots, make_truth, without_map
 from simtiff.movie.truth import replace_coefficients, replace_config
 from simtiff.movie.truthfile import TruthFile, stored_config
 
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simtiff.config.settings import JobConfig
+    from simtiff.movie.events import Watch
 
 
 def run_pipeline(
     config: JobConfig,
     output_dir: Path,
-    report: Report | None = None,
+    watch: Watch = ignore,
     *,
     skip_emitters: bool = False,
     skip_zernike: bool = False,
@@ -39,8 +41,8 @@ def run_pipeline(
         The job, with its zmap.
     output_dir : Path
         Folder of the results.
-    report : Report, optional
-        Told how far it is.
+    watch : callable, optional
+        Called with each event (`simtiff.movie.events`).
     skip_emitters : bool
         Keep the emitters and records of ``emitters.h5`` and compute their coefficients anew.
     skip_zernike : bool
@@ -56,7 +58,6 @@ def run_pipeline(
     ConfigError
         The folder belongs to a job of a batch.
     """
-    report = report or Silent()
     path = output_dir / TRUTH_NAME
     _refuse_job_folder(output_dir)
     if skip_emitters or skip_zernike:
@@ -68,22 +69,22 @@ def run_pipeline(
         if not (kept and skip_tiff):
             making = None if skip_tiff else config.tiff.filename
             names = {each.tiff.filename for each in (config, before) if each is not None}
-            _remove_movies(output_dir, names, making, report)
+            _remove_movies(output_dir, names, making, watch)
         if skip_zernike:
-            report.log("emitters and coefficients: those of the folder are used")
+            watch(Message("emitters and coefficients: those of the folder are used"))
             if not kept:  # coefficients stay those of the map they came from
                 replace_config(path, config.model_copy(update={"zmap_path": before.zmap_path} if before else {}))
         elif skip_emitters:
-            report.log("emitters: those of the folder are used")
+            watch(Message("emitters: those of the folder are used"))
             replace_coefficients(path, config, open_field(config))
-            report.log("coefficients computed")
+            watch(Message("coefficients computed"))
         else:
-            make_truth(config, path, report)
+            make_truth(config, path, watch)
         files = [path]
         if not skip_tiff:
-            make_movie(config, path, output_dir, report)
+            make_movie(config, path, output_dir, watch)
             files.append(output_dir / config.tiff.filename)
-        return files + [output_dir / name for name in make_plots(config, path, output_dir, report)]
+        return files + [output_dir / name for name in make_plots(config, path, output_dir, watch)]
 
 
 def _refuse_job_folder(output_dir: Path) -> None:
@@ -107,13 +108,13 @@ def _config_before(path: Path) -> JobConfig | None:
         return None
 
 
-def _remove_movies(directory: Path, names: set[str], making: str | None, report: Report) -> None:
+def _remove_movies(directory: Path, names: set[str], making: str | None, watch: Watch) -> None:
     """Remove movies that do not belong to the truth that is made now; say so unless `making` takes the place."""
     for name in sorted(names):
         if (directory / name).exists():
             remove_old(directory / name)
             if name != making:
-                report.log(f"{name} removed: it belonged to an earlier {TRUTH_NAME}")
+                watch(Message(f"{name} removed: it belonged to an earlier {TRUTH_NAME}"))
 
 
 def check_reuse(config: JobConfig, path: Path, *, coefficients: bool) -> None:

@@ -21,6 +21,7 @@ from simtiff.movie.estimate import (
     truth_bytes,
     worker_bytes,
 )
+from simtiff.movie.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Event):
     """What a batch needs and what there is, in bytes.
 
     Attributes
@@ -50,6 +51,7 @@ class Estimate:
         The key that the memory of the largest job depends on most.
     """
 
+    kind = "estimate"
     disk: float
     disk_free: float
     memory: float
@@ -156,11 +158,11 @@ def available_memory() -> float | None:
         found.append(float(fields["MemAvailable"].split()[0]) * 1024)
     except (OSError, KeyError, ValueError, IndexError):
         pass
-    found += _control_group_room()
+    found += control_group_room()
     return min(found) if found else None
 
 
-def _control_group_room(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[float]:
+def control_group_room(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[float]:
     """Return what the memory limits of this process's control groups leave, for both versions of these."""
     try:
         lines = own.read_text().splitlines()

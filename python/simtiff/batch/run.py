@@ -13,25 +13,29 @@ from typing import TYPE_CHECKING, Any
 from simtiff.aberrations.maps import map_digest
 from simtiff.batch._log import JobLog
 from simtiff.batch._plan import Selection, select_jobs
-from simtiff.batch._pool import Event, Pool, Worker, describe_exit, signals_as_events
+from simtiff.batch._pool import Pool, Worker, describe_exit, signals_as_news
+from simtiff.batch.display import display
+from simtiff.batch.events import Begun, Broken, Done, Ended, Exited, Failed, Gone, Ready, Signalled, Started
 from simtiff.batch.folder import FolderLock, clean, clear_away, made_folder, refuse_own_files
 from simtiff.batch.inputs import check_inputs
-from simtiff.batch.progress import BatchSummary, Progress, console
 from simtiff.batch.room import estimate_batch
 from simtiff.batch.status import NAME as STATUS_NAME
 from simtiff.batch.status import BatchStatus, JobRecord, job_ids, now
+from simtiff.batch.summary import BatchSummary
 from simtiff.config.identity import DATA_VERSION, Job, job_files, job_hash
 from simtiff.config.loading import load_batch_config
 from simtiff.config.names import folder_problem
 from simtiff.config.sweeps import expand_jobs
 from simtiff.errors import BatchError, ConfigError, UnsavedError
-from simtiff.io.files import FileInfo, describe_os_error, refuse_overwriting, remove_partials, version
+from simtiff.io.files import describe_os_error, refuse_overwriting, remove_partials, version
 from simtiff.movie.estimate import map_sizes
+from simtiff.movie.events import Message, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from simtiff.config.settings import BatchConfig
+    from simtiff.movie.events import Event, Watch
 
 _STARTS_WITHOUT_SUCCESS = 3
 
@@ -44,7 +48,7 @@ def run_batch(
     output_dir: str | os.PathLike[str] | None = None,
     retry_failed: bool = False,
     overrides: Sequence[str] = (),
-    progress: Progress | bool = True,
+    progress: Watch | bool = True,
     force: bool = False,
     log_file: str | os.PathLike[str] | None = None,
 ) -> BatchSummary:
@@ -71,8 +75,10 @@ def run_batch(
         Run only the jobs that failed before.
     overrides : sequence of str
         ``KEY=VALUE`` texts that replace values of the config.
-    progress : bool or Progress
-        True: on stderr; False: nowhere; or an object that is told.
+    progress : bool or callable
+        True: shown on stderr; False: not shown; or a function that is called with each event, one of the small
+        objects of `simtiff.batch.events` and `simtiff.movie.events`, in the thread of the call. What it raises
+        ends the batch.
     force : bool
         Start also if the disk or the memory seems too small.
     log_file : path, optional
@@ -96,7 +102,7 @@ def run_batch(
     batch = load_batch_config(config, overrides)
     jobs = expand_jobs(batch)
     folder = Path(output_dir if output_dir is not None else batch.base_output_dir).absolute()
-    show = progress if not isinstance(progress, bool) else console() if progress else Progress()
+    show = progress if not isinstance(progress, bool) else display() if progress else ignore
     inputs = [batch.source, *dict.fromkeys(job.config.zmap_path for job in jobs)]
     refuse_own_files(folder, jobs, inputs, log_file)
     with contextlib.ExitStack() as until_all_is_in_order, made_folder(folder), FolderLock(folder) as lock:
@@ -110,12 +116,14 @@ def run_batch(
                 run.start_workers(pool, len(jobs))
             run.check(batch)
             if lock.taken_over:
-                show.note(f"the run before this one died at its work ({lock.taken_over}); taking over")
+                run.tell(Message(f"the run before this one died at its work ({lock.taken_over}); taking over"))
             run.choose(resume=resume, retry_failed=retry_failed)
             run.refuse_overwriting(inputs)
             run.check_room(force=force)
-            until_all_is_in_order.enter_context(signals_as_events(pool.events))
-            with JobLog(Path(log_file) if log_file is not None else None) as run.log:
+            until_all_is_in_order.enter_context(signals_as_news(pool.news))
+            with contextlib.ExitStack() as while_it_works:
+                if log_file is not None:
+                    run.watchers.append(while_it_works.enter_context(JobLog(Path(log_file), show)).watch)
                 run.begin(earlier)
                 run.work(pool)
     return run.summary(time.monotonic() - begin)
@@ -134,28 +142,34 @@ class _Run:
     def __init__(
         self,
         lock: FolderLock,
-        show: Progress,
+        show: Watch,
         status: BatchStatus,
         jobs: Sequence[Job],
         max_workers: int,
     ) -> None:
         self.lock = lock
         self.folder = lock.path.parent
-        self.show = show
         self.status = status
         self.jobs = {job.id: job for job in jobs}
         self.max_workers = max_workers
         self.wanted: dict[str, JobRecord] = {}
         self.pending: deque[str] = deque()
         self.running: dict[Worker, str] = {}
+        self.watchers: list[Watch] = [status.watch, show]
         self.completed: list[str] = []
         self.errors: dict[str, str] = {}
         self.interrupted = False
         self.skipped = 0
         self.resume = True
         self.selection = Selection()
-        self.log = JobLog(None)
+        self._failed_starts = 0
+        self._why_not_started = ""
         self._warned = False
+
+    def tell(self, event: Event) -> None:
+        """Tell all who watch what happened."""
+        for watch in self.watchers:
+            watch(event)
 
     def check(self, batch: BatchConfig) -> None:
         """Check the jobs' inputs, and hash what determines the jobs' files."""
@@ -187,7 +201,7 @@ class _Run:
         self.pending.extend(self.selection.pending)
         self.skipped = len(self.jobs) - len(self.pending)
         for note in self.selection.notes:
-            self.show.note(note)
+            self.tell(Message(note))
 
     def refuse_overwriting(self, inputs: Sequence[str]) -> None:
         """Raise `ConfigError` if a chosen job would overwrite an input."""
@@ -210,9 +224,9 @@ class _Run:
         estimate = estimate_batch(self.folder, todo, sizes, workers, max(1, cores() // workers))
         if not force:
             estimate.check()
-        self.show.estimated(str(estimate))
+        self.tell(estimate)
         for problem in estimate.problems():
-            self.show.note(f"{problem} (going on: --force)")
+            self.tell(Message(f"{problem} (going on: --force)"))
 
     def begin(self, earlier: Sequence[str]) -> None:
         """Write the status as it is at the start, and clear away what is of no use any more."""
@@ -229,26 +243,16 @@ class _Run:
         cleared = clear_away(self.folder, [name for name in (*records, *earlier) if name not in chosen | waiting])
         if cleared:
             more = f" and {len(cleared) - 1} more" if len(cleared) > 1 else ""
-            self.show.note(
-                f"removed what a killed run left unfinished in {cleared[0]}{more}; this one does not need it"
-            )
+            text = f"removed what a killed run left unfinished in {cleared[0]}{more}; this one does not need it"
+            self.tell(Message(text))
 
     def work(self, pool: Pool) -> None:
         """Run the chosen jobs."""
         if not pool.workers:
             self.start_workers(pool, len(self.pending))
         workers = min(len(pool.workers), len(self.pending))
-        self.show.begin(len(self.jobs), self.skipped, workers)
-        self._log(
-            "begin",
-            simtiff=version(),
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            output_dir=str(self.folder),
-            jobs=len(self.jobs),
-            to_do=len(self.pending),
-            workers=workers,
-        )
+        host, pid, folder = socket.gethostname(), os.getpid(), str(self.folder)
+        self.tell(Begun(version(), host, pid, folder, len(self.jobs), len(self.pending), workers))
         try:
             self._loop(pool)
         finally:
@@ -256,9 +260,7 @@ class _Run:
             try:
                 self._leave_in_order()
             finally:
-                done = {"completed": len(self.completed), "failed": len(self.errors), "skipped": self.skipped}
-                self._log("end", **done, interrupted=self.interrupted)
-                self.show.end()
+                self.tell(Ended(len(self.completed), len(self.errors), self.skipped, self.interrupted))
 
     def summary(self, seconds: float) -> BatchSummary:
         """Return what came of it."""
@@ -274,61 +276,38 @@ class _Run:
         )
 
     def _loop(self, pool: Pool) -> None:
-        starts_without_success, trouble = 0, ""
         while self.pending or self.running:
-            event = pool.next_event(min(1.0, wait) if (wait := self.status.due_in()) is not None else 1.0)
-            if event is not None:
-                if event.kind == "signal":
-                    self.interrupted = True
-                    return
-                if event.worker is not None:
-                    if event.kind == "broken":
-                        trouble = event.data["error"]
-                    elif event.kind == "ready":
-                        starts_without_success = 0
-                    elif event.kind == "exited" and not event.worker.ready:
-                        starts_without_success += 1
-                    if starts_without_success >= _STARTS_WITHOUT_SUCCESS:
-                        raise BatchError(f"workers cannot start: {trouble or describe_exit(event.data['returncode'])}")
-                    self._handle(event, event.worker, pool)
+            event, worker = pool.next(min(1.0, wait) if (wait := self.status.due_in()) is not None else 1.0)
+            if isinstance(event, Signalled):
+                self.interrupted = True
+                return
+            if event is not None and worker is not None:
+                self._handle(event, worker, pool)
             with contextlib.suppress(OSError):
                 self.lock.check()
             self._save()
 
     def _handle(self, event: Event, worker: Worker, pool: Pool) -> None:
-        job_id = self.running.get(worker)
-        match event.kind:
-            case "ready":
-                worker.ready = True
+        match event:
+            case Ready():
+                worker.ready, self._failed_starts = True, 0
                 self._assign(worker)
-            case "stage" if job_id is not None:
-                self.show.stage(job_id, event.data["name"], event.data["done"], event.data["total"])
-                if event.data["name"] == "frames":
-                    self.status.progress(job_id, event.data["done"])
-            case "stage_done" if job_id is not None:
-                self._log("stage", job=job_id, **event.data)
-            case "log" if job_id is not None:
-                self.show.log(job_id, event.data["message"])
-            case "whole" if job_id is not None:
-                files = _infos(event.data["files"])
-                self.status.update(job_id, files=files, frames_done=self.wanted[job_id].frames)
-            case "done" if job_id is not None:
-                self._complete(worker, **event.data)
+            case Broken():
+                self._why_not_started = event.error
+            case Exited():
+                self._replace(worker, describe_exit(event.returncode), pool)
+            case Done():
+                self.completed.append(self.running.pop(worker))
+                self.tell(event)
                 self._assign(worker)
-            case "failed" if job_id is not None:
-                self._fail(worker, **event.data)
+            case Failed():
+                self._fail(worker, event)
                 self._assign(worker)
-            case "exited":
-                pool.workers.remove(worker)
-                worker.end()
-                if job_id is not None:
-                    self._fail(worker, describe_exit(event.data["returncode"]))
-                    clean(self.folder / job_id)
-                if len(self.pending) > sum(not other.job_id for other in pool.workers):
-                    pool.start(worker.threads)
+            case _:
+                self.tell(event)
 
     def _assign(self, worker: Worker) -> None:
-        worker.job_id = None
+        """Give a worker the next job, or let it end."""
         if not self.pending:
             worker.end()
             return
@@ -336,73 +315,36 @@ class _Run:
         self.running[worker] = job_id
         if not self.resume:
             clean(self.folder / job_id, keep_journaled=False)
-        plots_only = job_id in self.selection.plots_only
-        if not plots_only:
-            self.status.update(job_id, state="running", started=now(), files={}, error="")
-        elif self.status.jobs[job_id].state != "completed":  # else it is and stays so
-            self.status.update(job_id, state="running", started=now(), error="")
-        self.show.started(job_id)
-        self._log("started", job=job_id, worker_pid=worker.pid)
+        self.tell(Started(worker.pid, job=job_id))
         worker.run(
-            job_id,
             {
+                "job": job_id,
                 "config": self.jobs[job_id].config.model_dump_json(),
+                "frames": self.wanted[job_id].frames,
                 "directory": str(self.folder / job_id),
                 "resume_key": self.wanted[job_id].hash,
                 "replaced": self.selection.replaced.get(job_id, ()),
-                "plots_only": plots_only,
+                "plots_only": job_id in self.selection.plots_only,
             },
         )
 
-    def _complete(
-        self, worker: Worker, files: Mapping[str, Any], seconds: float, peak_memory_bytes: int | None
-    ) -> None:
-        job_id = self.running.pop(worker)
-        record, made = self.status.jobs[job_id], _infos(files)
-        if job_id in self.selection.plots_only:
-            made = {**record.files, **made}
-        if record.state == "completed":
-            self.status.update(job_id, files=made)
-        else:
-            total = self._seconds(job_id, seconds)
-            self.status.update(job_id, finished=now(), state="completed", files=made, seconds=total)
-        self.completed.append(job_id)
-        self.show.done(job_id, seconds)
-        frames = self.wanted[job_id].frames
-        self._log("done", job=job_id, seconds=seconds, frames=frames, peak_memory_bytes=peak_memory_bytes)
+    def _fail(self, worker: Worker, event: Failed) -> None:
+        self.errors[self.running.pop(worker)] = event.error
+        self.tell(event)
 
-    def _fail(
-        self,
-        worker: Worker,
-        error: str,
-        seconds: float = 0.0,
-        details: str = "",
-        peak_memory_bytes: int | None = None,
-    ) -> None:
-        job_id = self.running.pop(worker)
-        if self.status.jobs[job_id].state != "completed":
-            total = self._seconds(job_id, seconds)
-            self.status.update(job_id, finished=now(), state="failed", error=error, seconds=total)
-        self.errors[job_id] = error
-        self.show.failed(job_id, error, details)
-        frames = self.wanted[job_id].frames
-        self._log(
-            "failed",
-            job=job_id,
-            seconds=seconds,
-            frames=frames,
-            peak_memory_bytes=peak_memory_bytes,
-            error=error,
-            traceback=details or None,
-        )
-
-    def _seconds(self, job_id: str, seconds: float) -> float:
-        """Return how long a job took: where only plots were left to draw, its movie was made before."""
-        return seconds + (self.status.jobs[job_id].seconds if job_id in self.selection.plots_only else 0.0)
-
-    def _log(self, event: str, **data: Any) -> None:
-        if (trouble := self.log.write(event, **data)) is not None:
-            self.show.note(trouble)
+    def _replace(self, worker: Worker, why: str, pool: Pool) -> None:
+        """Let go of a worker that has ended, and of its job, and start another if there is something to do for it."""
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= _STARTS_WITHOUT_SUCCESS:
+                raise BatchError(f"workers cannot start: {self._why_not_started or why}")
+        pool.workers.remove(worker)
+        worker.end()
+        if (job_id := self.running.get(worker)) is not None:
+            self._fail(worker, Failed(0.0, self.wanted[job_id].frames, None, why, job=job_id))
+            clean(self.folder / job_id)
+        if len(self.pending) > sum(other not in self.running for other in pool.workers):
+            pool.start(worker.threads)
 
     def _save(self, *, force: bool = False) -> None:
         """Save the status; trouble with that is said once and does not end the batch."""
@@ -418,7 +360,7 @@ class _Run:
                 raise UnsavedError(f"{message}; what this run finished is done again by the next") from error
             if not self._warned:
                 self._warned = True
-                self.show.note(f"{message}; going on")
+                self.tell(Message(f"{message}; going on"))
 
     def _leave_in_order(self) -> None:
         """Write the last status: only jobs whose files are there are done, none is running."""
@@ -433,13 +375,7 @@ class _Run:
             gone = [name for name in self.status.jobs[job_id].files if not (self.folder / job_id / name).exists()]
             if gone:
                 error = f"{', '.join(gone)}: gone; removed while the batch was running?"
-                self.status.update(job_id, state="failed", error=error, files={})
                 self.completed.remove(job_id)
                 self.errors[job_id] = error
-                self.show.failed(job_id, error)
-                self._log("failed", job=job_id, frames=self.wanted[job_id].frames, error=error)
+                self.tell(Gone(self.wanted[job_id].frames, error, job=job_id))
         self._save(force=True)
-
-
-def _infos(files: Mapping[str, Any]) -> dict[str, FileInfo]:
-    return {name: FileInfo(*info) for name, info in files.items()}

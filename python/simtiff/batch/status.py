@@ -9,13 +9,17 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from simtiff.batch.events import Done, Failed, Gone, Started
 from simtiff.config.names import OWN_NAMES
 from simtiff.errors import DataError
 from simtiff.io.files import FileInfo, read_regular, version, write_whole
+from simtiff.movie.events import MovieMade, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from simtiff.movie.events import Event
 
 NAME = OWN_NAMES[0]
 SCHEMA = 1
@@ -148,11 +152,30 @@ class BatchStatus:
         self.jobs[job_id] = replace(self.jobs.get(job_id, JobRecord()), **changes)
         self._changed = True
 
-    def progress(self, job_id: str, frames_done: int) -> None:
-        """Note how far a running job is; that alone is not saved more often than every ten seconds."""
-        self.jobs[job_id] = replace(self.jobs[job_id], frames_done=frames_done)
-        if time.monotonic() >= self._progress_due:
-            self._changed = True
+    def watch(self, event: Event) -> None:
+        """Note what happens to a job; how far it is alone is not saved more often than every ten seconds."""
+        if (record := self.jobs.get(event.job)) is None:
+            return
+        done = record.state == "completed"  # and only its plots are drawn: done it stays
+        match event:
+            case Started() if not done:
+                self.update(event.job, state="running", started=now(), error="")
+            case Progress(stage="frames"):
+                self.jobs[event.job] = replace(record, frames_done=event.done)
+                if time.monotonic() >= self._progress_due:
+                    self._changed = True
+            case MovieMade():
+                self.update(event.job, files=event.files, frames_done=record.frames)
+            case Done():
+                files = {**record.files, **event.files}  # where only plots were drawn, the others are of before
+                seconds = record.seconds + (0 if done else event.seconds)
+                finished = record.finished if done else now()
+                self.update(event.job, finished=finished, state="completed", files=files, seconds=seconds)
+            case Failed() if not done:
+                seconds = record.seconds + event.seconds
+                self.update(event.job, finished=now(), state="failed", error=event.error, seconds=seconds)
+            case Gone():
+                self.update(event.job, state="failed", error=event.error, files={})
 
     def ids(self, *states: State) -> list[str]:
         """Return the ids of the jobs in one of these states, in the order of the batch."""

@@ -18,14 +18,16 @@ from simtiff.config.identity import TRUTH_NAME
 from simtiff.errors import DataError, SimtiffError
 from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX, FileInfo, checksum, describe_os_error
 from simtiff.io.tiff import tifffile_silenced
+from simtiff.movie.events import Event, Progress, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from simtiff.config.settings import JobConfig
+    from simtiff.movie.events import Watch
 
 FRAMES = 3
 """Frames of a job that are rendered again, unless told otherwise."""
@@ -77,6 +79,14 @@ class JobCheck:
 
 
 @dataclass(frozen=True)
+class Checked(Event):
+    """A finished job was checked."""
+
+    kind = "checked"
+    check: JobCheck
+
+
+@dataclass(frozen=True)
 class Verification:
     """What `simtiff verify` found in an output folder; as text, its last lines.
 
@@ -121,8 +131,7 @@ class Verification:
 def verify_batch(
     folder: Path,
     frames: int = FRAMES,
-    tell: Callable[[JobCheck], object] | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    watch: Watch = ignore,
 ) -> Verification:
     """Check every finished job of an output folder; nothing in it is changed.
 
@@ -133,10 +142,8 @@ def verify_batch(
     frames : int
         Frames of each movie to render again from its ``emitters.h5`` and compare with the file, all pixels
         exactly; which ones depends on the job alone.
-    tell : callable, optional
-        Called with each job's check as soon as it is done.
-    progress : callable, optional
-        Called with the jobs done and all finished jobs.
+    watch : callable, optional
+        Called with each event: `Progress` of the stage ``jobs``, and `Checked` as soon as a job is.
 
     Raises
     ------
@@ -150,12 +157,10 @@ def verify_batch(
     finished = status.ids("completed")
     checks = []
     for index, job_id in enumerate(finished):
-        if progress is not None:
-            progress(index, len(finished))
+        watch(Progress("jobs", index, len(finished)))
         check = check_job(folder / job_id, job_id, status.jobs[job_id], frames)
         checks.append(check)
-        if tell is not None:
-            tell(check)
+        watch(Checked(check, job=job_id))
     states = {name: record.state for name, record in status.jobs.items() if record.state != "completed"}
     if not running:
         states = {name: "interrupted" if state == "running" else state for name, state in states.items()}

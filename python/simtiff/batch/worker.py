@@ -1,4 +1,4 @@
-"""A worker process: takes jobs as JSON lines on stdin, answers with JSON lines on stdout, lives for many.
+"""A worker process: takes jobs as JSON lines on stdin, tells events as JSON lines on stdout, lives for many jobs.
 
 When stdin ends, the batch is gone, however it ended, and the worker ends at once. Interrupts from the
 terminal are left to the batch.
@@ -15,67 +15,70 @@ import sys
 import threading
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
+from simtiff.batch.events import Broken, Done, Failed, Ready, StageEnded, as_json
 from simtiff.batch.signals import open_closed_streams
+from simtiff.movie.events import Event, Progress
 
-_REPORT_SECONDS = 0.1
-_MAX_DETAILS = 20_000
+_PROGRESS_SECONDS = 0.1
+_MOST_OF_TRACEBACK = 20_000
 
 
-class _Reporter:
-    """Sends what a job reports to the batch; progress not more often than anybody can read."""
+class _Teller:
+    """Tells the batch what happens here; progress not more often than anybody can read."""
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
         self._due = 0.0
-        self._stage = ""
+        self._job = ""
+        self._stage: Progress | None = None
         self._stage_begin = 0.0
         self._stage_first = 0
-        self._stage_done = 0
 
-    def begin_job(self) -> None:
-        """Forget the last job; its first stage begins now."""
-        self._stage, self._stage_begin, self._stage_first, self._stage_done = "", time.perf_counter(), 0, 0
+    def begin_job(self, job: str) -> None:
+        """Forget the last job; the first stage of this one begins now."""
+        self._job, self._stage, self._stage_begin = job, None, time.perf_counter()
         _reset_peak_memory()
 
-    def end_stage(self) -> None:
-        """Say how long the stage took that ends now, and how much memory the job has used so far."""
-        now = time.perf_counter()
-        if self._stage:
-            self.send(
-                "stage_done",
-                stage=self._stage,
-                seconds=round(now - self._stage_begin, 6),
-                frames=self._stage_done - self._stage_first,
-                peak_memory_bytes=peak_memory(),
-            )
-            self._stage_begin = now
-        self._stage = ""
+    def watch(self, event: Event) -> None:
+        """Tell an event of the job, and of progress what is worth it."""
+        event = replace(event, job=self._job)
+        if isinstance(event, Progress):
+            self._progress(event)
+        else:
+            self.tell(event)
 
-    def send(self, event: str, **data: Any) -> None:
+    def end_stage(self) -> None:
+        """Tell how long the stage took that ends now, and how much memory the job has used so far."""
+        if (stage := self._stage) is None:
+            return
+        now = time.perf_counter()
+        seconds, frames = round(now - self._stage_begin, 6), stage.done - self._stage_first
+        self.tell(StageEnded(stage.stage, seconds, frames, peak_memory(), job=self._job))
+        self._stage, self._stage_begin = None, now
+
+    def tell(self, event: Event) -> None:
         try:
-            self._out.write(json.dumps({"event": event, **data}) + "\n")
+            self._out.write(json.dumps(as_json(event)) + "\n")
             self._out.flush()
         except OSError:  # nobody listens any more
             os._exit(1)
 
-    def stage(self, name: str, done: int, total: int) -> None:
+    def _progress(self, event: Progress) -> None:
         now = time.monotonic()
-        new = name != self._stage
+        new = self._stage is None or event.stage != self._stage.stage
         if new:
             self.end_stage()
-            # A movie that goes on where a killed run was says so with its first report.
-            self._stage, self._stage_first = name, done if name == "frames" else 0
-        self._stage_done = done
+            # A movie that goes on where a killed run was says so with its first event.
+            self._stage_first = event.done if event.stage == "frames" else 0
+        self._stage = event
         if now >= self._due or new:
-            self._due = now + _REPORT_SECONDS
-            self.send("stage", name=name, done=done, total=total)
-
-    def log(self, message: str) -> None:
-        self.send("log", message=message)
+            self._due = now + _PROGRESS_SECONDS
+            self.tell(event)
 
 
 def main() -> None:
@@ -86,13 +89,13 @@ def main() -> None:
     settings = json.loads(commands.readline() or "null")
     if settings is None:
         return
-    reporter = _Reporter(out)
+    teller = _Teller(out)
     try:
         from simtiff.imaging.rendering import set_threads
         from simtiff.movie import job as pipeline  # what a job needs is imported now, while nothing waits for it
         from simtiff.movie.frames import Buffers
     except (ImportError, MemoryError, SystemError) as error:
-        reporter.send("broken", error=describe(error))
+        teller.tell(Broken(describe(error)))
         os._exit(1)
     set_threads(settings["threads"])
     jobs: SimpleQueue[str] = SimpleQueue()
@@ -100,11 +103,11 @@ def main() -> None:
     buffers = Buffers()
     gc.freeze()  # what is imported stays: collections between chunks need not look at it again
     gc.enable()
-    reporter.send("ready")
+    teller.tell(Ready())
     if settings["prepare"] is not None:
         _prepare(settings["prepare"])
     while True:
-        _run(json.loads(jobs.get()), pipeline, buffers, reporter)
+        _run(json.loads(jobs.get()), pipeline, buffers, teller)
 
 
 def _prepare(config_json: str) -> None:
@@ -137,46 +140,33 @@ def _listen(commands: IO[str], jobs: SimpleQueue[str]) -> None:
     os._exit(0)
 
 
-def _run(command: dict[str, Any], pipeline: Any, buffers: Any, reporter: _Reporter) -> None:
+def _run(command: dict[str, Any], pipeline: Any, buffers: Any, teller: _Teller) -> None:
     from simtiff.config.settings import JobConfig
 
     begin = time.perf_counter()
-    reporter.begin_job()
+    job, frames = command["job"], command["frames"]
+    teller.begin_job(job)
     try:
         config = JobConfig.model_validate_json(command["config"])
         directory = Path(command["directory"])
         if command["plots_only"]:
-            files = pipeline.draw_plots(config, directory, reporter)
+            files = pipeline.draw_plots(config, directory, teller.watch)
         else:
             files = pipeline.run_job(
                 config,
                 directory,
-                reporter,
+                teller.watch,
                 resume_key=command["resume_key"],
                 replaced=tuple(command["replaced"]),
                 buffers=buffers,
-                whole=lambda made: reporter.send("whole", files=_sizes(made)),
             )
-        reporter.end_stage()
+        teller.end_stage()
     except Exception as error:
-        reporter.send(
-            "failed",
-            error=describe(error),
-            details="".join(traceback.format_exception(error))[-_MAX_DETAILS:],
-            seconds=time.perf_counter() - begin,
-            peak_memory_bytes=peak_memory(),
-        )
+        details = "".join(traceback.format_exception(error))[-_MOST_OF_TRACEBACK:]
+        seconds = time.perf_counter() - begin
+        teller.tell(Failed(seconds, frames, peak_memory(), describe(error), details, job=job))
         return
-    reporter.send(
-        "done",
-        files=_sizes(files),
-        seconds=time.perf_counter() - begin,
-        peak_memory_bytes=peak_memory(),
-    )
-
-
-def _sizes(files: dict[str, Any]) -> dict[str, list[int]]:
-    return {name: [info.size, info.crc32] for name, info in files.items()}
+    teller.tell(Done(time.perf_counter() - begin, frames, peak_memory(), files, job=job))
 
 
 def peak_memory() -> int | None:

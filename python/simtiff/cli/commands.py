@@ -19,11 +19,12 @@ from simtiff.cli.arguments import USAGE, UsageError, parse_arguments, whole_numb
 from simtiff.errors import SimtiffError, UnsavedError, not_loaded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from simtiff.cli.terminal import TerminalReport
+    from simtiff.cli.terminal import CountingLine
     from simtiff.config.identity import Job
     from simtiff.config.settings import BatchConfig, JobConfig
+    from simtiff.movie.events import Event
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -145,7 +146,7 @@ def _batch(arguments: Arguments) -> int:
         _print(_dry_run(config, output_dir or config.base_output_dir))
         return DONE
 
-    from simtiff.batch.progress import console
+    from simtiff.batch.display import display
     from simtiff.batch.run import run_batch
 
     summary = run_batch(
@@ -154,7 +155,7 @@ def _batch(arguments: Arguments) -> int:
         max_workers=workers,
         resume=not arguments["--no-resume"],
         retry_failed=arguments["--retry-failed"],
-        progress=console(verbose=arguments["--verbose"]),
+        progress=display(verbose=arguments["--verbose"]),
         force=arguments["--force"],
         log_file=arguments["--log-file"],
     )
@@ -214,11 +215,11 @@ def _pipeline(arguments: Arguments) -> int:
     refuse_overwriting(
         (output_dir / name for name in (*job_files(config), LOCK_NAME)), [arguments["--config"] or "", config.zmap_path]
     )
-    with _report_of_one() as report:
+    with _counting_line() as watch:
         files = run_pipeline(
             config,
             output_dir,
-            report,
+            watch,
             skip_emitters=arguments["--skip-emitters"],
             skip_zernike=arguments["--skip-zernike"],
             skip_tiff=arguments["--skip-tiff"],
@@ -239,24 +240,19 @@ def _stream(arguments: Arguments) -> int:
     config = None
     if arguments["--config"]:
         config = load_job_config(arguments["--config"], needs_zmap=False, otherwise=stored_config(h5))
-    with _report_of_one() as report:
-        stream_movie(h5, output, config, chunk_size, report)
+    with _counting_line() as watch:
+        stream_movie(h5, output, config, chunk_size, watch)
     _print(str(output))
     return DONE
 
 
-@contextlib.contextmanager
-def _report_of_one() -> Iterator[TerminalReport]:
+def _counting_line() -> CountingLine:
     import gc
 
-    from simtiff.cli.terminal import TerminalReport
+    from simtiff.cli.terminal import CountingLine
 
     gc.freeze()  # what is imported stays: collections between chunks need not look at it again
-    report = TerminalReport()
-    try:
-        yield report
-    finally:
-        report.close()
+    return CountingLine()
 
 
 def _output_dir(arguments: Arguments) -> str | None:
@@ -297,17 +293,18 @@ def _status(arguments: Arguments) -> int:
 def _verify(arguments: Arguments) -> int:
     frames = whole_number(arguments, "--frames", 0, 10**7)
 
-    from simtiff.batch.verify import verify_batch
+    from simtiff.batch.verify import Checked, verify_batch
 
-    with _report_of_one() as report:
+    with _counting_line() as line:
 
-        def tell(check: object) -> None:
-            report.close()  # what counts goes below what is told
-            _print(str(check))
+        def watch(event: Event) -> None:
+            if isinstance(event, Checked):
+                line.clear()  # what counts goes below what is told
+                _print(str(event.check))
+            else:
+                line(event)
 
-        found = verify_batch(
-            Path(arguments["DIR"]), frames or 0, tell, lambda done, total: report.stage("jobs", done, total)
-        )
+        found = verify_batch(Path(arguments["DIR"]), frames or 0, watch)
     _print(str(found))
     return found.exit_code
 

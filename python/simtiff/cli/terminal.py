@@ -4,36 +4,52 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TYPE_CHECKING, Self
+
+from simtiff.movie.events import Message, Progress
+
+if TYPE_CHECKING:
+    from simtiff.movie.events import Event
 
 _SECONDS = 0.2
 _CLEAR = "\r\x1b[K"
 
 
-class TerminalReport:
-    """The report of one job: lines worth keeping, and on a terminal one line that counts frames."""
+class CountingLine:
+    """Prints lines worth keeping, and on a terminal a last line that counts frames; for a ``with`` block."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
         self._due = 0.0
-        self._name = ""
+        self._stage = ""
 
-    def stage(self, name: str, done: int, total: int) -> None:
-        """Show how far a stage is; on a terminal only."""
-        now = time.monotonic()
-        if not self._is_terminal or (now < self._due and name == self._name and done < total):
-            return
-        self._due, self._name = now + _SECONDS, name
-        share = done / total if total else 1.0
-        self._write(f"{_CLEAR}{name}: {done}/{total} ({share:.1%})" if done < total else _CLEAR)
+    def __enter__(self) -> Self:
+        return self
 
-    def log(self, message: str) -> None:
-        """Print one line."""
-        self._write(f"{_CLEAR if self._is_terminal else ''}{message}\n")
+    def __exit__(self, *_: object) -> None:
+        self.clear()
 
-    def close(self) -> None:
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        match event:
+            case Message():
+                self.clear()
+                self._write(f"{event.text}\n")
+            case Progress() if self._is_terminal:
+                self._count(event.stage, event.done, event.total)
+
+    def clear(self) -> None:
         """Take the counting line away."""
         if self._is_terminal:
             self._write(_CLEAR)
+
+    def _count(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now < self._due and stage == self._stage and done < total:
+            return
+        self._due, self._stage = now + _SECONDS, stage
+        share = done / total if total else 1.0
+        self._write(f"{_CLEAR}{stage}: {done}/{total} ({share:.1%})" if done < total else _CLEAR)
 
     @staticmethod
     def _write(text: str) -> None:

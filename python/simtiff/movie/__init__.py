@@ -4,9 +4,10 @@
 - `job`: one job from config to files
 - `truth`: the truth of a movie: made, in memory, written to ``emitters.h5``
 - `truthfile`: ``emitters.h5`` read, any range of frames
+- `events`: what happens meanwhile, for whoever watches
 - `frames`: from truth to camera frames, chunk by chunk
 - `estimate`: how much disk and memory a job takes
 - `plots`, `preview`: pictures of truth, maps and frames
 """
 
-__all__ = ["estimate", "frames", "job", "plots", "preview", "simulation", "truth", "truthfile"]
+__all__ = ["estimate", "events", "frames", "job", "plots", "preview", "simulation", "truth", "truthfile"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from simtiff.aberrations.maps import open_field
 from simtiff.config.identity import TRUTH_NAME, Job, job_files, job_hash
@@ -20,47 +20,28 @@ from simtiff.io.files import (
 )
 from simtiff.io.tiff import HandOver, write_movie
 from simtiff.movie.estimate import check_disk, show_bytes
+from simtiff.movie.events import Message, MovieMade, Progress, ignore
 from simtiff.movie.frames import Buffers, Movie
 from simtiff.movie.truth import write_truth
 from simtiff.movie.truthfile import TruthFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from simtiff.config.settings import JobConfig
-
-
-class Report(Protocol):
-    """Where a job says how far it is."""
-
-    def stage(self, name: str, done: int, total: int) -> None:
-        """Say that `done` of `total` frames of a stage (``truth``, ``frames``) are through."""
-
-    def log(self, message: str) -> None:
-        """Say one line that is worth keeping."""
-
-
-class Silent:
-    """A report to nobody."""
-
-    def stage(self, name: str, done: int, total: int) -> None:
-        """Say nothing."""
-
-    def log(self, message: str) -> None:
-        """Say nothing."""
+    from simtiff.movie.events import Watch
 
 
 def run_job(
     config: JobConfig,
     directory: Path,
-    report: Report | None = None,
+    watch: Watch = ignore,
     *,
     resume_key: str | None = None,
     replaced: tuple[str, ...] = (),
-    whole: Callable[[dict[str, FileInfo]], object] | None = None,
     buffers: Buffers | None = None,
 ) -> dict[str, FileInfo]:
     """Make all files of a job and return them by name.
@@ -71,14 +52,12 @@ def run_job(
         The job.
     directory : Path
         Its folder; made if it is not there. What dead runs left half-written in it is removed.
-    report : Report, optional
-        Told how far the job is.
+    watch : callable, optional
+        Called with each event of the job (`simtiff.movie.events`).
     resume_key : str, optional
         The job's hash; with it, a long movie goes on where a killed run of the same job was.
     replaced : tuple of str
         Files of earlier runs to remove first, so that what lies together belongs together.
-    whole : callable, optional
-        Called with the truth and the movie when these are whole and only plots are left to draw.
     buffers : Buffers, optional
         Memory that one job leaves to the next.
 
@@ -91,7 +70,6 @@ def run_job(
     OSError
         A file cannot be written.
     """
-    report = report or Silent()
     _refuse_link(directory)
     directory.mkdir(parents=True, exist_ok=True)
     refuse_overwriting((directory / name for name in job_files(config)), [config.zmap_path])
@@ -100,21 +78,20 @@ def run_job(
         remove_old(directory / name)
     truth_path = directory / TRUTH_NAME
     with folders_synced_once():
-        make_truth(config, truth_path, report)
-        movie = make_movie(config, truth_path, directory, report, resume_key=resume_key, buffers=buffers)
+        make_truth(config, truth_path, watch)
+        movie = make_movie(config, truth_path, directory, watch, resume_key=resume_key, buffers=buffers)
     files = {TRUTH_NAME: checksum(truth_path), config.tiff.filename: movie}
     if len(job_files(config)) > len(files):
-        if whole is not None:
-            whole(files)
-        files |= {name: checksum(directory / name) for name in make_plots(config, truth_path, directory, report)}
+        watch(MovieMade(dict(files)))
+        files |= {name: checksum(directory / name) for name in make_plots(config, truth_path, directory, watch)}
     return files
 
 
-def draw_plots(config: JobConfig, directory: Path, report: Report | None = None) -> dict[str, FileInfo]:
+def draw_plots(config: JobConfig, directory: Path, watch: Watch = ignore) -> dict[str, FileInfo]:
     """Draw the plots of a finished job whose movie and truth stay as they are; return them by name."""
     _refuse_link(directory)
     remove_partials(directory)
-    names = make_plots(config, directory / TRUTH_NAME, directory, report or Silent())
+    names = make_plots(config, directory / TRUTH_NAME, directory, watch)
     return {name: checksum(directory / name) for name in names}
 
 
@@ -124,21 +101,21 @@ def _refuse_link(directory: Path) -> None:
         raise DataError(f"{directory}: is a link, which may lead out of the output folder; remove it")
 
 
-def make_truth(config: JobConfig, path: Path, report: Report) -> None:
+def make_truth(config: JobConfig, path: Path, watch: Watch) -> None:
     """Write ``emitters.h5``: emitters, records, coefficients."""
     begin = time.perf_counter()
     field = open_field(config)
-    made = write_truth(path, config, field, lambda done, total: report.stage("truth", done, total))
+    made = write_truth(path, config, field, lambda done, total: watch(Progress("truth", done, total)))
     seconds = time.perf_counter() - begin
-    report.log(f"emitters made: {made.emitters} emitters, {made.records} records")
-    report.log(f"coefficients computed: {field.modes} modes for {made.emitters} emitters ({seconds:.2f} s)")
+    watch(Message(f"emitters made: {made.emitters} emitters, {made.records} records"))
+    watch(Message(f"coefficients computed: {field.modes} modes for {made.emitters} emitters ({seconds:.2f} s)"))
 
 
 def make_movie(
     config: JobConfig,
     truth_path: Path,
     directory: Path,
-    report: Report,
+    watch: Watch,
     *,
     name: str | None = None,
     chunk_size: int | None = None,
@@ -152,7 +129,7 @@ def make_movie(
         movie = Movie(config, truth)
         info = write_movie(
             path,
-            _Reported(movie, chunk_size, buffers, report),
+            _Watched(movie, chunk_size, buffers, watch),
             movie.shape,
             movie.dtype,
             pixel_size_um=(config.optical.pixel_size_nm_x / 1000, config.optical.pixel_size_nm_y / 1000),
@@ -163,34 +140,34 @@ def make_movie(
         )
     seconds = time.perf_counter() - begin
     total = movie.shape[0]
-    report.log(f"TIFF written: {total} frame{'s' * (total != 1)}, {show_bytes(info.size)} ({seconds:.2f} s)")
+    watch(Message(f"TIFF written: {total} frame{'s' * (total != 1)}, {show_bytes(info.size)} ({seconds:.2f} s)"))
     return info
 
 
-class _Reported:
-    """A movie's frames for `write_movie`; reports how many are done."""
+class _Watched:
+    """A movie's frames for `write_movie`; tells how many are done."""
 
-    def __init__(self, movie: Movie, chunk_size: int | None, buffers: Buffers | None, report: Report) -> None:
+    def __init__(self, movie: Movie, chunk_size: int | None, buffers: Buffers | None, watch: Watch) -> None:
         self._movie = movie
         self._chunk_size = chunk_size
         self._buffers = buffers
-        self._report = report
+        self._watch = watch
 
     def stream(self) -> Iterator[NDArray[Any]]:
         total = self._movie.shape[0]
-        self._report.stage("frames", 0, total)
+        self._watch(Progress("frames", 0, total))
         for start, chunk in self._movie.stream(self._chunk_size, self._buffers):
             yield chunk
-            self._report.stage("frames", start + len(chunk), total)
+            self._watch(Progress("frames", start + len(chunk), total))
 
     def hand_over(self, to: HandOver, first: int) -> Iterator[int]:
         total = self._movie.shape[0]
         if first:
-            self._report.log(f"movie goes on at frame {first} of {total}")
-        self._report.stage("frames", first, total)
+            self._watch(Message(f"movie goes on at frame {first} of {total}"))
+        self._watch(Progress("frames", first, total))
         for done in self._movie.hand_over(to, first, self._chunk_size, self._buffers):
             yield done
-            self._report.stage("frames", done, total)
+            self._watch(Progress("frames", done, total))
 
 
 def without_map(config: JobConfig) -> str:
@@ -198,16 +175,16 @@ def without_map(config: JobConfig) -> str:
     return job_hash(Job("", config), "")
 
 
-def make_plots(config: JobConfig, truth_path: Path, directory: Path, report: Report) -> list[str]:
+def make_plots(config: JobConfig, truth_path: Path, directory: Path, watch: Watch) -> list[str]:
     """Draw the plots that the config asks for and return their names."""
     if config.emitters.no_plot and config.zernike.no_plot:
         return []
     from simtiff.config.identity import plot_names
     from simtiff.movie.plots import write_plots
 
-    report.stage("plots", 0, len(plot_names(config)))
+    watch(Progress("plots", 0, len(plot_names(config))))
     names = [path.name for path in write_plots(config, truth_path, directory)]
-    report.log(f"plots drawn: {', '.join(names)}")
+    watch(Message(f"plots drawn: {', '.join(names)}"))
     return names
 
 
@@ -216,7 +193,7 @@ def stream_movie(
     output: Path,
     config: JobConfig | None = None,
     chunk_size: int | None = None,
-    report: Report | None = None,
+    watch: Watch = ignore,
 ) -> FileInfo:
     """Render the movie of an ``emitters.h5`` in chunks; peak memory is set by the chunk alone.
 
@@ -230,8 +207,8 @@ def stream_movie(
         Settings to use instead of those that the file carries.
     chunk_size : int, optional
         Frames at a time; default: ``memory_optimization.chunk_size``.
-    report : Report, optional
-        Told how far it is.
+    watch : callable, optional
+        Called with each event (`simtiff.movie.events`).
 
     Raises
     ------
@@ -252,4 +229,4 @@ def stream_movie(
         emitters = config.emitters.model_copy(update={"frames": frames})
         config = config.model_copy(update={"emitters": emitters})
     check_disk(config, output.parent, replaces=output)
-    return make_movie(config, h5, output.parent, report or Silent(), name=output.name, chunk_size=chunk_size)
+    return make_movie(config, h5, output.parent, watch, name=output.name, chunk_size=chunk_size)

@@ -1,0 +1,185 @@
+"""What a user sees of a running batch, on stderr: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import IO, TYPE_CHECKING
+
+from simtiff.batch.events import Begun, Done, Ended, Failed, Gone, Started
+from simtiff.batch.room import Estimate
+from simtiff.batch.text import duration
+from simtiff.movie.events import Event, Message, Progress, ignore
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+    from simtiff.movie.events import Watch
+
+_PROGRESS_SECONDS = 30.0
+_STAGES = {"truth": "emitters", "frames": "frames"}
+
+
+class Lines:
+    """Prints one line for everything worth keeping.
+
+    Parameters
+    ----------
+    stream : text file
+        Default: stderr.
+    verbose : bool
+        Also the tracebacks of failed jobs.
+    """
+
+    def __init__(self, stream: IO[str] | None = None, *, verbose: bool = False) -> None:
+        self._stream = stream or sys.stderr
+        self._verbose = verbose
+        self._total = 0
+        self._finished = 0
+        self._worked = 0
+        self._begin = 0.0
+        self._progress_due = 0.0
+        self._ended: set[str] = set()
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        match event:
+            case Begun():
+                self._start(event)
+            case Estimate():
+                self._print(str(event))
+            case Message():
+                self._print(f"{event.job}: {event.text}" if event.job else event.text)
+            case Progress(stage="frames") if event.done < event.total and time.monotonic() >= self._progress_due:
+                self._progress_due = time.monotonic() + _PROGRESS_SECONDS
+                self._print(f"{event.job}: frames {event.done}/{event.total} ({event.done / event.total:.1%})")
+            case Done():
+                self._print(f"✓ job {event.job} done ({event.seconds:.1f} s)")
+                self._count(event.job)
+            case Failed() | Gone():
+                self._print(f"✗ job {event.job} failed: {event.error}")
+                if self._verbose and isinstance(event, Failed) and event.traceback:
+                    self._print(event.traceback.rstrip())
+                self._count(event.job)
+
+    def _start(self, event: Begun) -> None:
+        total, todo, workers = event.jobs, event.to_do, event.workers
+        self._total, self._finished, self._worked = total, total - todo, 0
+        self._ended.clear()
+        self._begin = time.monotonic()
+        self._progress_due = self._begin + _PROGRESS_SECONDS
+        what = f"{todo} to do with {workers} worker{'s' * (workers != 1)}" if workers else "nothing to do"
+        self._print(f"{total} job{'s' * (total != 1)}, {total - todo} done before, {what}")
+
+    def _count(self, job: str) -> None:
+        if job in self._ended:  # done, but then its files were gone
+            return
+        self._ended.add(job)
+        self._finished += 1
+        self._worked += 1
+        share = self._finished / self._total if self._total else 1.0
+        left = (time.monotonic() - self._begin) / self._worked * (self._total - self._finished)
+        tail = f", about {duration(left)} left" if self._finished < self._total else ""
+        self._show_count(f"progress: {self._finished}/{self._total} ({share:.1%}){tail}")
+
+    def _show_count(self, text: str) -> None:
+        self._print(text)
+
+    def _print(self, message: str) -> None:
+        print(message, file=self._stream, flush=True)
+
+
+class Terminal(Lines):
+    """The same lines above a live display: jobs done, frames of the running jobs, time left."""
+
+    def __init__(self, stream: IO[str] | None = None, *, verbose: bool = False) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            ProgressColumn,
+            Task,
+            TaskProgressColumn,
+            TimeRemainingColumn,
+        )
+        from rich.progress import Progress as RichProgress
+        from rich.table import Column
+        from rich.text import Text
+
+        class NameColumn(ProgressColumn):
+            """A name that ends in an ellipsis where there is not enough room."""
+
+            def render(self, task: Task) -> Text:
+                return Text(task.description, no_wrap=True, overflow="ellipsis")
+
+        super().__init__(stream, verbose=verbose)
+        self._console = Console(file=self._stream, highlight=False, soft_wrap=True)
+        self._display: RichProgress = RichProgress(
+            # Where there is not enough room, the bar and the name give way, never a number.
+            NameColumn(),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TaskProgressColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+            console=self._console,
+            transient=True,
+            refresh_per_second=5,
+        )
+        self._all_jobs: TaskID | None = None
+        self._bars: dict[str, TaskID] = {}
+        self._shares: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        match event:
+            case Started():
+                self._bars[event.job] = self._display.add_task(f"{event.job}: starting", total=None)
+            case Progress():
+                self._move(event)
+                return  # in place of a line
+            case Done() | Failed() | Gone():
+                self._remove(event.job)
+            case Ended():
+                self._display.stop()
+        super().__call__(event)
+
+    def _start(self, event: Begun) -> None:
+        super()._start(event)
+        self._all_jobs = self._display.add_task("jobs", total=event.jobs, completed=event.jobs - event.to_do)
+        self._display.start()
+
+    def _move(self, event: Progress) -> None:
+        if (bar := self._bars.get(event.job)) is None:
+            return
+        text = f"{event.job}: {_STAGES.get(event.stage, event.stage)}"
+        self._display.update(bar, description=text, completed=event.done, total=event.total)
+        if event.stage == "frames" and event.total:
+            self._shares[event.job] = event.done / event.total
+            self._show_share()
+
+    def _show_share(self) -> None:
+        """Move the bar of all jobs; parts of running jobs count, so that the time left is known early."""
+        if self._all_jobs is not None:
+            self._display.update(self._all_jobs, completed=self._finished + sum(self._shares.values()))
+
+    def _remove(self, job: str) -> None:
+        self._shares.pop(job, None)
+        if (bar := self._bars.pop(job, None)) is not None:
+            self._display.remove_task(bar)
+
+    def _show_count(self, text: str) -> None:  # noqa: ARG002 - the display counts by itself
+        self._show_share()
+
+    def _print(self, message: str) -> None:
+        self._console.print(message, markup=False)
+
+
+def display(stream: IO[str] | None = None, *, verbose: bool = False) -> Watch:
+    """Return what fits where stderr goes: a live display on a terminal, else plain lines; nothing if it is closed."""
+    stream = stream or sys.stderr
+    if stream is None:
+        return ignore
+    if stream.isatty():
+        return Terminal(stream, verbose=verbose)
+    return Lines(stream, verbose=verbose)

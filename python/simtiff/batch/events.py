@@ -1,0 +1,164 @@
+"""What happens in a batch and its workers, and all events as JSON, for a worker's pipe and for the log."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from simtiff.io.files import FileInfo
+from simtiff.movie.events import Event, Message, MovieMade, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Begun(Event):
+    """A batch begins its work.
+
+    Attributes
+    ----------
+    simtiff, host, pid, output_dir : str, str, int, str
+        Version, machine, process and folder.
+    jobs, to_do : int
+        All jobs of the config, and those of them that are run.
+    workers : int
+        Worker processes.
+    """
+
+    kind = "begin"
+    simtiff: str
+    host: str
+    pid: int
+    output_dir: str
+    jobs: int
+    to_do: int
+    workers: int
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """A worker took a job."""
+
+    kind = "started"
+    worker_pid: int
+
+
+@dataclass(frozen=True)
+class StageEnded(Event):
+    """A stage of a job is through.
+
+    Attributes
+    ----------
+    stage : str
+        ``truth``, ``frames`` or ``plots``.
+    seconds : float
+        How long it took.
+    frames : int
+        Frames that it did; fewer than the movie has where it went on with a movie that was begun before.
+    peak_memory_bytes : int or None
+        The most memory that the job's worker has had so far; None where the system does not say.
+    """
+
+    kind = "stage"
+    stage: str
+    seconds: float
+    frames: int
+    peak_memory_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Done(Event):
+    """A job is finished; `files` has what it made by name, the other attributes are as in `StageEnded`."""
+
+    kind = "done"
+    seconds: float
+    frames: int
+    peak_memory_bytes: int | None
+    files: Mapping[str, FileInfo]
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """A job failed; `traceback` is for those who look for the cause in the program."""
+
+    kind = "failed"
+    seconds: float
+    frames: int
+    peak_memory_bytes: int | None
+    error: str
+    traceback: str | None = None
+
+
+@dataclass(frozen=True)
+class Gone(Event):
+    """At the end of the batch, files of a job that was `Done` are no longer there: it has failed after all."""
+
+    kind = "failed"
+    frames: int
+    error: str
+
+
+@dataclass(frozen=True)
+class Ended(Event):
+    """The batch is over, well or not; jobs are counted as in `BatchSummary`."""
+
+    kind = "end"
+    completed: int
+    failed: int
+    skipped: int
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class Ready(Event):
+    """A worker process has started up."""
+
+    kind = "ready"
+
+
+@dataclass(frozen=True)
+class Broken(Event):
+    """A worker process cannot start up."""
+
+    kind = "broken"
+    error: str
+
+
+@dataclass(frozen=True)
+class Exited(Event):
+    """A worker process ended, for which its batch did not ask or did."""
+
+    kind = "exited"
+    returncode: int
+
+
+@dataclass(frozen=True)
+class Signalled(Event):
+    """The batch was sent a signal to stop."""
+
+    kind = "signal"
+
+
+_FROM_WORKERS: dict[str, type[Event]] = {
+    each.kind: each for each in (Ready, Broken, Progress, Message, StageEnded, MovieMade, Done, Failed)
+}
+
+
+def as_json(event: Event) -> dict[str, Any]:
+    """Return an event as plain values: ``event`` (its kind), ``job`` if it has one, and its attributes."""
+    values = {each.name: getattr(event, each.name) for each in fields(event)}
+    if not event.job:
+        del values["job"]
+    if "files" in values:
+        values["files"] = {name: vars(info) for name, info in values["files"].items()}
+    return {"event": event.kind, **values}
+
+
+def from_json(text: str) -> Event:
+    """Return the event that a worker sent; ValueError for a line that its death cut off."""
+    values = json.loads(text)
+    if "files" in values:
+        values["files"] = {name: FileInfo(**info) for name, info in values["files"].items()}
+    return _FROM_WORKERS[values.pop("event")](**values)

@@ -1,0 +1,75 @@
+"""What came of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from simtiff.batch.text import duration
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    """What came of a batch; as text, what ``simtiff batch`` prints at its end.
+
+    Attributes
+    ----------
+    total : int
+        Jobs of the config.
+    completed, failed : int
+        Jobs that were finished, or failed, in this run.
+    skipped : int
+        Jobs that were not run: done before, or (with ``retry_failed``) not among the failed ones.
+    interrupted : bool
+        Whether a signal ended the run before all jobs were through.
+    seconds : float
+        Time of this run.
+    errors : dict
+        Why jobs failed, by id.
+    output_dir : Path
+        Folder of the results.
+    """
+
+    total: int
+    completed: int
+    skipped: int
+    failed: int
+    interrupted: bool
+    seconds: float
+    output_dir: Path
+    errors: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the command: 0 all done, 1 a job failed, 130 interrupted."""
+        if self.interrupted:
+            return 130
+        return 1 if self.failed else 0
+
+    @property
+    def left(self) -> int:
+        """Jobs that the run did not come to."""
+        return self.total - self.completed - self.skipped - self.failed
+
+    def __str__(self) -> str:
+        tried = self.completed + self.failed
+        jobs = "1 job" if self.total == 1 else f"{self.total} jobs"
+        left = f", {self.left} left" if self.left else ""
+        left += " (interrupted)" if self.interrupted else ""
+        lines = [
+            f"{jobs}: {self.completed} completed, {self.failed} failed, {self.skipped} skipped{left}",
+            f"success rate: {self.completed / tried:.1%}" if tried else "success rate: no job was run",
+            f"time: {duration(self.seconds)}",
+        ]
+        if self.errors:
+            lines.append("failed jobs:")
+            for job_id, error in self.errors.items():
+                first, *more = error.splitlines() or [""]
+                lines.append(f"  {job_id}: {first}")
+                lines += [f"    {line}" for line in more]
+            lines.append("run the same command again to try them once more (--retry-failed: them alone)")
+        lines.append(f"results: {self.output_dir}")
+        return "\n".join(lines)

@@ -1,0 +1,64 @@
+"""What happens while movies are made, for whoever watches: a display, a log, the status, the caller's own code.
+
+An event is a small frozen object, and who watches is a callable that takes one. `simtiff.batch.events` has those of a
+batch, which are events like these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from simtiff.io.files import FileInfo
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened.
+
+    Attributes
+    ----------
+    kind : str
+        Its name in JSON.
+    job : str
+        Id of the job that it happened to; empty where there is but one job, and for a batch as a whole.
+    """
+
+    kind: ClassVar[str]
+    job: str = field(default="", kw_only=True)
+
+
+Watch = Callable[[Event], object]
+"""What is called with each event, at once and in the thread that works; what it raises ends the work."""
+
+
+def ignore(event: Event) -> None:
+    """Watch nothing."""
+
+
+@dataclass(frozen=True)
+class Progress(Event):
+    """`done` of `total` are through: frames of the stages ``truth`` and ``frames``, ``plots``, or ``jobs``."""
+
+    kind = "progress"
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Message(Event):
+    """One line that is worth keeping."""
+
+    kind = "message"
+    text: str
+
+
+@dataclass(frozen=True)
+class MovieMade(Event):
+    """Truth and movie are whole, and only plots are left to draw; `files` has the two by name."""
+
+    kind = "movie"
+    files: Mapping[str, FileInfo]
