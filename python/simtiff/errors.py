@@ -23,15 +23,28 @@ class BatchError(SimtiffError):
     """A batch could not start or could not go on."""
 
 
+class UnsavedError(BatchError):
+    """A batch ran, but could not save what it did."""
+
+
 def printable(text: str) -> str:
     """Return text with everything a terminal might act on (control characters, lone surrogates) escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def not_loaded(error: ImportError | SystemError) -> str:
-    """Return the message for a library that cannot be loaded, or fails without a word as some do without memory."""
-    return f"a library cannot be loaded ({error}); is there enough memory, and is simtiff installed as a whole?"
-
-
-class UnsavedError(BatchError):
-    """A batch ran, but could not save what it did."""
+def in_words(error: BaseException) -> str:
+    """Return what went wrong in words for a user."""
+    match error:
+        case SimtiffError():
+            return str(error)
+        case OSError():
+            reason = error.strerror or str(error) or type(error).__name__
+            names = [str(name) for name in (error.filename, error.filename2) if name]
+            return f"{reason}: {' -> '.join(names)}" if names else reason
+        case MemoryError():
+            more = f" ({error})" if str(error) else ""
+            cure = "use fewer workers (--max-workers), a smaller memory_optimization.chunk_size or tiff.roi_size"
+            return f"out of memory; {cure}, or fewer emitters{more}"
+        case ImportError() | SystemError():  # some libraries fail with the latter, without a word, for want of memory
+            return f"a library cannot be loaded ({error}); is there enough memory, and is simtiff installed as a whole?"
+    return f"{type(error).__name__}: {error}"

@@ -209,7 +209,7 @@ def test_config_errors_are_one_block_on_stderr(command: Command, tmp_path: Path)
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (MemoryError(), 1, "not enough memory; use fewer workers"),
+        (MemoryError(), 1, "out of memory; use fewer workers"),
         (OSError(errno.ENOSPC, "No space left on device", "a.tif"), 1, "a.tif: No space left on device"),
         (PermissionError(errno.EACCES, "Permission denied", "out"), 2, "out: Permission denied"),
         (ZeroDivisionError("x"), 1, "internal error: ZeroDivisionError: x (--verbose shows where)"),
@@ -225,10 +225,10 @@ def test_errors_have_exit_codes_and_a_traceback_only_when_asked(
     code: int,
     words: str,
 ) -> None:
-    def fail(_arguments: object) -> int:
+    def fail() -> None:
         raise error
 
-    monkeypatch.setitem(cli._COMMANDS, "schema", fail)
+    monkeypatch.setattr("simtiff.config.loading.json_schema", fail)
     assert words in command("schema", code=code)
     assert cli.main(["schema", "--verbose"]) == code
     shown = capsys.readouterr().err
@@ -237,12 +237,13 @@ def test_errors_have_exit_codes_and_a_traceback_only_when_asked(
 
 
 def test_interrupted_batch_says_how_to_go_on(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def terminate(_arguments: object) -> int:
+    def terminate(_config: object, **_options: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the signal did not interrupt")
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setitem(cli._COMMANDS, "batch", terminate)
+    monkeypatch.setattr("simtiff.batch.run.run_batch", terminate)
+    Path("my config.json").write_text(json.dumps({"base_config": TINY_JOB}))
     message = command("batch", "my config.json", "--no_resume", "--max-workers=2", code=130)
     assert "the same command goes on with the others: simtiff batch 'my config.json' --max-workers=2" in message
     assert signal.getsignal(signal.SIGTERM) == before

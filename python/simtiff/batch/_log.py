@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Self
 
 from simtiff.batch.events import as_json
-from simtiff.errors import BatchError
-from simtiff.io.files import describe_os_error
+from simtiff.errors import BatchError, in_words
 from simtiff.movie.events import Message
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ class JobLog:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             self._close()
-            self._show(Message(f"--log-file: {self.path}: {describe_os_error(error)}; going on without it"))
+            self._show(Message(f"--log-file: {self.path}: {in_words(error)}; going on without it"))
 
     def _close(self) -> None:
         if self._file is not None:

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from simtiff.config.names import OWN_NAMES
-from simtiff.errors import BatchError
-from simtiff.io.files import describe_os_error, partial_path, refuse_overwriting, remove_partials, try_lock
+from simtiff.errors import BatchError, in_words
+from simtiff.io.files import partial_path, refuse_overwriting, remove_partials, try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -73,7 +73,7 @@ class FolderLock:
             self._release()
             if isinstance(error, OSError):
                 raise BatchError(
-                    f"{self.path.parent}: cannot be written ({describe_os_error(error)}); choose another output "
+                    f"{self.path.parent}: cannot be written ({in_words(error)}); choose another output "
                     "folder or change its permissions"
                 ) from error
             raise
@@ -260,9 +260,7 @@ def made_folder(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BatchError(
-            f"{folder}: cannot be made ({describe_os_error(error)}); choose another output folder"
-        ) from error
+        raise BatchError(f"{folder}: cannot be made ({in_words(error)}); choose another output folder") from error
     try:
         yield
     except BaseException:

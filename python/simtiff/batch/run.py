@@ -26,8 +26,8 @@ from simtiff.config.identity import DATA_VERSION, Job, job_files, job_hash
 from simtiff.config.loading import load_batch_config
 from simtiff.config.names import folder_problem
 from simtiff.config.sweeps import expand_jobs
-from simtiff.errors import BatchError, ConfigError, UnsavedError
-from simtiff.io.files import describe_os_error, refuse_overwriting, remove_partials, version
+from simtiff.errors import BatchError, ConfigError, UnsavedError, in_words
+from simtiff.io.files import refuse_overwriting, remove_partials, version
 from simtiff.movie.estimate import map_sizes
 from simtiff.movie.events import Message, ignore
 
@@ -237,7 +237,7 @@ class _Run:
         try:
             self.status.save(force=True)
         except OSError as error:
-            raise BatchError(f"{self.folder}: cannot be written ({describe_os_error(error)})") from error
+            raise BatchError(f"{self.folder}: cannot be written ({in_words(error)})") from error
         records, chosen = self.status.jobs, set(self.pending)
         waiting = {name for name, record in records.items() if record.state != "completed"}  # for another run
         cleared = clear_away(self.folder, [name for name in (*records, *earlier) if name not in chosen | waiting])
@@ -355,7 +355,7 @@ class _Run:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self.status.save(force=True)
         except OSError as error:
-            message = f"{self.status.path}: cannot be saved ({describe_os_error(error)})"
+            message = f"{self.status.path}: cannot be saved ({in_words(error)})"
             if force:
                 raise UnsavedError(f"{message}; what this run finished is done again by the next") from error
             if not self._warned:

@@ -15,8 +15,8 @@ from simtiff.batch.folder import NAME as LOCK_NAME
 from simtiff.batch.folder import is_locked
 from simtiff.batch.status import NAME, BatchStatus, JobRecord
 from simtiff.config.identity import TRUTH_NAME
-from simtiff.errors import DataError, SimtiffError
-from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX, FileInfo, checksum, describe_os_error
+from simtiff.errors import DataError, SimtiffError, in_words
+from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX, FileInfo, checksum
 from simtiff.io.tiff import tifffile_silenced
 from simtiff.movie.events import Event, Progress, ignore
 
@@ -187,7 +187,7 @@ def check_job(folder: Path, job_id: str, record: JobRecord, frames: int = FRAMES
         try:
             _check_frames(check, folder, record, frames)
         except OSError as error:
-            check.wrong(describe_os_error(error), _AGAIN)
+            check.wrong(in_words(error), _AGAIN)
     return check
 
 
@@ -213,7 +213,7 @@ def _check_file(check: JobCheck, path: Path, info: FileInfo) -> None:
         return
     except OSError as error:
         cure = _REMOVE.format(path) if error.errno == errno.ELOOP else "make it readable, then verify again"
-        check.wrong(f"{path.name} cannot be read: {describe_os_error(error)}", cure)
+        check.wrong(f"{path.name} cannot be read: {in_words(error)}", cure)
         return
     if content != info:
         check.wrong(

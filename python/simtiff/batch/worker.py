@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from simtiff.batch.events import Broken, Done, Failed, Ready, StageEnded, as_json
 from simtiff.batch.signals import open_closed_streams
+from simtiff.errors import in_words
 from simtiff.movie.events import Event, Progress
 
 _PROGRESS_SECONDS = 0.1
@@ -95,7 +96,7 @@ def main() -> None:
         from simtiff.movie import job as pipeline  # what a job needs is imported now, while nothing waits for it
         from simtiff.movie.frames import Buffers
     except (ImportError, MemoryError, SystemError) as error:
-        teller.tell(Broken(describe(error)))
+        teller.tell(Broken(in_words(error)))
         os._exit(1)
     set_threads(settings["threads"])
     jobs: SimpleQueue[str] = SimpleQueue()
@@ -164,7 +165,7 @@ def _run(command: dict[str, Any], pipeline: Any, buffers: Any, teller: _Teller) 
     except Exception as error:
         details = "".join(traceback.format_exception(error))[-_MOST_OF_TRACEBACK:]
         seconds = time.perf_counter() - begin
-        teller.tell(Failed(seconds, frames, peak_memory(), describe(error), details, job=job))
+        teller.tell(Failed(seconds, frames, peak_memory(), in_words(error), details, job=job))
         return
     teller.tell(Done(time.perf_counter() - begin, frames, peak_memory(), files, job=job))
 
@@ -190,22 +191,3 @@ def peak_memory() -> int | None:
 def _reset_peak_memory() -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def describe(error: BaseException) -> str:
-    """Return what went wrong in words for a user."""
-    from simtiff.errors import SimtiffError, not_loaded
-    from simtiff.io.files import describe_os_error
-
-    if isinstance(error, SimtiffError):
-        return str(error)
-    if isinstance(error, OSError):
-        return describe_os_error(error)
-    if isinstance(error, MemoryError):
-        return (
-            "out of memory; use fewer workers (--max-workers), a smaller memory_optimization.chunk_size or "
-            f"tiff.roi_size, or fewer emitters ({error})"
-        )
-    if isinstance(error, ImportError | SystemError):
-        return not_loaded(error)
-    return f"{type(error).__name__}: {error}"

@@ -6,6 +6,8 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Any
 
+from simtiff.errors import SimtiffError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -70,7 +72,7 @@ Exit codes: 0 all done, 1 a job failed (verify: something is wrong), 2 command l
 """
 
 
-class UsageError(Exception):
+class UsageError(SimtiffError):
     """The command line is wrong; the message says what, and what was probably meant."""
 
 

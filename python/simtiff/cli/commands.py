@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from simtiff.batch.signals import Interrupts, open_closed_streams
 from simtiff.cli.arguments import USAGE, UsageError, parse_arguments, whole_number
-from simtiff.errors import SimtiffError, UnsavedError, not_loaded
+from simtiff.errors import SimtiffError, UnsavedError, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -93,21 +93,14 @@ def _run(words: list[str], *, verbose: bool) -> int:
 def _explain(error: Exception) -> tuple[str, int]:
     """Return the message of an error and the exit code."""
     match error:
-        case UsageError():
-            return str(error), WRONG
-        case UnsavedError():
-            return str(error), FAILED
         case SimtiffError():
-            return str(error), WRONG
-        case MemoryError():
-            cure = "use fewer workers, a smaller memory_optimization.chunk_size or a smaller tiff.roi_size"
-            return f"not enough memory; {cure}", FAILED
-        case ImportError() | SystemError():
-            return not_loaded(error), FAILED
+            return in_words(error), FAILED if isinstance(error, UnsavedError) else WRONG
         case OSError():
-            name = f"{error.filename}: " if error.filename is not None else ""
+            name = f"{error.filename}: " if error.filename is not None else ""  # first, as in the others
             return f"{name}{error.strerror or error}", FAILED if error.errno in _NO_SPACE else WRONG
-    return f"internal error: {type(error).__name__}: {error} (--verbose shows where)", FAILED
+        case MemoryError() | ImportError() | SystemError():
+            return in_words(error), FAILED
+    return f"internal error: {in_words(error)} (--verbose shows where)", FAILED
 
 
 def _report(message: str, *, verbose: bool) -> None:

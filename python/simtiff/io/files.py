@@ -15,7 +15,7 @@ import stat
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from simtiff.errors import ConfigError
 
@@ -267,10 +267,3 @@ def _is_abandoned(path: Path) -> bool:
         return try_lock(fd)
     finally:
         os.close(fd)
-
-
-def describe_os_error(error: OSError) -> str:
-    """Return one line for a failed file operation: what the system says, and the file if it is known."""
-    reason = error.strerror or str(error) or type(error).__name__
-    names: list[Any] = [name for name in (error.filename, error.filename2) if name]
-    return f"{reason}: {' -> '.join(map(str, names))}" if names else reason
