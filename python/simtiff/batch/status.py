@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
-import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from simtiff.batch.events import Done, Failed, Gone, Started
 from simtiff.config.names import OWN_NAMES
-from simtiff.errors import DataError
+from simtiff.errors import DataError, printable
 from simtiff.io.files import FileInfo, read_regular, version, write_whole
 from simtiff.movie.events import MovieMade, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
     from simtiff.movie.events import Event
 
 NAME = OWN_NAMES[0]
 SCHEMA = 1
+_CURE = "move it away, or start all jobs again with --no-resume"
 _LARGEST_BYTES = 1 << 30
 # Saving may take this share of the time of many small jobs; what a crash can lose is redone.
 _SAVE_SHARE = 0.05
@@ -30,6 +33,24 @@ _SAVE_SECONDS = 0.25
 _PROGRESS_SECONDS = 10.0
 
 State = Literal["pending", "running", "completed", "failed", "interrupted"]
+
+
+def _plain(name: str) -> str:
+    """Refuse a name that simtiff cannot have given: of more than one file, or with what a terminal acts on."""
+    if name in {"", ".", ".."} or not name.isprintable() or any(character in "/\\" for character in name):
+        raise ValueError("is no name of a job or a file")
+    return name
+
+
+def _sized(info: FileInfo) -> FileInfo:
+    if not (0 <= info.size < 1 << 63 and 0 <= info.crc32 < 1 << 32):
+        raise ValueError("is no size and CRC-32 of a file")
+    return info
+
+
+Name = Annotated[str, AfterValidator(_plain)]
+Whole = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]
+Files = Mapping[Name, Annotated[FileInfo, AfterValidator(_sized)]]
 
 
 def now() -> str:
@@ -61,15 +82,27 @@ class JobRecord:
 
     state: State = "pending"
     hash: str = ""
-    data_version: int = 0
+    data_version: Whole = 0
     zmap: str = ""
-    frames: int = 0
-    frames_done: int = 0
-    files: Mapping[str, FileInfo] = field(default_factory=dict)
+    frames: Whole = 0
+    frames_done: Whole = 0
+    files: Files = field(default_factory=dict)
     started: str = ""
     finished: str = ""
-    seconds: float = 0.0
+    seconds: Annotated[float, Field(strict=True, allow_inf_nan=False)] = 0.0
     error: str = ""
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What is read of the file; the rest follows from it."""
+
+    start_time: str
+    last_update: str
+    jobs: dict[Name, JobRecord]
+    run_started: str = ""
+    workers: Whole = 0
+    simtiff_version: str = ""
 
 
 class BatchStatus:
@@ -134,15 +167,12 @@ class BatchStatus:
                 f"{path}: written by simtiff {content.get('simtiff_version')!r} with schema "
                 f"{content['schema']!r}; this version reads schema {SCHEMA}; {_CURE}"
             )
-        try:
-            jobs = {name: _record(name, entry) for name, entry in _typed(content, "jobs", dict).items()}
-            status = cls(folder, jobs, _typed(content, "start_time", str))
-            status.last_update = _typed(content, "last_update", str)
-            status.run_started = _typed(content, "run_started", str, "")
-            status.workers = _typed(content, "workers", int, 0)
-            status.version = _typed(content, "simtiff_version", str, "")
-        except _WrongEntryError as error:
-            raise DataError(f"{path}: damaged, {error}; {_CURE}") from None
+        stored = _stored(path, content)
+        status = cls(folder, stored.jobs, stored.start_time)
+        status.last_update = stored.last_update
+        status.run_started = stored.run_started
+        status.workers = stored.workers
+        status.version = stored.simtiff_version
         status._changed = False
         return status
 
@@ -231,50 +261,15 @@ def job_ids(folder: Path) -> list[str]:
     return [] if status is None else list(status.jobs)
 
 
-_CURE = "move it away, or start all jobs again with --no-resume"
-
-
-class _WrongEntryError(Exception):
-    """An entry of the status file is not what it should be."""
-
-
-def _typed(content: Mapping[str, Any], key: str, kind: type, default: Any = None, where: str = "") -> Any:
-    value = content.get(key, default)
-    if type(value) is not kind and not (kind is float and type(value) is int):
-        raise _WrongEntryError(f"{where}{key} is {type(value).__name__}, expected {kind.__name__}")
-    if isinstance(value, int) and abs(value) >= 1 << 63:
-        raise _WrongEntryError(f"{where}{key} is too large")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise _WrongEntryError(f"{where}{key} is {value}, expected a finite number")
-    return value
-
-
-def _record(name: str, entry: Any) -> JobRecord:
-    where = f"jobs.{name}."
-    if not isinstance(entry, dict):
-        raise _WrongEntryError(f"jobs.{name} is {type(entry).__name__}, expected dict")
-    if not _is_plain(name):
-        raise _WrongEntryError(f"{name!r} is no name of a job")
-    state = _typed(entry, "state", str, None, where)
-    if state not in get_args(State):
-        raise _WrongEntryError(f"{where}state is {state!r}, expected one of {', '.join(get_args(State))}")
-    files = {}
-    for file_name, info in _typed(entry, "files", dict, {}, where).items():
-        if not isinstance(info, dict) or not _is_plain(file_name):
-            raise _WrongEntryError(f"{where}files has a wrong entry {file_name!r}")
-        files[file_name] = FileInfo(*(_typed(info, key, int, 0, where) for key in ("size", "crc32")))
-    return JobRecord(
-        state=state,
-        files=files,
-        **{key: _typed(entry, key, str, "", where) for key in ("hash", "zmap", "started", "finished", "error")},
-        **{key: _typed(entry, key, int, 0, where) for key in ("data_version", "frames", "frames_done")},
-        seconds=_typed(entry, "seconds", float, 0.0, where),
-    )
-
-
-def _is_plain(name: str) -> bool:
-    """Say whether a name can be one that simtiff has given: of one file, and nothing that a terminal acts on."""
-    return name not in {"", ".", ".."} and name.isprintable() and not any(character in "/\\" for character in name)
+def _stored(path: Path, content: dict[str, Any]) -> _Stored:
+    """Return the content of a status file; `DataError` that names the key if it is not what simtiff writes."""
+    try:
+        return TypeAdapter(_Stored).validate_python(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = printable(".".join(str(part) for part in first["loc"] if part != "[key]"))
+        what = first["msg"].removeprefix("Value error, ")
+        raise DataError(f"{path}: damaged, {key}: {what}; {_CURE}") from None
 
 
 def why_not_done(record: JobRecord | None, wanted: JobRecord, folder: Path, names: Iterable[str]) -> str | None:
