@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from simtiff.batch.status import BatchStatus, JobRecord, why_not_done
+from simtiff.batch.text import listed
 from simtiff.config.identity import TRUTH_NAME, flat_settings, job_files, without_effect
 from simtiff.io.files import version
 
@@ -101,9 +102,8 @@ def select_jobs(
     if resume:
         chosen.notes = [*_version_notes(status), *_shortened(chosen.notes), *_reason_notes(reasons, folder, jobs)]
         if kept:
-            first, *more = kept
-            others = f" and {len(more)} more" if more else ""
-            chosen.notes.append(f"finished jobs that this config does not have are kept: {first}{others}")
+            names = listed(list(kept), 1)
+            chosen.notes.append(f"finished jobs that this config does not have are kept: {names}")
     return chosen
 
 
@@ -184,6 +184,5 @@ def _changed_settings(folder: Path, config: JobConfig) -> str:
             if before.get(key) != value and not without_effect(key)
         ]
         if changed:
-            more = f" and {len(changed) - _MOST_SETTINGS} more" if len(changed) > _MOST_SETTINGS else ""
-            return f" ({', '.join(changed[:_MOST_SETTINGS])}{more})"
+            return f" ({listed(changed, _MOST_SETTINGS)})"
     return ""

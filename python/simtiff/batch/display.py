@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING
 
 from simtiff.batch.events import Begun, Done, Ended, Failed, Gone, Started
 from simtiff.batch.room import Estimate
-from simtiff.batch.text import duration
+from simtiff.batch.text import counted, duration
 from simtiff.movie.events import Event, Message, Progress, ignore
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class Lines:
         self._ended.clear()
         self._begin = time.monotonic()
         self._progress_due = self._begin + _PROGRESS_SECONDS
-        what = f"{todo} to do with {workers} worker{'s' * (workers != 1)}" if workers else "nothing to do"
-        self._print(f"{total} job{'s' * (total != 1)}, {total - todo} done before, {what}")
+        what = f"{todo} to do with {counted(workers, 'worker')}" if workers else "nothing to do"
+        self._print(f"{counted(total, 'job')}, {total - todo} done before, {what}")
 
     def _count(self, job: str) -> None:
         if job in self._ended:  # done, but then its files were gone

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
 from simtiff.batch.status import NAME, BatchStatus, JobRecord, State
-from simtiff.batch.text import duration
+from simtiff.batch.text import aligned, counted, duration
 from simtiff.errors import DataError, printable
 
 if TYPE_CHECKING:
@@ -100,7 +100,11 @@ class Overview:
             f"{self.folder}: {counts['completed']}/{total} jobs completed ({share:.1%})",
             ", ".join(f"{state} {count}" for state, count in counts.items() if count) or "no jobs",
             printable(f"started {status.start_time}, updated {status.last_update}, ")
-            + (f"a batch is running with {_workers(status.workers)}" if self.running else "no batch is running"),
+            + (
+                f"a batch is running with {counted(status.workers, 'worker')}"
+                if self.running
+                else "no batch is running"
+            ),
         ]
         if rates.worker_frames_per_s is not None and rates.seconds_per_job is not None:
             lines.append(f"one worker: {rates.worker_frames_per_s:.1f} frames/s, {rates.seconds_per_job:.2f} s/job")
@@ -210,17 +214,13 @@ class Overview:
                     printable(record.error.partition("\n")[0]),
                 )
             )
-        return _aligned(head, rows, numeric={"frames", "time", "frames/s", "size"})
+        return aligned(head, rows, left={"job", "state", "error"})
 
 
 def _rate(what: float, per: float) -> float | None:
     """Return what / per, None where a strange file makes that no number."""
     rate = what / per
     return rate if math.isfinite(rate) else None
-
-
-def _workers(count: int) -> str:
-    return f"{count} worker{'s' * (count != 1)}"
 
 
 def _time(text: str) -> datetime | None:
@@ -230,15 +230,3 @@ def _time(text: str) -> datetime | None:
     except ValueError:
         return None
     return time if time.tzinfo is not None else None
-
-
-def _aligned(head: tuple[str, ...], rows: list[tuple[str, ...]], numeric: set[str]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = []
-    for row in (head, *rows):
-        cells = (
-            cell.rjust(width) if name in numeric else cell.ljust(width)
-            for name, cell, width in zip(head, row, widths, strict=True)
-        )
-        lines.append("  ".join(cells).rstrip())
-    return lines

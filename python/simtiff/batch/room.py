@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simtiff.batch.text import counted
 from simtiff.config.identity import TRUTH_NAME
 from simtiff.errors import BatchError
 from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX
@@ -63,11 +64,10 @@ class Estimate(Event):
     memory_key: str
 
     def __str__(self) -> str:
-        plural = "s" * (self.workers != 1)
         memory = f" ({show_bytes(self.memory_available)} available)" if self.memory_available is not None else ""
         return (
             f"estimate: {show_bytes(self.disk)} on disk ({show_bytes(self.disk_free)} free), "
-            f"{show_bytes(self.memory)} of memory for {self.workers} worker{plural}{memory}"
+            f"{show_bytes(self.memory)} of memory for {counted(self.workers, 'worker')}{memory}"
         )
 
     def problems(self) -> list[str]:
@@ -80,11 +80,9 @@ class Estimate(Event):
                 cure = f"--max-workers={self.most_workers} fits"
             else:
                 cure = f"a smaller memory_optimization.chunk_size or {self.memory_key} needs less"
-            workers = "1 worker needs" if self.workers == 1 else f"{self.workers} workers need"
-            found.append(
-                f"memory: {workers} about {show_bytes(self.memory)}, "
-                f"{show_bytes(self.memory_available)} are available; {cure}"
-            )
+            needed, given = show_bytes(self.memory), show_bytes(self.memory_available)
+            need = f"{counted(self.workers, 'worker')} need{'s' * (self.workers == 1)}"
+            found.append(f"memory: {need} about {needed}, {given} are available; {cure}")
         return found
 
     def check(self) -> None:

@@ -22,6 +22,7 @@ from simtiff.batch.room import estimate_batch
 from simtiff.batch.status import NAME as STATUS_NAME
 from simtiff.batch.status import BatchStatus, JobRecord, job_ids, now
 from simtiff.batch.summary import BatchSummary
+from simtiff.batch.text import listed
 from simtiff.config.identity import DATA_VERSION, Job, job_files, job_hash
 from simtiff.config.loading import load_batch_config
 from simtiff.config.names import folder_problem
@@ -242,8 +243,8 @@ class _Run:
         waiting = {name for name, record in records.items() if record.state != "completed"}  # for another run
         cleared = clear_away(self.folder, [name for name in (*records, *earlier) if name not in chosen | waiting])
         if cleared:
-            more = f" and {len(cleared) - 1} more" if len(cleared) > 1 else ""
-            text = f"removed what a killed run left unfinished in {cleared[0]}{more}; this one does not need it"
+            where = listed(cleared, 1)
+            text = f"removed what a killed run left unfinished in {where}; this one does not need it"
             self.tell(Message(text))
 
     def work(self, pool: Pool) -> None:

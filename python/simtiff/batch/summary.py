@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from simtiff.batch.text import duration
+from simtiff.batch.text import counted, duration
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ class BatchSummary:
 
     def __str__(self) -> str:
         tried = self.completed + self.failed
-        jobs = "1 job" if self.total == 1 else f"{self.total} jobs"
+        jobs = counted(self.total, "job")
         left = f", {self.left} left" if self.left else ""
         left += " (interrupted)" if self.interrupted else ""
         lines = [

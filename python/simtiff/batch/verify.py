@@ -14,6 +14,7 @@ import numpy as np
 from simtiff.batch.folder import NAME as LOCK_NAME
 from simtiff.batch.folder import is_locked
 from simtiff.batch.status import NAME, BatchStatus, JobRecord
+from simtiff.batch.text import counted, listed
 from simtiff.config.identity import TRUTH_NAME
 from simtiff.errors import DataError, SimtiffError, in_words
 from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX, FileInfo, checksum
@@ -69,8 +70,8 @@ class JobCheck:
         self.problems.append((problem, cure))
 
     def __str__(self) -> str:
-        parts = [_count(self.files, "file")] * bool(self.files)
-        parts += [f"{_count(self.frames, 'frame')} rendered again and the same"] * bool(self.frames)
+        parts = [counted(self.files, "file")] * bool(self.files)
+        parts += [f"{counted(self.frames, 'frame')} rendered again and the same"] * bool(self.frames)
         checked = f": {', '.join(parts)}" if parts and self.is_good else ""
         lines = [f"{'ok   ' if self.is_good else 'WRONG'} {self.job_id}{checked}"]
         lines += [f"      {problem}\n        -> {cure}" for problem, cure in self.problems]
@@ -116,15 +117,15 @@ class Verification:
 
     def __str__(self) -> str:
         good = sum(job.is_good for job in self.jobs)
-        text = f"{self.folder}: {_count(len(self.jobs), 'finished job')}: {good} ok, {len(self.jobs) - good} wrong"
+        text = f"{self.folder}: {counted(len(self.jobs), 'finished job')}: {good} ok, {len(self.jobs) - good} wrong"
         lines = [text]
         if self.unfinished:
             states = list(self.unfinished.values())
             counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
             todo = "a batch is at work on it" if self.running else "run simtiff batch again: it goes on with them"
-            lines.append(f"{_count(len(self.unfinished), 'job')} not finished ({counts}): {todo}")
+            lines.append(f"{counted(len(self.unfinished), 'job')} not finished ({counts}): {todo}")
         if self.strays:
-            lines.append(f"not of this batch: {_shortened(self.strays)}")
+            lines.append(f"not of this batch: {listed(self.strays, 5)}")
         return "\n".join(lines)
 
 
@@ -231,9 +232,9 @@ def _check_folder(check: JobCheck, folder: Path, record: JobRecord) -> None:
         return
     temporary = [name for name in names if name.endswith((PARTIAL_SUFFIX, JOURNAL_SUFFIX))]
     if temporary:
-        check.wrong(f"temporary files of a run that died: {_shortened(temporary)}", "remove them; nothing needs them")
+        check.wrong(f"temporary files of a run that died: {listed(temporary, 5)}", "remove them; nothing needs them")
     if extra := [name for name in names if name not in temporary]:
-        check.notes.append(f"not of this job: {_shortened(extra)}")
+        check.notes.append(f"not of this job: {listed(extra, 5)}")
 
 
 def _check_frames(check: JobCheck, folder: Path, record: JobRecord, count: int) -> None:
@@ -314,12 +315,3 @@ def read_frames(path: Path, frames: list[int], total: int) -> Iterator[tuple[int
         raise
     except Exception as error:  # a damaged file makes tifffile raise nearly anything
         raise DataError(f"{path}: cannot be read as TIFF ({type(error).__name__}: {error})") from error
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
-
-
-def _shortened(names: list[str] | tuple[str, ...]) -> str:
-    shown = ", ".join(names[:5])
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown

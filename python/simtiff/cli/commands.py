@@ -377,22 +377,25 @@ def _zmap_info(arguments: Arguments) -> int:
         _target(arguments["--plot"], "--plot", (".png",), Path(arguments["FILE"]))
 
     from simtiff.aberrations.info import map_info
+    from simtiff.batch.text import aligned
 
     info = map_info(arguments["FILE"])
     height, width = info.shape
     wavelength = f", wavelength {info.wavelength_nm:g} nm" if info.wavelength_nm else ""
     low, mean, high = info.total_mw
-    columns = "".join(f"{name:>9}" for name in ("mean", "std", "min", "max"))
+    figures = ("mean", "std", "min", "max")
+    head = ("Noll", "mode", *(f"{name} {unit}" for unit in ("mλ", "rad") for name in figures))
+    rows = []
+    for row in info.rows:
+        milliwaves = [f"{value:.2f}" for value in (row.mean_mw, row.std_mw, row.low_mw, row.high_mw)]
+        radians = [f"{value:.4f}" for value in (row.mean, row.std, row.low, row.high)]
+        rows.append([str(row.noll), row.name, *milliwaves, *radians])
     lines = [
         f"{info.name}: {info.modes} modes, {width} x {height} px, stored in {info.unit}{wavelength}",
         f"total from Noll 4 on: {mean:.1f} milliwaves rms (from {low:.1f} to {high:.1f} over the field)",
         *info.notes,
-        f"{'Noll':>4}  {'mode':<32}{columns} mλ   |{columns}  rad",
+        *aligned(head, rows, left={"mode"}),
     ]
-    for row in info.rows:
-        milliwaves = "".join(f"{value:9.2f}" for value in (row.mean_mw, row.std_mw, row.low_mw, row.high_mw))
-        radians = "".join(f"{value:9.4f}" for value in (row.mean, row.std, row.low, row.high))
-        lines.append(f"{row.noll:>4}  {row.name:<32}{milliwaves}      |{radians}")
     if arguments["--plot"]:
         from simtiff.movie.plots import plot_map
 
