@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
-from simtiff.batch.status import NAME, BatchStatus, JobRecord, State
+from simtiff.batch.status import BatchStatus, JobRecord, State
 from simtiff.batch.text import aligned, counted, duration
-from simtiff.errors import DataError, printable
+from simtiff.errors import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,13 +56,10 @@ class Overview:
     def __init__(self, folder: Path, time: datetime | None = None) -> None:
         from simtiff.batch.folder import is_locked
 
-        status = BatchStatus.load(folder)
-        if status is None:
-            raise DataError(f"{folder}: no {NAME} there; is it the output folder of a batch?")
+        self.status = BatchStatus.of(folder)
         self.folder = folder
-        self.status = status
         self.running = is_locked(folder)
-        self.states = {name: self._state(record) for name, record in status.jobs.items()}
+        self.states = self.status.states(running=self.running)
         self._now = time or datetime.now(UTC)
         self.rates = self._rates()
 
@@ -117,9 +114,6 @@ class Overview:
             text = f"{end} (in about {duration(left)})" if left is not None and end else "not known yet"
             lines.append(f"estimated end: {text}")
         return "\n".join([*lines, "", *self._table()])
-
-    def _state(self, record: JobRecord) -> State:
-        return "interrupted" if record.state == "running" and not self.running else record.state
 
     def _counts(self) -> dict[str, int]:
         states = list(self.states.values())

@@ -55,8 +55,9 @@ def run_batch(
 ) -> BatchSummary:
     """Run all jobs of a batch config and return what came of them.
 
-    A job's files are in a folder with its id. Finished jobs whose config, zmap and files have not changed are
-    skipped. One job's failure, or the death of its worker, leaves the others running.
+    A job's files are in a folder with its id: the truth ``emitters.h5``, the movie as OME-TIFF (frames, y, x), and
+    the plots that were asked for. Finished jobs whose config, zmap and files have not changed are skipped. One
+    job's failure, or the death of its worker, leaves the others running.
 
     Ctrl-C, SIGTERM and SIGHUP stop the batch at once: workers are ended, the status is saved, and the summary
     says so (``interrupted``). The same call goes on later.
@@ -77,13 +78,20 @@ def run_batch(
     overrides : sequence of str
         ``KEY=VALUE`` texts that replace values of the config.
     progress : bool or callable
-        True: shown on stderr; False: not shown; or a function that is called with each event, one of the small
-        objects of `simtiff.batch.events` and `simtiff.movie.events`, in the thread of the call. What it raises
-        ends the batch.
+        True: shown on stderr; False: not shown; or a function that is called with each event, at once and in the
+        thread of the call: small objects of `simtiff.batch.events` and `simtiff.movie.events`, such as
+        ``Started``, ``Progress`` (in frames), ``Message``, ``Done`` (in seconds) and ``Failed``, each with its
+        ``job``. What the function raises ends the batch.
     force : bool
         Start also if the disk or the memory seems too small.
     log_file : path, optional
-        File that one JSON object a line is appended to, for what happens (see `JobLog`).
+        File that one JSON object a line is appended to, for what happens; with seconds, frames and bytes.
+
+    Returns
+    -------
+    BatchSummary
+        How many jobs were ``completed``, ``failed`` or ``skipped``, the ``errors`` by job, the ``seconds`` it
+        took, and the ``exit_code`` of the command.
 
     Raises
     ------
@@ -92,6 +100,28 @@ def run_batch(
     BatchError
         The output folder or the log file cannot be written, the folder is in use by another batch, the disk
         or the memory is too small, or workers cannot start.
+
+    Examples
+    --------
+    Two movies that differ in their background, in photons per pixel:
+
+    >>> import tempfile
+    >>> from simtiff import run_batch
+    >>> from simtiff.batch.events import Done
+    >>> job = {"emitters": {"num_emitters": 20, "frames": 2, "area_px": 32}, "tiff": {"roi_size": 32}}
+    >>> config = {
+    ...     "base_config": {"zmap_path": "builtin:oil", **job},
+    ...     "variables": {"tiff.noise_params.background": [10, 100]},
+    ... }
+    >>> def watch(event):
+    ...     if isinstance(event, Done):
+    ...         print(event.job, f"{event.frames} frames", sorted(event.files))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     summary = run_batch(config, max_workers=1, output_dir=folder, progress=watch)
+    job_0000_background_10 2 frames ['emitters.h5', 'simulation.ome.tiff']
+    job_0001_background_100 2 frames ['emitters.h5', 'simulation.ome.tiff']
+    >>> summary.completed, summary.failed
+    (2, 0)
     """
     begin = time.monotonic()
     if max_workers is not None and max_workers < 1:

@@ -176,6 +176,13 @@ class BatchStatus:
         status._changed = False
         return status
 
+    @classmethod
+    def of(cls, folder: Path) -> BatchStatus:
+        """Return the status of a folder; `DataError` as from `load`, and if it has none."""
+        if (status := cls.load(folder)) is None:
+            raise DataError(f"{folder}: no {NAME} there; is it the output folder of a batch?")
+        return status
+
     def update(self, job_id: str, **changes: Any) -> None:
         """Change fields of a job's record."""
         changes = {"frames_done": 0} | changes
@@ -210,6 +217,13 @@ class BatchStatus:
     def ids(self, *states: State) -> list[str]:
         """Return the ids of the jobs in one of these states, in the order of the batch."""
         return [name for name, record in self.jobs.items() if record.state in states]
+
+    def states(self, *, running: bool) -> dict[str, State]:
+        """Return the jobs' states; where no batch is `running`, jobs that were at it have been interrupted."""
+        return {
+            name: "interrupted" if record.state == "running" and not running else record.state
+            for name, record in self.jobs.items()
+        }
 
     def due_in(self) -> float | None:
         """Return in how many seconds `save` is wanted, None if nothing changed."""

@@ -22,7 +22,7 @@ from simtiff.io.tiff import tifffile_silenced
 from simtiff.movie.events import Event, Progress, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -106,7 +106,7 @@ class Verification:
 
     folder: Path
     jobs: tuple[JobCheck, ...]
-    unfinished: dict[str, str]
+    unfinished: Mapping[str, str]
     strays: tuple[str, ...]
     running: bool
 
@@ -151,9 +151,7 @@ def verify_batch(
     DataError
         The folder has no status, or a damaged one.
     """
-    status = BatchStatus.load(folder)
-    if status is None:
-        raise DataError(f"{folder}: no {NAME} there; is it the output folder of a batch?")
+    status = BatchStatus.of(folder)
     running = is_locked(folder)
     finished = status.ids("completed")
     checks = []
@@ -162,12 +160,10 @@ def verify_batch(
         check = check_job(folder / job_id, job_id, status.jobs[job_id], frames)
         checks.append(check)
         watch(Checked(check, job=job_id))
-    states = {name: record.state for name, record in status.jobs.items() if record.state != "completed"}
-    if not running:
-        states = {name: "interrupted" if state == "running" else state for name, state in states.items()}
+    states = {name: state for name, state in status.states(running=running).items() if state != "completed"}
     known = {NAME, *status.jobs, *([LOCK_NAME] if running else [])}
     strays = sorted(path.name for path in folder.iterdir() if path.name not in known)
-    return Verification(folder, tuple(checks), dict(states), tuple(strays), running)
+    return Verification(folder, tuple(checks), states, tuple(strays), running)
 
 
 def check_job(folder: Path, job_id: str, record: JobRecord, frames: int = FRAMES) -> JobCheck:
