@@ -489,15 +489,19 @@ def test_a_log_that_cannot_be_written_is_refused_before_the_start(tmp_path: Path
     output = tmp_path / "out"
     precious = tmp_path / "precious.json"
     precious.write_text("{}")
+    endless = tmp_path / "endless.json"
+    endless.write_text('{"time": "' + "x" * (2 << 20))
     for path, message in [
         (tmp_path / "none" / "log", "cannot be written"),
         (tmp_path, "cannot be written"),
         (precious, "is no log of simtiff"),
+        (endless, "is no log of simtiff"),
     ]:
         with pytest.raises(BatchError, match=message):
             run_batch(config(), output_dir=output, progress=False, log_file=path)
         assert not output.exists()
     assert precious.read_text() == "{}"
+    assert endless.stat().st_size > 2 << 20
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a device that is always full")
