@@ -128,7 +128,7 @@ class Broken(Event):
 
 @dataclass(frozen=True)
 class Exited(Event):
-    """A worker process ended, for which its batch did not ask or did."""
+    """A worker process has ended, asked or not."""
 
     kind = "exited"
     returncode: int
