@@ -13,6 +13,7 @@ import shutil
 import statistics
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,20 +161,20 @@ def frame(budget_s: float, count: int, photons: float) -> Figures:
 
     import simtiff
     from simtiff.imaging.rendering import Renderer
+    from simtiff.imaging.scene import Scene
 
     simtiff.set_threads(1)
     xyz, light, phase = emitters(count)
     light *= np.float32(photons)
     renderer, camera = Renderer(simtiff.Optics(), size=31), simtiff.Camera(BACKGROUND, READ_NOISE)
-    rows, zeros = np.arange(count), np.zeros(count, np.int64)
     image, out = np.empty((1, SIDE, SIDE), np.float32), np.empty((1, SIDE, SIDE), np.uint16)
-    scene = (xyz, light, rows, zeros, image.shape, phase)
+    scene = Scene.from_arrays(xyz, light, phase)
 
     def render() -> None:
-        renderer.render(*scene, out=image)
+        renderer.render(scene, image.shape, out=image)
 
     def both() -> None:
-        renderer.expose(*scene, camera=camera, space=image, out=out)
+        renderer.expose(scene, image.shape, camera, space=image, out=out)
 
     return {"seconds": best_s(both, budget_s), "render_s": best_s(render, budget_s)}
 
@@ -255,12 +256,13 @@ def profile(config: dict[str, Any], directory: str) -> Figures:
         out = np.empty((step, *movie.shape[1:]), movie.dtype)
         space = np.zeros(out.shape, np.float32)
         renderer = Renderer(simtiff.Optics(), size=checked.psf.size_px)
-        chunks = [truth.chunk(start, start + step) for start in starts]
-        places = [chunk.xyz - np.rint(chunk.xyz) * [1, 1, 0] for chunk in chunks]
+        scenes = [truth.scene(start, start + step) for start in starts]
+        middles = [np.rint(scene.xyz) * [1, 1, 0] for scene in scenes]
+        centred = [replace(a, xyz=a.xyz - b) for a, b in zip(scenes, middles, strict=True)]
         camera = simtiff.Camera(BACKGROUND, READ_NOISE)
 
-        read_s = best_s(lambda: [truth.chunk(start, start + step) for start in starts], 0.5)
-        psf_s = best_s(lambda: [renderer.stamps(*a) for a in zip(places, (c.phase for c in chunks), strict=True)], 0.5)
+        read_s = best_s(lambda: [truth.scene(start, start + step) for start in starts], 0.5)
+        psf_s = best_s(lambda: [renderer.stamps(scene) for scene in centred], 0.5)
         background_s = len(starts) * best_s(lambda: camera.expose(space, out=out), 0.5)
         all_s = best_s(lambda: [movie.frames_into(start, start + step, out, space) for start in starts], 1.0)
 

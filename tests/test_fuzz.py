@@ -28,6 +28,7 @@ from simtiff.config.names import name_problem
 from simtiff.config.sweeps import expand_jobs
 from simtiff.errors import ConfigError
 from simtiff.imaging.rendering import Renderer
+from simtiff.imaging.scene import Scene
 from simtiff.io.tiff import write_movie
 from simtiff.movie.job import run_job
 
@@ -323,6 +324,7 @@ def arrays(draw: st.DrawFn, usual: tuple[str, tuple[int, ...]] | None = None) ->
 
 
 OPTICS = simtiff.Optics()
+ORIGIN = Scene.from_arrays([[0, 0, 0]])
 
 
 def answered(call: Any, *arguments: Any, out: Any = None, **options: Any) -> None:
@@ -355,7 +357,7 @@ shapes = st.sampled_from(
 def test_psf_takes_or_refuses_anything(xyz: Any, phase: Any, magnitude: Any, size: Any, out: Any, other: Any) -> None:
     answered(simtiff.psf, OPTICS, xyz, phase, magnitude, size, out=out)
     answered(simtiff.psf, OPTICS, xyz, defocus=other, pixel_integration=False)
-    answered(lambda out: Renderer(OPTICS, size=7, samples_per_pixel=other).stamps([[0, 0, 0]], None, out=out))
+    answered(lambda out: Renderer(OPTICS, size=7, samples_per_pixel=other).stamps(ORIGIN, out=out))
     with contextlib.suppress(ConfigError):
         answered(simtiff.psf, simtiff.Optics(pixel_size_nm_x=other), [[0.0, 0.0, 0.0]], size=3)
 
@@ -368,6 +370,24 @@ def test_render_takes_or_refuses_anything(
     xyz: Any, photons: Any, shape: Any, phase: Any, magnitude: Any, frame_ix: Any, ids: Any, n_frames: Any, out: Any
 ) -> None:
     answered(simtiff.render, OPTICS, xyz, photons, shape, phase, magnitude, frame_ix, ids, n_frames, size=7, out=out)
+
+
+@fuzz
+@given(arrays(("f8", (2, 3))), st.none() | arrays(("f4", (3,))), maybe, maybe, st.none() | arrays(("u4", (3,))),
+       st.none() | arrays(("u4", (3,))), st.none() | arrays(("i8", (2,))), shapes,
+       st.none() | arrays(("f4", (2, 5, 5))), st.none() | arrays(("u2", (2, 5, 5))))  # fmt: skip
+def test_scenes_are_rendered_or_refused(
+    xyz: Any, photons: Any, phase: Any, magnitude: Any, emitter_ix: Any, frame_ix: Any, ids: Any, shape: Any,
+    image: Any, counts: Any,
+) -> None:  # fmt: skip
+    try:
+        scene = Scene.from_arrays(xyz, photons, phase, magnitude, emitter_ix=emitter_ix, frame_ix=frame_ix, id=ids)
+    except simtiff.SimtiffError:
+        return
+    renderer, shape = Renderer(OPTICS, size=7), (2, *shape) if isinstance(shape, tuple) else shape
+    answered(renderer.stamps, scene)
+    answered(renderer.render, scene, shape, out=image)
+    answered(renderer.expose, scene, shape, simtiff.Camera(), out=counts)
 
 
 @fuzz
@@ -390,29 +410,33 @@ def test_expose_takes_or_refuses_anything(image: Any, seed: Any, first: Any, out
             answered(simtiff.Camera(dtype="float32").expose, image[1:], out=image[:-1])
 
 
-PSF = _core.Psf(660.0, 1.4, 1.518, (100.0, 100.0), 7, 4, "exact", 0)
+PSF = _core.Psf(OPTICS, 7, 4, "exact", "integrated")
 CAMERA = _core.Camera(10.0, 1.0, True)
 whole = st.integers(-2, 6) | st.sampled_from([2**31, 2**32, 2**63, 2**64 - 1, 2**64, -(2**63), 10**30])
-pair = st.tuples(whole, whole) | st.just((5, 5))
+samplings = st.sampled_from(["integrated", "point", 3]) | whole | scalars
+origins = st.just((0.0, 0.0)) | st.tuples(st.floats(), st.floats()) | scalars
 
 
 @fuzz
 @given(arrays(("f8", (2, 3))), maybe, maybe, arrays(("f4", (2, 7, 7))), arrays(("u4", (2,))), arrays(("u4", (2,))),
-       arrays(("f4", (2,))), pair, arrays(("f4", (2, 5, 5))), arrays(("u2", (2, 5, 5))), whole, whole)  # fmt: skip
+       arrays(("f4", (2,))), origins, arrays(("f4", (2, 5, 5))), arrays(("u2", (2, 5, 5))), whole, whole,
+       samplings)  # fmt: skip
 def test_the_extension_never_panics(
     xyz: Any, phase: Any, magnitude: Any, stamps: Any, emitter_ix: Any, frame_ix: Any, photons: Any,
-    shape: Any, image: Any, counts: Any, key: int, number: int,
+    origin: Any, image: Any, counts: Any, key: int, number: int, sampling: Any,
 ) -> None:  # fmt: skip
-    scene = (xyz, phase, magnitude, emitter_ix, frame_ix, photons)
+    scene = Scene(xyz, phase, magnitude, emitter_ix, frame_ix, photons, origin)
+    overlapping = Scene(xyz, phase, image, emitter_ix, frame_ix, photons)
     calls = [
-        lambda: PSF.stamps(xyz, phase, magnitude, stamps),
-        lambda: PSF.render(xyz, phase, magnitude, emitter_ix, frame_ix, photons, shape, image),
-        lambda: PSF.render(xyz, phase, image, emitter_ix, frame_ix, photons, shape, image),
-        lambda: CAMERA.expose(image, key, number, shape, counts),
-        lambda: CAMERA.expose(image, key, number, shape, image),
-        lambda: PSF.expose(*scene, CAMERA, key, number, shape, image, counts),
-        lambda: PSF.expose(*scene, CAMERA, key, number, shape, image, image),
-        lambda: _core.Psf(660.0, 1.4, 1.5, (100.0, 10.0), number, key, "exact", number),
+        lambda: PSF.stamps(scene, stamps),
+        lambda: PSF.render(scene, image),
+        lambda: PSF.render(overlapping, image),
+        lambda: CAMERA.expose(image, key, number, counts),
+        lambda: CAMERA.expose(image, key, number, image),
+        lambda: PSF.expose(scene, CAMERA, key, number, image, counts, None),
+        lambda: PSF.expose(scene, CAMERA, key, number, image, image, None),
+        lambda: _core.Psf(OPTICS, number, key, "exact", sampling),
+        lambda: _core.Psf(OPTICS, 7, 4, origin, sampling),
         lambda: _core.Camera(float(number), 1.0, True),
     ]
     for call in calls:

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import final
+from typing import Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,49 +42,47 @@ def set_threads(n: int, /) -> None: ...
 def threads() -> int: ...
 def simd_level() -> str: ...
 
+class _Optics(Protocol):
+    @property
+    def wavelength_nm(self) -> float: ...
+    @property
+    def NA(self) -> float: ...
+    @property
+    def n_immersion(self) -> float: ...
+    @property
+    def pixel_size_nm_x(self) -> float: ...
+    @property
+    def pixel_size_nm_y(self) -> float: ...
+
+class _Scene(Protocol):
+    @property
+    def xyz(self) -> NDArray[np.float64]: ...
+    @property
+    def phase(self) -> NDArray[np.float32]: ...
+    @property
+    def magnitude(self) -> NDArray[np.float32] | None: ...
+    @property
+    def emitter_ix(self) -> NDArray[np.uint32]: ...
+    @property
+    def frame_ix(self) -> NDArray[np.uint32]: ...
+    @property
+    def photons(self) -> NDArray[np.float32]: ...
+    @property
+    def origin(self) -> tuple[float, float]: ...
+
 @final
 class Psf:
-    def __new__(
-        cls,
-        wavelength_nm: float,
-        na: float,
-        n_immersion: float,
-        pixel_size_nm: tuple[float, float],
-        size: int,
-        modes: int,
-        defocus: str,
-        sampling: int,
-    ) -> Psf: ...
-    def stamps(
-        self,
-        xyz: NDArray[np.float64],
-        phase: NDArray[np.float32],
-        magnitude: NDArray[np.float32] | None,
-        out: NDArray[np.float32],
-    ) -> None: ...
-    def render(
-        self,
-        xyz: NDArray[np.float64],
-        phase: NDArray[np.float32],
-        magnitude: NDArray[np.float32] | None,
-        emitter_ix: NDArray[np.uint32],
-        frame_ix: NDArray[np.uint32],
-        photons: NDArray[np.float32],
-        frame_shape: tuple[int, int],
-        out: NDArray[np.float32],
-    ) -> None: ...
+    def __new__(cls, optics: _Optics, size: int, modes: int, defocus: str, sampling: str | int) -> Psf: ...
+    @staticmethod
+    def check(optics: _Optics, size: int, defocus: str, sampling: str | int) -> None: ...
+    def stamps(self, scene: _Scene, out: NDArray[np.float32]) -> None: ...
+    def render(self, scene: _Scene, out: NDArray[np.float32]) -> None: ...
     def expose(
         self,
-        xyz: NDArray[np.float64],
-        phase: NDArray[np.float32],
-        magnitude: NDArray[np.float32] | None,
-        emitter_ix: NDArray[np.uint32],
-        frame_ix: NDArray[np.uint32],
-        photons: NDArray[np.float32],
+        scene: _Scene,
         camera: Camera,
         key: int,
         first_frame: int,
-        frame_shape: tuple[int, int],
         space: NDArray[np.float32],
         out: NDArray[np.uint16] | NDArray[np.float32],
         finished: Callable[[int, int], object] | None,
@@ -98,6 +96,5 @@ class Camera:
         image: NDArray[np.float32],
         key: int,
         first_frame: int,
-        frame_shape: tuple[int, ...],
         out: NDArray[np.uint16] | NDArray[np.float32],
     ) -> None: ...

@@ -10,6 +10,8 @@ from numpy.testing import assert_array_equal
 
 import simtiff
 from simtiff import Optics
+from simtiff.imaging.rendering import Renderer
+from simtiff.imaging.scene import Scene
 
 DATA = Path(__file__).parents[1] / "data" / "psf_reference_small.npz"
 KINDS = {
@@ -80,11 +82,12 @@ def test_tilt_moves_the_image_and_defocus_is_symmetric() -> None:
 
 
 def test_binned_high_resolution_agrees_with_integration() -> None:
-    exact = simtiff.imaging.rendering.Renderer(OIL, size=31).stamps([[0.3, 0.1, 0.4]], None)[0]
+    emitter = Scene.from_arrays([[0.3, 0.1, 0.4]])
+    exact = Renderer(OIL, size=31).stamps(emitter)[0]
     errors = []
     for samples in (2, 5, 8, 16):
-        renderer = simtiff.imaging.rendering.Renderer(OIL, size=31, samples_per_pixel=samples)
-        errors.append(np.abs(renderer.stamps([[0.3, 0.1, 0.4]], None)[0] - exact).max() / exact.max())
+        binned = Renderer(OIL, size=31, samples_per_pixel=samples).stamps(emitter)[0]
+        errors.append(np.abs(binned - exact).max() / exact.max())
     # the midpoint rule's error falls with the square of the spacing
     assert errors[0] < 0.05
     assert errors[1] < errors[0] / 4

@@ -1,7 +1,8 @@
-"""emitters.h5: what is written, chunks of frames from file and memory, files of others, garbage."""
+"""emitters.h5: what is written, scenes from file and memory, files of others, garbage."""
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from random import Random
@@ -19,7 +20,7 @@ from simtiff.aberrations.maps import field_coefficients, open_field
 from simtiff.config.settings import JobConfig
 from simtiff.emitters.sampling import sample_truth
 from simtiff.errors import DataError
-from simtiff.imaging.scene import Chunk, distinct
+from simtiff.imaging.scene import Scene, distinct
 from simtiff.movie.frames import Movie
 from simtiff.movie.truth import MemoryTruth, replace_coefficients, write_truth
 from simtiff.movie.truthfile import TruthFile, gather
@@ -53,8 +54,9 @@ def write(path: Path, config: JobConfig | None = None) -> Path:
     return path
 
 
-def same(a: Chunk, b: Chunk) -> bool:
-    pairs = [(getattr(a, name), getattr(b, name)) for name in Chunk.__slots__]
+def same(a: Scene, b: Scene) -> bool:
+    columns = [field.name for field in dataclasses.fields(Scene) if field.name != "origin"]
+    pairs = [(getattr(a, name), getattr(b, name)) for name in columns]
     return all(
         x is y if x is None or y is None else (x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes())
         for x, y in pairs
@@ -65,10 +67,10 @@ def by_frame(truth: Any, size: int, frames: int) -> list[tuple[Any, ...]]:
     """Return (frame, position, photons, coefficients) of every record, in order, for any chunk size."""
     rows: list[tuple[Any, ...]] = []
     for start in range(0, frames, size):
-        part = truth.chunk(start, min(start + size, frames))
+        part = truth.scene(start, min(start + size, frames))
         mag = np.zeros_like(part.phase) if part.magnitude is None else part.magnitude
         for e, f, p in zip(part.emitter_ix, part.frame_ix, part.photons, strict=True):
-            rows.append((int(f), part.xyz[e].tobytes(), float(p), part.phase[e].tobytes(), mag[e].tobytes()))
+            rows.append((start + int(f), part.xyz[e].tobytes(), float(p), part.phase[e].tobytes(), mag[e].tobytes()))
     return rows
 
 
@@ -95,7 +97,7 @@ def test_file_holds_the_truth_in_the_documented_layout(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("values", [{}, {"num_emitters": 0}, {"frames": 1}, {"lifetime_avg": 60.0}])
-def test_file_and_memory_give_the_same_chunks(tmp_path: Path, magnitude_map: str, values: dict[str, Any]) -> None:
+def test_file_and_memory_give_the_same_scenes(tmp_path: Path, magnitude_map: str, values: dict[str, Any]) -> None:
     config = job(magnitude_map, **values)
     memory = MemoryTruth(config, open_field(config))
     frames = config.emitters.frames
@@ -109,7 +111,7 @@ def test_file_and_memory_give_the_same_chunks(tmp_path: Path, magnitude_map: str
             (frames // 3, frames // 2 + 1),
             (0, 0),
         ]:
-            assert same(file.chunk(start, stop), memory.chunk(start, stop))
+            assert same(file.scene(start, stop), memory.scene(start, stop))
         whole = by_frame(file, frames, frames)
         assert by_frame(file, 7, frames) == whole
         assert by_frame(memory, 1, frames) == whole
@@ -121,7 +123,7 @@ def test_pieces_do_not_show_in_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert write(tmp_path / "again.h5").read_bytes() == whole
     monkeypatch.setattr(emitters_module, "BLOCK_RECORDS", 20)
     with TruthFile(write(tmp_path / "pieces.h5")) as pieces, TruthFile(tmp_path / "whole.h5") as one:
-        assert same(pieces.chunk(0, 40), one.chunk(0, 40))
+        assert same(pieces.scene(0, 40), one.scene(0, 40))
 
 
 def test_progress_counts_frames(tmp_path: Path) -> None:
@@ -183,7 +185,7 @@ def test_coefficients_can_be_replaced(tmp_path: Path, magnitude_map: str) -> Non
     config = job(magnitude_map)
     replace_coefficients(path, config, open_field(config))
     with TruthFile(path) as changed:
-        assert same(changed.chunk(0, 40), MemoryTruth(config, open_field(config)).chunk(0, 40))
+        assert same(changed.scene(0, 40), MemoryTruth(config, open_field(config)).scene(0, 40))
         assert changed.config == config
 
 
@@ -316,7 +318,7 @@ def test_a_moving_emitter_is_at_the_position_of_each_record(
         order = np.argsort(file["records/frame_ix"], kind="stable")
         xyz, frame_ix, phot, ids = (file[f"records/{name}"][:][order] for name in ("xyz", "frame_ix", "phot", "id"))
     with TruthFile(path, config) as truth:
-        part = truth.chunk(0, 40)
+        part = truth.scene(0, 40)
         np.testing.assert_array_equal(part.xyz[part.emitter_ix], xyz)
         assert len(part.xyz) < len(xyz)  # those that stand still have one PSF
         movie = Movie(config, truth)
@@ -342,7 +344,7 @@ def test_a_moving_emitter_in_memory_is_at_the_position_of_each_record() -> None:
     config = job()
     memory = MemoryTruth(config, open_field(config))
     memory.records.xyz[:, 0] += memory.records.frame_ix % 5
-    part = memory.chunk(0, 40)
+    part = memory.scene(0, 40)
     np.testing.assert_array_equal(part.xyz[part.emitter_ix], memory.records.xyz)
 
 
@@ -461,7 +463,7 @@ def test_every_defect_has_a_clear_error(tmp_path: Path, defect: str) -> None:
     with h5py.File(path, "r+") as file:
         change(file)
     with pytest.raises(DataError, match=message) as caught, TruthFile(path) as truth:
-        truth.chunk(0, truth.n_frames)
+        truth.scene(0, truth.n_frames)
     assert str(path) in str(caught.value)
 
 
@@ -474,7 +476,7 @@ def test_damage_never_escapes_as_other_errors(tmp_path: Path) -> None:
         damage_hdf5(path, whole, chance)
         try:
             with TruthFile(path) as truth:
-                truth.chunk(0, min(truth.n_frames, 1000))
+                truth.scene(0, min(truth.n_frames, 1000))
         except DataError:
             refused += 1
     assert 20 < refused < 100

@@ -98,7 +98,7 @@ class Camera:
         key, first = exposure(seed, first_frame)
         if out.size:
             with borrowed():
-                self.core.expose(expected, key, first, expected.shape[-2:], out)
+                self.core.expose(expected, key, first, out)
         return out
 
 

@@ -10,30 +10,19 @@ import numpy as np
 from simtiff._core import Psf
 from simtiff._core import set_threads as core_set_threads
 from simtiff._core import threads as core_threads
-from simtiff.errors import ConfigError, ShapeError
-from simtiff.imaging.arrays import asarray, borrowed, indices, is_whole, numbers, output, shown, whole_numbers
+from simtiff.errors import ConfigError
+from simtiff.imaging.arrays import borrowed, is_whole, output, shown, whole_numbers
 from simtiff.imaging.camera import Camera, exposure
 from simtiff.imaging.optics import Optics
-from simtiff.imaging.scene import same_psf
+from simtiff.imaging.scene import MOST_FRAMES, Scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
 
-    _Scene = tuple[
-        NDArray[np.float64],
-        NDArray[np.float32],
-        NDArray[np.float32] | None,
-        NDArray[np.uint32],
-        NDArray[np.uint32],
-        NDArray[np.float32],
-    ]
-
 MODELS = ("scalar",)
-DEFOCUS = ("exact", "paraxial")
 MOST_THREADS = 4096
-MOST_FRAMES = 2**32
 
 
 def set_threads(n: int, /) -> None:
@@ -49,18 +38,9 @@ def threads() -> int:
 
 
 @functools.lru_cache(maxsize=4)
-def _plan(
-    optics: Optics,
-    size: int,
-    modes: int,
-    defocus: str,
-    pixel_integration: bool,
-    samples_per_pixel: int | None,
-) -> Psf:
+def _plan(optics: Optics, size: int, modes: int, defocus: str, sampling: str | int) -> Psf:
     """Build, or take from the last few, the matrices of the transform."""
-    sampling = samples_per_pixel if samples_per_pixel is not None else 0 if pixel_integration else -1
-    pixel = (optics.pixel_size_nm_x, optics.pixel_size_nm_y)
-    return Psf(optics.wavelength_nm, optics.NA, optics.n_immersion, pixel, size, modes, defocus, sampling)
+    return Psf(optics, size, modes, defocus, sampling)
 
 
 class Renderer:
@@ -99,82 +79,57 @@ class Renderer:
     ) -> None:
         if not isinstance(optics, Optics):
             raise ConfigError(f"optics is a {type(optics).__name__}; expected simtiff.Optics")
-        for name, value, allowed in (("model", model, MODELS), ("defocus", defocus, DEFOCUS)):
-            if not isinstance(value, str) or value not in allowed:
-                raise ConfigError(f"{name} is {shown(value)}; expected {' or '.join(map(repr, allowed))}")
-        if not is_whole(size) or not 1 <= size <= 511:
-            raise ConfigError(f"size is {shown(size)}; expected an odd number of pixels from 1 to 511")
-        if samples_per_pixel is not None and not (is_whole(samples_per_pixel) and 1 <= samples_per_pixel <= 64):
-            raise ConfigError(f"samples_per_pixel is {shown(samples_per_pixel)}; expected an integer from 1 to 64")
+        if not isinstance(model, str) or model not in MODELS:
+            raise ConfigError(f"model is {shown(model)}; expected {' or '.join(map(repr, MODELS))}")
+        if samples_per_pixel is not None:
+            sampling: str | int = samples_per_pixel
+        else:
+            sampling = "integrated" if pixel_integration else "point"
+        Psf.check(optics, size, defocus, sampling)
         self._size = int(size)
-        self._for_modes = functools.partial(
-            _plan,
-            optics,
-            self._size,
-            defocus=defocus,
-            pixel_integration=bool(pixel_integration),
-            samples_per_pixel=None if samples_per_pixel is None else int(samples_per_pixel),
-        )
-        self._for_modes(0)  # checks the parameters now
+        self._for_modes = functools.partial(_plan, optics, self._size, defocus=defocus, sampling=sampling)
 
-    def stamps(
-        self,
-        xyz: ArrayLike,
-        phase: ArrayLike | None,
-        magnitude: ArrayLike | None = None,
-        out: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.float32]:
-        """Return the stamp of each emitter; see `psf`."""
-        positions = _positions(xyz)
-        coefficients, magnitude = _coefficients(len(positions), phase, magnitude)
-        out = output(out, (len(positions), self._size, self._size), np.float32)
+    def stamps(self, scene: Scene, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Return the stamp of each emitter; see `psf`.
+
+        Parameters
+        ----------
+        scene : Scene
+            x and y of its emitters count from the stamp's middle pixel; there may be no records.
+        out : float32 array (n, size, size), optional
+            Overwritten and returned.
+        """
+        core = self._core(scene)
+        out = output(out, (len(scene.xyz), self._size, self._size), np.float32)
         with borrowed():
-            self._for_modes(coefficients.shape[-1]).stamps(positions, coefficients, magnitude, out)
+            core.stamps(scene, out)
         return out
 
     def render(
-        self,
-        xyz: ArrayLike,
-        photons: ArrayLike,
-        emitter_ix: ArrayLike,
-        frame_ix: ArrayLike,
-        shape: tuple[int, int, int],
-        phase: ArrayLike | None,
-        magnitude: ArrayLike | None = None,
-        out: NDArray[np.float32] | None = None,
+        self, scene: Scene, shape: tuple[int, int, int], out: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
         """Return frames of expected photons; each emitter's stamp is computed once, whatever its number of records.
 
         Parameters
         ----------
-        xyz : array (n, 3)
-            Emitters: x, y in the frame's pixels, z in um. An emitter may lie outside the frame.
-        photons, emitter_ix, frame_ix : array (m,)
-            Records: photons emitted, row of ``xyz``, frame from 0 to t - 1.
+        scene : Scene
+            What is rendered. An emitter may lie outside the frame.
         shape : (t, y, x)
             Shape of the result.
-        phase, magnitude : array (n, modes) or (modes,), optional
-            Zernike coefficients of the emitters.
         out : float32 array (t, y, x), optional
             Overwritten and returned.
         """
-        core, scene, t, frame = self._scene(xyz, photons, emitter_ix, frame_ix, shape, phase, magnitude)
-        out = output(out, (t, *frame), np.float32)
+        core = self._core(scene)
+        out = output(out, whole_numbers("shape (t, y, x)", shape, 3), np.float32)
         if out.size:
             with borrowed():
-                core.render(*scene, frame, out)
+                core.render(scene, out)
         return out
 
     def expose(
         self,
-        xyz: ArrayLike,
-        photons: ArrayLike,
-        emitter_ix: ArrayLike,
-        frame_ix: ArrayLike,
+        scene: Scene,
         shape: tuple[int, int, int],
-        phase: ArrayLike | None,
-        magnitude: ArrayLike | None = None,
-        *,
         camera: Camera,
         seed: int = 1,
         first_frame: int = 0,
@@ -186,7 +141,7 @@ class Renderer:
 
         Parameters
         ----------
-        xyz, photons, emitter_ix, frame_ix, shape, phase, magnitude
+        scene, shape
             As for `render`.
         camera, seed, first_frame
             The camera and what it is asked for; see `Camera.expose`.
@@ -198,34 +153,20 @@ class Renderer:
             Called with the index of each frame of `out` and the CRC-32 of its bytes as soon as it is whole, in any
             order and from any thread; what it raises ends the call.
         """
-        core, scene, t, frame = self._scene(xyz, photons, emitter_ix, frame_ix, shape, phase, magnitude)
-        out = output(out, (t, *frame), camera.dtype)
+        core = self._core(scene)
+        out = output(out, whole_numbers("shape (t, y, x)", shape, 3), camera.dtype)
         space = output(space, out.shape, np.float32)
         key, first = exposure(seed, first_frame)
         if out.size:
             with borrowed():
-                core.expose(*scene, camera.core, key, first, frame, space, out, finished)
+                core.expose(scene, camera.core, key, first, space, out, finished)
         return out
 
-    def _scene(
-        self,
-        xyz: ArrayLike,
-        photons: ArrayLike,
-        emitter_ix: ArrayLike,
-        frame_ix: ArrayLike,
-        shape: tuple[int, int, int],
-        phase: ArrayLike | None,
-        magnitude: ArrayLike | None,
-    ) -> tuple[Psf, _Scene, int, tuple[int, int]]:
-        """Check emitters and records; return the core for them, them, and the number and shape of frames."""
-        positions = _positions(xyz)
-        coefficients, magnitude = _coefficients(len(positions), phase, magnitude)
-        t, height, width = whole_numbers("shape (t, y, x)", shape, 3)
-        light = numbers("photons", photons, np.float32, 1)
-        emitter_ix = indices("emitter_ix", emitter_ix, len(light), len(positions))
-        frame_ix = indices("frame_ix", frame_ix, len(light), t)
-        scene = (positions, coefficients, magnitude, emitter_ix, frame_ix, light)
-        return self._for_modes(coefficients.shape[-1]), scene, t, (height, width)
+    def _core(self, scene: Scene) -> Psf:
+        """Return the core's object for a scene's number of modes."""
+        if not isinstance(scene, Scene):
+            raise ConfigError(f"scene is a {type(scene).__name__}; expected simtiff.imaging.scene.Scene")
+        return self._for_modes((np.shape(scene.phase) or (0,))[-1])
 
 
 def psf(
@@ -280,7 +221,7 @@ def psf(
     207, 1976), transformed by quadrature; the error is below 5e-4 of the stamp's peak.
     """
     renderer = Renderer(optics, size=size, model=model, defocus=defocus, pixel_integration=pixel_integration)
-    return renderer.stamps(xyz, phase, magnitude, out)
+    return renderer.stamps(Scene.from_arrays(xyz, phase=phase, magnitude=magnitude), out)
 
 
 def render(
@@ -327,76 +268,20 @@ def render(
     float32 array (y, x), or (t, y, x) where ``frame_ix`` is given
         Expected photons.
     """
-    positions = _positions(xyz)
-    light = numbers("photons", photons, np.float32, (0, 1))
-    light = np.ascontiguousarray(np.broadcast_to(light, len(positions))) if light.ndim == 0 else light
-    if len(light) != len(positions):
-        raise ShapeError(f"photons has {len(light)} elements; expected {len(positions)}, one for each row of xyz")
-    coefficients, magnitudes = _coefficients(len(positions), phase, magnitude)
     height, width = whole_numbers("shape (y, x)", shape, 2)
-    if frame_ix is None:
-        if n_frames is not None:
+    if n_frames is not None:
+        if frame_ix is None:
             raise ConfigError("n_frames is given without frame_ix")
-        frames, count = np.zeros(len(positions), np.uint32), 1
-    else:
-        if n_frames is not None and not (is_whole(n_frames) and 0 <= n_frames <= MOST_FRAMES):
+        if not (is_whole(n_frames) and 0 <= n_frames <= MOST_FRAMES):
             raise ConfigError(f"n_frames is {shown(n_frames)}; expected an integer from 0 to 2^32")
-        frames = indices("frame_ix", frame_ix, len(positions), MOST_FRAMES if n_frames is None else n_frames)
-        last = int(frames.max()) + 1 if frames.size else 0
-        count = last if n_frames is None else int(n_frames)
-    emitters = np.arange(len(positions), dtype=np.uint32)
-    if id is not None:
-        first, emitters = _emitters(asarray("id", id), positions, coefficients, magnitudes)
-        positions = np.ascontiguousarray(positions[first])
-        coefficients = coefficients if coefficients.ndim == 1 else np.ascontiguousarray(coefficients[first])
-        if magnitudes is not None and magnitudes.ndim == 2:
-            magnitudes = np.ascontiguousarray(magnitudes[first])
+    scene = Scene.from_arrays(xyz, photons, phase, magnitude, frame_ix=frame_ix, id=id, n_frames=n_frames)
+    if frame_ix is None:
+        count = 1
+    elif n_frames is None:
+        count = int(scene.frame_ix.max()) + 1 if scene.frame_ix.size else 0
+    else:
+        count = int(n_frames)
     movie = (count, height, width)
-    flat = movie[1:] if frame_ix is None else movie
-    out = output(out, flat, np.float32)
-    renderer = Renderer(optics, size=size, model=model)
-    renderer.render(positions, light, emitters, frames, movie, coefficients, magnitudes, out.reshape(movie))
+    out = output(out, movie[1:] if frame_ix is None else movie, np.float32)
+    Renderer(optics, size=size, model=model).render(scene, movie, out.reshape(movie))
     return out
-
-
-def _positions(xyz: ArrayLike) -> NDArray[np.float64]:
-    positions = numbers("xyz", xyz, np.float64, 2)
-    if positions.shape[1] != 3:
-        raise ShapeError(f"xyz has shape {positions.shape}; expected (n, 3)")
-    return positions
-
-
-def _coefficients(
-    count: int, phase: ArrayLike | None, magnitude: ArrayLike | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Return phase and magnitude with the same number of modes."""
-    phases = numbers("phase", np.zeros(0) if phase is None else phase, np.float32, (1, 2))
-    magnitudes = None if magnitude is None else numbers("magnitude", magnitude, np.float32, (1, 2))
-    for name, array in (("phase", phases), ("magnitude", magnitudes)):
-        if array is not None and array.ndim == 2 and len(array) != count:
-            raise ShapeError(f"{name} has shape {array.shape}; expected ({count}, modes) or (modes,)")
-    if magnitudes is None:
-        return phases, None
-    modes = max(phases.shape[-1], magnitudes.shape[-1])
-    return _padded(phases, modes), _padded(magnitudes, modes)
-
-
-def _padded(coefficients: NDArray[np.float32], modes: int) -> NDArray[np.float32]:
-    """Add modes of coefficient zero at the end."""
-    missing = modes - coefficients.shape[-1]
-    widths = [(0, 0)] * (coefficients.ndim - 1) + [(0, missing)]
-    return np.pad(coefficients, widths) if missing else coefficients
-
-
-def _emitters(
-    ids: NDArray[Any],
-    xyz: NDArray[np.float64],
-    phase: NDArray[np.float32],
-    magnitude: NDArray[np.float32] | None,
-) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """Return the records whose PSFs are computed, and which of them each record has."""
-    if ids.shape != (len(xyz),) or (ids.dtype.kind not in "ui" and ids.size):
-        raise ShapeError(f"id is {ids.dtype} {ids.shape}; expected integers ({len(xyz)},)")
-    of_each = (part for part in (phase, magnitude) if part is not None and part.ndim == 2)
-    first, emitter_ix = same_psf(ids.astype(np.int64), xyz, *of_each)
-    return first, emitter_ix.astype(np.uint32)

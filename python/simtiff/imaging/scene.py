@@ -1,42 +1,155 @@
-"""What a movie needs to render some of its frames: their emitters, with coefficients, and their records."""
+"""What is rendered: emitters with their coefficients, and the light that they give to frames."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simtiff.errors import ConfigError, ShapeError
+from simtiff.imaging.arrays import asarray, indices, numbers
+
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
+
+MOST_FRAMES = 2**32
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Truth of a range of frames.
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """Emitters and the light that they give to frames: what a `Renderer` renders.
+
+    The core reads these arrays as they are, so they have exactly these types and are C-contiguous. `from_arrays`
+    makes a scene of any arrays.
 
     Attributes
     ----------
-    xyz : (k, 3) float32
-        The emitters that are on in these frames, ordered by id: x and y in px of the field, z in um.
-    phase : (k, modes) float32
-        Their phase coefficients, radians rms.
-    magnitude : (k, modes) float32 or None
-        Their magnitude coefficients; None where all are zero.
-    emitter_ix : (m,) int64
-        Emitter of each record, a row of `xyz`; records are ordered by frame, then id.
-    frame_ix : (m,) int32
-        Frame of each record, counted from the movie's first.
+    xyz : (n, 3) float64
+        Emitters: x and y in px (integers are pixel centres), z in um.
+    phase : (n, modes) or (modes,) float32
+        Phase coefficients of each emitter, or of all, in radians rms; column i is Noll i + 1.
+    magnitude : like `phase`, or None
+        Magnitude coefficients, dimensionless; None where all are zero.
+    emitter_ix : (m,) uint32
+        Emitter of each record, a row of `xyz`.
+    frame_ix : (m,) uint32
+        Frame of each record, counted from the first that is rendered.
     photons : (m,) float32
-        Photons of each record.
+        Photons that the emitter gives to the frame.
+    origin : (x, y)
+        Where pixel (0, 0) of the frames lies among the emitters, in px.
     """
 
-    xyz: NDArray[np.float32]
+    xyz: NDArray[np.float64]
     phase: NDArray[np.float32]
     magnitude: NDArray[np.float32] | None
-    emitter_ix: NDArray[np.int64]
-    frame_ix: NDArray[np.int32]
+    emitter_ix: NDArray[np.uint32]
+    frame_ix: NDArray[np.uint32]
     photons: NDArray[np.float32]
+    origin: tuple[float, float] = (0.0, 0.0)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        xyz: ArrayLike,
+        photons: ArrayLike | None = None,
+        phase: ArrayLike | None = None,
+        magnitude: ArrayLike | None = None,
+        *,
+        emitter_ix: ArrayLike | None = None,
+        frame_ix: ArrayLike | None = None,
+        id: ArrayLike | None = None,  # noqa: A002 - the name in the files
+        n_frames: int | None = None,
+    ) -> Scene:
+        """Make a scene of arrays of any type of numbers.
+
+        Parameters
+        ----------
+        xyz : array (n, 3)
+            x, y in pixels, z in micrometres, of each emitter.
+        photons : array (m,) or a number, optional
+            Photons of each record; without them, there are emitters and no light.
+        phase, magnitude : array (n, modes) or (modes,), optional
+            Zernike coefficients of each emitter, or of all.
+        emitter_ix : integer array (m,), optional
+            Emitter of each record, a row of ``xyz``. Without it, record i is of row i.
+        frame_ix : integer array (m,), optional
+            Frame of each record, from 0. Without it, all light is in frame 0.
+        id : integer array (n,), optional
+            In place of ``emitter_ix``, where ``xyz`` and coefficients are given for each record: whose it is. Records
+            that share an id, a position and coefficients share one PSF.
+        n_frames : int, optional
+            Number of frames; ``frame_ix`` is below it.
+
+        Raises
+        ------
+        ConfigError
+            If both ``id`` and ``emitter_ix`` are given.
+        ShapeError
+            If an array does not fit.
+        """
+        positions = numbers("xyz", xyz, np.float64, 2)
+        if positions.shape[1] != 3:
+            raise ShapeError(f"xyz has shape {positions.shape}; expected (n, 3)")
+        count = len(positions)
+        phases, magnitudes = _coefficients(count, phase, magnitude)
+        if emitter_ix is not None and id is not None:
+            raise ConfigError("both id and emitter_ix are given; expected one of them")
+        rows = np.arange(0 if photons is None else count, dtype=np.uint32)
+        if emitter_ix is not None:
+            rows = indices("emitter_ix", emitter_ix, None, count)
+        light = numbers("photons", () if photons is None else photons, np.float32, (0, 1))
+        light = np.ascontiguousarray(np.broadcast_to(light, len(rows))) if light.ndim == 0 else light
+        if len(light) != len(rows):
+            of_each = "row of xyz" if emitter_ix is None else "element of emitter_ix"
+            raise ShapeError(f"photons has {len(light)} elements; expected {len(rows)}, one for each {of_each}")
+        if frame_ix is None:
+            frames = np.zeros(len(rows), np.uint32)
+        else:
+            frames = indices("frame_ix", frame_ix, len(rows), MOST_FRAMES if n_frames is None else n_frames)
+        if id is not None:
+            first, rows = _emitters(asarray("id", id), positions, phases, magnitudes)
+            positions = np.ascontiguousarray(positions[first])
+            phases = phases if phases.ndim == 1 else np.ascontiguousarray(phases[first])
+            if magnitudes is not None and magnitudes.ndim == 2:
+                magnitudes = np.ascontiguousarray(magnitudes[first])
+        return cls(positions, phases, magnitudes, rows, frames, light)
+
+
+def _coefficients(
+    count: int, phase: ArrayLike | None, magnitude: ArrayLike | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Return phase and magnitude with the same number of modes."""
+    phases = numbers("phase", np.zeros(0) if phase is None else phase, np.float32, (1, 2))
+    magnitudes = None if magnitude is None else numbers("magnitude", magnitude, np.float32, (1, 2))
+    for name, array in (("phase", phases), ("magnitude", magnitudes)):
+        if array is not None and array.ndim == 2 and len(array) != count:
+            raise ShapeError(f"{name} has shape {array.shape}; expected ({count}, modes) or (modes,)")
+    if magnitudes is None:
+        return phases, None
+    modes = max(phases.shape[-1], magnitudes.shape[-1])
+    return _padded(phases, modes), _padded(magnitudes, modes)
+
+
+def _padded(coefficients: NDArray[np.float32], modes: int) -> NDArray[np.float32]:
+    """Add modes of coefficient zero at the end."""
+    missing = modes - coefficients.shape[-1]
+    widths = [(0, 0)] * (coefficients.ndim - 1) + [(0, missing)]
+    return np.pad(coefficients, widths) if missing else coefficients
+
+
+def _emitters(
+    ids: NDArray[Any],
+    xyz: NDArray[np.float64],
+    phase: NDArray[np.float32],
+    magnitude: NDArray[np.float32] | None,
+) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+    """Return the records whose PSFs are computed, and which of them each record has."""
+    if ids.shape != (len(xyz),) or (ids.dtype.kind not in "ui" and ids.size):
+        raise ShapeError(f"id is {ids.dtype} {ids.shape}; expected integers ({len(xyz)},)")
+    of_each = (part for part in (phase, magnitude) if part is not None and part.ndim == 2)
+    return same_psf(ids.astype(np.int64), xyz, *of_each)
 
 
 def distinct(
@@ -61,7 +174,7 @@ def distinct(
 
 def same_psf(
     ids: NDArray[np.int64], *columns: NDArray[np.float64] | NDArray[np.float32] | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
     """Group records that share a PSF: those of one emitter, at one position, with the same coefficients.
 
     Parameters
@@ -76,16 +189,16 @@ def same_psf(
     first : (n,) int64
         A record of each group. Groups are ordered by id, then by their values, so that their order in a frame does
         not depend on the frames that they are grouped with.
-    group : (m,) int64
+    group : (m,) uint32
         Group of each record.
     """
     given = [column for column in columns if column is not None]
     _, group, first = distinct(ids)
     if all(np.array_equal(column[first][group], column) for column in given):  # every emitter stands still
-        return first, group
+        return first, group.astype(np.uint32)
     # Rows of bytes are ordered as the ids that they begin with: big-endian ranks.
     parts = [np.ascontiguousarray(part).view(np.uint8).reshape(len(ids), -1) for part in (group.astype(">u8"), *given)]
     rows = np.concatenate(parts, axis=1)
     keys = rows.view(np.dtype((np.void, rows.shape[1])))[:, 0]
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
-    return first, group
+    return first, group.astype(np.uint32)

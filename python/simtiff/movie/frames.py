@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simtiff.config.settings import JobConfig
-    from simtiff.imaging.scene import Chunk
+    from simtiff.imaging.scene import Scene
     from simtiff.io.tiff import HandOver
 
 _CAMERA_PURPOSE = 0xCA3E7A
@@ -34,7 +35,7 @@ class Truth(Protocol):
     def path(self) -> str | None:
         """The file; None for memory."""
 
-    def chunk(self, start: int, stop: int) -> Chunk:
+    def scene(self, start: int, stop: int) -> Scene:
         """Return the emitters and records of frames ``start..stop - 1``."""
 
 
@@ -114,7 +115,7 @@ class Movie:
     def expected_into(self, start: int, stop: int, out: NDArray[np.float32]) -> None:
         """Fill `out`, (stop - start, y, x) float32, with expected photons, without background."""
         if start < stop:
-            self._renderer.render(**self._scene(start, stop), out=out)
+            self._renderer.render(self._scene(start, stop), out.shape, out)
 
     def frames_into(
         self,
@@ -134,7 +135,7 @@ class Movie:
 
     def _expose(
         self,
-        scene: dict[str, Any],
+        scene: Scene,
         start: int,
         out: NDArray[Any],
         space: NDArray[np.float32] | None,
@@ -142,8 +143,9 @@ class Movie:
     ) -> None:
         try:
             self._renderer.expose(
-                **scene,
-                camera=self._camera,
+                scene,
+                out.shape,
+                self._camera,
                 seed=self._seed,
                 first_frame=start,
                 space=None if space is None else space[: len(out)],
@@ -155,20 +157,9 @@ class Movie:
                 raise
             raise DataError(f"{self._truth.path}: frames {start} to {start + len(out) - 1}: {error}") from error
 
-    def _scene(self, start: int, stop: int) -> dict[str, Any]:
-        """Return what the renderer takes for these frames."""
-        chunk = self._truth.chunk(start, stop)
-        xyz = np.array(chunk.xyz, np.float64, order="C")
-        xyz[:, :2] -= self.config.tiff.crop_offset
-        return {
-            "xyz": xyz,
-            "photons": chunk.photons,
-            "emitter_ix": chunk.emitter_ix,
-            "frame_ix": chunk.frame_ix - start,
-            "shape": (stop - start, *self.shape[1:]),
-            "phase": chunk.phase,
-            "magnitude": chunk.magnitude,
-        }
+    def _scene(self, start: int, stop: int) -> Scene:
+        """Return the scene of these frames, seen from where they were cut from the field."""
+        return replace(self._truth.scene(start, stop), origin=self.config.tiff.crop_offset)
 
     def stream(
         self, chunk_size: int | None = None, buffers: Buffers | None = None
@@ -229,10 +220,10 @@ class Movie:
             return
         lent = (buffers or Buffers()).lent((size, *self.shape[1:]), "float32", *[self.dtype] * len(starts[:turns]))
 
-        def scene(index: int) -> dict[str, Any]:
+        def scene(index: int) -> Scene:
             return self._scene(starts[index], min(starts[index] + size, frames))
 
-        def render(index: int, scene: dict[str, Any]) -> NDArray[Any]:
+        def render(index: int, scene: Scene) -> NDArray[Any]:
             start = starts[index]
             chunk = chunks[index % len(chunks)][: frames - start]
             each = None if to is None else lambda t, crc: to(start + t, chunk[t : t + 1], crc)

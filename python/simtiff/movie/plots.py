@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simtiff.config.settings import JobConfig
-    from simtiff.imaging.scene import Chunk
+    from simtiff.imaging.scene import Scene
 
 __all__ = ["plot_map", "write_plots"]
 
@@ -144,10 +144,10 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(file, format="png", metadata={"Software": None})
 
 
-def _first_frames(truth: TruthFile) -> Chunk:
+def _first_frames(truth: TruthFile) -> Scene:
     """Return the truth of as many frames from the first on as are worth a picture."""
     stop = min(truth.n_frames, max(1, int(truth.frames_of_records(_MAX_RECORDS))))
-    return truth.chunk(0, stop)
+    return truth.scene(0, stop)
 
 
 def _style(axis: Axes) -> None:
@@ -156,14 +156,14 @@ def _style(axis: Axes) -> None:
     axis.tick_params(color=_GREY)
 
 
-def _frames_text(config: JobConfig, seen: Chunk) -> str:
+def _frames_text(config: JobConfig, seen: Scene) -> str:
     """Say which frames a picture is of."""
     frames = config.emitters.frames
     shown = int(seen.frame_ix.max()) + 1 if seen.frame_ix.size else frames
     return f"{frames} frames" if shown == frames else f"the first {shown} of {frames} frames"
 
 
-def _draw_positions(figure: Figure, config: JobConfig, seen: Chunk) -> None:
+def _draw_positions(figure: Figure, config: JobConfig, seen: Scene) -> None:
     from matplotlib.patches import Rectangle
 
     axis = figure.subplots()
@@ -193,7 +193,7 @@ def _draw_positions(figure: Figure, config: JobConfig, seen: Chunk) -> None:
     _style(axis)
 
 
-def _draw_timeline(figure: Figure, config: JobConfig, seen: Chunk) -> None:
+def _draw_timeline(figure: Figure, config: JobConfig, seen: Scene) -> None:
     light, total = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     last = int(seen.frame_ix.max()) + 1 if seen.frame_ix.size else config.emitters.frames
     count = len(seen.xyz)
@@ -224,7 +224,7 @@ def _draw_timeline(figure: Figure, config: JobConfig, seen: Chunk) -> None:
         _style(axis)
 
 
-def _draw_coefficients(figure: Figure, config: JobConfig, seen: Chunk) -> None:
+def _draw_coefficients(figure: Figure, config: JobConfig, seen: Scene) -> None:
     drawn: list[tuple[str, Any]] = [("phase, milliwaves rms", seen.phase / RADIANS_PER_MILLIWAVE)]
     if seen.magnitude is not None:
         drawn.append(("magnitude", seen.magnitude))

@@ -1,4 +1,4 @@
-"""The truth of a movie in a file, ``emitters.h5``, and in memory; both give the same chunks of frames.
+"""The truth of a movie in a file, ``emitters.h5``, and in memory; both give the same scenes.
 
 Layout of the file: ``emitters/{xyz, intensity, t0, on_time, id}``, one row per emitter; ``records/{xyz, phot,
 frame_ix, id}``, one row per emitter and frame with light, ordered by frame, then id; ``zernike_coeffs/{phase,
@@ -17,7 +17,7 @@ import numpy as np
 from simtiff.aberrations.maps import field_coefficients
 from simtiff.emitters.sampling import iter_slabs
 from simtiff.emitters.tables import Emitters, Records
-from simtiff.imaging.scene import Chunk, same_psf
+from simtiff.imaging.scene import Scene, same_psf
 from simtiff.io.files import version
 from simtiff.io.hdf5 import attribute, describe, open_hdf5, reading, writing_hdf5
 from simtiff.movie.truthfile import TruthFile
@@ -221,7 +221,7 @@ def _describe(file: h5py.File, config: JobConfig) -> None:
 
 
 class MemoryTruth:
-    """A job's truth in memory; gives the same chunks as the file.
+    """A job's truth in memory; gives the same scenes as the file.
 
     Parameters
     ----------
@@ -243,17 +243,17 @@ class MemoryTruth:
         self.phase, magnitude = field_coefficients(config, field, self.emitters.xyz)
         self.magnitude = magnitude if len(self.emitters) else None
 
-    def chunk(self, start: int, stop: int) -> Chunk:
-        """Return the truth of frames ``start..stop - 1``."""
+    def scene(self, start: int, stop: int) -> Scene:
+        """Return the emitters and records of frames ``start..stop - 1``."""
         low, high = np.searchsorted(self.records.frame_ix, [start, stop])
         records = self.records[low:high]
         first, emitter_ix = same_psf(records.id, records.xyz)
         ids = records.id[first]
-        return Chunk(
-            xyz=records.xyz[first],
+        return Scene(
+            xyz=records.xyz[first].astype(np.float64),
             phase=self.phase[ids],
             magnitude=None if self.magnitude is None else self.magnitude[ids],
             emitter_ix=emitter_ix,
-            frame_ix=records.frame_ix,
+            frame_ix=(records.frame_ix - start).astype(np.uint32),
             photons=records.phot,
         )

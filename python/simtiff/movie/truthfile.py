@@ -17,7 +17,7 @@ import numpy as np
 
 from simtiff.aberrations.fieldmap import MAX_MODES
 from simtiff.errors import DataError
-from simtiff.imaging.scene import Chunk, same_psf
+from simtiff.imaging.scene import Scene, same_psf
 from simtiff.io.hdf5 import (
     attribute,
     check_numbers,
@@ -140,14 +140,14 @@ class TruthFile:
             raise DataError(f"{self.path}: carries no config (attribute config); give one with --config")
         return config
 
-    def chunk(self, start: int, stop: int) -> Chunk:
-        """Return the truth of frames ``start..stop - 1``."""
+    def scene(self, start: int, stop: int) -> Scene:
+        """Return the emitters and records of frames ``start..stop - 1``."""
         low, high = (int(self._frame_start[min(max(frame, 0), self.n_frames)]) for frame in (start, stop))
         records = self._read_records(low, max(low, high))
         self._check_frames(records, start, stop)
         if self._per == "emitter":
-            return self._chunk_of_emitters(records)
-        return self._chunk_of_records(records)
+            return self._scene_of_emitters(records, start)
+        return self._scene_of_records(records, start)
 
     def frames_of_records(self, count: int) -> int:
         """Return how many frames from the first on have at most `count` records together."""
@@ -344,8 +344,8 @@ class TruthFile:
                 f"in frames {start} to {stop - 1}"
             )
 
-    def _chunk_of_emitters(self, records: _RecordRows) -> Chunk:
-        """Make a chunk where coefficients are given per emitter."""
+    def _scene_of_emitters(self, records: _RecordRows, start: int) -> Scene:
+        """Make a scene where coefficients are given per emitter."""
         assert records.id is not None  # noqa: S101 - for the type checker; `_per` says so
         first, emitter_ix = same_psf(records.id, records.xyz)
         ids = rows = records.id[first]
@@ -363,34 +363,36 @@ class TruthFile:
             xyz = gather(rows, lambda low, high: self._positions(dataset, low, high), 3)
         else:
             xyz = records.xyz[first]
-        return self._chunk(xyz, rows, emitter_ix, records)
+        return self._scene(xyz, rows, emitter_ix, records, start)
 
-    def _chunk_of_records(self, records: _RecordRows) -> Chunk:
-        """Make a chunk where coefficients are given per record or per distinct id."""
+    def _scene_of_records(self, records: _RecordRows, start: int) -> Scene:
+        """Make a scene where coefficients are given per record or per distinct id."""
         assert records.xyz is not None  # noqa: S101 - for the type checker; `_per` says so
+        alone = np.arange(len(records.phot), dtype=np.uint32)
         if records.id is None:
-            alone = np.arange(len(records.phot), dtype=np.int64)
-            return self._chunk(records.xyz, records.rows, alone, records)
+            return self._scene(records.xyz, records.rows, alone, records, start)
         if self._per == "id":
             first, emitter_ix = same_psf(records.id, records.xyz)
             rows = np.searchsorted(self._all_ids, records.id[first])
-            return self._chunk(records.xyz[first], rows, emitter_ix, records)
-        every = self._chunk(records.xyz, records.rows, np.arange(len(records.phot), dtype=np.int64), records)
+            return self._scene(records.xyz[first], rows, emitter_ix, records, start)
+        every = self._scene(records.xyz, records.rows, alone, records, start)
         first, emitter_ix = same_psf(records.id, every.xyz, every.phase, every.magnitude)
         magnitude = None if every.magnitude is None else every.magnitude[first]
-        return Chunk(every.xyz[first], every.phase[first], magnitude, emitter_ix, every.frame_ix, every.photons)
+        return Scene(every.xyz[first], every.phase[first], magnitude, emitter_ix, every.frame_ix, every.photons)
 
-    def _chunk(
+    def _scene(
         self,
         xyz: NDArray[np.float32],
         rows: NDArray[np.int64],
-        emitter_ix: NDArray[np.int64],
+        emitter_ix: NDArray[np.uint32],
         records: _RecordRows,
-    ) -> Chunk:
-        """Add the coefficients of `rows`, one per emitter of the chunk."""
+        start: int,
+    ) -> Scene:
+        """Add the coefficients of `rows`, one per emitter of the scene."""
         phase = self._coefficients(self._phase, rows)
         magnitude = None if self._magnitude is None else self._coefficients(self._magnitude, rows)
-        return Chunk(xyz, phase, magnitude, emitter_ix, records.frame_ix, records.phot)
+        frame_ix = (records.frame_ix - start).astype(np.uint32)
+        return Scene(xyz.astype(np.float64), phase, magnitude, emitter_ix, frame_ix, records.phot)
 
     def _coefficients(self, dataset: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         values = gather(rows, lambda low, high: read_rows(dataset, low, high, np.float32), dataset.shape[1])

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use simtiff_core::{Defocus, Emitters, Optics, Psf, Records, Sampling};
+use simtiff_core::{Defocus, Emitters, Optics, Psf, Records, Sampling, Scene};
 
 const SIDE: usize = 1200;
 const MODES: usize = 21;
@@ -18,13 +18,13 @@ fn numbers(count: usize) -> Vec<f64> {
     (0..count).map(|_| next()).collect()
 }
 
-struct Scene {
+struct Crowd {
     psf: Psf,
     xyz: Vec<[f64; 3]>,
     phase: Vec<f32>,
 }
 
-impl Scene {
+impl Crowd {
     fn new(emitters: usize) -> Self {
         let optics = Optics::new(660.0, 1.4, 1.518, [100.0, 100.0]).unwrap();
         let psf = Psf::new(optics, 31, MODES, Defocus::Exact, Sampling::Integrated).unwrap();
@@ -36,9 +36,10 @@ impl Scene {
         Self { psf, xyz, phase: phase.collect() }
     }
 
-    fn render(&self, records: &Records<'_>, out: &mut [f32]) {
+    fn render(&self, records: Records<'_>, out: &mut [f32]) {
         let emitters = Emitters { xyz: &self.xyz, phase: &self.phase, magnitude: None };
-        self.psf.render(black_box(&emitters), records, [SIDE, SIDE], out).unwrap();
+        let scene = Scene { emitters, records, origin: [0.0; 2] };
+        self.psf.render(black_box(&scene), [SIDE, SIDE], out).unwrap();
     }
 }
 
@@ -46,7 +47,7 @@ impl Scene {
 fn splat(c: &mut Criterion) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     let (emitters, frames) = (2000u32, 20u32);
-    let scene = Scene::new(emitters as usize);
+    let crowd = Crowd::new(emitters as usize);
     let frame: Vec<u32> = (0..frames).flat_map(|t| (0..emitters).map(move |_| t)).collect();
     let emitter: Vec<u32> = (0..frames).flat_map(|_| 0..emitters).collect();
     let photons = vec![1000.0; emitter.len()];
@@ -55,7 +56,7 @@ fn splat(c: &mut Criterion) {
     let mut group = c.benchmark_group("splat");
     group.throughput(Throughput::Elements(emitter.len() as u64));
     group.bench_function("2000 emitters in each of 20 frames", |b| {
-        b.iter(|| pool.install(|| scene.render(&records, &mut out)));
+        b.iter(|| pool.install(|| crowd.render(records, &mut out)));
     });
     group.finish();
 }
@@ -66,14 +67,14 @@ fn render(c: &mut Criterion) {
     let mut group = c.benchmark_group("render");
     group.sample_size(20);
     for emitters in [1000u32, 20_000] {
-        let scene = Scene::new(emitters as usize);
+        let crowd = Crowd::new(emitters as usize);
         let emitter: Vec<u32> = (0..emitters).collect();
         let (frame, photons) = (vec![0; emitter.len()], vec![1000.0; emitter.len()]);
         let records = Records { emitter: &emitter, frame: &frame, photons: &photons };
         let mut out = vec![0.0; SIDE * SIDE];
         group.throughput(Throughput::Elements(u64::from(emitters)));
         group.bench_function(format!("{emitters} emitters in one frame"), |b| {
-            b.iter(|| pool.install(|| scene.render(&records, &mut out)));
+            b.iter(|| pool.install(|| crowd.render(records, &mut out)));
         });
     }
     group.finish();

@@ -44,6 +44,6 @@ pub use error::{Error, Result};
 pub use field::{Interpolation, interpolate, spline_filter};
 pub use noise::{exponential, normal};
 pub use pupil::{Defocus, DiskQuadrature, Node, Optics, Parity, Row, Zernike, gauss_legendre};
-pub use render::{Emitters, LARGEST_STAMP, MOST_MODES, Psf, Records};
+pub use render::{Emitters, LARGEST_STAMP, MOST_MODES, Psf, Records, Scene};
 pub use simd::{Level, level};
 pub use transform::{MOST_SAMPLES_PER_PIXEL, Sampling};

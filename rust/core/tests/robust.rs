@@ -2,7 +2,7 @@
 //! answer that is not a number. `PROPTEST_CASES` sets how many cases are tried (`make fuzz` tries many).
 
 use proptest::prelude::*;
-use simtiff_core::{Camera, Defocus, Emitters, Exposure, MOST_MODES, Optics, Psf, Records, Result, Sampling};
+use simtiff_core::{Camera, Defocus, Emitters, Exposure, MOST_MODES, Optics, Psf, Records, Result, Sampling, Scene};
 
 /// A number near `usual`, or any that a float can be.
 fn wild(usual: std::ops::Range<f64>) -> impl Strategy<Value = f64> {
@@ -116,6 +116,7 @@ proptest! {
         shape in prop_oneof![8 => (1usize..30, 1usize..30), 1 => (0usize..3, 0usize..3), 1 => any::<(usize, usize)>(),
             1 => Just((1 << 32, 1 << 32)), 1 => Just(((1 << 32) + 1, 1 << 32))],
         len in prop_oneof![8 => Just(None), 1 => (0usize..3000).prop_map(Some)],
+        origin in wild(-3.0..3.0),
     ) {
         let Ok(psf) = case.psf() else { return Ok(()) };
         let emitter: Vec<u32> = records.iter().map(|r| r.0).collect();
@@ -126,7 +127,8 @@ proptest! {
         let area = shape.0.saturating_mul(shape.1);
         let mut out = vec![f32::NAN; len.unwrap_or(if area < 10_000 { 3 * area } else { 3 })];
         let records = Records { emitter: &emitter, frame: &frame, photons: &photons };
-        if psf.render(&case.emitters(), &records, [shape.0, shape.1], &mut out).is_ok() {
+        let scene = Scene { emitters: case.emitters(), records, origin: [origin, 0.5] };
+        if psf.render(&scene, [shape.0, shape.1], &mut out).is_ok() {
             prop_assert!(out.iter().all(|v| *v >= 0.0), "{out:?}");
         }
     }

@@ -1,10 +1,20 @@
-//! Arrays as slices: C-contiguous, or an error that says so.
+//! Arrays as slices: of the exact type and C-contiguous, or an error that says so.
 
-use numpy::{Element, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
-use pyo3::PyResult;
-use simtiff_core::Records;
+use numpy::{Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyReadwriteArrayDyn};
+use numpy::{PyUntypedArrayMethods, dtype};
+use pyo3::prelude::*;
 
-use crate::errors::shape;
+use crate::errors::{shape, shown};
+
+/// An array of this type, borrowed for reading.
+pub fn borrow<'py, T: Element>(name: &str, array: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArrayDyn<'py, T>> {
+    let Ok(typed) = array.cast::<PyArrayDyn<T>>() else {
+        let expected = dtype::<T>(array.py());
+        return Err(shape(format!("{name} is {}; expected an array of {expected}", shown(array))));
+    };
+    let taken = |_| shape(format!("{name} overlaps out, or is in use by another thread"));
+    typed.try_readonly().map_err(taken)
+}
 
 /// An array that is read.
 pub fn read<'a, T: Element>(name: &str, array: &'a PyReadonlyArrayDyn<'_, T>) -> PyResult<&'a [T]> {
@@ -25,15 +35,9 @@ pub fn rows<'a, const N: usize>(name: &str, array: &'a PyReadonlyArrayDyn<'_, f6
     if rest.is_empty() { Ok(rows) } else { Err(shape(format!("{name} does not have {N} columns"))) }
 }
 
-/// Light of emitters in frames, an element each.
-pub fn records<'a>(
-    emitter: &'a PyReadonlyArrayDyn<'_, u32>,
-    frame: &'a PyReadonlyArrayDyn<'_, u32>,
-    photons: &'a PyReadonlyArrayDyn<'_, f32>,
-) -> PyResult<Records<'a>> {
-    Ok(Records {
-        emitter: read("emitter_ix", emitter)?,
-        frame: read("frame_ix", frame)?,
-        photons: read("photons", photons)?,
-    })
+/// Height and width of the frames that an array holds, (..., y, x).
+pub fn frame_shape<T: Element>(array: &PyReadwriteArrayDyn<'_, T>) -> PyResult<[usize; 2]> {
+    let found = array.shape();
+    let frame = found.last_chunk::<2>().copied();
+    frame.ok_or_else(|| shape(format!("out has shape {found:?}; expected (t, y, x)")))
 }

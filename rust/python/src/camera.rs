@@ -16,6 +16,16 @@ pub enum Pixels<'py> {
     F32(PyReadwriteArrayDyn<'py, f32>),
 }
 
+impl Pixels<'_> {
+    /// Height and width of a frame.
+    pub fn frame_shape(&self) -> PyResult<[usize; 2]> {
+        match self {
+            Self::U16(out) => buffers::frame_shape(out),
+            Self::F32(out) => buffers::frame_shape(out),
+        }
+    }
+}
+
 /// A camera: expected photons to counts.
 #[pyclass(frozen, module = "simtiff._core")]
 pub struct Camera(pub(crate) simtiff_core::Camera);
@@ -28,8 +38,8 @@ impl Camera {
         simtiff_core::Camera::new(background, read_noise_e, shot_noise).map(Self).map_err(to_python)
     }
 
-    /// Expose frames of `frame_shape` (y, x); `key` is the scrambled seed. uint16 counts are rounded and clipped, float32
-    /// ones are neither.
+    /// Expose frames into `out` (..., y, x); `key` is the scrambled seed. uint16 counts are rounded and clipped, float32 ones
+    /// are neither.
     #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
     fn expose(
         &self,
@@ -37,10 +47,10 @@ impl Camera {
         image: PyReadonlyArrayDyn<'_, f32>,
         key: u64,
         first_frame: u64,
-        frame_shape: (usize, usize),
         out: Pixels<'_>,
     ) -> PyResult<()> {
-        let exposure = Exposure { seed: key, first_frame, height: frame_shape.0, width: frame_shape.1 };
+        let [height, width] = out.frame_shape()?;
+        let exposure = Exposure { seed: key, first_frame, height, width };
         let image = buffers::read("image", &image)?;
         match out {
             Pixels::U16(mut out) => {

@@ -7,6 +7,7 @@
 //!
 //! | Python | Rust |
 //! |---|---|
+//! | `Scene`, `Optics` (Python's dataclasses, by their attributes) | `Scene`, `Optics` |
 //! | `ndarray[float64] (n, 3)` | `&[[f64; 3]]` |
 //! | `ndarray[float32]` | `&[f32]`, `&mut [f32]` |
 //! | `ndarray[uint32]`, `ndarray[uint16]` | `&[u32]`, `&mut [u16]` |
@@ -17,8 +18,10 @@ mod camera;
 mod errors;
 mod field;
 mod files;
+mod optics;
 mod pool;
 mod render;
+mod scene;
 mod variates;
 
 use pyo3::prelude::*;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::scene::Scene;
+use super::scene::Placed;
 use super::splat::Band;
 use super::stamps::{Emitters, Psf};
 use crate::Result;
@@ -29,17 +29,17 @@ pub(super) struct Block {
 }
 
 impl Psf {
-    /// Computes the stamps of a scene block by block, from the top row to the bottom, and calls `with` for each.
+    /// Computes the stamps of a scene's emitters block by block, from the top row to the bottom, and calls `with` for each.
     pub(super) fn block_by_block(
         &self,
         emitters: &Emitters<'_>,
-        scene: &Scene,
+        placed: &Placed,
         height: usize,
         mut with: impl FnMut(&Block, &[f32]) -> Result<()>,
     ) -> Result<()> {
         let stamp = self.size() * self.size();
         let length = (STAMP_BYTES / (4 * stamp)).max(64);
-        let count = scene.chosen.len();
+        let count = placed.chosen.len();
         let mut stamps = vec![0.0; length.min(count) * stamp];
         let half = (self.size() / 2) as i64;
         let row = |y: i64| y.clamp(0, height as i64) as usize;
@@ -47,9 +47,9 @@ impl Psf {
         for start in (0..count.max(1)).step_by(length) {
             let end = (start + length).min(count);
             let stamps = &mut stamps[..(end - start) * stamp];
-            self.stamps_of(emitters, &scene.chosen[start..end], stamps)?;
-            let whole = if end < count { row(scene.spots[end].y - half) } else { height };
-            let reached = if end > start { row(scene.spots[end - 1].y + half + 1) } else { height };
+            self.stamps_of(emitters, &placed.chosen[start..end], stamps)?;
+            let whole = if end < count { row(placed.spots[end].y - half) } else { height };
+            let reached = if end > start { row(placed.spots[end - 1].y + half + 1) } else { height };
             block = Block { emitters: start..end, from: block.whole, fresh: block.to, to: reached.max(whole), whole };
             with(&block, stamps)?;
         }
@@ -60,7 +60,7 @@ impl Psf {
     #[allow(clippy::too_many_arguments, reason = "the inner part of two loops")]
     pub(super) fn add(
         &self,
-        scene: &Scene,
+        placed: &Placed,
         block: &Block,
         stamps: &[f32],
         t: usize,
@@ -68,11 +68,11 @@ impl Psf {
         frame: &mut [f32],
         width: usize,
     ) {
-        let waiting = &scene.records[*cursor..scene.start[t + 1]];
+        let waiting = &placed.records[*cursor..placed.start[t + 1]];
         let now = &waiting[..waiting.partition_point(|r| (r.0 as usize) < block.emitters.end)];
         *cursor += now.len();
         // Enough tasks for all threads even where there are few frames.
-        let frames = scene.start.len() - 1;
+        let frames = placed.start.len() - 1;
         let tasks = (4 * rayon::current_num_threads()).div_ceil(frames);
         let rows = (block.to - block.from).div_ceil(tasks).max(LEAST_ROWS);
         let pixels = &mut frame[block.from * width..block.to * width];
@@ -81,7 +81,7 @@ impl Psf {
             let used = (block.fresh.saturating_sub(first_row) * width).min(pixels.len());
             pixels[used..].fill(0.0);
             let first_emitter = block.emitters.start;
-            Band { pixels, width, first_row, size: self.size(), stamps, first_emitter }.add(now, &scene.spots);
+            Band { pixels, width, first_row, size: self.size(), stamps, first_emitter }.add(now, &placed.spots);
         });
     }
 }

@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::scene::Records;
+use super::scene::Scene;
 use super::splat::Band;
-use super::stamps::{Emitters, Psf};
+use super::stamps::Psf;
 use crate::camera::{Camera, Exposure, Pixel};
 use crate::{Error, Result};
 
@@ -12,8 +12,8 @@ use crate::{Error, Result};
 const BAND_BYTES: usize = 256 << 10;
 
 impl Psf {
-    /// Overwrites `out`, frames `[t][y][x]` of `height` x `width` pixels, with expected photons. x and y of an emitter are
-    /// in the frame's pixels; emitters outside still light the pixels that their stamps reach.
+    /// Overwrites `out`, frames `[t][y][x]` of `height` x `width` pixels, with expected photons. Emitters outside of these
+    /// still light the pixels that their stamps reach.
     ///
     /// Each emitter's stamp is computed once, whatever its number of records. Frames are sums in the order of the rows in which
     /// emitters lie, then of emitters, then of records, so a frame's bits depend neither on the number of threads nor on the
@@ -21,18 +21,12 @@ impl Psf {
     ///
     /// # Errors
     /// If lengths disagree, an index is out of range, or a number is not finite.
-    pub fn render(
-        &self,
-        emitters: &Emitters<'_>,
-        records: &Records<'_>,
-        [height, width]: [usize; 2],
-        out: &mut [f32],
-    ) -> Result<()> {
-        let scene = self.scene(emitters, records, [height, width], out.len())?;
-        let mut cursors = scene.start.clone();
-        self.block_by_block(emitters, &scene, height, |block, stamps| {
+    pub fn render(&self, scene: &Scene<'_>, [height, width]: [usize; 2], out: &mut [f32]) -> Result<()> {
+        let placed = self.placed(scene, [height, width], out.len())?;
+        let mut cursors = placed.start.clone();
+        self.block_by_block(&scene.emitters, &placed, height, |block, stamps| {
             out.par_chunks_mut(height * width).zip(&mut cursors).enumerate().for_each(|(t, (frame, cursor))| {
-                self.add(&scene, block, stamps, t, cursor, frame, width);
+                self.add(&placed, block, stamps, t, cursor, frame, width);
             });
             Ok(())
         })
@@ -51,8 +45,7 @@ impl Psf {
     #[allow(clippy::too_many_arguments, reason = "what the two steps take, and where the result goes")]
     pub fn expose<T: Pixel>(
         &self,
-        emitters: &Emitters<'_>,
-        records: &Records<'_>,
+        scene: &Scene<'_>,
         camera: &Camera,
         exposure: Exposure,
         space: &mut [f32],
@@ -64,7 +57,7 @@ impl Psf {
         }
         let [height, width] = [exposure.height, exposure.width];
         let first = exposure.first_pixel(out.len())?;
-        let scene = self.scene(emitters, records, [height, width], out.len())?;
+        let placed = self.placed(scene, [height, width], out.len())?;
         let area = height * width;
         let band = (BAND_BYTES / 4).div_ceil(width).min(height) * width;
         let exposing = camera.exposing(exposure.seed);
@@ -75,31 +68,31 @@ impl Psf {
         };
         let finish = |t: usize, frame: &[T]| if finished(t, frame) { Ok(()) } else { Err(Error::Stopped) };
 
-        let needed = scene.chosen.len() * self.size() * self.size();
+        let needed = placed.chosen.len() * self.size() * self.size();
         if needed <= out.len() {
             let stamps = &mut space[..needed];
-            self.stamps_of(emitters, &scene.chosen, stamps)?;
+            self.stamps_of(&scene.emitters, &placed.chosen, stamps)?;
             let stamps = &*stamps;
             return out.par_chunks_mut(area).enumerate().try_for_each(|(t, frame)| {
                 frame.par_chunks_mut(band).enumerate().try_for_each_init(Vec::new, |image, (b, out)| {
                     image.clear();
                     image.resize(out.len(), 0.0);
                     let first_row = b * band / width;
-                    let records = scene.reaching(t, first_row..first_row + out.len() / width, self.size() / 2);
+                    let records = placed.reaching(t, first_row..first_row + out.len() / width, self.size() / 2);
                     let to = Band { pixels: image, width, first_row, size: self.size(), stamps, first_emitter: 0 };
-                    to.add(records, &scene.spots);
+                    to.add(records, &placed.spots);
                     expose(t * area + b * band, image, out)
                 })?;
                 finish(t, frame)
             });
         }
 
-        let mut cursors = scene.start.clone();
-        self.block_by_block(emitters, &scene, height, |block, stamps| {
+        let mut cursors = placed.start.clone();
+        self.block_by_block(&scene.emitters, &placed, height, |block, stamps| {
             let images = space[..out.len()].par_chunks_mut(area);
             out.par_chunks_mut(area).zip(images).zip(&mut cursors).enumerate().try_for_each(
                 |(t, ((frame, image), cursor))| {
-                    self.add(&scene, block, stamps, t, cursor, image, width);
+                    self.add(&placed, block, stamps, t, cursor, image, width);
                     let whole = block.from * width..block.whole * width;
                     let (image, out) = (&image[whole.clone()], &mut frame[whole.clone()]);
                     image
@@ -117,7 +110,7 @@ impl Psf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Defocus, Optics, Sampling};
+    use crate::{Defocus, Emitters, Optics, Records, Sampling};
     use proptest::prelude::*;
     use std::sync::Mutex;
 
@@ -137,15 +130,16 @@ mod tests {
             let frame: Vec<u32> = records.iter().map(|r| r.1).collect();
             let photons: Vec<f32> = records.iter().map(|r| r.2).collect();
             let records = Records { emitter: &emitter, frame: &frame, photons: &photons };
+            let scene = Scene { emitters, records, origin: [-1.0, 2.5] };
             let camera = Camera::new(3.0, 1.0, true).unwrap();
             let exposure = Exposure { seed: 5, first_frame, height, width };
             let mut image = vec![0.0; 3 * height * width];
-            psf.render(&emitters, &records, [height, width], &mut image).unwrap();
+            psf.render(&scene, [height, width], &mut image).unwrap();
             let mut counts = [vec![0u16; image.len()], vec![1u16; image.len()]];
             camera.expose(&image, exposure, &mut counts[0]).unwrap();
             image.fill(f32::NAN);
             let seen = Mutex::new(vec![]);
-            psf.expose(&emitters, &records, &camera, exposure, &mut image, &mut counts[1], |t, frame: &[u16]| {
+            psf.expose(&scene, &camera, exposure, &mut image, &mut counts[1], |t, frame: &[u16]| {
                 seen.lock().unwrap().push((t, frame.to_vec()));
                 true
             })
@@ -164,16 +158,16 @@ mod tests {
         let psf = Psf::new(optics, 3, 0, Defocus::Exact, Sampling::Integrated).unwrap();
         let emitters = Emitters { xyz: &[[4.0, 2.0, 0.0]], phase: &[], magnitude: None };
         let records = Records { emitter: &[0], frame: &[1], photons: &[2e9] };
+        let scene = Scene { emitters, records, origin: [0.0; 2] };
         let exposure = Exposure { seed: 5, first_frame: 0, height: 7, width: 9 };
         let camera = Camera::new(0.0, 0.0, false).unwrap();
         let (mut space, mut out) = ([0.0; 2 * 7 * 9], [0f32; 2 * 7 * 9]);
-        let error = psf.expose(&emitters, &records, &camera, exposure, &mut space, &mut out, |_, _| true).unwrap_err();
+        let error = psf.expose(&scene, &camera, exposure, &mut space, &mut out, |_, _| true).unwrap_err();
         assert!(error.to_string().contains("at frame 1, row 2, column 4"), "{error}");
-        let error =
-            psf.expose(&emitters, &records, &camera, exposure, &mut space[1..], &mut out, |_, _| true).unwrap_err();
+        let error = psf.expose(&scene, &camera, exposure, &mut space[1..], &mut out, |_, _| true).unwrap_err();
         assert!(matches!(error, Error::Length { name: "space", .. }), "{error}");
-        let dark = Records { emitter: &[], frame: &[], photons: &[] };
-        let error = psf.expose(&emitters, &dark, &camera, exposure, &mut space, &mut out, |t, _| t == 0).unwrap_err();
+        let dark = Scene { records: Records { emitter: &[], frame: &[], photons: &[] }, ..scene };
+        let error = psf.expose(&dark, &camera, exposure, &mut space, &mut out, |t, _| t == 0).unwrap_err();
         assert_eq!(error, Error::Stopped);
     }
 }

@@ -14,5 +14,5 @@ mod scene;
 mod splat;
 mod stamps;
 
-pub use scene::Records;
+pub use scene::{Records, Scene};
 pub use stamps::{Emitters, LARGEST_STAMP, MOST_MODES, Psf};

@@ -17,9 +17,20 @@ pub struct Records<'a> {
     pub photons: &'a [f32],
 }
 
-/// What is to be rendered: the emitters that light any pixel, ordered by row and then by index, and their records, ordered by
+/// What is to be rendered to frames.
+#[derive(Debug, Clone, Copy)]
+pub struct Scene<'a> {
+    /// Who emits.
+    pub emitters: Emitters<'a>,
+    /// When, and how many photons.
+    pub records: Records<'a>,
+    /// Where pixel (0, 0) of the frames lies among the emitters: x and y in px.
+    pub origin: [f64; 2],
+}
+
+/// A scene on its frames: the emitters that light any pixel, ordered by row and then by index, and their records, ordered by
 /// frame and then by emitter, those of the same emitter in the order given.
-pub(super) struct Scene {
+pub(super) struct Placed {
     /// The first record of each frame, and the number of records.
     pub start: Vec<usize>,
     /// Emitter (in the order here) and photons.
@@ -30,7 +41,7 @@ pub(super) struct Scene {
     pub chosen: Vec<(usize, [f64; 3])>,
 }
 
-impl Scene {
+impl Placed {
     /// The records of frame `t` whose stamps reach any of `rows`, and maybe some beyond.
     pub fn reaching(&self, t: usize, rows: Range<usize>, half: usize) -> &[(u32, f32)] {
         let records = &self.records[self.start[t]..self.start[t + 1]];
@@ -42,14 +53,9 @@ impl Scene {
 
 impl Psf {
     /// Checks, sorts and places what is to be rendered to frames of `len` pixels altogether.
-    pub(super) fn scene(
-        &self,
-        emitters: &Emitters<'_>,
-        records: &Records<'_>,
-        [height, width]: [usize; 2],
-        len: usize,
-    ) -> Result<Scene> {
-        self.check(emitters)?;
+    pub(super) fn placed(&self, scene: &Scene<'_>, [height, width]: [usize; 2], len: usize) -> Result<Placed> {
+        let Scene { emitters, records, origin } = scene;
+        self.check_lengths(emitters)?;
         let area = height.checked_mul(width).unwrap_or(0);
         if area == 0 || !len.is_multiple_of(area) {
             return Err(Error::Length { name: "out", got: len, expected: area });
@@ -62,6 +68,7 @@ impl Psf {
         records.emitter.iter().for_each(|&e| lit[e as usize] = true);
         let mut placed = vec![];
         for (i, &[x, y, z]) in emitters.xyz.iter().enumerate() {
+            let [x, y] = [x - origin[0], y - origin[1]];
             if !(x.is_finite() && y.is_finite() && z.is_finite()) {
                 return Err(Error::Value {
                     name: "an emitter's position",
@@ -79,7 +86,7 @@ impl Psf {
         let mut ranks = vec![None; emitters.xyz.len()];
         (0..).zip(&chosen).for_each(|(rank, &(emitter, _))| ranks[emitter] = Some(rank));
         let (start, records) = records.sorted(&ranks, frames);
-        Ok(Scene { start, records, spots, chosen })
+        Ok(Placed { start, records, spots, chosen })
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
+#[cfg(doc)]
+use crate::MOST_SAMPLES_PER_PIXEL;
 use crate::pupil::{Defocus, EXTRA_TERMS, NodeRule, Optics, ROWS};
 use crate::simd::{Level, dispatch_at, level};
 use crate::transform::{AxisSampling, Batch, Geometry, Plan, Sampling, Scratch, columns_in_registers};
@@ -52,8 +54,7 @@ impl Psf {
     /// For stamps of `size` x `size` pixels and coefficients of Noll 1 to `modes`.
     ///
     /// # Errors
-    /// If `size` is even or above [`LARGEST_STAMP`], there are more than [`MOST_MODES`] modes, or the stamp is so large in
-    /// wavelengths that more than 512 quadrature rows would be needed.
+    /// Those of [`Psf::check`], or if there are more than [`MOST_MODES`] modes.
     pub fn new(optics: Optics, size: usize, modes: usize, defocus: Defocus, sampling: Sampling) -> Result<Self> {
         Self::at_level(optics, size, modes, defocus, sampling, level())
     }
@@ -66,24 +67,12 @@ impl Psf {
         sampling: Sampling,
         level: Level,
     ) -> Result<Self> {
-        if size.is_multiple_of(2) || size > LARGEST_STAMP {
-            return Err(Error::value("size", size, "an odd number of pixels from 1 to 511"));
-        }
+        Self::check(&optics, size, sampling)?;
         if modes > MOST_MODES {
             return Err(Error::value("the number of modes", modes, "at most 500"));
         }
         let [cutoff_x, cutoff_y] = optics.cutoff_per_pixel();
-        // Before grids are made: what no emitter could be computed on would take any amount of memory.
-        let reach = if sampling == Sampling::Point { (size - 1) as f64 } else { size as f64 } / 2.0;
-        if let Some(needed) = NodeRule::too_many(reach, cutoff_x.max(cutoff_y)) {
-            return Err(Error::Value {
-                name: "size",
-                got: format!("{size} pixels, for which {needed:.0} quadrature rows would be needed"),
-                expected: "a stamp that needs at most 512; check the units of pixel size and wavelength (nm)",
-            });
-        }
-        let x = AxisSampling::new(sampling, size, cutoff_x)?;
-        let y = AxisSampling::new(sampling, size, cutoff_y)?;
+        let [x, y] = [cutoff_x, cutoff_y].map(|cutoff| AxisSampling::new(sampling, size, cutoff));
         let farthest = [&x, &y].map(|axis| *axis.half.last().expect("a grid has samples"));
         Ok(Self {
             optics,
@@ -94,6 +83,29 @@ impl Psf {
             plans: ROWS.iter().map(|_| OnceLock::new()).collect(),
             level,
         })
+    }
+
+    /// Checks what stamps are asked for, before anything is made: what no emitter could be computed on would take any amount of
+    /// memory.
+    ///
+    /// # Errors
+    /// If `size` is even or above [`LARGEST_STAMP`], samples per pixel are none or above [`MOST_SAMPLES_PER_PIXEL`], or the stamp
+    /// is so large in wavelengths that more than 512 quadrature rows would be needed.
+    pub fn check(optics: &Optics, size: usize, sampling: Sampling) -> Result<()> {
+        if size.is_multiple_of(2) || size > LARGEST_STAMP {
+            return Err(Error::value("size", size, "an odd number of pixels from 1 to 511"));
+        }
+        sampling.check()?;
+        let [cutoff_x, cutoff_y] = optics.cutoff_per_pixel();
+        let reach = if sampling == Sampling::Point { (size - 1) as f64 } else { size as f64 } / 2.0;
+        match NodeRule::too_many(reach, cutoff_x.max(cutoff_y)) {
+            None => Ok(()),
+            Some(needed) => Err(Error::Value {
+                name: "size",
+                got: format!("{size} pixels, for which {needed:.0} quadrature rows would be needed"),
+                expected: "a stamp that needs at most 512; check the units of pixel size and wavelength (nm)",
+            }),
+        }
     }
 
     /// Pixels along a side of a stamp.
@@ -116,7 +128,7 @@ impl Psf {
     /// the stamp that more than 512 quadrature rows would be needed.
     pub fn stamps(&self, emitters: &Emitters<'_>, out: &mut [f32]) -> Result<()> {
         let centred: Vec<_> = emitters.xyz.iter().enumerate().map(|(i, &xyz)| (i, xyz)).collect();
-        self.check(emitters)?;
+        self.check_lengths(emitters)?;
         let expected = centred.len() * self.size() * self.size();
         if out.len() != expected {
             return Err(Error::Length { name: "out", got: out.len(), expected });
@@ -125,7 +137,7 @@ impl Psf {
     }
 
     /// Checks that the coefficients' lengths fit the emitters'.
-    pub(super) fn check(&self, emitters: &Emitters<'_>) -> Result<()> {
+    pub(super) fn check_lengths(&self, emitters: &Emitters<'_>) -> Result<()> {
         let expected = emitters.xyz.len() * self.modes;
         for (name, values) in [("phase", Some(emitters.phase)), ("magnitude", emitters.magnitude)] {
             let Some(values) = values else { continue };

@@ -22,6 +22,19 @@ pub enum Sampling {
     Binned(u32),
 }
 
+impl Sampling {
+    /// # Errors
+    /// If samples per pixel are not from 1 to [`MOST_SAMPLES_PER_PIXEL`].
+    pub(crate) fn check(self) -> Result<()> {
+        match self {
+            Self::Binned(k) if !(1..=MOST_SAMPLES_PER_PIXEL).contains(&k) => {
+                Err(Error::value("samples per pixel", k, "1 to 64"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The samples that the pixels of a stamp need along one axis, and their weights.
 #[derive(Debug, Clone)]
 pub(crate) struct AxisSampling {
@@ -47,13 +60,12 @@ pub const MOST_SAMPLES_PER_PIXEL: u32 = 64;
 
 impl AxisSampling {
     /// For `size` pixels (odd) of a pitch at which the cut-off frequency is `cutoff` cycles per pixel.
-    pub fn new(sampling: Sampling, size: usize, cutoff: f64) -> Result<Self> {
+    pub fn new(sampling: Sampling, size: usize, cutoff: f64) -> Self {
         match sampling {
-            Sampling::Point => Ok(Self::even(size, 1)),
-            Sampling::Binned(k @ 1..=MOST_SAMPLES_PER_PIXEL) => Ok(Self::even(size, k as usize)),
-            Sampling::Binned(k) => Err(Error::value("samples per pixel", k, "1 to 64")),
-            Sampling::Integrated if cutoff > LARGEST_CUTOFF => Ok(Self::in_parts(size, cutoff)),
-            Sampling::Integrated => Ok(Self::integrated(size, cutoff)),
+            Sampling::Point => Self::even(size, 1),
+            Sampling::Binned(k) => Self::even(size, k as usize),
+            Sampling::Integrated if cutoff > LARGEST_CUTOFF => Self::in_parts(size, cutoff),
+            Sampling::Integrated => Self::integrated(size, cutoff),
         }
     }
 
@@ -282,7 +294,7 @@ mod tests {
             cutoff in prop_oneof![0.05f64..1.9, 1.9f64..20.0], part in 0.0f64..0.8, phase in 0.0f64..6.3, half in 0usize..20,
         ) {
             let size = 2 * half + 1;
-            let axis = AxisSampling::new(Sampling::Integrated, size, cutoff).unwrap();
+            let axis = AxisSampling::new(Sampling::Integrated, size, cutoff);
             let mut grid: Vec<f64> = axis.half.iter().rev().map(|x| -x).collect();
             grid.extend(&axis.half[usize::from(axis.has_middle())..]);
             prop_assert_eq!(grid.len(), axis.grid_len());
@@ -303,7 +315,7 @@ mod tests {
         #[test]
         fn binning_samples_lie_evenly_in_their_pixel(k in 1u32..12, half in 0usize..9) {
             let size = 2 * half + 1;
-            let axis = AxisSampling::new(Sampling::Binned(k), size, 0.4).unwrap();
+            let axis = AxisSampling::new(Sampling::Binned(k), size, 0.4);
             let mut grid: Vec<f64> = axis.half.iter().rev().map(|x| -x).collect();
             grid.extend(&axis.half[usize::from(axis.has_middle())..]);
             for j in 0..size {
