@@ -262,7 +262,7 @@ def of_psf(_: Path) -> Entries:
         "rectangular pixels, points": {"optics": water, "pixel_integration": False},
         "rectangular pixels, magnitude, size 41": {"optics": water, "magnitude": magnitude, "size": 41},
     }
-    fixed: dict[str, Any] = {"optics": oil, "xyz": xyz, "phase": phase}
+    fixed: dict[str, Any] = {"optics": oil, "xyz": xyz, "phase": phase, "size": 31}
     return {name: digest(simtiff.psf(**fixed | case)) for name, case in cases.items()}
 
 

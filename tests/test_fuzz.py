@@ -20,15 +20,13 @@ from hypothesis import strategies as st
 import simtiff
 from batch_helpers import TINY_JOB, config
 from fuzzing import assert_answered, bounded, damage_hdf5, fuzz, json_values, memory_limited, mutate_bytes, run, scalars
-from simtiff import _core
+from simtiff import Renderer, Scene, _core
 from simtiff.aberrations.synthetic import synthesize
 from simtiff.batch.run import run_batch
 from simtiff.config.loading import json_schema, load_any_config, load_job_config
 from simtiff.config.names import name_problem
 from simtiff.config.sweeps import expand_jobs
 from simtiff.errors import ConfigError
-from simtiff.imaging.rendering import Renderer
-from simtiff.imaging.scene import Scene
 from simtiff.io.tiff import write_movie
 from simtiff.movie.job import run_job
 
@@ -410,7 +408,8 @@ def test_expose_takes_or_refuses_anything(image: Any, seed: Any, first: Any, out
             answered(simtiff.Camera(dtype="float32").expose, image[1:], out=image[:-1])
 
 
-PSF = _core.Psf(OPTICS, 7, 4, "exact", "integrated")
+PSF = _core.Psf(OPTICS, 7, 4, "scalar", "exact", "integrated")
+COST = _core.Cost(OPTICS, 7, 4, "scalar", "exact", "integrated")
 CAMERA = _core.Camera(10.0, 1.0, True)
 whole = st.integers(-2, 6) | st.sampled_from([2**31, 2**32, 2**63, 2**64 - 1, 2**64, -(2**63), 10**30])
 samplings = st.sampled_from(["integrated", "point", 3]) | whole | scalars
@@ -435,8 +434,11 @@ def test_the_extension_never_panics(
         lambda: CAMERA.expose(image, key, number, image),
         lambda: PSF.expose(scene, CAMERA, key, number, image, counts, None),
         lambda: PSF.expose(scene, CAMERA, key, number, image, image, None),
-        lambda: _core.Psf(OPTICS, number, key, "exact", sampling),
-        lambda: _core.Psf(OPTICS, 7, 4, origin, sampling),
+        lambda: _core.Psf(OPTICS, number, key, "scalar", "exact", sampling),
+        lambda: _core.Cost(OPTICS, number, key, "scalar", "exact", sampling).transform_bytes(number, key, number),
+        lambda: _core.Psf(OPTICS, 7, 4, sampling, origin, sampling),
+        lambda: COST.rows(number, key, 0.5, phase),
+        lambda: COST.expose_bytes(number, key),
         lambda: _core.Camera(float(number), 1.0, True),
     ]
     for call in calls:

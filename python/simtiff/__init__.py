@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from simtiff.errors import BatchError, ConfigError, DataError, ShapeError, SimtiffError
     from simtiff.imaging.camera import Camera
     from simtiff.imaging.optics import Optics
-    from simtiff.imaging.rendering import psf, render, set_threads, threads
+    from simtiff.imaging.rendering import Renderer, psf, render, set_threads, threads
+    from simtiff.imaging.scene import Scene
     from simtiff.movie.simulation import Simulation
 
     __version__: str
@@ -27,6 +28,8 @@ __all__ = [
     "ConfigError",
     "DataError",
     "Optics",
+    "Renderer",
+    "Scene",
     "ShapeError",
     "SimtiffError",
     "Simulation",
@@ -44,6 +47,8 @@ _HOMES = {
     "ConfigError": "errors",
     "DataError": "errors",
     "Optics": "imaging.optics",
+    "Renderer": "imaging.rendering",
+    "Scene": "imaging.scene",
     "ShapeError": "errors",
     "Simulation": "movie.simulation",
     "SimtiffError": "errors",

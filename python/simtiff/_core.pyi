@@ -1,11 +1,13 @@
-from collections.abc import Callable
-from typing import Protocol, final
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "MOST_ROWS",
     "Camera",
+    "Cost",
     "Psf",
     "crc32",
     "crc32_joined",
@@ -18,6 +20,8 @@ __all__ = [
     "spline_filter",
     "threads",
 ]
+
+MOST_ROWS: Final[int]
 
 def crc32(data: NDArray[np.uint8], value: int = 0) -> int: ...
 def crc32_joined(first: int, second: int, length: int) -> int: ...
@@ -71,10 +75,16 @@ class _Scene(Protocol):
     def origin(self) -> tuple[float, float]: ...
 
 @final
+class Cost:
+    def __new__(cls, optics: _Optics, size: int, modes: int, model: str, defocus: str, sampling: str | int) -> Cost: ...
+    def rows(self, x: float, y: float, z: float, phase: Sequence[float] = ...) -> float: ...
+    def transform_bytes(self, fewest_rows: float, most_rows: float, threads: int) -> int: ...
+    def expose_bytes(self, emitters: int, pixels: int) -> int: ...
+
+@final
 class Psf:
-    def __new__(cls, optics: _Optics, size: int, modes: int, defocus: str, sampling: str | int) -> Psf: ...
-    @staticmethod
-    def check(optics: _Optics, size: int, defocus: str, sampling: str | int) -> None: ...
+    def __new__(cls, optics: _Optics, size: int, modes: int, model: str, defocus: str, sampling: str | int) -> Psf: ...
+    def held_bytes(self) -> int: ...
     def stamps(self, scene: _Scene, out: NDArray[np.float32]) -> None: ...
     def render(self, scene: _Scene, out: NDArray[np.float32]) -> None: ...
     def expose(

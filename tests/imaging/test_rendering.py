@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
 import simtiff
-from simtiff import Optics
-from simtiff.imaging.rendering import Renderer
-from simtiff.imaging.scene import Scene
+from simtiff import Optics, Renderer, Scene
+from simtiff.imaging.plans import Plans
 
 DATA = Path(__file__).parents[1] / "data" / "psf_reference_small.npz"
 KINDS = {
@@ -19,6 +20,7 @@ KINDS = {
     "scalar_point": {"pixel_integration": False},
     "scalar_paraxial_point": {"pixel_integration": False, "defocus": "paraxial"},
 }
+ALONE = Scene.from_arrays([[4, 4, 0]], [10])
 OIL = Optics(wavelength_nm=660, NA=1.4, n_immersion=1.518, pixel_size_nm_x=100, pixel_size_nm_y=100)
 
 
@@ -51,7 +53,7 @@ def test_stamps_are_the_whole_reference(kind: str, shared: Path) -> None:
 
 def test_focus_is_the_airy_pattern() -> None:
     j1 = pytest.importorskip("scipy.special").j1
-    r = 2 * np.pi * OIL.NA / OIL.wavelength_nm * 100 * np.hypot(*np.mgrid[-15:16, -15:16])
+    r = 2 * np.pi * OIL.NA / OIL.wavelength_nm * 100 * np.hypot(*np.mgrid[-20:21, -20:21])
     airy = np.where(r == 0, 0.25, (j1(r) / np.where(r == 0, 1, r)) ** 2) * 4 * np.pi
     airy *= (100 * OIL.NA / OIL.wavelength_nm) ** 2
     stamp = simtiff.psf(OIL, [[0, 0, 0]], pixel_integration=False)[0]
@@ -75,8 +77,8 @@ def test_tilt_moves_the_image_and_defocus_is_symmetric() -> None:
     moved = simtiff.psf(OIL, [[0, 0, 0.3]], [0, -2 * per_pixel, 0.5 * per_pixel])
     placed = simtiff.psf(OIL, [[2, -0.5, 0.3]])
     assert np.abs(moved - placed).max() < 2e-4 * placed.max()
-    y, x = np.unravel_index(simtiff.psf(OIL, [[3, -2, 0]])[0].argmax(), (31, 31))
-    assert (x, y) == (15 + 3, 15 - 2)
+    y, x = np.unravel_index(simtiff.psf(OIL, [[3, -2, 0]])[0].argmax(), (41, 41))
+    assert (x, y) == (20 + 3, 20 - 2)
     above, below = simtiff.psf(OIL, [[0, 0, 0.7], [0, 0, -0.7]])
     assert np.abs(above - below).max() < 1e-5 * above.max()
 
@@ -138,6 +140,65 @@ def test_bits_depend_on_neither_threads_nor_company() -> None:
     assert_array_equal(results[0], results[2])
 
 
+@pytest.mark.parametrize("options", [*KINDS.values(), {"size": 15}])
+def test_psf_and_render_take_the_same_arguments(options: dict[str, Any]) -> None:
+    xyz = np.array([[0.3, -0.2, 0.4], [0.1, 0.4, -0.6]])
+    stamps = simtiff.psf(OIL, xyz, [0, 0, 0, 0.3], **options)
+    size = stamps.shape[-1]
+    assert size == options.get("size", 41)
+    middle = [size // 2, size // 2, 0]
+    frames = simtiff.render(OIL, xyz + middle, [3, 5], (size, size), [0, 0, 0, 0.3], frame_ix=[0, 1], **options)
+    np.testing.assert_allclose(frames, stamps * np.array([3, 5], np.float32)[:, None, None], rtol=1e-5)
+
+
+def test_a_renderer_keeps_what_it_renders_with() -> None:
+    rng = np.random.default_rng(4)
+    renderer = Renderer(OIL, size=21)
+    xyz, photons = rng.uniform(-3, 30, (50, 3)) * [1, 1, 0.03], rng.uniform(10, 1000, 120)
+    emitter_ix, frame_ix = rng.integers(0, 50, 120), rng.integers(0, 4, 120)
+    for modes in (0, 5, 12, 5):
+        phase = rng.normal(0, 0.1, (50, modes))
+        scene = Scene.from_arrays(xyz, photons, phase, emitter_ix=emitter_ix, frame_ix=frame_ix)
+        expected = simtiff.render(
+            OIL, xyz[emitter_ix], photons, (24, 33), phase[emitter_ix], frame_ix=frame_ix, id=emitter_ix, size=21
+        )
+        out = np.full((4, 24, 33), np.nan, np.float32)
+        assert renderer.render(scene, out.shape, out) is out
+        assert_array_equal(out, expected)
+        camera = simtiff.Camera(background=5, read_noise=1)
+        counts = renderer.expose(scene, out.shape, camera, seed=8, first_frame=3)
+        assert_array_equal(counts, camera.expose(expected, seed=8, first_frame=3))
+
+
+def test_the_origin_moves_the_frame() -> None:
+    scene = Scene.from_arrays([[30.25, 12.5, 0.2], [41, 9, 0]], [100, 70], [0, 0, 0, 0.2])
+    moved = replace(scene, origin=(20, 3))
+    renderer = Renderer(OIL, size=15)
+    assert_array_equal(renderer.render(moved, (1, 16, 25)), renderer.render(scene, (1, 30, 60))[:, 3:19, 20:45])
+
+
+def test_plans_are_made_once_and_bounded() -> None:
+    plans = Plans(most_bytes=1 << 20)
+    wanted = [
+        (Optics(wavelength_nm=nm), size, modes, "scalar", "exact", "integrated")
+        for nm in (580, 660)
+        for size in (7, 15)
+        for modes in (0, 21)
+    ]
+    made = [plans.get(*each) for each in wanted]
+    assert all(plans.get(*each) is plan for each, plan in zip(wanted, made, strict=True))
+    for nm in range(400, 600):
+        plans.get(Optics(wavelength_nm=nm), 3, 0, "scalar", "exact", "integrated")
+    assert 8 < len(plans) < 100
+    large = plans.get(OIL, 101, 21, "scalar", "exact", "integrated")
+    large.stamps(Scene.from_arrays([[0, 0, 0], [0, 0, 2]], phase=np.zeros(21)), np.empty((2, 101, 101), np.float32))
+    large.stamps(Scene.from_arrays([[0, 0, 1], [0, 0, 4]], phase=np.zeros(21)), np.empty((2, 101, 101), np.float32))
+    assert large.held_bytes() > 1 << 20
+    assert plans.get(OIL, 101, 21, "scalar", "exact", "integrated") is large
+    plans.get(OIL, 7, 3, "scalar", "exact", "integrated")
+    assert len(plans) == 1
+
+
 def test_records_of_an_emitter_that_moves_are_each_where_they_are() -> None:
     xyz = [[5, 5, 0], [9, 5, 0]]
     movie = simtiff.render(OIL, xyz, [1, 1], (11, 15), frame_ix=[0, 1], id=[7, 7], size=9)
@@ -145,16 +206,16 @@ def test_records_of_an_emitter_that_moves_are_each_where_they_are() -> None:
 
 
 def test_out_is_filled_in_place() -> None:
-    out = np.full((2, 31, 31), np.nan, np.float32)
+    out = np.full((2, 41, 41), np.nan, np.float32)
     assert simtiff.psf(OIL, np.zeros((2, 3)), out=out) is out
     assert np.isfinite(out).all()
     image = np.ones((20, 30), np.float32)
     assert simtiff.render(OIL, np.zeros((0, 3)), [], (20, 30), out=image) is image
     assert (image == 0).all()
     for bad in (
-        np.empty((2, 31, 31)),
-        np.empty((31, 31), np.float32),
-        np.empty((2, 31, 62), np.float32)[:, :, ::2],
+        np.empty((2, 41, 41)),
+        np.empty((41, 41), np.float32),
+        np.empty((2, 41, 82), np.float32)[:, :, ::2],
     ):
         with pytest.raises(simtiff.ShapeError):
             simtiff.psf(OIL, np.zeros((2, 3)), out=bad)
@@ -172,6 +233,21 @@ def test_out_is_filled_in_place() -> None:
         (lambda: simtiff.psf(OIL, [[0, 0, 0]], np.zeros((2, 21))), "phase has shape"),
         (lambda: simtiff.psf(OIL, [[0, 0, 0]], model="vector"), "'scalar'"),
         (lambda: simtiff.psf(OIL, [[0, 0, 0]], defocus="none"), "paraxial"),
+        (lambda: simtiff.psf(OIL, [[0, 0, 0]], size=41.0), "size is 41.0; expected an odd number"),
+        (lambda: simtiff.psf(simtiff.Camera(), [[0, 0, 0]]), "optics is a Camera"),
+        (lambda: Renderer(OIL, samples_per_pixel=65), "samples per pixel is 65; expected 1 to 64"),
+        (lambda: Renderer(OIL).render(OIL, (1, 9, 9)), "scene is a Optics"),
+        (lambda: Renderer(OIL).render(ALONE, (9, 9)), "shape"),
+        (lambda: Renderer(OIL).render(replace(ALONE, photons=np.ones(1)), (1, 9, 9)), "photons is an array of float64"),
+        (
+            lambda: Renderer(OIL).render(replace(ALONE, phase=[0.5]), (1, 9, 9)),
+            "phase is .*; expected an array of float32",
+        ),
+        (lambda: Renderer(OIL).render(replace(ALONE, xyz=np.zeros((3, 1))), (1, 9, 9)), r"xyz has shape \[3, 1\]"),
+        (lambda: Renderer(OIL).render(replace(ALONE, frame_ix=np.ones(1, "u4")), (1, 9, 9)), "frame of a record is 1"),
+        (lambda: Scene.from_arrays([[0, 0, 0]], [1], emitter_ix=[1]), "emitter_ix goes from 1 to 1; expected 0 to 0"),
+        (lambda: Scene.from_arrays([[0, 0, 0]], [1], emitter_ix=[0], id=[0]), "both id and emitter_ix"),
+        (lambda: Scene.from_arrays([[0, 0, 0]], [1, 2]), "one for each row of xyz"),
         (lambda: simtiff.render(OIL, [[0, 0, 0]], [1, 2], (9, 9)), "photons"),
         (lambda: simtiff.render(OIL, [[0, 0, 0]], [-1], (9, 9)), "photons"),
         (lambda: simtiff.render(OIL, [[0, 0, 0]], [1], (9, 9), frame_ix=[3], n_frames=2), "frame_ix"),

@@ -4,7 +4,8 @@
 - `rendering`: PSFs, and frames of expected photons
 - `camera`: from expected photons to counts
 - `scene`: what is rendered: emitters and their records
+- `plans`: matrices of the transform, kept between calls
 - `arrays`: checks of the arrays that users pass
 """
 
-__all__ = ["arrays", "camera", "optics", "rendering", "scene"]
+__all__ = ["arrays", "camera", "optics", "plans", "rendering", "scene"]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simtiff._core import Psf
+from simtiff._core import Cost, Psf
 from simtiff._core import set_threads as core_set_threads
 from simtiff._core import threads as core_threads
 from simtiff.errors import ConfigError
 from simtiff.imaging.arrays import borrowed, is_whole, output, shown, whole_numbers
 from simtiff.imaging.camera import Camera, exposure
 from simtiff.imaging.optics import Optics
+from simtiff.imaging.plans import Plans
 from simtiff.imaging.scene import MOST_FRAMES, Scene
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-MODELS = ("scalar",)
 MOST_THREADS = 4096
+_PLANS = Plans()
 
 
 def set_threads(n: int, /) -> None:
@@ -37,14 +37,11 @@ def threads() -> int:
     return core_threads()
 
 
-@functools.lru_cache(maxsize=4)
-def _plan(optics: Optics, size: int, modes: int, defocus: str, sampling: str | int) -> Psf:
-    """Build, or take from the last few, the matrices of the transform."""
-    return Psf(optics, size, modes, defocus, sampling)
-
-
 class Renderer:
-    """Renders emitters with one set of optics; keeps the matrices of the transform between calls.
+    """Renders scenes with one set of optics, into new arrays or the caller's; keeps the matrices of the transform.
+
+    It is what `psf` and `render` use. Keep one where frames or stamps are made again and again: arguments are checked
+    once, and its matrices stay whatever else is computed.
 
     Parameters
     ----------
@@ -59,12 +56,29 @@ class Renderer:
     pixel_integration : bool
         Integrate over each pixel; False takes the point at the pixel's centre times the pixel's area.
     samples_per_pixel : int, optional
-        Render at this many samples per pixel and axis and bin them, in place of exact integration.
+        Render at this many samples per pixel and axis and bin them, in place of exact integration; 1 to 64.
 
     Raises
     ------
     ConfigError
-        If a parameter is not allowed.
+        If a parameter is not allowed, or a stamp is so large in wavelengths that it cannot be computed.
+
+    Examples
+    --------
+    A movie of two emitters, one of them on in both frames; stamps lose a little of their light:
+
+    >>> import simtiff
+    >>> renderer = simtiff.Renderer(simtiff.Optics(), size=31)
+    >>> scene = simtiff.Scene.from_arrays([[10, 12, 0], [30.5, 8, 0.3]], [900, 500, 700],
+    ...                                   emitter_ix=[0, 1, 1], frame_ix=[0, 0, 1])
+    >>> photons = renderer.render(scene, (2, 24, 40))
+    >>> photons.shape, photons.dtype
+    ((2, 24, 40), dtype('float32'))
+    >>> [round(float(frame.sum()), -1) for frame in photons]
+    [1340.0, 660.0]
+    >>> counts = renderer.expose(scene, photons.shape, simtiff.Camera(background=20, read_noise=1.5), seed=3)
+    >>> counts.dtype, counts.shape
+    (dtype('uint16'), (2, 24, 40))
     """
 
     def __init__(
@@ -79,15 +93,18 @@ class Renderer:
     ) -> None:
         if not isinstance(optics, Optics):
             raise ConfigError(f"optics is a {type(optics).__name__}; expected simtiff.Optics")
-        if not isinstance(model, str) or model not in MODELS:
-            raise ConfigError(f"model is {shown(model)}; expected {' or '.join(map(repr, MODELS))}")
         if samples_per_pixel is not None:
             sampling: str | int = samples_per_pixel
         else:
             sampling = "integrated" if pixel_integration else "point"
-        Psf.check(optics, size, defocus, sampling)
-        self._size = int(size)
-        self._for_modes = functools.partial(_plan, optics, self._size, defocus=defocus, sampling=sampling)
+        Cost(optics, size, 0, model, defocus, sampling)  # checks them now; the plan waits for the number of modes
+        self.optics = optics
+        self.size = int(size)
+        self._rest = (model, defocus, sampling)
+        self._plan: tuple[int, Psf] | None = None
+
+    def __repr__(self) -> str:
+        return f"Renderer({self.optics}, size={self.size})"
 
     def stamps(self, scene: Scene, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return the stamp of each emitter; see `psf`.
@@ -98,9 +115,14 @@ class Renderer:
             x and y of its emitters count from the stamp's middle pixel; there may be no records.
         out : float32 array (n, size, size), optional
             Overwritten and returned.
+
+        Returns
+        -------
+        float32 array (n, size, size)
+            Photons per emitted photon.
         """
         core = self._core(scene)
-        out = output(out, (len(scene.xyz), self._size, self._size), np.float32)
+        out = output(out, (len(scene.xyz), self.size, self.size), np.float32)
         with borrowed():
             core.stamps(scene, out)
         return out
@@ -118,6 +140,18 @@ class Renderer:
             Shape of the result.
         out : float32 array (t, y, x), optional
             Overwritten and returned.
+
+        Returns
+        -------
+        float32 array (t, y, x)
+            Expected photons, without background.
+
+        Raises
+        ------
+        ConfigError
+            If a record is of no frame or emitter, or an emitter cannot be computed.
+        ShapeError
+            If an array does not fit.
         """
         core = self._core(scene)
         out = output(out, whole_numbers("shape (t, y, x)", shape, 3), np.float32)
@@ -152,6 +186,16 @@ class Renderer:
         finished : callable, optional
             Called with the index of each frame of `out` and the CRC-32 of its bytes as soon as it is whole, in any
             order and from any thread; what it raises ends the call.
+
+        Returns
+        -------
+        array (t, y, x) of the camera's dtype
+            Counts in ADU.
+
+        Raises
+        ------
+        ConfigError, ShapeError
+            As `render` and `Camera.expose` do.
         """
         core = self._core(scene)
         out = output(out, whole_numbers("shape (t, y, x)", shape, 3), camera.dtype)
@@ -165,8 +209,11 @@ class Renderer:
     def _core(self, scene: Scene) -> Psf:
         """Return the core's object for a scene's number of modes."""
         if not isinstance(scene, Scene):
-            raise ConfigError(f"scene is a {type(scene).__name__}; expected simtiff.imaging.scene.Scene")
-        return self._for_modes((np.shape(scene.phase) or (0,))[-1])
+            raise ConfigError(f"scene is a {type(scene).__name__}; expected simtiff.Scene")
+        modes = (np.shape(scene.phase) or (0,))[-1]
+        if self._plan is None or self._plan[0] != modes:
+            self._plan = modes, _PLANS.get(self.optics, self.size, modes, *self._rest)
+        return self._plan[1]
 
 
 def psf(
@@ -174,7 +221,7 @@ def psf(
     xyz: ArrayLike,
     phase: ArrayLike | None = None,
     magnitude: ArrayLike | None = None,
-    size: int = 31,
+    size: int = 41,
     model: str = "scalar",
     defocus: str = "exact",
     pixel_integration: bool = True,
@@ -215,6 +262,21 @@ def psf(
     ShapeError
         If an array does not fit.
 
+    Examples
+    --------
+    Two emitters, the second 0.5 um above the first's plane and with coma (Noll 8):
+
+    >>> import numpy as np
+    >>> import simtiff
+    >>> optics = simtiff.Optics(wavelength_nm=660, NA=1.4, pixel_size_nm_x=100, pixel_size_nm_y=100)
+    >>> phase = np.zeros((2, 8))
+    >>> phase[1, 7] = 0.5
+    >>> stamps = simtiff.psf(optics, [[0, 0, 0], [0.3, -0.2, 0.5]], phase)
+    >>> stamps.shape, stamps.dtype
+    ((2, 41, 41), dtype('float32'))
+    >>> [round(float(stamp.sum()), 2) for stamp in stamps]
+    [0.98, 0.97]
+
     Notes
     -----
     The pupil is ``max(0, 1 + sum m_j Z_j) exp(i sum c_j Z_j)`` with Noll's Zernike polynomials (J. Opt. Soc. Am. 66,
@@ -236,6 +298,8 @@ def render(
     n_frames: int | None = None,
     size: int = 41,
     model: str = "scalar",
+    defocus: str = "exact",
+    pixel_integration: bool = True,
     out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Render an image, or a movie, of expected photons without background.
@@ -258,15 +322,36 @@ def render(
         Emitter of each record. Records that share an id, a position and coefficients share one PSF, computed once.
     n_frames : int, optional
         Number of frames; without it, up to the last one with a record.
-    size, model
-        As for `psf`.
+    size, model, defocus, pixel_integration
+        As for `psf`: of the stamp on which an emitter is rendered.
     out : float32 array, optional
         Filled in place and returned.
 
     Returns
     -------
     float32 array (y, x), or (t, y, x) where ``frame_ix`` is given
-        Expected photons.
+        Expected photons. Light that falls beside an emitter's stamp is lost.
+
+    Raises
+    ------
+    ConfigError
+        If a parameter or a number is not allowed.
+    ShapeError
+        If an array does not fit.
+
+    Examples
+    --------
+    Two emitters in one image, and in a movie of two frames:
+
+    >>> import numpy as np
+    >>> import simtiff
+    >>> xyz = [[10, 12, 0], [30.5, 8, 0.3]]
+    >>> image = simtiff.render(simtiff.Optics(), xyz, [900, 500], (24, 40))
+    >>> image.shape, np.unravel_index(image.argmax(), image.shape)
+    ((24, 40), (np.int64(12), np.int64(10)))
+    >>> movie = simtiff.render(simtiff.Optics(), xyz, [900, 500], (24, 40), frame_ix=[0, 1])
+    >>> bool(np.allclose(movie.sum(axis=0), image))
+    True
     """
     height, width = whole_numbers("shape (y, x)", shape, 2)
     if n_frames is not None:
@@ -283,5 +368,6 @@ def render(
         count = int(n_frames)
     movie = (count, height, width)
     out = output(out, movie[1:] if frame_ix is None else movie, np.float32)
-    Renderer(optics, size=size, model=model).render(scene, movie, out.reshape(movie))
+    renderer = Renderer(optics, size=size, model=model, defocus=defocus, pixel_integration=pixel_integration)
+    renderer.render(scene, movie, out.reshape(movie))
     return out

@@ -15,6 +15,7 @@
 //! ```text
 //! Psf::stamps, Psf::render            render           coefficients and positions -> stamps -> frames
 //! Psf::expose                         render           the same, and the camera, in one pass
+//! Cost                                render           what that takes, said before: quadrature rows, memory
 //!   |-- the pupil                     pupil: its terms on nodes, how many of these -> the pupil function
 //!   |-- the transform                 transform: matrix (folded products) -> sampling (pixels)
 //!   `-- adding stamps to frames       render: splat
@@ -43,7 +44,7 @@ pub use camera::{Camera, Exposure, Pixel};
 pub use error::{Error, Result};
 pub use field::{Interpolation, interpolate, spline_filter};
 pub use noise::{exponential, normal};
-pub use pupil::{Defocus, DiskQuadrature, Node, Optics, Parity, Row, Zernike, gauss_legendre};
-pub use render::{Emitters, LARGEST_STAMP, MOST_MODES, Psf, Records, Scene};
+pub use pupil::{Defocus, DiskQuadrature, MOST_ROWS, Model, Node, Optics, Parity, Row, Zernike, gauss_legendre};
+pub use render::{Cost, Emitters, LARGEST_STAMP, MOST_MODES, Psf, Records, Scene};
 pub use simd::{Level, level};
 pub use transform::{MOST_SAMPLES_PER_PIXEL, Sampling};

@@ -5,11 +5,11 @@ mod naive;
 use naive::Case;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use simtiff_core::{Defocus, Emitters, Psf, Sampling};
+use simtiff_core::{Defocus, Emitters, Model, Psf, Sampling};
 
 fn stamp(case: &Case, sampling: Sampling) -> Vec<f32> {
     let modes = case.phase.len();
-    let psf = Psf::new(case.optics(), case.size, modes, case.defocus, sampling).unwrap();
+    let psf = Psf::new(case.optics(), case.size, modes, Model::Scalar, case.defocus, sampling).unwrap();
     let phase: Vec<f32> = case.phase.iter().map(|&c| c as f32).collect();
     let magnitude: Vec<f32> = case.magnitude.iter().map(|&c| c as f32).collect();
     let emitters = Emitters { xyz: &[case.xyz], phase: &phase, magnitude: Some(&magnitude) };

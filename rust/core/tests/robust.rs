@@ -2,7 +2,9 @@
 //! answer that is not a number. `PROPTEST_CASES` sets how many cases are tried (`make fuzz` tries many).
 
 use proptest::prelude::*;
-use simtiff_core::{Camera, Defocus, Emitters, Exposure, MOST_MODES, Optics, Psf, Records, Result, Sampling, Scene};
+use simtiff_core::{
+    Camera, Defocus, Emitters, Exposure, MOST_MODES, Model, Optics, Psf, Records, Result, Sampling, Scene,
+};
 
 /// A number near `usual`, or any that a float can be.
 fn wild(usual: std::ops::Range<f64>) -> impl Strategy<Value = f64> {
@@ -52,7 +54,7 @@ impl Case {
         let [wavelength_nm, na, n, px, py] = self.optics;
         let optics = Optics::new(wavelength_nm, na, n, [px, py])?;
         let defocus = if self.paraxial { Defocus::Paraxial } else { Defocus::Exact };
-        Psf::new(optics, self.size, self.modes, defocus, self.sampling)
+        Psf::new(optics, self.size, self.modes, Model::Scalar, defocus, self.sampling)
     }
 
     fn emitters(&self) -> Emitters<'_> {

@@ -38,7 +38,10 @@ mod core_module {
     #[pymodule_export]
     use crate::pool::{set_threads, simd_level, threads};
     #[pymodule_export]
-    use crate::render::Psf;
+    use crate::render::{Cost, Psf};
+    /// The most quadrature rows that an emitter is computed with.
+    #[pymodule_export]
+    const MOST_ROWS: usize = simtiff_core::MOST_ROWS;
     #[pymodule_export]
     use crate::variates::{exponential, normal};
 }

@@ -1,4 +1,4 @@
-//! `simtiff_core::Optics`, `Defocus` and `Sampling`, and the size of a stamp, as they are in Python.
+//! `simtiff_core::Optics`, `Model`, `Defocus` and `Sampling`, and the size of a stamp, as they are in Python.
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -32,6 +32,20 @@ impl FromPyObject<'_, '_> for Size {
 
     fn extract(given: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         argument("size", &given, "an odd number of pixels from 1 to 511").map(Self)
+    }
+}
+
+/// "scalar".
+pub struct Model(pub simtiff_core::Model);
+
+impl FromPyObject<'_, '_> for Model {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        match given.extract::<&str>() {
+            Ok("scalar") => Ok(Self(simtiff_core::Model::Scalar)),
+            _ => Err(refused("model", &given, "'scalar'")),
+        }
     }
 }
 

@@ -8,9 +8,49 @@ use simtiff_core::Exposure;
 
 use crate::camera::{Camera, Pixels};
 use crate::errors::to_python;
-use crate::optics::{Defocus, Optics, Sampling, Size};
+use crate::optics::{Defocus, Model, Optics, Sampling, Size};
 use crate::scene::Scene;
 use crate::{buffers, pool};
+
+/// What a `Psf` of the same arguments takes; nothing is made.
+#[pyclass(frozen, module = "simtiff._core")]
+pub struct Cost(simtiff_core::Cost);
+
+#[pymethods]
+impl Cost {
+    #[new]
+    #[pyo3(signature = (optics, size, modes, model, defocus, sampling))]
+    #[allow(clippy::needless_pass_by_value, reason = "arguments come from Python by value")]
+    fn new(
+        optics: Optics,
+        size: Size,
+        modes: usize,
+        model: Model,
+        defocus: Defocus,
+        sampling: Sampling,
+    ) -> PyResult<Self> {
+        let optics = optics.checked()?;
+        simtiff_core::Cost::new(optics, size.0, modes, model.0, defocus.0, sampling.0).map(Self).map_err(to_python)
+    }
+
+    /// The quadrature rows that an emitter needs at x, y (px from the stamp's middle pixel) and z (um), with phase coefficients
+    /// from Noll 1 on; it is refused where they are more than `MOST_ROWS`.
+    #[pyo3(signature = (x, y, z, phase=vec![]))]
+    #[allow(clippy::needless_pass_by_value, reason = "arguments come from Python by value")]
+    fn rows(&self, x: f64, y: f64, z: f64, phase: Vec<f32>) -> PyResult<f32> {
+        self.0.rows([x, y, z], &phase).map_err(to_python)
+    }
+
+    /// Bytes, at most, of the matrices for emitters that need so many rows, and of the work space of so many threads.
+    fn transform_bytes(&self, fewest_rows: f32, most_rows: f32, threads: usize) -> usize {
+        self.0.transform_bytes(fewest_rows, most_rows, threads)
+    }
+
+    /// Bytes that `Psf.expose` takes at most beside `out`: stamps, and photons where these do not fit into the work space.
+    fn expose_bytes(&self, emitters: usize, pixels: usize) -> usize {
+        self.0.expose_bytes(emitters, pixels)
+    }
+}
 
 /// PSFs of one microscope; keeps the matrices of the transform.
 #[pyclass(frozen, module = "simtiff._core")]
@@ -19,19 +59,24 @@ pub struct Psf(simtiff_core::Psf);
 #[pymethods]
 impl Psf {
     #[new]
-    #[pyo3(signature = (optics, size, modes, defocus, sampling))]
+    #[pyo3(signature = (optics, size, modes, model, defocus, sampling))]
     #[allow(clippy::needless_pass_by_value, reason = "arguments come from Python by value")]
-    fn new(optics: Optics, size: Size, modes: usize, defocus: Defocus, sampling: Sampling) -> PyResult<Self> {
-        simtiff_core::Psf::new(optics.checked()?, size.0, modes, defocus.0, sampling.0).map(Self).map_err(to_python)
+    fn new(
+        optics: Optics,
+        size: Size,
+        modes: usize,
+        model: Model,
+        defocus: Defocus,
+        sampling: Sampling,
+    ) -> PyResult<Self> {
+        simtiff_core::Psf::new(optics.checked()?, size.0, modes, model.0, defocus.0, sampling.0)
+            .map(Self)
+            .map_err(to_python)
     }
 
-    /// Check arguments of the constructor, but for modes, before anything is made.
-    #[staticmethod]
-    #[pyo3(signature = (optics, size, defocus, sampling))]
-    #[allow(clippy::needless_pass_by_value, reason = "arguments come from Python by value")]
-    fn check(optics: Optics, size: Size, defocus: Defocus, sampling: Sampling) -> PyResult<()> {
-        let Defocus(_) = defocus; // any is allowed
-        simtiff_core::Psf::check(&optics.checked()?, size.0, sampling.0).map_err(to_python)
+    /// Bytes of the matrices made by now.
+    fn held_bytes(&self) -> usize {
+        self.0.held_bytes()
     }
 
     /// Fill `out` (n, size, size) with the stamps of a scene's emitters: x and y from the stamp's middle pixel.

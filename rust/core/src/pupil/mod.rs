@@ -17,8 +17,9 @@ mod terms;
 mod zernike;
 
 pub(crate) use function::fill_pupil;
+pub use nodes::MOST_ROWS;
 pub(crate) use nodes::{NODES_FEWER, NodeRule, ROWS};
-pub use optics::{Defocus, Optics};
+pub use optics::{Defocus, Model, Optics};
 pub use quadrature::{DiskQuadrature, Node, Row, gauss_legendre};
-pub(crate) use terms::{EXTRA_TERMS, PupilBasis};
+pub(crate) use terms::{EXTRA_TERMS, NODE_BLOCK, PupilBasis};
 pub use zernike::{Parity, Zernike};

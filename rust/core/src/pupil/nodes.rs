@@ -37,6 +37,9 @@ pub(crate) const ROWS: [usize; 35] = [
     128, 160, 192, 256, 320, 384, 512,
 ];
 
+/// The most quadrature rows that an emitter is computed with.
+pub const MOST_ROWS: usize = ROWS[ROWS.len() - 1];
+
 impl NodeRule {
     pub fn new(optics: &Optics, modes: usize, defocus: Defocus, farthest: [f64; 2]) -> Self {
         let slopes = Term::all(modes, defocus)[..=modes]
@@ -66,13 +69,20 @@ impl NodeRule {
     /// there is no such plan; `cutoff` is in cycles per pixel.
     pub fn too_many(reach: f64, cutoff: f64) -> Option<f64> {
         let needed = 7.0 + NODES_FEWER as f64 + 0.48 * PI * cutoff * reach;
-        (needed > ROWS[ROWS.len() - 1] as f64).then_some(needed)
+        (needed > MOST_ROWS as f64).then_some(needed)
     }
 
     /// The index into [`ROWS`] for an emitter's coefficients (modes, z, x, y), or the number of rows that would be
     /// needed where there is no such plan.
     #[inline(always)]
     pub fn choose<S: pulp::Simd>(&self, coefficients: &[f32]) -> Result<usize, f32> {
+        let needed = self.needed::<S>(coefficients);
+        ROWS.iter().position(|&r| r as f32 >= needed).ok_or(needed)
+    }
+
+    /// The number of rows for an emitter's coefficients.
+    #[inline(always)]
+    pub fn needed<S: pulp::Simd>(&self, coefficients: &[f32]) -> f32 {
         let mut sums = [0f32; 4 * RING];
         for (row, &c) in self.slopes.iter().zip(coefficients) {
             for (sum, &slope) in sums.iter_mut().zip(row) {
@@ -97,7 +107,6 @@ impl NodeRule {
         let rim = rim_x.max(rim_y);
         let rows = 9.0 + 0.54 * y + 0.1 * rim_y + 0.25 * inner_y + 0.16 * rim;
         let nodes = 7.0 + 0.48 * x + 0.1 * rim_x + 0.3 * inner_x + 0.1 * rim;
-        let needed = rows.max(nodes + NODES_FEWER as f32);
-        ROWS.iter().position(|&r| r as f32 >= needed).ok_or(needed)
+        rows.max(nodes + NODES_FEWER as f32)
     }
 }

@@ -73,6 +73,14 @@ impl Optics {
     }
 }
 
+/// The physics of the light in the pupil.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Model {
+    /// One scalar field.
+    #[default]
+    Scalar,
+}
+
 /// The phase of defocus over the pupil.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Defocus {

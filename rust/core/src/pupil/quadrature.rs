@@ -44,13 +44,10 @@ impl DiskQuadrature {
     #[must_use]
     pub fn quarter(rows: usize, nodes: usize) -> Self {
         let rows = rows.next_multiple_of(2).max(2);
-        let longest = nodes as f64;
         let rows = (1..=rows / 2)
             .map(|k| {
-                let theta = PI * k as f64 / (rows + 1) as f64;
-                let (chord, eta) = theta.sin_cos();
-                let count = SHORTEST_CHORD.min(longest) + (longest - SHORTEST_CHORD).max(0.0) * chord;
-                let count = 2 * (count / 2.0).ceil().max(1.0) as usize;
+                let (chord, eta) = direction(k, rows).sin_cos();
+                let count = 2 * half_chord(chord, nodes);
                 let row_weight = PI / (rows + 1) as f64 * chord * chord;
                 let nodes = gauss_legendre(count)
                     .into_iter()
@@ -61,6 +58,13 @@ impl DiskQuadrature {
             })
             .collect();
         Self { rows }
+    }
+
+    /// How many nodes [`quarter`](Self::quarter) makes.
+    #[must_use]
+    pub fn quarter_len(rows: usize, nodes: usize) -> usize {
+        let rows = rows.next_multiple_of(2).max(2);
+        (1..=rows / 2).map(|k| half_chord(direction(k, rows).sin_cos().0, nodes)).sum()
     }
 
     /// All nodes of the whole disk: the slow, obvious form.
@@ -75,6 +79,18 @@ impl DiskQuadrature {
         }
         all
     }
+}
+
+/// The angle from the eta axis of row `k` of so many.
+fn direction(k: usize, rows: usize) -> f64 {
+    PI * k as f64 / (rows + 1) as f64
+}
+
+/// Nodes with `xi > 0` on a row of half the length `chord`, if the longest row has `nodes`.
+fn half_chord(chord: f64, nodes: usize) -> usize {
+    let longest = nodes as f64;
+    let count = SHORTEST_CHORD.min(longest) + (longest - SHORTEST_CHORD).max(0.0) * chord;
+    (count / 2.0).ceil().max(1.0) as usize
 }
 
 /// Nodes and weights of Gauss-Legendre quadrature on [-1, 1] (Newton's method on the recurrence).
@@ -105,6 +121,16 @@ pub fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_are_as_many_as_said() {
+        for rows in [1, 2, 10, 33, 128] {
+            for nodes in [1, 6, 29, 124] {
+                let made = DiskQuadrature::quarter(rows, nodes).rows.iter().map(|row| row.nodes.len()).sum::<usize>();
+                assert_eq!(made, DiskQuadrature::quarter_len(rows, nodes));
+            }
+        }
+    }
 
     #[test]
     fn polynomials_on_the_disk_are_exact() {

@@ -59,7 +59,7 @@ pub(super) struct ParityClass {
 }
 
 /// Nodes whose phases are summed at a time.
-pub(super) const NODE_BLOCK: usize = 8;
+pub(crate) const NODE_BLOCK: usize = 8;
 
 /// Values of all terms on the nodes of a quarter of the disk, by parity.
 #[derive(Debug, Clone)]
@@ -73,6 +73,11 @@ pub(crate) struct PupilBasis {
 }
 
 impl PupilBasis {
+    /// How many values it holds for a quadrature of so many nodes.
+    pub fn len(modes: usize, nodes: usize) -> usize {
+        nodes.next_multiple_of(NODE_BLOCK) * (modes + EXTRA_TERMS + modes + 1)
+    }
+
     pub fn new(optics: &Optics, modes: usize, defocus: Defocus, quadrature: &DiskQuadrature) -> Self {
         let terms = Term::all(modes, defocus);
         let nodes: Vec<_> = quadrature.rows.iter().flat_map(|row| &row.nodes).collect();
@@ -95,5 +100,10 @@ impl PupilBasis {
             magnitude: Parity::ALL.map(|p| class(p, modes, PI)),
             weights,
         }
+    }
+    /// How many values this one holds.
+    #[cfg(test)]
+    pub fn values(&self) -> usize {
+        self.phase.iter().chain(&self.magnitude).map(|class| class.values.len()).sum::<usize>() + self.weights.len()
     }
 }

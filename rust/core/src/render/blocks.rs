@@ -12,8 +12,16 @@ use crate::Result;
 /// Bytes of stamps held at a time; they stay in cache from the transform to the frames.
 const STAMP_BYTES: usize = 4 << 20;
 
+/// The same as a number of stamps, where these are large.
+const LEAST_STAMPS: usize = 64;
+
 /// Fewest rows of a task.
 const LEAST_ROWS: usize = 16;
+
+/// The most stamps of so many pixels that are held at a time.
+pub(super) fn stamps_at_a_time(pixels: usize) -> usize {
+    (STAMP_BYTES / (4 * pixels)).max(LEAST_STAMPS)
+}
 
 /// Emitters whose stamps are at hand, and what becomes of the rows of every frame with them.
 pub(super) struct Block {
@@ -38,13 +46,13 @@ impl Psf {
         mut with: impl FnMut(&Block, &[f32]) -> Result<()>,
     ) -> Result<()> {
         let stamp = self.size() * self.size();
-        let length = (STAMP_BYTES / (4 * stamp)).max(64);
         let count = placed.chosen.len();
-        let mut stamps = vec![0.0; length.min(count) * stamp];
+        let length = stamps_at_a_time(stamp).min(count);
+        let mut stamps = vec![0.0; length * stamp];
         let half = (self.size() / 2) as i64;
         let row = |y: i64| y.clamp(0, height as i64) as usize;
         let mut block = Block { emitters: 0..0, from: 0, fresh: 0, to: 0, whole: 0 };
-        for start in (0..count.max(1)).step_by(length) {
+        for start in (0..count.max(1)).step_by(length.max(1)) {
             let end = (start + length).min(count);
             let stamps = &mut stamps[..(end - start) * stamp];
             self.stamps_of(emitters, &placed.chosen[start..end], stamps)?;

@@ -110,7 +110,7 @@ impl Psf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Defocus, Emitters, Optics, Records, Sampling};
+    use crate::{Defocus, Emitters, Model, Optics, Records, Sampling};
     use proptest::prelude::*;
     use std::sync::Mutex;
 
@@ -124,7 +124,7 @@ mod tests {
             first_frame in 0u64..9,
         ) {
             let optics = Optics::new(660.0, 1.2, 1.33, [100.0, 110.0]).unwrap();
-            let psf = Psf::new(optics, 7, 0, Defocus::Exact, Sampling::Integrated).unwrap();
+            let psf = Psf::new(optics, 7, 0, Model::Scalar, Defocus::Exact, Sampling::Integrated).unwrap();
             let emitters = Emitters { xyz: &xyz, phase: &[], magnitude: None };
             let emitter: Vec<u32> = records.iter().map(|r| (r.0 % xyz.len()) as u32).collect();
             let frame: Vec<u32> = records.iter().map(|r| r.1).collect();
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn too_much_light_is_refused_where_it_falls() {
         let optics = Optics::new(660.0, 1.2, 1.33, [1e4; 2]).unwrap();
-        let psf = Psf::new(optics, 3, 0, Defocus::Exact, Sampling::Integrated).unwrap();
+        let psf = Psf::new(optics, 3, 0, Model::Scalar, Defocus::Exact, Sampling::Integrated).unwrap();
         let emitters = Emitters { xyz: &[[4.0, 2.0, 0.0]], phase: &[], magnitude: None };
         let records = Records { emitter: &[0], frame: &[1], photons: &[2e9] };
         let scene = Scene { emitters, records, origin: [0.0; 2] };

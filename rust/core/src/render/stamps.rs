@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 #[cfg(doc)]
 use crate::MOST_SAMPLES_PER_PIXEL;
-use crate::pupil::{Defocus, EXTRA_TERMS, NodeRule, Optics, ROWS};
+use crate::pupil::{Defocus, EXTRA_TERMS, Model, NodeRule, Optics, ROWS};
 use crate::simd::{Level, dispatch_at, level};
 use crate::transform::{AxisSampling, Batch, Geometry, Plan, Sampling, Scratch, columns_in_registers};
 use crate::{Error, Result};
@@ -44,9 +44,9 @@ pub struct Psf {
     optics: Optics,
     modes: usize,
     defocus: Defocus,
-    geometry: Geometry,
-    rule: NodeRule,
-    plans: Box<[OnceLock<Plan>]>,
+    pub(super) geometry: Geometry,
+    pub(super) rule: NodeRule,
+    pub(super) plans: Box<[OnceLock<Plan>]>,
     level: Level,
 }
 
@@ -54,23 +54,28 @@ impl Psf {
     /// For stamps of `size` x `size` pixels and coefficients of Noll 1 to `modes`.
     ///
     /// # Errors
-    /// Those of [`Psf::check`], or if there are more than [`MOST_MODES`] modes.
-    pub fn new(optics: Optics, size: usize, modes: usize, defocus: Defocus, sampling: Sampling) -> Result<Self> {
-        Self::at_level(optics, size, modes, defocus, sampling, level())
+    /// Those of [`Psf::check`].
+    pub fn new(
+        optics: Optics,
+        size: usize,
+        modes: usize,
+        model: Model,
+        defocus: Defocus,
+        sampling: Sampling,
+    ) -> Result<Self> {
+        Self::at_level(optics, size, modes, model, defocus, sampling, level())
     }
 
     fn at_level(
         optics: Optics,
         size: usize,
         modes: usize,
+        model: Model,
         defocus: Defocus,
         sampling: Sampling,
         level: Level,
     ) -> Result<Self> {
-        Self::check(&optics, size, sampling)?;
-        if modes > MOST_MODES {
-            return Err(Error::value("the number of modes", modes, "at most 500"));
-        }
+        Self::check(&optics, size, modes, sampling)?;
         let [cutoff_x, cutoff_y] = optics.cutoff_per_pixel();
         let [x, y] = [cutoff_x, cutoff_y].map(|cutoff| AxisSampling::new(sampling, size, cutoff));
         let farthest = [&x, &y].map(|axis| *axis.half.last().expect("a grid has samples"));
@@ -78,7 +83,9 @@ impl Psf {
             optics,
             modes,
             defocus,
-            rule: NodeRule::new(&optics, modes, defocus, farthest),
+            rule: match model {
+                Model::Scalar => NodeRule::new(&optics, modes, defocus, farthest),
+            },
             geometry: Geometry { size, x, y, pixel_area: optics.pixel_area() as f32 },
             plans: ROWS.iter().map(|_| OnceLock::new()).collect(),
             level,
@@ -89,11 +96,14 @@ impl Psf {
     /// memory.
     ///
     /// # Errors
-    /// If `size` is even or above [`LARGEST_STAMP`], samples per pixel are none or above [`MOST_SAMPLES_PER_PIXEL`], or the stamp
-    /// is so large in wavelengths that more than 512 quadrature rows would be needed.
-    pub fn check(optics: &Optics, size: usize, sampling: Sampling) -> Result<()> {
+    /// If `size` is even or above [`LARGEST_STAMP`], there are more than [`MOST_MODES`] modes, samples per pixel are none or above
+    /// [`MOST_SAMPLES_PER_PIXEL`], or the stamp is so large in wavelengths that more than 512 quadrature rows would be needed.
+    pub fn check(optics: &Optics, size: usize, modes: usize, sampling: Sampling) -> Result<()> {
         if size.is_multiple_of(2) || size > LARGEST_STAMP {
             return Err(Error::value("size", size, "an odd number of pixels from 1 to 511"));
+        }
+        if modes > MOST_MODES {
+            return Err(Error::value("the number of modes", modes, "at most 500"));
         }
         sampling.check()?;
         let [cutoff_x, cutoff_y] = optics.cutoff_per_pixel();
@@ -284,7 +294,7 @@ mod tests {
     /// Stamps of a few emitters of every kind, computed at a level.
     fn stamps_at(level: Level, count: usize) -> Vec<f32> {
         let optics = Optics::new(660.0, 1.4, 1.518, [101.0, 98.0]).unwrap();
-        let psf = Psf::at_level(optics, 21, 21, Defocus::Exact, Sampling::Integrated, level).unwrap();
+        let psf = Psf::at_level(optics, 21, 21, Model::Scalar, Defocus::Exact, Sampling::Integrated, level).unwrap();
         let wave = |i: usize| (i as f64 * 0.37).sin();
         let xyz: Vec<_> = (0..count).map(|i| [0.5 * wave(i), 0.5 * wave(3 * i), wave(7 * i)]).collect();
         let phase: Vec<_> = (0..21 * count).map(|i| (0.4 * wave(5 * i + 1)) as f32).collect();

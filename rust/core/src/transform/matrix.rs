@@ -33,6 +33,12 @@ impl Matrix {
         Self { depth, columns, block, values }
     }
 
+    /// How many values it holds.
+    #[cfg(test)]
+    pub fn values(&self) -> usize {
+        self.values.len()
+    }
+
     /// Rows of the matrix.
     pub fn depth(&self) -> usize {
         self.depth

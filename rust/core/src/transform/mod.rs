@@ -23,7 +23,7 @@ pub use sampling::{MOST_SAMPLES_PER_PIXEL, Sampling};
 use pulp::Simd;
 
 use self::matrix::{Matrix, transpose};
-use crate::pupil::{Defocus, DiskQuadrature, NODES_FEWER, Optics, PupilBasis, fill_pupil};
+use crate::pupil::{Defocus, DiskQuadrature, NODE_BLOCK, NODES_FEWER, Optics, PupilBasis, fill_pupil};
 
 /// Everything that is the same for all emitters with one number of quadrature rows.
 #[derive(Debug)]
@@ -65,6 +65,17 @@ impl Plan {
         });
         Self { basis: PupilBasis::new(optics, modes, defocus, &quadrature), rows: along_xi, columns }
     }
+
+    /// How many values a plan holds whose quadrature has so many rows and nodes on a quarter of the disk.
+    pub fn len(modes: usize, rows: usize, nodes: usize, [nx, ny]: [usize; 2]) -> usize {
+        2 * (nodes * nx + rows * ny) + PupilBasis::len(modes, nodes)
+    }
+
+    /// How many values this plan holds.
+    #[cfg(test)]
+    pub fn values(&self) -> usize {
+        self.rows.iter().flatten().chain(&self.columns).map(Matrix::values).sum::<usize>() + self.basis.values()
+    }
 }
 
 /// The stamps' geometry and what turns samples into pixels.
@@ -76,6 +87,25 @@ pub(crate) struct Geometry {
     /// Pixel area over (wavelength / NA)^2.
     pub pixel_area: f32,
 }
+
+impl Geometry {
+    /// Bytes that it holds.
+    pub fn bytes(&self) -> usize {
+        self.x.bytes() + self.y.bytes()
+    }
+}
+
+/// Vectors of work space, at most, for a batch whose quadrature has so many rows and nodes on a quarter of the disk, with so many
+/// samples on one side along x and y.
+pub(crate) fn scratch_len(nodes: usize, rows: usize, size: usize, [nx, ny]: [usize; 2]) -> usize {
+    8 * (nodes.next_multiple_of(NODE_BLOCK) + nx * rows)
+        + 8 * ny
+        + FILTERED * (2 * ny + size)
+        + size.next_multiple_of(FILTERED) * 2 * nx
+}
+
+/// The most emitters in a batch, on any processor.
+pub(crate) const MOST_LANES: usize = 16;
 
 /// Work space of a thread; grows to what the largest plan needs and is kept.
 #[derive(Debug, Default)]
@@ -117,11 +147,8 @@ impl pulp::WithSimd for Batch<'_> {
         let (nodes, rows) = (plan.basis.weights.len(), plan.rows.len());
         let (nx, ny) = (g.x.half.len(), g.y.half.len());
         let (grid_x, grid_y) = (g.x.grid_len(), g.y.grid_len());
-        let length = 8 * (nodes + nx * rows)
-            + 8 * ny
-            + FILTERED * (grid_y + g.size)
-            + g.size.next_multiple_of(FILTERED) * grid_x;
-        let (memory, _) = S::as_mut_simd_f32s(scratch.aligned(S::F32_LANES * length));
+        let (memory, _) =
+            S::as_mut_simd_f32s(scratch.aligned(S::F32_LANES * scratch_len(nodes, rows, g.size, [nx, ny])));
         let (parts, rest) = memory.split_at_mut(8 * nodes);
         let (along, rest) = rest.split_at_mut(8 * nx * rows);
         let (transformed, rest) = rest.split_at_mut(8 * ny);

@@ -23,6 +23,16 @@ pub enum Sampling {
 }
 
 impl Sampling {
+    /// The place of the last sample in a stamp, in pixels from its middle.
+    pub(crate) fn reach(self, size: usize) -> f64 {
+        let half = size as f64 / 2.0;
+        match self {
+            Self::Point => half - 0.5,
+            Self::Binned(k) => half - 0.5 / f64::from(k),
+            Self::Integrated => half,
+        }
+    }
+
     /// # Errors
     /// If samples per pixel are not from 1 to [`MOST_SAMPLES_PER_PIXEL`].
     pub(crate) fn check(self) -> Result<()> {
@@ -67,6 +77,20 @@ impl AxisSampling {
             Sampling::Integrated if cutoff > LARGEST_CUTOFF => Self::in_parts(size, cutoff),
             Sampling::Integrated => Self::integrated(size, cutoff),
         }
+    }
+
+    /// At least the number of samples on one side of the middle, without making the grid.
+    pub fn most_samples(sampling: Sampling, size: usize, cutoff: f64) -> usize {
+        match sampling {
+            Sampling::Point => size / 2 + 1,
+            Sampling::Binned(k) => (size * k as usize).div_ceil(2),
+            Sampling::Integrated => (size as f64 * (1.4 * cutoff).max(0.5)) as usize + 16,
+        }
+    }
+
+    /// Bytes that it holds.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.half) + size_of_val(&*self.first) + size_of_val(&*self.weights)
     }
 
     /// Samples on the whole grid.
@@ -298,6 +322,7 @@ mod tests {
             let mut grid: Vec<f64> = axis.half.iter().rev().map(|x| -x).collect();
             grid.extend(&axis.half[usize::from(axis.has_middle())..]);
             prop_assert_eq!(grid.len(), axis.grid_len());
+            prop_assert!(axis.half.len() <= AxisSampling::most_samples(Sampling::Integrated, size, cutoff));
             let f = part * cutoff;
             let w = 2.0 * PI * f;
             for j in 0..size {
