@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 
 __all__ = [
     "MOST_ROWS",
+    "MOST_SAMPLES_PER_PIXEL",
+    "MOST_THREADS",
     "Camera",
     "Cost",
     "Psf",
@@ -22,6 +24,8 @@ __all__ = [
 ]
 
 MOST_ROWS: Final[int]
+MOST_SAMPLES_PER_PIXEL: Final[int]
+MOST_THREADS: Final[int]
 
 def crc32(data: NDArray[np.uint8], value: int = 0) -> int: ...
 def crc32_joined(first: int, second: int, length: int) -> int: ...

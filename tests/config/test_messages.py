@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import simtiff
 from batch_helpers import batch
 from fuzzing import json_values
 from simtiff.config.loading import load_batch_config, load_job_config
@@ -109,6 +110,23 @@ def test_stamp_beyond_what_can_be_integrated_is_named() -> None:
     assert "base_config.psf.size_px: 101 px of 6500 nm are too large a stamp" in message
     largest = int(message.rpartition("up to ")[2].removesuffix(" px"))
     load_batch_config(batch({"optical": optical, "psf": {"size_px": largest}, "emitters": {"z_range_um": 0}}))
+
+
+@pytest.mark.parametrize("defocus", ["exact", "paraxial"])
+@pytest.mark.parametrize("sampling", [{}, {"use_direct_rendering": False, "hr_size": 4800}])
+def test_defocus_beyond_what_can_be_integrated_is_named(defocus: str, sampling: dict[str, Any]) -> None:
+    base = {"emitters": {"z_range_um": 900}, "psf": {"defocus": defocus}, "tiff": sampling}
+    message = error_of(batch(base))
+    assert "base_config.emitters.z_range_um: 900 um is too far out of focus" in message
+    deepest = float(message.rpartition("up to about ")[2].removesuffix(" um"))
+    assert 10 < deepest < 100
+    config = load_batch_config(batch(base | {"emitters": {"z_range_um": 0.99 * deepest}})).base_config
+    assert error_of(batch(base | {"emitters": {"z_range_um": 1.02 * deepest}}))
+    # what is allowed is computed, and what is not, is not
+    optics, psf = simtiff.Optics(**config.optical.model_dump()), config.psf
+    simtiff.psf(optics, [[0, 0, 0.97 * deepest]], size=psf.size_px, defocus=defocus)
+    with pytest.raises(ConfigError, match="quadrature rows"):
+        simtiff.psf(optics, [[0, 0, 1.05 * deepest]], size=psf.size_px, defocus=defocus)
 
 
 @pytest.mark.parametrize("path", ["", " ", "a\0b", "\ud800", 5, None, "builtin:water"])

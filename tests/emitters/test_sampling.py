@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from simtiff.config.settings import EmitterConfig
-from simtiff.emitters.sampling import birth_range, iter_slabs, sample_truth, slab_counts, slab_edges
+from simtiff.emitters.sampling import (
+    MAX_SLAB_EMITTERS,
+    MAX_SLABS,
+    birth_range,
+    iter_slabs,
+    sample_truth,
+    slab_counts,
+    slab_edges,
+)
 from simtiff.emitters.tables import Emitters, Records
 
 
@@ -96,9 +104,7 @@ def test_no_photon_is_lost_between_frames() -> None:
 @pytest.mark.parametrize("lifetime", [0.05, 2.5, 70.0])
 def test_records_are_those_of_the_obvious_loop(lifetime: float) -> None:
     cfg = config(num_emitters=600, frames=150, lifetime_avg=lifetime)
-    pieces = list(iter_slabs(cfg, block_records=300))  # several blocks a slab
-    emitters = Emitters.concatenate([piece[0] for piece in pieces])
-    records = Records.concatenate([piece[1] for piece in pieces])
+    emitters, records = sample_truth(cfg, block_records=300)  # several blocks a slab
     assert as_list(records) == obvious_records(emitters, cfg.frames)
 
 
@@ -123,8 +129,8 @@ def test_pieces_hold_whole_frames_in_order() -> None:
 @pytest.mark.parametrize(
     ("values", "longest"),
     [
-        ({"num_emitters": 10**7, "frames": 1}, 2**18),
-        ({"num_emitters": 10**9, "frames": 10**7}, 2**18),
+        ({"num_emitters": 10**7, "frames": 1}, MAX_SLAB_EMITTERS),
+        ({"num_emitters": 10**9, "frames": 10**7}, MAX_SLAB_EMITTERS),
         ({"num_emitters": 3, "frames": 10**7, "lifetime_avg": 1e7}, 3),
     ],
 )
@@ -133,7 +139,7 @@ def test_slabs_are_neither_too_many_nor_too_full(values: dict[str, Any], longest
     edges = slab_edges(cfg)
     assert (np.diff(edges) > 0).all()
     assert (edges[0], edges[-1]) == birth_range(cfg)
-    assert len(edges) - 1 <= 2**12 + cfg.num_emitters / 2**18 * 2 + 2
+    assert len(edges) - 1 <= MAX_SLABS + cfg.num_emitters / MAX_SLAB_EMITTERS * 2 + 2
     assert np.diff(edges).max() / (edges[-1] - edges[0]) * cfg.num_emitters <= longest
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +20,7 @@ from simtiff.batch.status import BatchStatus, JobRecord
 from simtiff.config.loading import load_job_config
 from simtiff.config.settings import JobConfig, MemoryConfig
 from simtiff.errors import BatchError, ConfigError, DataError
-from simtiff.io import tiff as ometiff
-from simtiff.movie.events import Message, Progress
+from simtiff.movie.events import Message
 from simtiff.movie.job import run_job, stream_movie
 from simtiff.movie.preview import preview, stretch
 
@@ -231,28 +232,30 @@ def test_one_pipeline_at_a_time_in_a_folder(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("large_frame_bytes", [0, 1 << 30])
-def test_a_long_movie_goes_on_inside_the_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large_frame_bytes: int
-) -> None:
+KILLED = """
+import os, sys
+from pathlib import Path
+from simtiff.config.settings import JobConfig
+from simtiff.io import tiff
+from simtiff.movie.events import Progress
+from simtiff.movie.job import run_job
+
+def killer(event):
+    if event == Progress("frames", 12, 20):
+        os._exit(9)
+
+tiff.JOURNAL_SECONDS = 0.0
+run_job(JobConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]), killer, resume_key="key")
+"""
+
+
+@pytest.mark.parametrize("size", [32, 400])  # frames that are handed over chunk by chunk, and one by one
+def test_a_long_movie_goes_on_inside_the_job(tmp_path: Path, size: int) -> None:
     """Frames that had reached the disk when a job was killed are not rendered again."""
-    monkeypatch.setattr("simtiff.movie.frames._LARGE_FRAME_BYTES", large_frame_bytes)
-    monkeypatch.setattr(ometiff, "JOURNAL_SECONDS", 0.0)
-    config = job(frames=20, memory_optimization={"chunk_size": 2})
+    config = job(frames=20, memory_optimization={"chunk_size": 2}, tiff={"roi_size": size})
     run_job(config, tmp_path / "whole")
-
-    class Killed(BaseException):
-        pass
-
-    class Killer(Recorder):
-        def __call__(self, event: Event) -> None:
-            if isinstance(event, Progress) and (event.stage, event.done) == ("frames", 12):
-                raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ometiff._Partial, "discard", lambda partial: partial._close())
-        with pytest.raises(Killed):
-            run_job(config, tmp_path / "job", Killer(), resume_key="key")
+    words = [sys.executable, "-c", KILLED, config.model_dump_json(), str(tmp_path / "job")]
+    assert subprocess.run(words, check=False).returncode == 9
     report = Recorder()
     run_job(config, tmp_path / "job", report, resume_key="key")
     assert any(line.startswith("movie goes on at frame 1") for line in report.lines)

@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 
 import simtiff
-import simtiff.emitters.sampling as emitters_module
-import simtiff.movie.truthfile as truthfile_module
 from fuzzing import damage_hdf5
 from simtiff.aberrations.maps import field_coefficients, open_field
 from simtiff.config.settings import JobConfig
@@ -48,9 +46,9 @@ def magnitude_map(tmp_path: Path) -> str:
     return str(path)
 
 
-def write(path: Path, config: JobConfig | None = None) -> Path:
+def write(path: Path, config: JobConfig | None = None, **options: int) -> Path:
     config = config or job()
-    write_truth(path, config, open_field(config))
+    write_truth(path, config, open_field(config), **options)
     return path
 
 
@@ -118,11 +116,10 @@ def test_file_and_memory_give_the_same_scenes(tmp_path: Path, magnitude_map: str
         assert len(whole) == len(memory.records)
 
 
-def test_pieces_do_not_show_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_do_not_show_in_the_file(tmp_path: Path) -> None:
     whole = write(tmp_path / "whole.h5").read_bytes()
     assert write(tmp_path / "again.h5").read_bytes() == whole
-    monkeypatch.setattr(emitters_module, "BLOCK_RECORDS", 20)
-    with TruthFile(write(tmp_path / "pieces.h5")) as pieces, TruthFile(tmp_path / "whole.h5") as one:
+    with TruthFile(write(tmp_path / "pieces.h5", block_records=20)) as pieces, TruthFile(tmp_path / "whole.h5") as one:
         assert same(pieces.scene(0, 40), one.scene(0, 40))
 
 
@@ -189,11 +186,9 @@ def test_coefficients_can_be_replaced(tmp_path: Path, magnitude_map: str) -> Non
         assert changed.config == config
 
 
-def test_distinct_and_gather_are_what_numpy_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distinct_and_gather_are_what_numpy_says() -> None:
     random = np.random.default_rng(1)
     data = random.normal(size=(5000, 3)).astype(np.float32)
-    monkeypatch.setattr(truthfile_module, "_MAX_GAP_ROWS", 3)
-    monkeypatch.setattr(truthfile_module, "_MAX_RUN_ROWS", 50)
     for high in (30, 5000, 10**15):
         values = random.integers(0, high, 200)
         expected = np.unique(values, return_index=True, return_inverse=True)
@@ -201,7 +196,7 @@ def test_distinct_and_gather_are_what_numpy_says(monkeypatch: pytest.MonkeyPatch
         for got, want in zip((ids, first, inverse), expected, strict=True):
             np.testing.assert_array_equal(got, want)
         if high <= 5000:
-            rows = gather(values, lambda low, stop: data[low:stop], 3)
+            rows = gather(values, lambda low, stop: data[low:stop], 3, max_gap=3, max_run=50)
             np.testing.assert_array_equal(rows, data[values])
     assert all(part.size == 0 for part in distinct(np.zeros(0, np.int64)))
 

@@ -6,7 +6,6 @@ All models are frozen: a job's config never changes after it was checked. Unknow
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -23,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from simtiff._core import MOST_ROWS, MOST_SAMPLES_PER_PIXEL, Cost
 from simtiff.config.messages import show
 from simtiff.config.names import (
     DEFAULT_SAMPLE_NAMING,
@@ -32,18 +32,18 @@ from simtiff.config.names import (
     sample_name,
     sample_naming_problem,
 )
+from simtiff.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     _Model = TypeVar("_Model", bound=BaseModel)
 
 BUILTIN_ZMAPS = ("builtin:oil",)
 MAX_JOBS = 100_000
-MAX_SAMPLES_PER_PIXEL = 64
 NOTES: dict[str, Any] = {r"^(description|version|\$schema)$|_note$": {}}
-_MAX_ROWS = 512
 _OPTICS = ("optical.NA", "optical.wavelength_nm", "optical.pixel_size_nm_x", "optical.pixel_size_nm_y")
+_SAMPLING = ("psf.pixel_integration", "tiff.use_direct_rendering", "tiff.hr_size")
 _FREE_KEYS = frozenset({"description", "version", "$schema"})
 
 
@@ -245,7 +245,7 @@ class TiffConfig(Section):
     @property
     def samples_per_pixel(self) -> int | None:
         """Samples per pixel and axis that are rendered and binned, or None where pixels are rendered directly."""
-        return None if self.use_direct_rendering else min(round(self.hr_size / self.roi_size), MAX_SAMPLES_PER_PIXEL)
+        return None if self.use_direct_rendering else min(round(self.hr_size / self.roi_size), MOST_SAMPLES_PER_PIXEL)
 
 
 class MemoryConfig(Section):
@@ -268,6 +268,22 @@ class JobConfig(Section):
     psf: PsfConfig = Field(default_factory=PsfConfig)
     tiff: TiffConfig = Field(default_factory=TiffConfig)
     memory_optimization: MemoryConfig = Field(default_factory=MemoryConfig)
+
+    @property
+    def sampling(self) -> str | int:
+        """What a pixel's value is, as the core takes it: "integrated", "point", or the mean of so many samples."""
+        return self.tiff.samples_per_pixel or ("integrated" if self.psf.pixel_integration else "point")
+
+    def cost(self, size_px: int, modes: int = 0) -> Cost:
+        """Return what PSFs of this job take on stamps of so many pixels; `ConfigError` where there can be none."""
+        return Cost(self.optical, size_px, modes, self.psf.model, self.psf.defocus, self.sampling)
+
+    def computes(self, size_px: int, z_um: float) -> bool:
+        """Say whether emitters without aberrations are computed at such a height, anywhere in a pixel."""
+        try:
+            return self.cost(size_px).rows(0.5, 0.5, z_um) <= MOST_ROWS
+        except ConfigError:
+            return False
 
     @model_validator(mode="after")
     def _values_go_together(self) -> JobConfig:
@@ -378,31 +394,30 @@ def _integration(job: JobConfig) -> Iterator[Relation]:
     # The core refuses an emitter that needs too many quadrature rows. Aberrations add to these, but a
     # stamp or a defocus that is too much alone, most likely by a mistake of units, is found here.
     optical, z_um, size_px = job.optical, job.emitters.z_range_um, job.psf.size_px
-    pixel_nm = max(optical.pixel_size_nm_x, optical.pixel_size_nm_y)
-    rows = 9 + 0.54 * math.pi * optical.NA * pixel_nm * size_px / optical.wavelength_nm
-    if rows > _MAX_ROWS:
-        largest = int(size_px * (_MAX_ROWS - 9) / (rows - 9)) // 2 * 2 - 1
+    if not job.computes(size_px, 0.0):
+        pixel_nm = max(optical.pixel_size_nm_x, optical.pixel_size_nm_y)
+        largest = 2 * int(_largest(lambda half: job.computes(2 * int(half) + 1, 0.0), size_px // 2, 0.5)) + 1
         yield Relation(
-            ("psf.size_px", *_OPTICS),
+            ("psf.size_px", *_SAMPLING, *_OPTICS),
             f"{size_px} px of {pixel_nm:g} nm are too large a stamp for NA {optical.NA:g} and "
             f"{optical.wavelength_nm:g} nm; allowed: " + (f"up to {largest} px" if largest >= 3 else "smaller pixels"),
         )
-        return
-    exact = job.psf.defocus == "exact"
-    per_um = sum(part * _defocus_slope(optical, radius, exact=exact) for radius, part in ((1, 0.26), (0.75, 0.25)))
-    if rows + per_um * z_um > _MAX_ROWS:
+    elif not job.computes(size_px, z_um):
+        deepest = _largest(lambda z: job.computes(size_px, z), z_um, 1e-6 * z_um)
         yield Relation(
-            ("emitters.z_range_um", "psf.size_px", "psf.defocus", "optical.n_immersion", *_OPTICS),
+            ("emitters.z_range_um", "psf.size_px", "psf.defocus", "optical.n_immersion", *_SAMPLING, *_OPTICS),
             f"{z_um:g} um is too far out of focus to be computed; allowed with these optics: up to about "
-            f"{(_MAX_ROWS - rows) / per_um:.3g} um",
+            f"{deepest:.3g} um",
         )
 
 
-def _defocus_slope(optical: OpticalConfig, radius: float, *, exact: bool) -> float:
-    """Return the slope of the defocus phase at a radius of the pupil, in radians per micrometre of z."""
-    index = optical.n_immersion
-    axial = math.sqrt(max(index**2 - (optical.NA * radius) ** 2, (0.02 * index) ** 2)) if exact else 1.0
-    return 2000 * math.pi / optical.wavelength_nm * optical.NA**2 * radius / axial
+def _largest(allowed: Callable[[float], bool], refused: float, step: float) -> float:
+    """Return the largest value from 0 on that is allowed, to within a step, by halving."""
+    low, high = 0.0, refused
+    while high - low > step:
+        middle = (low + high) / 2
+        low, high = (middle, high) if allowed(middle) else (low, middle)
+    return low
 
 
 def _sample_relations(samples: SampleConfigs) -> Iterator[Relation]:

@@ -29,18 +29,20 @@ if TYPE_CHECKING:
 SLAB_FRAMES = 64
 """Length of a slab of time in frames, unless that makes slabs too many, too full or too empty."""
 
-BLOCK_RECORDS = 1 << 18
-"""A piece of the truth has no more records than this, unless one frame does."""
+MAX_SLABS = 4096
+MAX_SLAB_EMITTERS = 1 << 18
+"""Emitters of a slab, on average at most."""
 
-_MAX_SLABS = 4096
+BLOCK_RECORDS = 1 << 18
+"""Records that are made at a time, unless one frame has more."""
+
 _MAX_SLAB_FRAMES = 1 << 16
 _MIN_SLAB_EMITTERS = 256
-_MAX_SLAB_EMITTERS = 1 << 18
 _MAX_BLOCK_FRAMES = 1 << 15  # frames of a block are sorted as 16-bit integers, which is much faster
 _STREAM = 0x656D6974  # "emit": keeps this randomness apart from that of other purposes with the same seed
 
 
-def iter_slabs(config: EmitterConfig, block_records: int | None = None) -> Iterator[tuple[Emitters, Records]]:
+def iter_slabs(config: EmitterConfig, block_records: int = BLOCK_RECORDS) -> Iterator[tuple[Emitters, Records]]:
     """Make the truth of a movie piece by piece, in the order of time.
 
     Parameters
@@ -48,7 +50,7 @@ def iter_slabs(config: EmitterConfig, block_records: int | None = None) -> Itera
     config
         The job's ``emitters`` section.
     block_records
-        Most records of a piece, unless one frame has more; default: `BLOCK_RECORDS`. It changes the pieces alone.
+        Records that are made at a time, at least a frame's; which does not change them.
 
     Yields
     ------
@@ -72,16 +74,16 @@ def iter_slabs(config: EmitterConfig, block_records: int | None = None) -> Itera
         if stop_frame <= first_frame:
             yield born, _records(alive[:0], 0, 0)
             continue
-        for start, stop in _blocks(alive, first_frame, stop_frame, block_records or BLOCK_RECORDS):
+        for start, stop in _blocks(alive, first_frame, stop_frame, block_records):
             yield born, _records(alive, start, stop)
             born = born[:0]
         first_frame = stop_frame
         alive = alive[alive.t0 + alive.on_time > first_frame]
 
 
-def sample_truth(config: EmitterConfig) -> tuple[Emitters, Records]:
+def sample_truth(config: EmitterConfig, block_records: int = BLOCK_RECORDS) -> tuple[Emitters, Records]:
     """Make the whole truth of a movie in memory; see `iter_slabs`."""
-    emitters, records = zip(*iter_slabs(config), strict=True)
+    emitters, records = zip(*iter_slabs(config, block_records), strict=True)
     return Emitters.concatenate(emitters), Records.concatenate(records)
 
 
@@ -91,16 +93,16 @@ def birth_range(config: EmitterConfig) -> tuple[float, float]:
 
 
 def slab_edges(config: EmitterConfig) -> list[float]:
-    """Return the edges of the slabs in frames: the ends of the time of births, between them multiples of a length."""
+    """Return the edges of the slabs: the ends of the time of births, between them multiples of a length."""
     start, stop = birth_range(config)
     duration = stop - start
     length = float(SLAB_FRAMES)
     few = max(1.0, config.num_emitters / _MIN_SLAB_EMITTERS)
     while duration / length > few and length < _MAX_SLAB_FRAMES:
         length *= 2
-    while duration / length > _MAX_SLABS:
+    while duration / length > MAX_SLABS:
         length *= 2
-    while config.num_emitters * min(1.0, length / duration) > _MAX_SLAB_EMITTERS:
+    while config.num_emitters * min(1.0, length / duration) > MAX_SLAB_EMITTERS:
         length /= 2
     inner = np.arange(np.floor(start / length) + 1, np.ceil(stop / length)) * length
     return [start, *inner.tolist(), stop]
@@ -172,7 +174,7 @@ def _frames_on(emitters: Emitters, start: int, stop: int) -> tuple[NDArray[np.in
 
 
 def _blocks(emitters: Emitters, start: int, stop: int, most_records: int) -> Iterator[tuple[int, int]]:
-    """Cut frames start..stop into blocks with a bounded number of records, one frame at least."""
+    """Cut frames start..stop into blocks of at most so many records, one frame at least."""
     first, end = _frames_on(emitters, start, stop)
     changes = np.bincount(first - start, minlength=stop - start + 1) - np.bincount(
         end - start, minlength=stop - start + 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simtiff._core import Cost, Psf
+from simtiff._core import MOST_THREADS, Cost, Psf
 from simtiff._core import set_threads as core_set_threads
 from simtiff._core import threads as core_threads
 from simtiff.errors import ConfigError
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-MOST_THREADS = 4096
 _PLANS = Plans()
 
 
@@ -280,7 +279,8 @@ def psf(
     Notes
     -----
     The pupil is ``max(0, 1 + sum m_j Z_j) exp(i sum c_j Z_j)`` with Noll's Zernike polynomials (J. Opt. Soc. Am. 66,
-    207, 1976), transformed by quadrature; the error is below 5e-4 of the stamp's peak.
+    207, 1976); its scalar Fourier transform, squared, is the PSF (Hanser et al., J. Microsc. 216, 32, 2004). It is
+    computed by quadrature, with an error below 5e-4 of the stamp's peak.
     """
     renderer = Renderer(optics, size=size, model=model, defocus=defocus, pixel_integration=pixel_integration)
     return renderer.stamps(Scene.from_arrays(xyz, phase=phase, magnitude=magnitude), out)

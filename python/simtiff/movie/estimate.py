@@ -15,10 +15,12 @@ import numpy as np
 
 from simtiff.aberrations.synthetic import BUILTIN, DEFAULT_MODES
 from simtiff.config.identity import job_files
+from simtiff.emitters.sampling import BLOCK_RECORDS, MAX_SLAB_EMITTERS
 from simtiff.errors import BatchError, SimtiffError
-from simtiff.imaging.optics import Optics
 from simtiff.imaging.rendering import psf
-from simtiff.movie.frames import frames_are_large
+from simtiff.movie.frames import frames_are_large, optics_of
+from simtiff.movie.plots import MAX_RECORDS
+from simtiff.movie.truthfile import MAX_RUN_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,19 +36,13 @@ _RECORD_BYTES = 28
 # Measured: a worker after its first small job, and what a map with magnitudes adds; while truth is made, an emitter of
 # a slab and a record of a block, both bounded, and the part of that which stays with the process.
 _WORKER_BYTES, _MAGNITUDES_BYTES = 75e6, 45e6
-_SLAB_EMITTERS, _SLAB_EMITTER_BYTES = 1 << 18, 400
-_BLOCK_RECORDS, _BLOCK_RECORD_BYTES = 1 << 18, 100
+_SLAB_EMITTER_BYTES, _BLOCK_RECORD_BYTES = 400, 100
 _KEPT = 0.5
 _CHUNK_RECORD_BYTES = 130
-_RUN_ROWS, _RUN_COPIES = 1 << 18, 2  # coefficients read in one go
-_STAMP_BLOCK_BYTES, _STAMP_BLOCK = 4 << 20, 64  # stamps rendered at a time: so many bytes, but not fewer than that
+_RUN_COPIES = 2  # of coefficients that are read in one go
+_ABERRATION_ROWS = 2  # of the quadrature, that usual aberrations add
 # Plots: matplotlib and its figures, a record that is drawn, a frame of the timeline; a picture on the disk.
 _PLOT_BYTES, _PLOT_RECORD_BYTES, _PLOT_FRAME_BYTES, _PICTURE_BYTES = 60e6, 100, 6600, 4e5
-_MAX_PLOT_RECORDS = 2_000_000
-_LANES = 16  # emitters at a time, at most
-_FILTERED = 4
-_ABERRATION_RADIANS = 6.0
-_ROWS: tuple[int, ...] = (*range(10, 49, 2), 52, 56, 60, 64, 72, 80, 96, 112, 128, 160, 192, 256, 320, 384, 512)
 _ENOUGH_LIGHT = 0.9
 _MAP_MARGIN_PX = 65  # of the spline, on both sides together
 
@@ -150,8 +146,8 @@ def worker_bytes(config: JobConfig, size: MapSize, threads: int = 1) -> float:
         height, width = (min(length, emitters.area_px + _MAP_MARGIN_PX) for length in size.shape)
         area = 4.0 * height * width
     records = expected_records(config, emitters.frames)
-    truth: float = min(emitters.num_emitters, _SLAB_EMITTERS) * _SLAB_EMITTER_BYTES
-    truth += min(records, _BLOCK_RECORDS) * _BLOCK_RECORD_BYTES
+    truth: float = min(emitters.num_emitters, MAX_SLAB_EMITTERS) * _SLAB_EMITTER_BYTES
+    truth += min(records, BLOCK_RECORDS) * _BLOCK_RECORD_BYTES
 
     chunk = min(config.memory_optimization.chunk_size, emitters.frames)
     compressed = tiff.compression != "none"
@@ -163,12 +159,10 @@ def worker_bytes(config: JobConfig, size: MapSize, threads: int = 1) -> float:
     coefficients = 4 * size.modes * (1 + size.magnitudes)
     frames = pixels * buffers * pixel_bytes(config)
     movie: float = frames + pixels * compressed * pixel_bytes(config)
-    # Either all stamps of a chunk at a time, or its frames of photons and a block of stamps.
-    stamp = 4.0 * config.psf.size_px**2
-    movie += min(stamp * seen, 4 * pixels + max(_STAMP_BLOCK_BYTES, _STAMP_BLOCK * stamp))
+    movie += config.cost(config.psf.size_px).expose_bytes(math.ceil(seen), pixels)
     movie += transform_bytes(config, size.modes, threads)
     movie += chunk_records * _CHUNK_RECORD_BYTES + seen * coefficients
-    movie += min(emitters.num_emitters, _RUN_ROWS) * coefficients * _RUN_COPIES
+    movie += min(emitters.num_emitters, MAX_RUN_ROWS) * coefficients * _RUN_COPIES
     # Truth is made before the movie; while the map is read, a few planes exist twice.
     fixed = _WORKER_BYTES + size.magnitudes * _MAGNITUDES_BYTES + area * (size.modes + 4)
     if picture_bytes(config):
@@ -181,7 +175,7 @@ def worker_bytes(config: JobConfig, size: MapSize, threads: int = 1) -> float:
 def _plot_bytes(config: JobConfig, coefficients: int) -> float:
     """Return the memory that the truth of the frames takes that plots show: of the first records, some millions."""
     records = expected_records(config, config.emitters.frames)
-    drawn = min(records, _MAX_PLOT_RECORDS)
+    drawn = min(records, MAX_RECORDS)
     frames = config.emitters.frames * drawn / max(records, 1.0)
     seen = min(drawn, config.emitters.num_emitters)
     return drawn * _PLOT_RECORD_BYTES + 2 * seen * coefficients + frames * _PLOT_FRAME_BYTES
@@ -229,42 +223,16 @@ def show_bytes(size: float) -> str:
 
 def transform_bytes(config: JobConfig, modes: int, threads: int) -> float:
     """Return what the transform takes at most, for emitters as usual: in the frame, without large aberrations."""
-    optical, tiff, size = config.optical, config.tiff, config.psf.size_px
-    if tiff.use_direct_rendering:
-        cutoff = 2 * optical.NA * max(optical.pixel_size_nm_x, optical.pixel_size_nm_y) / optical.wavelength_nm
-        per_pixel = max(1.0, 2.2 * cutoff)
-    else:
-        per_pixel = tiff.hr_size / tiff.roi_size
-    half = size * per_pixel / 2 + 16  # samples on one side of the middle
-    fewest, most = _rows(config, 0.0, 0.0), _rows(config, config.emitters.z_range_um, _ABERRATION_RADIANS)
-    plans = [rows for rows in _ROWS if fewest <= rows <= most]
-    matrices = sum(2 * (_nodes(rows) + rows / 2) * half + 2 * _nodes(rows) * (modes + 3) for rows in plans)
-    space = 8 * (_nodes(most) + half * most / 2) + 2 * half * (size + 3 * _FILTERED)
-    return 1.1 * 4 * (matrices + threads * _LANES * space)
-
-
-def _rows(config: JobConfig, z_um: float, aberration: float) -> int:
-    """Return the rows of the pupil that an emitter needs at a height, and with phases so steep, in radians."""
-    optical = config.optical
-    per_nm = 2 * math.pi / optical.wavelength_nm
-    pixel_nm = max(optical.pixel_size_nm_x, optical.pixel_size_nm_y)
-    stamp = per_nm * optical.NA * pixel_nm * config.psf.size_px / 2
-    steepness = optical.NA**2 / math.sqrt(max(optical.n_immersion**2 - optical.NA**2, 1e-3))
-    needed = 11 + 0.54 * stamp + 0.36 * (per_nm * steepness * 1000 * z_um + aberration)
-    return min((rows for rows in _ROWS if rows >= needed), default=_ROWS[-1])
-
-
-def _nodes(rows: int) -> float:
-    """Return the nodes on a quarter of the pupil."""
-    return rows / 4 * (8 + max(0, rows - 12) * 2 / math.pi)
+    cost = config.cost(config.psf.size_px, modes)
+    most = cost.rows(0.5, 0.5, config.emitters.z_range_um) + _ABERRATION_ROWS
+    return float(cost.transform_bytes(cost.rows(0.0, 0.0, 0.0), most, threads))
 
 
 def held_light(config: JobConfig) -> float:
     """Return the part of the light of an emitter without aberrations at z = ``z_range_um`` that its stamp holds."""
-    optics = Optics(**{name: getattr(config.optical, name) for name in type(config.optical).model_fields})
     xyz = np.array([[0.0, 0.0, config.emitters.z_range_um]])
     size, defocus = config.psf.size_px, config.psf.defocus
-    return float(psf(optics, xyz, np.zeros(1), size=size, defocus=defocus).sum())
+    return float(psf(optics_of(config), xyz, np.zeros(1), size=size, model=config.psf.model, defocus=defocus).sum())
 
 
 def light_note(configs: Iterable[JobConfig]) -> str | None:

@@ -44,6 +44,11 @@ def camera_seed(seed: int) -> int:
     return int(np.random.SeedSequence([seed, _CAMERA_PURPOSE]).generate_state(1, np.uint64)[0])
 
 
+def optics_of(config: JobConfig) -> Optics:
+    """Return the microscope of a job."""
+    return Optics(**config.optical.model_dump())
+
+
 class Buffers:
     """Memory for a chunk of frames, kept from one movie for the next of the same shape: new memory costs time."""
 
@@ -81,19 +86,13 @@ class Movie:
     """
 
     def __init__(self, config: JobConfig, truth: Truth) -> None:
-        optical, psf, tiff = config.optical, config.psf, config.tiff
+        psf, tiff = config.psf, config.tiff
         self.config = config
         self.shape = (config.emitters.frames, tiff.roi_size, tiff.roi_size)
         self.dtype: str = tiff.dtype
         self._truth = truth
         self._renderer = Renderer(
-            Optics(
-                wavelength_nm=optical.wavelength_nm,
-                NA=optical.NA,
-                n_immersion=optical.n_immersion,
-                pixel_size_nm_x=optical.pixel_size_nm_x,
-                pixel_size_nm_y=optical.pixel_size_nm_y,
-            ),
+            optics_of(config),
             size=psf.size_px,
             model=psf.model,
             defocus=psf.defocus,

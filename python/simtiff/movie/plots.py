@@ -28,7 +28,7 @@ __all__ = ["plot_map", "write_plots"]
 
 _MAX_POINTS = 20_000
 _MAX_LINES = 60
-_MAX_RECORDS = 2_000_000
+MAX_RECORDS = 2_000_000
 _MAX_SIDE_PX = 400
 _DPI = 130
 _GREY = "0.35"
@@ -146,7 +146,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 def _first_frames(truth: TruthFile) -> Scene:
     """Return the truth of as many frames from the first on as are worth a picture."""
-    stop = min(truth.n_frames, max(1, int(truth.frames_of_records(_MAX_RECORDS))))
+    stop = min(truth.n_frames, max(1, int(truth.frames_of_records(MAX_RECORDS))))
     return truth.scene(0, stop)
 
 

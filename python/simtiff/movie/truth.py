@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simtiff.aberrations.maps import field_coefficients
-from simtiff.emitters.sampling import iter_slabs
+from simtiff.emitters.sampling import BLOCK_RECORDS, iter_slabs
 from simtiff.emitters.tables import Emitters, Records
 from simtiff.imaging.scene import Scene, same_psf
 from simtiff.io.files import version
@@ -65,6 +65,7 @@ def write_truth(
     config: JobConfig,
     field: FieldMap,
     progress: Callable[[int, int], object] | None = None,
+    block_records: int = BLOCK_RECORDS,
 ) -> TruthSize:
     """Make a job's truth and write it piece by piece; it appears under its name only when it is whole.
 
@@ -80,6 +81,8 @@ def write_truth(
         Its map, from `open_field`.
     progress
         Called with the frames done and all frames.
+    block_records
+        Records that are made at a time; see `iter_slabs`.
 
     Raises
     ------
@@ -101,7 +104,7 @@ def write_truth(
             for name, layout in _RECORDS.items()
         }
         coefficients = _CoefficientWriter(file, cfg.num_emitters, field.modes)
-        for emitters, records in iter_slabs(cfg):
+        for emitters, records in iter_slabs(cfg, block_records):
             check()
             if len(emitters):
                 end = emitters_done + len(emitters)

@@ -57,8 +57,11 @@ _COLUMNS: dict[str, dict[str, tuple[tuple[int | None, ...], bool]]] = {
         "id": ((None,), True),
     },
 }
-_MAX_GAP_ROWS = 2048  # reading this many rows for nothing costs less than another read
-_MAX_RUN_ROWS = 1 << 18
+MAX_GAP_ROWS = 2048
+"""Reading so many rows for nothing costs less than another read."""
+
+MAX_RUN_ROWS = 1 << 18
+"""Rows of coefficients that are read in one go."""
 
 
 @dataclass(frozen=True)
@@ -434,7 +437,11 @@ def _take_records(records: _RecordRows, rows: Any) -> _RecordRows:
 
 
 def gather(
-    rows: NDArray[np.int64], read: Callable[[int, int], NDArray[np.float32]], columns: int
+    rows: NDArray[np.int64],
+    read: Callable[[int, int], NDArray[np.float32]],
+    columns: int,
+    max_gap: int = MAX_GAP_ROWS,
+    max_run: int = MAX_RUN_ROWS,
 ) -> NDArray[np.float32]:
     """Return some rows of a dataset, reading stretches of rows that lie close together in one go.
 
@@ -443,12 +450,12 @@ def gather(
     """
     wanted = np.unique(rows)
     found = np.empty((len(wanted), columns), np.float32)
-    starts = np.flatnonzero(np.diff(wanted, prepend=-_MAX_GAP_ROWS - 2) > _MAX_GAP_ROWS)
+    starts = np.flatnonzero(np.diff(wanted, prepend=-max_gap - 2) > max_gap)
     for begin, end in pairwise([*starts.tolist(), len(wanted)]):
         done = begin
         while done < end:
             low = int(wanted[done])
-            upto = min(end, int(np.searchsorted(wanted, low + _MAX_RUN_ROWS)))
+            upto = min(end, int(np.searchsorted(wanted, low + max_run)))
             block = read(low, int(wanted[upto - 1]) + 1)
             found[done:upto] = block[wanted[done:upto] - low]
             done = upto

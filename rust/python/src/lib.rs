@@ -42,6 +42,11 @@ mod core_module {
     /// The most quadrature rows that an emitter is computed with.
     #[pymodule_export]
     const MOST_ROWS: usize = simtiff_core::MOST_ROWS;
+    /// The most samples per pixel and axis.
+    #[pymodule_export]
+    const MOST_SAMPLES_PER_PIXEL: u32 = simtiff_core::MOST_SAMPLES_PER_PIXEL;
+    #[pymodule_export]
+    const MOST_THREADS: usize = crate::pool::MOST_THREADS;
     #[pymodule_export]
     use crate::variates::{exponential, normal};
 }

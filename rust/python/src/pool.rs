@@ -11,7 +11,7 @@ use crate::errors::ConfigError;
 static POOL: RwLock<Option<Arc<ThreadPool>>> = RwLock::new(None);
 
 /// The most threads that can be asked for.
-const MOST_THREADS: usize = 4096;
+pub const MOST_THREADS: usize = 4096;
 
 fn current() -> PyResult<Arc<ThreadPool>> {
     if let Some(pool) = &*POOL.read().unwrap_or_else(PoisonError::into_inner) {
