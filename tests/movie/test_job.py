@@ -20,7 +20,7 @@ from simtiff.batch.status import BatchStatus, JobRecord
 from simtiff.config.loading import load_job_config
 from simtiff.config.settings import JobConfig, MemoryConfig
 from simtiff.errors import BatchError, ConfigError, DataError
-from simtiff.movie.events import Message
+from simtiff.movie.events import Message, Progress
 from simtiff.movie.job import run_job, stream_movie
 from simtiff.movie.preview import preview, stretch
 

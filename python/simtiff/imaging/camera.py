@@ -41,6 +41,22 @@ class Camera:
     ------
     ConfigError
         If a parameter is not allowed.
+
+    Notes
+    -----
+    Counts are ``Poisson(image + background) + Normal(0, read_noise)``, the usual model of a camera without gain noise
+    (Foi et al., IEEE Trans. Image Process. 17, 1737, 2008).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import simtiff
+    >>> camera = simtiff.Camera(background=20, read_noise=1.5)
+    >>> counts = camera.expose(np.zeros((64, 64)), seed=1)
+    >>> counts.dtype, counts.shape
+    (dtype('uint16'), (64, 64))
+    >>> bool(abs(counts.mean() - 20) < 0.5)
+    True
     """
 
     def __init__(

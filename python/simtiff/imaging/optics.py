@@ -30,6 +30,16 @@ class Optics:
     ConfigError
         If a length is not from 0.001 to 1e9 nm, aperture or index not from 1e-6 to 100, or the aperture larger than
         the index.
+
+    Examples
+    --------
+    >>> import simtiff
+    >>> optics = simtiff.Optics(wavelength_nm=580, NA=1.2, n_immersion=1.33, pixel_size_nm_x=108, pixel_size_nm_y=108)
+    >>> optics.NA
+    1.2
+    >>> simtiff.Optics(NA=1.6)
+    Traceback (most recent call last):
+    simtiff.errors.ConfigError: NA is 1.6; expected at most n_immersion, 1.518
     """
 
     wavelength_nm: float = 660.0

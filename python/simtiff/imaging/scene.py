@@ -39,6 +39,16 @@ class Scene:
         Photons that the emitter gives to the frame.
     origin : (x, y)
         Where pixel (0, 0) of the frames lies among the emitters, in px.
+
+    Examples
+    --------
+    Two emitters, of which one gives light to both frames:
+
+    >>> import simtiff
+    >>> scene = simtiff.Scene.from_arrays([[10, 12, 0], [30.5, 8, 0.3]], [900, 500, 700],
+    ...                                   emitter_ix=[0, 1, 1], frame_ix=[0, 0, 1])
+    >>> scene.xyz.shape, scene.photons
+    ((2, 3), array([900., 500., 700.], dtype=float32))
     """
 
     xyz: NDArray[np.float64]

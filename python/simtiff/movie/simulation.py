@@ -53,10 +53,15 @@ class Simulation:
 
     Examples
     --------
-    >>> sim = Simulation({"zmap_path": "builtin:oil", "emitters": {"frames": 3, "area_px": 64},
-    ...                   "tiff": {"roi_size": 64}})
+    >>> import simtiff
+    >>> sim = simtiff.Simulation({"zmap_path": "builtin:oil", "emitters": {"frames": 3, "area_px": 64},
+    ...                           "tiff": {"roi_size": 64}})
     >>> sim.shape
     (3, 64, 64)
+    >>> sim.frames(1, 3).dtype, sim.frames(1, 3).shape
+    (dtype('uint16'), (2, 64, 64))
+    >>> sim.expected(0, 3).dtype  # photons, before background and noise
+    dtype('float32')
     """
 
     def __init__(self, config: str | os.PathLike[str] | Mapping[str, Any] | JobConfig) -> None:
