@@ -210,9 +210,10 @@ class Renderer:
         if not isinstance(scene, Scene):
             raise ConfigError(f"scene is a {type(scene).__name__}; expected simtiff.Scene")
         modes = (np.shape(scene.phase) or (0,))[-1]
-        if self._plan is None or self._plan[0] != modes:
-            self._plan = modes, _PLANS.get(self.optics, self.size, modes, *self._rest)
-        return self._plan[1]
+        held = self._plan  # another thread may put another one there
+        if held is None or held[0] != modes:
+            self._plan = held = modes, _PLANS.get(self.optics, self.size, modes, *self._rest)
+        return held[1]
 
 
 def psf(
