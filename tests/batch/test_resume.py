@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-
 class Notes:
     """Keeps what a batch says of itself as a whole."""
 
