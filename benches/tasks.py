@@ -214,13 +214,13 @@ def chunk(budget_s: float, config: dict[str, Any]) -> Figures:
 
 def job(config: dict[str, Any], directory: str, runs: int) -> Figures:
     """Measure the median seconds of a job where jobs ran before, as in a running batch, and the peak of memory."""
-    from simtiff.config.identity import Job, job_hash
+    from simtiff.config.identity import job_hash
     from simtiff.config.loading import load_job_config
     from simtiff.movie.frames import Buffers
     from simtiff.movie.job import run_job
 
     checked = load_job_config(config)
-    key, buffers = job_hash(Job("bench", checked), ""), Buffers()
+    key, buffers = job_hash(checked, ""), Buffers()
     gc.collect()
     gc.freeze()  # as a worker does
     times = []

@@ -269,17 +269,26 @@ def test_half_written_movies_that_wait_for_another_run_stay(half: tuple[Path, Pa
     assert len(stray_files(output)) == 2
 
 
-def test_another_version_says_what_stays_and_what_is_done_again(finished: Path) -> None:
+def test_jobs_of_another_data_version_are_kept_until_asked(finished: Path) -> None:
     path = finished / "batch_status.json"
     content = json.loads(path.read_text())
     content["simtiff_version"] = "0.0.9"
-    content["jobs"][A] |= {"data_version": 0, "hash": "of data version 0"}
+    content["jobs"][A] |= {"data_version": 3, "hash": "of data version 3"}
     path.write_text(json.dumps(content))
+    before = movie_bytes(finished)
     done, notes = rerun(finished)
-    assert done == [A]
+    assert done == []
     assert "last written by simtiff 0.0.9" in notes[0]
     assert f"1 of 2 finished jobs have data version {DATA_VERSION}" in notes[0]
-    assert notes[1:] == [f"{A} is done again: made by data version 0, now it is {DATA_VERSION}"]
+    assert notes[1].startswith("1 finished job of data version 3 kept, though pixels or truth")
+    assert "--no-resume" in notes[1]
+    assert movie_bytes(finished) == before
+    assert status(finished)["jobs"][A]["data_version"] == 3
+    (finished / A / "emitters.h5").unlink()  # then it is not finished
+    assert rerun(finished)[0] == [A]
+    content["jobs"][B] |= {"data_version": 3}
+    path.write_text(json.dumps(content))
+    assert rerun(finished, resume=False)[0] == [A, B]
     assert rerun(finished) == ([], [])
 
 

@@ -79,10 +79,12 @@ def test_defaults_are_the_documented_ones() -> None:
             "compression": "none",
         },
         "memory_optimization": {"chunk_size": 10, "enable_gc": True, "gc_frequency": 5},
+        "noise_seed": None,
     }
     whole = load_batch_config(batch())
     assert (whole.base_output_dir, whole.max_workers) == ("batch_output", None)
     assert (whole.variables, whole.sample_configs) == ({}, None)
+    assert whole.seeds.model_dump() == {"emitters": "shared", "noise": "independent"}
 
 
 def test_guide_examples_are_copied_verbatim(shared: Path) -> None:

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_helpers import batch
-from simtiff.config import identity as jobs_module
-from simtiff.config.identity import Job, job_hash, sample_seed, split_settings
+from simtiff.config.identity import Job, sample_seed, split_settings
 from simtiff.config.loading import load_batch_config
 from simtiff.config.names import name_problem, sample_naming_problem, shorten, value_name
 from simtiff.config.sweeps import expand_jobs
@@ -156,32 +155,6 @@ def test_variables_times_samples() -> None:
     assert jobs[0].id == "job_0000_num_emitters_500_seed_1_sample_001"
     assert jobs[7].id == "job_0003_num_emitters_1000_seed_2_sample_002"
     assert len({job.config.emitters.seed for job in jobs}) == 4
-
-
-def test_hash_covers_what_determines_the_movie(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hash_of(**changes: Any) -> str:
-        (job,) = expand(changes)
-        return job_hash(job, "digest")
-
-    plain = hash_of()
-    assert len(plain) == 64
-    assert plain == hash_of(emitters={"area_px": 1200})
-    assert plain == hash_of(emitters={"no_plot": False}, zernike={"no_plot": False, "num_plot": 3})
-    assert plain == hash_of(memory_optimization={"chunk_size": 3}, zmap_path="/moved/map.h5")
-    for changes in (
-        {"emitters": {"seed": 43}},
-        {"emitters": {"frames": 11}},
-        {"tiff": {"dtype": "float32"}},
-        {"tiff": {"noise_params": {"background": 101}}},
-        {"psf": {"size_px": 43}},
-        {"zernike": {"extrapolate": "nearest"}},
-    ):
-        assert hash_of(**changes) != plain, changes
-    (job,) = expand()
-    assert job_hash(job, "other digest") != plain
-    assert job_hash(Job("other_name", job.config), "digest") == plain
-    monkeypatch.setattr(jobs_module, "DATA_VERSION", jobs_module.DATA_VERSION + 1)
-    assert job_hash(job, "digest") != plain
 
 
 def test_split_settings_shows_what_jobs_share_and_what_differs() -> None:

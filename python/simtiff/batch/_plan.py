@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from simtiff.batch.status import BatchStatus, JobRecord, why_not_done
 from simtiff.batch.text import listed
-from simtiff.config.identity import TRUTH_NAME, flat_settings, job_files, without_effect
+from simtiff.config.identity import DATA_VERSION, TRUTH_NAME, flat_settings, job_files, without_effect
 from simtiff.io.files import version
 
 if TYPE_CHECKING:
@@ -77,11 +77,16 @@ def select_jobs(
     """
     chosen = Selection()
     reasons: dict[str, str] = {}
+    stale: list[JobRecord] = []
     for job_id, job in jobs.items():
         record = status.jobs.get(job_id)
         chosen.records[job_id] = wanted[job_id]
         if retry_failed and (record is None or record.state != "failed"):
             chosen.records[job_id] = record or wanted[job_id]
+            continue
+        if record is not None and resume and _is_stale(record, wanted[job_id], folder / job_id):
+            chosen.records[job_id] = record
+            stale.append(record)
             continue
         reason, plots_only = _reason(record, wanted[job_id], folder / job_id, job.config)
         if record is not None and resume and (reason is None or plots_only):
@@ -100,7 +105,12 @@ def select_jobs(
     kept = {name: record for name, record in status.jobs.items() if name not in jobs and record.state == "completed"}
     chosen.records |= kept
     if resume:
-        chosen.notes = [*_version_notes(status), *_shortened(chosen.notes), *_reason_notes(reasons, folder, jobs)]
+        chosen.notes = [
+            *_version_notes(status),
+            *_stale_notes(stale),
+            *_shortened(chosen.notes),
+            *_reason_notes(reasons, folder, jobs),
+        ]
         if kept:
             names = listed(list(kept), 1)
             chosen.notes.append(f"finished jobs that this config does not have are kept: {names}")
@@ -123,6 +133,13 @@ def _reason(record: JobRecord | None, wanted: JobRecord, folder: Path, config: J
     return reason, reason is not None
 
 
+def _is_stale(record: JobRecord, wanted: JobRecord, folder: Path) -> bool:
+    """Say whether a job was finished with another data version, and its files are still there."""
+    if record.state != "completed" or record.data_version == wanted.data_version:
+        return False
+    return why_not_done(record, replace(wanted, hash=record.hash), folder, record.files) is None
+
+
 def _settled(record: JobRecord, *, plots_only: bool) -> JobRecord:
     """Return the record of a job whose movie is whole: done, if that was all, else no longer running."""
     if record.state == "completed":
@@ -142,14 +159,21 @@ def _without_gone(record: JobRecord, folder: Path) -> JobRecord:
 
 
 def _version_notes(status: BatchStatus) -> list[str]:
-    from simtiff.config.identity import DATA_VERSION
-
     if status.version in {"", version()}:
         return []
     finished = [record for record in status.jobs.values() if record.state == "completed"]
     same = sum(record.data_version == DATA_VERSION for record in finished)
     note = f"the folder was last written by simtiff {status.version}, this is {version()}"
     return [f"{note}: {same} of {len(finished)} finished jobs have data version {DATA_VERSION} as this one has"]
+
+
+def _stale_notes(stale: list[JobRecord]) -> list[str]:
+    if not stale:
+        return []
+    versions = ", ".join(map(str, sorted({record.data_version for record in stale})))
+    jobs = "1 finished job" if len(stale) == 1 else f"{len(stale)} finished jobs"
+    note = f"{jobs} of data version {versions} kept, though pixels or truth of data version {DATA_VERSION} differ"
+    return [f"{note}: choose another output folder to make new ones, or --no-resume to make all jobs again"]
 
 
 def _reason_notes(reasons: Mapping[str, str], folder: Path, jobs: Mapping[str, Job]) -> list[str]:
@@ -183,6 +207,8 @@ def _changed_settings(folder: Path, config: JobConfig) -> str:
             for key, value in flat_settings(config).items()
             if before.get(key) != value and not without_effect(key)
         ]
+        # In a sweep the noise follows from the settings; a change of these is what a user should see.
+        changed = [setting for setting in changed if not setting.startswith("noise_seed ")] or changed
         if changed:
             return f" ({listed(changed, _MOST_SETTINGS)})"
     return ""

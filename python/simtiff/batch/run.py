@@ -26,7 +26,7 @@ from simtiff.batch.text import listed
 from simtiff.config.identity import DATA_VERSION, Job, job_files, job_hash
 from simtiff.config.loading import load_batch_config
 from simtiff.config.names import folder_problem
-from simtiff.config.sweeps import expand_jobs
+from simtiff.config.sweeps import expand_jobs, with_own_seeds
 from simtiff.errors import BatchError, ConfigError, UnsavedError, in_words
 from simtiff.io.files import refuse_overwriting, remove_partials, version
 from simtiff.movie.estimate import map_sizes
@@ -206,9 +206,10 @@ class _Run:
         """Check the jobs' inputs, and hash what determines the jobs' files."""
         check_inputs(list(self.jobs.values()), batch)
         digests = {path: map_digest(path) for path in {job.config.zmap_path for job in self.jobs.values()}}
+        self.jobs = {job.id: job for job in with_own_seeds(batch, self.jobs.values(), digests.__getitem__)}
         self.wanted = {
             job.id: JobRecord(
-                hash=job_hash(job, digests[job.config.zmap_path]),
+                hash=job_hash(job.config, digests[job.config.zmap_path]),
                 data_version=DATA_VERSION,
                 zmap=digests[job.config.zmap_path],
                 frames=job.config.emitters.frames,

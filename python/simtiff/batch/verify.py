@@ -234,20 +234,20 @@ def _check_folder(check: JobCheck, folder: Path, record: JobRecord) -> None:
 
 
 def _check_frames(check: JobCheck, folder: Path, record: JobRecord, count: int) -> None:
-    from simtiff.config.identity import DATA_VERSION, Job, job_hash
+    from simtiff.config.identity import DATA_VERSION, job_hash
     from simtiff.movie.truthfile import TruthFile
 
     if record.data_version != DATA_VERSION:
         check.notes.append(
             f"its frames cannot be compared: made by data version {record.data_version}, this simtiff renders data "
-            f"version {DATA_VERSION}; its files are as they were written (simtiff batch would make the job anew)"
+            f"version {DATA_VERSION}; its files are as they were written"
         )
         return
     path = folder / TRUTH_NAME
     try:
         with TruthFile(path) as truth:
             config = truth.config
-            if job_hash(Job(check.job_id, config), record.zmap) != record.hash:
+            if job_hash(config, record.zmap) != record.hash:
                 check.wrong(f"{TRUTH_NAME} is of another config than the status says", _REMOVE.format(path))
                 return
             _compare(

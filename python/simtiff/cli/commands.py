@@ -161,12 +161,14 @@ def _batch(arguments: Arguments) -> int:
 def _dry_run(config: BatchConfig, output_dir: str) -> str:
     import json
 
+    from simtiff.aberrations.maps import map_digest
     from simtiff.batch.inputs import check_inputs
     from simtiff.config.identity import split_settings
-    from simtiff.config.sweeps import expand_jobs
+    from simtiff.config.sweeps import expand_jobs, with_own_seeds
 
     jobs = expand_jobs(config)
     check_inputs(jobs, config)
+    jobs = with_own_seeds(config, jobs, map_digest)
     shared, varied = split_settings(jobs)
     lines = [f"{config.source}: {_totals(jobs)}, to be written to {output_dir}"]
     for job, settings in zip(jobs, varied, strict=True):

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic_core import to_jsonable_python
+
+from simtiff.config.messages import model_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pydantic import BaseModel
 
-    from simtiff.config.settings import JobConfig
+    from simtiff.config.settings import JobConfig, SeedsConfig
 
 
-DATA_VERSION: int = 3
+DATA_VERSION: int = 4
 """Raised whenever a change alters pixels or truth for an unchanged config."""
 
-# Settings that change no byte of the movie or its truth.
+# Settings that change no byte of the movie or its truth; of the map, its content counts.
 _WITHOUT_EFFECT = (
     "emitters.no_plot",
     "zernike.no_plot",
@@ -60,26 +64,83 @@ def sample_seed(seed: int, sample_id: int) -> int:
     return int(np.random.SeedSequence([seed, sample_id]).generate_state(1, np.uint64)[0] >> np.uint64(11))
 
 
-def job_hash(job: Job, zmap_digest: str) -> str:
+def with_seeds(job: Job, zmap_digest: str, seeds: SeedsConfig) -> Job:
+    """Give a combination of a sweep its own seeds, as far as `seeds` asks for that.
+
+    They follow from ``emitters.seed`` and from what counts in the job's identity: settings that differ from their
+    defaults, and the map's content. Neither its number nor the other keys of the sweep matter.
+    """
+    config = job.config
+    seed = config.emitters.seed
+    if seeds.emitters == "independent":
+        emitters = config.emitters.model_copy(update={"seed": _derived_seed("emitters", config, zmap_digest)})
+        config = config.model_copy(update={"emitters": emitters})
+    if config.noise_seed is None:
+        noise_seed = _derived_seed("noise", config, zmap_digest) if seeds.noise == "independent" else seed
+        config = config.model_copy(update={"noise_seed": noise_seed})
+    return replace(job, config=config)
+
+
+def noise_seed(config: JobConfig) -> int:
+    """Return the seed of a job's camera noise: that of a job by itself is ``emitters.seed``, unless it is given."""
+    return config.emitters.seed if config.noise_seed is None else config.noise_seed
+
+
+def with_noise_seed(config: JobConfig) -> JobConfig:
+    """Return a config that says its ``noise_seed``."""
+    return config.model_copy(update={"noise_seed": noise_seed(config)})
+
+
+def _derived_seed(purpose: str, config: JobConfig, zmap_digest: str) -> int:
+    """Return a seed of 53 bits for one purpose of a job."""
+    settings = {key: value for key, value in changed_settings(config).items() if key != "noise_seed"}
+    content = {"purpose": purpose, "seed": config.emitters.seed, "settings": settings, "zmap": zmap_digest}
+    return int(_digest(content)[:16], 16) >> 11
+
+
+def job_hash(config: JobConfig, zmap_digest: str) -> str:
     """Return the hash (64 hex digits) of everything that determines a job's files.
+
+    That is the settings that differ from their defaults and change a byte of movie or truth, the map's content, and the
+    data version. A new setting with a default therefore changes no hash.
 
     Parameters
     ----------
-    job
-        The job; its name is not part of the hash.
+    config
+        The job's settings.
     zmap_digest
         Hash of the map's content. Where the map lies is not part of the hash.
     """
-    config = job.config.model_dump(mode="json")
-    for path in _WITHOUT_EFFECT:
-        *sections, last = path.split(".")
-        target = config
-        for section in sections:
-            target = target[section]
-        del target[last]
-    content = {"config": config, "data_version": DATA_VERSION, "zmap": zmap_digest}
+    settings = changed_settings(with_noise_seed(config))
+    return _digest({"settings": settings, "data_version": DATA_VERSION, "zmap": zmap_digest})
+
+
+def _digest(content: dict[str, Any]) -> str:
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def changed_settings(config: BaseModel) -> dict[str, Any]:
+    """Return the settings that differ from their defaults and change a byte of movie or truth, by dotted key."""
+    defaults = _default_settings(type(config))
+    return {
+        key: value
+        for key, value in flat_settings(config).items()
+        if not without_effect(key) and not (key in defaults and defaults[key] == value)
+    }
+
+
+@functools.cache
+def _default_settings(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the defaults of a model and of those inside of it as dotted keys with plain values."""
+    result: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        inner = model_of(field.annotation)
+        if inner is not None:
+            result |= {f"{name}.{key}": value for key, value in _default_settings(inner).items()}
+        elif not field.is_required():
+            result[name] = to_jsonable_python(field.get_default(call_default_factory=True))
+    return result
 
 
 def without_effect(key: str) -> bool:

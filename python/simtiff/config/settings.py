@@ -149,7 +149,9 @@ class EmitterConfig(Section):
     z_range_um: float = Field(
         1.0, ge=0, le=1000, description="z is uniform in [-z_range_um, z_range_um], in micrometres."
     )
-    seed: Whole = Field(42, ge=0, le=2**63 - 1, description="Seed of all randomness of the job.")
+    seed: Whole = Field(
+        42, ge=0, le=2**63 - 1, description="Seed of the emitters, and of all else that has no seed of its own."
+    )
     no_plot: bool = Field(default=True, description="false: save plots of positions and blinking (needs matplotlib).")
 
 
@@ -268,6 +270,12 @@ class JobConfig(Section):
     psf: PsfConfig = Field(default_factory=PsfConfig)
     tiff: TiffConfig = Field(default_factory=TiffConfig)
     memory_optimization: MemoryConfig = Field(default_factory=MemoryConfig)
+    noise_seed: WholeOrNull = Field(
+        None,
+        ge=0,
+        le=2**63 - 1,
+        description="Seed of the camera's noise; null: emitters.seed, but in a sweep one for each combination.",
+    )
 
     @property
     def sampling(self) -> str | int:
@@ -306,6 +314,17 @@ class SampleConfigs(Section):
         return _checked_relations(self, _sample_relations(self))
 
 
+class SeedsConfig(Section):
+    """What the combinations of a sweep share."""
+
+    emitters: Literal["shared", "independent"] = Field(
+        "shared", description="Do all combinations have the same emitters, as far as their settings allow it?"
+    )
+    noise: Literal["shared", "independent"] = Field(
+        "independent", description="Do all combinations without a noise_seed have the same camera noise?"
+    )
+
+
 class BatchConfig(Section):
     """A batch: a base config, and the variables and samples that make jobs of it."""
 
@@ -326,6 +345,7 @@ class BatchConfig(Section):
         description="Dotted key -> list of values; jobs are all combinations, last key fastest.",
     )
     sample_configs: SampleConfigs | None = Field(None, description="Samples of each combination.")
+    seeds: SeedsConfig = Field(default_factory=SeedsConfig, description="What the combinations of a sweep share.")
 
     _source: str = PrivateAttr(default="config")
     _prefix: str = PrivateAttr(default="base_config.")

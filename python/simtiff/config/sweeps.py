@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
 from simtiff.config._keys import find_field, value_adapter
-from simtiff.config.identity import Job, sample_seed
+from simtiff.config.identity import Job, sample_seed, with_noise_seed, with_seeds
 from simtiff.config.messages import (
     Key,
     Problem,
@@ -59,6 +60,21 @@ def expand_jobs(batch: BatchConfig) -> list[Job]:
     if problems:
         raise_problems(batch.source, problems)
     return jobs
+
+
+def with_own_seeds(batch: BatchConfig, jobs: Iterable[Job], zmap_digest: Callable[[str], str]) -> list[Job]:
+    """Return the jobs of a batch with the seeds that they are rendered with.
+
+    Parameters
+    ----------
+    batch, jobs
+        The batch, and its jobs from `expand_jobs`.
+    zmap_digest
+        Returns the hash of a map's content by its path.
+    """
+    if not batch.variables:
+        return [replace(job, config=with_noise_seed(job.config)) for job in jobs]
+    return [with_seeds(job, zmap_digest(job.config.zmap_path), batch.seeds) for job in jobs]
 
 
 def _samples(samples: SampleConfigs, name: str, config: JobConfig) -> Iterator[Job]:

@@ -1,8 +1,11 @@
 """Emitters and what they emit in every frame: the truth of a movie.
 
-Emitters are born uniformly in [-3 lifetime, frames - 1 + 3 lifetime], stay on for an exponential time, and
-give frame k their intensity times the part of [k, k + 1) they are on for. Intensities are normal; values
-below 0 become 0. Positions are uniform in the field [-0.5, area_px - 0.5) and z in [-z_range_um, z_range_um].
+Emitters are born uniformly from three lifetimes before the movie to its end (`birth_range`), stay on for an
+exponential time, and give frame k their intensity times the part of [k, k + 1) they are on for. Those born in the first
+of the three lifetimes are as many as are on at any time in the steady state. An exponential time has no memory, so with
+their births moved to the end of that lifetime they are those who are on then, and the steady state begins there: every
+frame of the movie, the first and the last, is equally bright on average. Intensities are normal, cut at 0.
+Positions are uniform in the field [-0.5, area_px - 0.5) and z in [-z_range_um, z_range_um].
 
 Truth is a pure function of the config and is made in slabs of time, each from a random stream of its own, so
 that memory does not grow with the number of frames. How many emitters a slab gets is multinomial, drawn by
@@ -88,8 +91,8 @@ def sample_truth(config: EmitterConfig, block_records: int = BLOCK_RECORDS) -> t
 
 
 def birth_range(config: EmitterConfig) -> tuple[float, float]:
-    """Return the time in frames in which emitters are born: [-3 lifetime, frames - 1 + 3 lifetime]."""
-    return -3 * config.lifetime_avg, config.frames - 1 + 3 * config.lifetime_avg
+    """Return the time in frames in which emitters are born: from -3 lifetimes to the end of the last frame at least."""
+    return -3 * config.lifetime_avg, max(float(config.frames), config.frames - 1 + 3 * config.lifetime_avg)
 
 
 def slab_edges(config: EmitterConfig) -> list[float]:
@@ -146,6 +149,7 @@ def _sample_slab(config: EmitterConfig, slab: int, count: int, span: tuple[float
     random = _generator(config.seed, slab + 1)
     start, stop = span
     t0 = start + (stop - start) * np.sort(random.random(count))
+    np.maximum(t0, -2 * config.lifetime_avg, out=t0)
     xyz = np.empty((count, 3), np.float32)
     for axis in range(2):
         xyz[:, axis] = config.area_px * random.random(count) - 0.5

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from simtiff.config.identity import noise_seed
 from simtiff.errors import ConfigError, DataError
 from simtiff.imaging.camera import Camera
 from simtiff.imaging.optics import Optics
@@ -109,7 +110,7 @@ class Movie:
             )
         else:  # the emitters' expected photons alone, rounded and clipped where the pixels are integers
             self._camera = Camera(background=0.0, read_noise=0.0, shot_noise=False, dtype=tiff.dtype)
-        self._seed = camera_seed(config.emitters.seed)
+        self._seed = camera_seed(noise_seed(config))
 
     def expected_into(self, start: int, stop: int, out: NDArray[np.float32]) -> None:
         """Fill `out`, (stop - start, y, x) float32, with expected photons, without background."""

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from simtiff.aberrations.maps import open_field
-from simtiff.config.identity import TRUTH_NAME, Job, job_files, job_hash
+from simtiff.config.identity import TRUTH_NAME, job_files, job_hash
 from simtiff.errors import ConfigError, DataError
 from simtiff.imaging.rendering import threads
 from simtiff.io.files import (
@@ -172,7 +172,7 @@ class _Watched:
 
 def without_map(config: JobConfig) -> str:
     """Return what determines a job's files but for its map."""
-    return job_hash(Job("", config), "")
+    return job_hash(config, "")
 
 
 def make_plots(config: JobConfig, truth_path: Path, directory: Path, watch: Watch) -> list[str]:

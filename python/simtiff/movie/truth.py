@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simtiff.aberrations.maps import field_coefficients
+from simtiff.config.identity import noise_seed
 from simtiff.emitters.sampling import BLOCK_RECORDS, iter_slabs
 from simtiff.emitters.tables import Emitters, Records
 from simtiff.imaging.scene import Scene, same_psf
@@ -216,6 +217,7 @@ def _describe(file: h5py.File, config: JobConfig) -> None:
         file,
         config=config.model_dump_json(),
         seed=config.emitters.seed,
+        noise_seed=noise_seed(config),
         version=version(),
         data_version=DATA_VERSION,
         format=f"simtiff truth {FORMAT_VERSION}",
