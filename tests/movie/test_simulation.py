@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,6 +107,21 @@ def test_binned_rendering_agrees_with_direct_rendering(sim: simtiff.Simulation) 
     binned = simtiff.Simulation(job(use_direct_rendering=False, hr_size=SIZE * 7)).expected(0, 4)
     np.testing.assert_allclose(binned, direct, atol=0.01 * direct.max())
     assert not np.array_equal(binned, direct)
+
+
+def test_a_stream_leaves_the_program_s_own_heap_alone() -> None:
+    """A program with torch or pandas has millions of objects; to look at all of them every few chunks takes seconds."""
+    collected: list[int] = []
+    gc.callbacks.append(lambda phase, info: collected.append(info["generation"]) if phase == "start" else None)
+    try:
+        frames = simtiff.Simulation(job() | {"memory_optimization": {"chunk_size": 1, "gc_frequency": 1}}).stream()
+        gc.collect(0)
+        collected.clear()
+        assert len(list(frames)) == FRAMES
+    finally:
+        gc.callbacks.pop()
+    assert collected.count(0) >= FRAMES - 1
+    assert 2 not in collected
 
 
 def test_arguments_are_checked(sim: simtiff.Simulation) -> None:

@@ -239,7 +239,7 @@ class Movie:
                     ahead = pool.submit(render, index + 1, following)
                 yield start, chunk
                 if memory.enable_gc and (index + 1) % memory.gc_frequency == 0 and index + 1 < len(starts):
-                    gc.collect()
+                    gc.collect(0)  # what the last chunks left; a program's own heap may be large and is not ours
 
 
 def frames_are_large(shape: tuple[int, ...], dtype: str) -> bool:
