@@ -17,8 +17,10 @@ use crate::noise::{
 };
 use crate::simd::{Level, dispatch_at, level};
 
-/// The largest background and the largest signal of a pixel, photons.
+/// The largest background, and the largest signal of a pixel whose Poisson number is drawn exactly, photons.
 const MAX_PHOTONS: f64 = 1e9;
+/// The brightest signal in a pixel: more than any light of a config.
+const MAX_SIGNAL: f32 = 1e15;
 
 /// The largest read noise, electrons.
 const MAX_READ_NOISE_E: f64 = 1e6;
@@ -96,7 +98,7 @@ impl Camera {
     ///
     /// # Errors
     /// [`Error::Length`] if the image is not a whole number of frames or `out` differs in length; [`Error::Value`] if a
-    /// pixel is not a number from 0 to 1e9 (`out` is then partly filled), or the movie has more than 2^64 pixels.
+    /// pixel is not a number from 0 to 1e15 (`out` is then partly filled), or the movie has more than 2^64 pixels.
     pub fn expose<T: Pixel>(&self, image: &[f32], exposure: Exposure, out: &mut [T]) -> Result<()> {
         self.expose_at(level(), image, exposure, out)
     }
@@ -168,13 +170,13 @@ impl Exposure {
         let at = before + at;
         let (row, x) = (at / self.width.max(1), at % self.width.max(1));
         let (t, y) = (row / self.height.max(1), row % self.height.max(1));
-        Error::value("image", format!("{value} at frame {t}, row {y}, column {x}"), "photons from 0 to 1e9")
+        Error::value("image", format!("{value} at frame {t}, row {y}, column {x}"), "photons from 0 to 1e15")
     }
 }
 
 #[inline(always)]
 fn is_valid(signal: f32) -> bool {
-    (0.0..=MAX_PHOTONS as f32).contains(&signal)
+    (0.0..=MAX_SIGNAL).contains(&signal)
 }
 
 /// The type of an output pixel: `u16` or `f32`.
@@ -321,7 +323,7 @@ fn block<S: Simd, T: Pixel>(
         }
         Shot::Rejection => {
             for (l, count) in counts.iter_mut().enumerate() {
-                let mean = camera.background + f64::from(image[l]);
+                let mean = camera.background + f64::from(image[l]).min(MAX_PHOTONS);
                 *count = poisson_by_rejection(mean, &mut streams.rejection.generator(index + l as u64));
             }
         }
@@ -343,6 +345,9 @@ fn block<S: Simd, T: Pixel>(
         for (e, count) in electrons.iter_mut().zip(&counts) {
             *e = *count as i32 as f32;
         }
+        if large != 0 {
+            stretch(camera.background, image, &counts, &mut electrons);
+        }
     }
     if camera.read_noise_e > 0.0 {
         let mut normals = [0.0; BLOCK];
@@ -362,8 +367,21 @@ fn block<S: Simd, T: Pixel>(
 fn add_large(rejection: Stream, index: u64, image: &[f32; BLOCK], counts: &mut [u32; BLOCK]) {
     for (l, (count, s)) in counts.iter_mut().zip(image).enumerate() {
         if *s >= TABLE_LIMIT {
-            let more = poisson_by_rejection(f64::from(*s), &mut rejection.generator(index + l as u64));
+            let more = poisson_by_rejection(f64::from(*s).min(MAX_PHOTONS), &mut rejection.generator(index + l as u64));
             *count = count.wrapping_add(more);
+        }
+    }
+}
+
+/// Turns draws at the brightest signal that is drawn exactly into those of brighter ones. The standardised Poisson law is
+/// then normal to 3e-5, so the same deviation in standard deviations is a draw at any larger mean.
+#[cold]
+fn stretch(background: f64, image: &[f32; BLOCK], counts: &[u32; BLOCK], electrons: &mut [f32; BLOCK]) {
+    for ((s, count), e) in image.iter().zip(counts).zip(electrons) {
+        let signal = f64::from(*s);
+        if signal > MAX_PHOTONS {
+            let (drawn, mean) = (background + MAX_PHOTONS, background + signal);
+            *e = (mean + (f64::from(*count as i32) - drawn) * (mean / drawn).sqrt()) as f32;
         }
     }
 }
