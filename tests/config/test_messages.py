@@ -192,7 +192,22 @@ def test_wrong_structure_is_named(config: dict[str, Any], line: str) -> None:
         ({"frames": [1]}, 'unknown key; it belongs at "emitters.frames"'),
         ({"tif.roi_size": [1]}, 'variables.tif.roi_size: unknown key; did you mean "tiff"?'),
         ({"base_config.emitters.frames": [1]}, 'paths start inside base_config: use "emitters.frames"'),
-        ({"psf": [{"size_px": 3}]}, "is a section, not a value; valid keys are psf.model"),
+        ({"psf": [3]}, "variables.psf[0]: 3 is not an object; allowed: an object with the keys model, size_px"),
+        ({"psf": [{"size": 3}]}, 'variables.psf[0].size: unknown key in psf; did you mean "size_px"?'),
+        ({"psf": [{}, {"size_px": 4}]}, "variables.psf[1].size_px: 4 is even"),
+        (
+            {"tiff": [{"noise_params": {"background": -1}}]},
+            "variables.tiff[0].noise_params.background: -1 is too small",
+        ),
+        (
+            {"emitters.frames,emitters.sed": [[1, 2]]},
+            'variables.emitters.frames,emitters.sed: "emitters.sed": unknown key',
+        ),
+        ({"emitters.frames,emitters.frames": [[1, 2]]}, "names a key twice"),
+        ({"emitters.frames,emitters.seed": [1]}, "[0]: 1 is not a list of 2 values"),
+        ({"emitters.frames,emitters.seed": [[1, 2], [1]]}, "[1]: [1] is not a list of 2 values"),
+        ({"emitters.frames,emitters.seed": [[0, 2]]}, "variables.emitters.frames,emitters.seed[0][0]: 0 is too small"),
+        ({"psf.size_px": [3], "psf": [{"size_px": 5}]}, 'variables.psf: sets psf.size_px, and so does "psf.size_px"'),
         ({"": [1]}, "valid keys are zmap_path, emitters"),
         ({"emitters.": [1]}, "unknown key in emitters"),
         (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,9 @@ from simtiff.config.loading import load_batch_config
 from simtiff.config.names import name_problem, sample_naming_problem, shorten, value_name
 from simtiff.config.sweeps import expand_jobs
 from simtiff.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "emitters.num_emitters": st.integers(0, 10**9),
@@ -155,6 +159,50 @@ def test_variables_times_samples() -> None:
     assert jobs[0].id == "job_0000_num_emitters_500_seed_1_sample_001"
     assert jobs[7].id == "job_0003_num_emitters_1000_seed_2_sample_002"
     assert len({job.config.emitters.seed for job in jobs}) == 4
+
+
+def test_sections_as_values_are_merged() -> None:
+    oil, water = {"NA": 1.4, "n_immersion": 1.518}, {"NA": 1.2, "n_immersion": 1.33, "a_note": "Olympus"}
+    jobs = expand({"optical": {"wavelength_nm": 600}}, variables={"optical": [oil, water], "emitters.seed": [1, 2.0]})
+    assert [job.id for job in jobs][1:3] == [
+        "job_0001_NA_1.4_n_immersion_1.518_seed_2",
+        "job_0002_NA_1.2_n_immersion_1.33_seed_1",
+    ]
+    optics = [job.config.optical for job in jobs]
+    assert [(each.NA, each.n_immersion, each.wavelength_nm) for each in optics[1:3]] == [
+        (1.4, 1.518, 600.0),
+        (1.2, 1.33, 600.0),
+    ]
+    nested = expand(variables={"tiff": [{}, {"noise_params": {"background": 5}, "dtype": "float32"}]})
+    assert [job.config.tiff.noise_params.background for job in nested] == [100.0, 5.0]
+    assert nested[0].id == "job_0000"
+    assert nested[1].id == "job_0001_background_5_dtype_float32"
+
+
+def test_keys_that_go_together() -> None:
+    jobs = expand(
+        variables={"emitters.num_emitters, emitters.frames": [[100, 10], [200, 20.0]], "psf.size_px": [21, 31]}
+    )
+    assert [job.id for job in jobs][1:3] == [
+        "job_0001_num_emitters_100_frames_10_size_px_31",
+        "job_0002_num_emitters_200_frames_20_size_px_21",
+    ]
+    assert [(job.config.emitters.num_emitters, job.config.emitters.frames) for job in jobs] == [
+        (100, 10),
+        (100, 10),
+        (200, 20),
+        (200, 20),
+    ]
+
+
+def test_maps_of_linked_variables_are_relative_to_the_config(tmp_path: Path) -> None:
+    path = tmp_path / "study.json"
+    variables = {"zmap_path,zernike.crop_offset": [["a.h5", [0, 0]], ["b.h5", [5, 7]]]}
+    path.write_text(json.dumps({"base_config": {"zmap_path": "builtin:oil"}, "variables": variables}))
+    jobs = expand_jobs(load_batch_config(path))
+    assert [job.config.zmap_path for job in jobs] == [str(tmp_path / name) for name in ("a.h5", "b.h5")]
+    assert jobs[1].config.zernike.crop_offset == (5, 7)
+    assert jobs[1].id == "job_0001_zmap_path_b.h5_crop_offset_5-7"
 
 
 def test_split_settings_shows_what_jobs_share_and_what_differs() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
+@functools.lru_cache(maxsize=1024)
 def find_field(model: type[BaseModel], path: str) -> FieldInfo | str:
     """Return the field at a dotted path below `model`, or the sentence that says why there is none."""
     parts = path.split(".")
@@ -48,8 +50,12 @@ def find_field(model: type[BaseModel], path: str) -> FieldInfo | str:
     raise AssertionError("a path has at least one part")
 
 
-def value_adapter(field: FieldInfo) -> TypeAdapter[Any]:
-    """Return the check of one plain value of a field, as strict as the field's model is."""
+@functools.lru_cache(maxsize=1024)
+def value_adapter(model: type[BaseModel], path: str) -> TypeAdapter[Any]:
+    """Return the check of one plain value at a dotted path below `model`, as strict as the field's model is."""
+    field = find_field(model, path)
+    if isinstance(field, str):
+        raise TypeError(field)
     annotated: Any = Annotated
     return TypeAdapter(annotated[(field.annotation, Field(), *field.metadata)], config=_STRICT)
 
@@ -77,7 +83,8 @@ def apply_overrides(
         if key.startswith("variables.") and not bare:
             variables = raw.setdefault("variables", {})
             if isinstance(variables, dict):
-                variables[key.removeprefix("variables.")] = _from_here(key.removeprefix("variables."), value)
+                name = key.removeprefix("variables.")
+                variables[name] = absolute_zmaps(name, value, Path.cwd())
             continue
         top_level = not bare and first in batch.model_fields
         field = find_field(batch if top_level else job, key)
@@ -87,11 +94,11 @@ def apply_overrides(
         if field.annotation is str and not isinstance(value, str):
             value = text  # a folder may well be called 2024
         inside = key.removeprefix("base_config.") if top_level else key
-        if inside in variables:
+        if any(_sets(name, values, inside) for name, values in variables.items()):
             message = f'"variables" sets this key for each job; use --set "variables.{inside}=[...]"'
             problems.append(Problem(shown, message))
         path = key.split(".") if top_level or bare else ["base_config", *key.split(".")]
-        _set_value(raw, path, _from_here(inside, value))
+        _set_value(raw, path, absolute_zmap(value, Path.cwd()) if inside == "zmap_path" else value)
     samples = raw.get("sample_configs")
     if (
         not bare
@@ -102,6 +109,22 @@ def apply_overrides(
         message = "sample_configs.frames_per_sample sets the frames; use --set sample_configs.frames_per_sample=N"
         problems.append(Problem("--set emitters.frames", message))
     return problems
+
+
+def _sets(variable: str, values: Any, key: str) -> bool:
+    """Say whether a variable, as read, sets a key: by name, or as one of those that its values of a section have."""
+    keys = linked_keys(variable)
+    for place, name in enumerate(keys):
+        if name == key:
+            return True
+        for value in values if isinstance(values, list) else ():
+            inner = value[place] if len(keys) > 1 and isinstance(value, list) and place < len(value) else value
+            path = key.removeprefix(f"{name}.").split(".") if key.startswith(f"{name}.") else [""]
+            for part in path:
+                inner = inner.get(part) if isinstance(inner, dict) else None
+            if inner is not None:
+                return True
+    return False
 
 
 def _set_value(raw: dict[str, Any], path: list[str], value: Any) -> None:
@@ -115,12 +138,24 @@ def _set_value(raw: dict[str, Any], path: list[str], value: Any) -> None:
     raw[path[-1]] = value
 
 
-def _from_here(key: str, value: Any) -> Any:
-    if key != "zmap_path":
-        return value
-    if isinstance(value, list):
-        return [absolute_zmap(item, Path.cwd()) for item in value]
-    return absolute_zmap(value, Path.cwd())
+def linked_keys(key: str) -> list[str]:
+    """Return the keys that a variable sets together: of ``a.b,a.c`` these two, else the one."""
+    return [part.strip() for part in key.split(",")]
+
+
+def absolute_zmaps(key: str, values: Any, folder: Path) -> Any:
+    """Return the values of a variable with the paths of maps among them made absolute."""
+    if not isinstance(values, list) or "zmap_path" not in (keys := linked_keys(key)):
+        return values
+    if len(keys) == 1:
+        return [absolute_zmap(value, folder) for value in values]
+    place = keys.index("zmap_path")
+    return [
+        [absolute_zmap(each, folder) if index == place else each for index, each in enumerate(value)]
+        if isinstance(value, list)
+        else value
+        for value in values
+    ]
 
 
 def absolute_zmap(value: Any, folder: Path) -> Any:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from simtiff.config._keys import absolute_zmap, apply_overrides, find_field, value_adapter
-from simtiff.config.messages import Key, Problem, overlap, problems_of, raise_problems, value_paths
+from simtiff.config._keys import absolute_zmap, absolute_zmaps, apply_overrides, find_field, linked_keys, value_adapter
+from simtiff.config.messages import (
+    Key,
+    Problem,
+    model_of,
+    overlap,
+    problems_of,
+    raise_problems,
+    section_paths,
+    value_paths,
+)
 from simtiff.config.settings import (
     BUILTIN_ZMAPS,
     MAX_JOBS,
@@ -22,7 +31,7 @@ from simtiff.config.settings import (
     JobConfig,
     is_note,
 )
-from simtiff.config.sweeps import combinations, one_variable_problems, variable_problems, whole_values
+from simtiff.config.sweeps import combinations, one_variable_problems, variable_problems
 from simtiff.config.text import plain, read_config_file
 from simtiff.errors import ConfigError, printable
 
@@ -158,11 +167,10 @@ def _check_batch(raw: dict[str, Any], source: str, folder: Path, overrides: Sequ
     variables = raw.get("variables")
     if isinstance(variables, dict):
         variables = {key: values for key, values in variables.items() if not is_note(key)}
-        if isinstance(variables.get("zmap_path"), list):
-            variables["zmap_path"] = [absolute_zmap(value, folder) for value in variables["zmap_path"]]
+        variables = {key: absolute_zmaps(key, values, folder) for key, values in variables.items()}
         found = variable_problems(JobConfig, variables, raw.get("sample_configs"))
         right = {key: values for key, values in variables.items() if not one_variable_problems(JobConfig, key, values)}
-        raw["variables"] = {key: whole_values(JobConfig, key, values) for key, values in right.items()}
+        raw["variables"] = right
     else:
         found, variables, right = [], {}, {}
     checked = _check(BatchConfig, raw)
@@ -170,8 +178,8 @@ def _check_batch(raw: dict[str, Any], source: str, folder: Path, overrides: Sequ
     batch = checked.config
     if problems or batch is None:
         if batch is not None and math.prod(map(len, right.values())) <= MAX_JOBS:
-            wrong = {key[1:] for key in checked.wrong if key[:1] == ("base_config",)} - set(map(_key, right))
-            wrong |= set(map(_key, variables.keys() - right.keys()))
+            wrong = {key[1:] for key in checked.wrong if key[:1] == ("base_config",)} - _keys(right)
+            wrong |= _keys(variables.keys() - right.keys())
             for _ in combinations(batch.base_config, right, problems, wrong):
                 pass
         raise_problems(source, problems)
@@ -179,8 +187,8 @@ def _check_batch(raw: dict[str, Any], source: str, folder: Path, overrides: Sequ
     return batch
 
 
-def _key(path: str) -> Key:
-    return tuple(path.split("."))
+def _keys(variables: Iterable[str]) -> set[Key]:
+    return {tuple(key.split(".")) for variable in variables for key in linked_keys(variable)}
 
 
 @dataclass(frozen=True)
@@ -247,17 +255,26 @@ def json_schema() -> dict[str, Any]:
         field = find_field(JobConfig, path)
         if isinstance(field, str):
             raise TypeError(field)
-        items = value_adapter(field).json_schema()
+        items = value_adapter(JobConfig, path).json_schema()
         properties[path] = {
             "type": "array",
             "minItems": 1,
             "items": items,
             "description": field.description,
         }
+    for path in section_paths(JobConfig):
+        section = model_of(getattr(find_field(JobConfig, path), "annotation", None))
+        properties[path] = {
+            "type": "array",
+            "minItems": 1,
+            "items": {"$ref": f"#/$defs/{section.__name__}"} if section else {},
+            "description": "Settings of this section that go together.",
+        }
+    together = {"type": "array", "minItems": 1, "items": {"type": "array", "minItems": 2}}
     schema["properties"]["variables"] |= {
         "properties": properties,
         "additionalProperties": False,
-        "patternProperties": NOTES,
+        "patternProperties": NOTES | {",": together},
     }
     definitions["BatchConfig"] = schema
     return {

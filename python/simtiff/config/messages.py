@@ -138,6 +138,15 @@ def value_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
     return paths
 
 
+def section_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Return the dotted path of every section in a model, in the order of the fields."""
+    paths: list[str] = []
+    for name, field in model.model_fields.items():
+        if (inner := model_of(field.annotation)) is not None:
+            paths += [f"{prefix}{name}", *section_paths(inner, f"{prefix}{name}.")]
+    return paths
+
+
 def _bounds(metadata: Iterable[object]) -> str:
     low = high = ""
     for constraint in metadata:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from simtiff.config._keys import find_field, value_adapter
+from simtiff.config._keys import find_field, linked_keys, value_adapter
 from simtiff.config.identity import Job, sample_seed, with_noise_seed, with_seeds
 from simtiff.config.messages import (
     Key,
     Problem,
+    describe,
     model_of,
     overlap,
     problems_of,
@@ -25,12 +26,10 @@ from simtiff.config.messages import (
     show_key,
 )
 from simtiff.config.names import LONGEST_NAME, sample_name, shorten, value_name
-from simtiff.config.settings import MAX_JOBS, BatchConfig, JobConfig, SampleConfigs
+from simtiff.config.settings import MAX_JOBS, BatchConfig, JobConfig, SampleConfigs, is_note
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
-
-    from pydantic.fields import FieldInfo
 
 
 _SINGLE_JOB = "single_job"
@@ -88,70 +87,111 @@ def _samples(samples: SampleConfigs, name: str, config: JobConfig) -> Iterator[J
         yield Job(full_name, config.model_copy(update={"emitters": emitters}))
 
 
+def settings_of(model: type[BaseModel], key: str, value: Any) -> dict[str, Any]:
+    """Return what one value of a variable sets, dotted keys to plain values, in the order of the file.
+
+    A value of a section sets the keys that it has; one of linked keys has a value for each of them.
+    """
+    keys = linked_keys(key)
+    if len(keys) > 1:
+        return {name: item for part, each in zip(keys, value, strict=True) for name, item in _within(model, part, each)}
+    return dict(_within(model, key, value))
+
+
+def _within(model: type[BaseModel], key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    field = find_field(model, key)
+    if isinstance(field, str):
+        raise TypeError(field)
+    if model_of(field.annotation) is None:
+        checked = value_adapter(model, key).validate_python(value) if isinstance(value, float) else value
+        yield key, checked if isinstance(checked, int) else value  # 3 for 3.0 where an integer is meant
+        return
+    for name, item in value.items():
+        if not is_note(name):
+            yield from _within(model, f"{key}.{name}", item)
+
+
 def variable_problems(
     model: type[BaseModel], variables: Mapping[str, Any], samples: Mapping[str, Any] | None
 ) -> list[Problem]:
-    """Return all problems of a batch's variables: paths, lists, every value once, the number of jobs.
+    """Return all problems of a batch's variables: paths, lists, every value once, keys set twice, the number of jobs.
 
     Parameters
     ----------
     model
         The model of a job's config.
     variables
-        Dotted key to list of values, as read.
+        Dotted key, key of a section, or keys joined by commas, to list of values, as read.
     samples
         ``sample_configs`` as read, or None.
     """
     problems: list[Problem] = []
+    set_by: dict[str, str] = {}
     for key, values in variables.items():
-        problems += one_variable_problems(model, key, values)
+        found = one_variable_problems(model, key, values)
+        problems += found
+        names = [] if found else [name for value in values for name in settings_of(model, key, value)]
+        for name in dict.fromkeys(names):
+            if set_by.setdefault(name, key) != key:
+                message = f'sets {name}, and so does "{set_by[name]}"; allowed: one variable for each key'
+                problems.append(Problem(f"variables.{show_key(key)}", message))
     samples = samples if isinstance(samples, Mapping) else {}
-    if samples.get("frames_per_sample") is not None and "emitters.frames" in variables:
+    if samples.get("frames_per_sample") is not None and "emitters.frames" in set_by:
         message = "sample_configs.frames_per_sample sets the frames too; allowed: only one of the two"
-        problems.append(Problem("variables.emitters.frames", message))
+        problems.append(Problem(f"variables.{set_by['emitters.frames']}", message))
     return problems + _count_problems(variables, samples)
 
 
 def one_variable_problems(model: type[BaseModel], key: str, values: Any) -> list[Problem]:
-    """Return the problems of one variable: its path, its list, every value once."""
+    """Return the problems of one variable: its paths, its list, every value once."""
     path = f"variables.{show_key(key)}"
-    inside = key.removeprefix("base_config.")
-    field = find_field(model, inside)
-    if isinstance(field, str):
-        return [Problem(path, field)]
-    if inside != key:
-        return [Problem(path, f'paths start inside base_config: use "{inside}"')]
-    if (section := model_of(field.annotation)) is not None:
-        keys = ", ".join(f"{key}.{name}" for name in section.model_fields)
-        return [Problem(path, f"is a section, not a value; valid keys are {keys}")]
+    keys = linked_keys(key)
+    for part in keys:
+        inside = part.removeprefix("base_config.")
+        field = find_field(model, inside)
+        if isinstance(field, str):
+            return [Problem(path, field if len(keys) == 1 else f'"{show_key(part)}": {field}')]
+        if inside != part:
+            return [Problem(path, f'paths start inside base_config: use "{inside}"')]
+    if len(set(keys)) < len(keys):
+        return [Problem(path, "names a key twice; allowed: each once")]
     if not isinstance(values, list | tuple):
         return [Problem(path, f"{show(values)} is not a list; allowed: a list of values")]
     if not values:
         return [Problem(path, "the list of values is empty; allowed: at least one value")]
-    return _value_problems(path, field, values)
+    problems: list[Problem] = []
+    for index, value in enumerate(values):
+        where = f"{path}[{index}]"
+        if len(keys) == 1:
+            problems += _value_problems(model, where, key, value)
+        elif not isinstance(value, list | tuple) or len(value) != len(keys):
+            message = f"{show(value)} is not a list of {len(keys)} values, one for each of the keys joined by commas"
+            problems.append(Problem(where, message))
+        else:
+            for place, (part, each) in enumerate(zip(keys, value, strict=True)):
+                problems += _value_problems(model, f"{where}[{place}]", part, each)
+    return problems
 
 
-def whole_values(model: type[BaseModel], key: str, values: Sequence[Any]) -> list[Any]:
-    """Return the values of a variable without problems, with 3 for 3.0 where an integer is meant."""
+def _value_problems(model: type[BaseModel], path: str, key: str, value: Any) -> list[Problem]:
+    """Return the problems of one value at `path`, of a setting or of a section."""
     field = find_field(model, key)
     if isinstance(field, str):
-        raise TypeError(field)
-    adapter = value_adapter(field)
-    return [
-        checked if isinstance(value, float) and isinstance(checked := adapter.validate_python(value), int) else value
-        for value in values
-    ]
-
-
-def _value_problems(path: str, field: FieldInfo, values: Sequence[Any]) -> list[Problem]:
-    adapter = value_adapter(field)
-    problems = []
-    for index, value in enumerate(values):
-        try:
-            adapter.validate_python(value)
-        except ValidationError as error:
-            problems += problems_of_value(error, field, f"{path}[{index}]")
-    return problems
+        return [Problem(path, field)]
+    if model_of(field.annotation) is not None:
+        if not isinstance(value, Mapping):
+            return [Problem(path, f"{show(value)} is not an object; allowed: {describe(field)}, any of them")]
+        parts = [(name, item) for name, item in value.items() if not is_note(name)]
+        return [
+            problem
+            for name, item in parts
+            for problem in _value_problems(model, f"{path}.{show_key(name)}", f"{key}.{name}", item)
+        ]
+    try:
+        value_adapter(model, key).validate_python(value)
+    except ValidationError as error:
+        return problems_of_value(error, field, path)
+    return []
 
 
 def _count_problems(variables: Mapping[str, Any], samples: Mapping[str, Any]) -> list[Problem]:
@@ -180,15 +220,15 @@ def combinations(
     wrong
         Keys that are known to be wrong: what they do not go together with says nothing.
     """
-    keys = list(variables)
-    builder = _Builder(base, keys)
-    count = math.prod(len(values) for values in variables.values())
-    digits = max(4, len(str(count - 1)))
+    axes = [[settings_of(JobConfig, key, value) for value in values] for key, values in variables.items()]
+    builder = _Builder(base)
+    digits = max(4, len(str(math.prod(map(len, axes)) - 1)))
     seen: set[str] = set()
-    for index, values in enumerate(itertools.product(*variables.values())):
-        name = _name(index, digits, keys, values) if keys else ""
+    for index, parts in enumerate(itertools.product(*axes)):
+        settings = {key: value for part in parts for key, value in part.items()}
+        name = _name(index, digits, settings) if axes else ""
         try:
-            config = builder.build(values)
+            config = builder.build(settings)
         except ValidationError as error:
             for problem, about in problems_of(error, JobConfig):
                 if (text := str(problem)) not in seen and not overlap(about, wrong):
@@ -198,9 +238,9 @@ def combinations(
             yield name, config
 
 
-def _name(index: int, digits: int, keys: Sequence[str], values: Sequence[Any]) -> str:
+def _name(index: int, digits: int, settings: Mapping[str, Any]) -> str:
     parts = [f"job_{index:0{digits}d}"]
-    for key, value in zip(keys, values, strict=True):
+    for key, value in settings.items():
         shown = value.replace("\\", "/").rpartition("/")[2] if key == "zmap_path" else value
         parts.append(f"{key.rpartition('.')[2]}_{value_name(shown)}")
     return shorten("_".join(parts), LONGEST_NAME)
@@ -209,33 +249,34 @@ def _name(index: int, digits: int, keys: Sequence[str], values: Sequence[Any]) -
 class _Builder:
     """Builds the configs of combinations; each section is checked once per combination of its own values."""
 
-    def __init__(self, base: JobConfig, keys: Sequence[str]) -> None:
+    def __init__(self, base: JobConfig) -> None:
         self._base = base
-        self._sections: dict[str, list[tuple[int, list[str]]]] = {}
-        for position, key in enumerate(keys):
-            section, *rest = key.split(".")
-            self._sections.setdefault(section, []).append((position, rest))
         self._checked: dict[tuple[str, str], BaseModel] = {}
 
-    def build(self, values: Sequence[Any]) -> JobConfig:
-        """Return the config with one combination of values; `ValidationError` if they do not go together."""
+    def build(self, settings: Mapping[str, Any]) -> JobConfig:
+        """Return the config with one combination's settings; `ValidationError` if they do not go together."""
         fields: dict[str, Any] = {name: getattr(self._base, name) for name in JobConfig.model_fields}
-        for section, places in self._sections.items():
-            if not places[0][1]:
-                fields[section] = values[places[0][0]]
-                continue
-            key = (section, json.dumps([values[position] for position, _ in places]))
-            if key not in self._checked:
-                self._checked[key] = self._section(section, places, values)
-            fields[section] = self._checked[key]
+        sections: dict[str, dict[str, Any]] = {}
+        for key, value in settings.items():
+            section, _, rest = key.partition(".")
+            if rest:
+                sections.setdefault(section, {})[rest] = value
+            else:
+                fields[section] = value
+        for section, changes in sections.items():
+            known = (section, json.dumps(changes))
+            if known not in self._checked:
+                self._checked[known] = self._section(section, changes)
+            fields[section] = self._checked[known]
         return JobConfig.model_validate(fields)
 
-    def _section(self, section: str, places: Sequence[tuple[int, list[str]]], values: Sequence[Any]) -> BaseModel:
+    def _section(self, section: str, changes: Mapping[str, Any]) -> BaseModel:
         base: BaseModel = getattr(self._base, section)
         raw = base.model_dump()
-        for position, path in places:
+        for key, value in changes.items():
+            *path, last = key.split(".")
             inner = raw
-            for part in path[:-1]:
+            for part in path:
                 inner = inner[part]
-            inner[path[-1]] = values[position]
+            inner[last] = value
         return type(base).model_validate(raw)
