@@ -130,6 +130,84 @@ def test_damaged_texts_are_configs_or_an_error_that_names_the_file(
     check_config(tmp_path_factory, text)
 
 
+def often(usual: float, low: float, high: float) -> st.SearchStrategy[float]:
+    """Draw a usual number, one of the limits, or any between them."""
+    return st.sampled_from([usual, usual, low, high]) | st.floats(low, high)
+
+
+VALID = st.fixed_dictionaries(
+    {
+        "emitters": st.fixed_dictionaries(
+            {
+                "num_emitters": st.sampled_from([0, 1, 40, 300]),
+                "frames": st.sampled_from([1, 2]),
+                "area_px": st.sampled_from([1, 20.5, 64, 300]),
+                "intensity_mu": st.sampled_from([0, 1e-3, 2000, 1e9]),
+                "intensity_sigma": st.sampled_from([0, 400, 1e9]),
+                "lifetime_avg": often(2.5, 1e-3, 1e7),
+                "z_range_um": often(1, 0, 60),
+                "seed": st.integers(0, 2**63 - 1),
+            }
+        ),
+        "optical": st.fixed_dictionaries(
+            {
+                "wavelength_nm": often(660, 100, 5000),
+                "NA": often(1.4, 1e-3, 1.5),
+                "n_immersion": st.sampled_from([1.518, 1.518, 1.33, 5]),
+                "pixel_size_nm_x": often(100, 1, 5000),
+                "pixel_size_nm_y": often(100, 1, 5000),
+            }
+        ),
+        "psf": st.fixed_dictionaries(
+            {
+                "size_px": st.sampled_from([3, 21, 41]),
+                "defocus": st.sampled_from(["exact", "paraxial"]),
+                "pixel_integration": st.booleans(),
+            }
+        ),
+        "tiff": st.fixed_dictionaries(
+            {
+                "roi_size": st.sampled_from([1, 3, 40]),
+                "crop_offset": st.sampled_from([[0, 0], [-2, 0], [0, 5]]),
+                "add_noise": st.booleans(),
+                "dtype": st.sampled_from(["uint16", "float32"]),
+                "noise_params": st.fixed_dictionaries(
+                    {"background": often(100, 0, 1e9), "readout_noise": often(10, 0, 1e6), "shot_noise": st.booleans()}
+                ),
+            }
+        ),
+    }
+)
+
+
+@fuzz
+@given(VALID)
+def test_a_valid_config_does_not_fail_for_its_numbers(content: dict[str, Any]) -> None:
+    """What a config may say, up to the limits, is rendered: far out of focus, very bright, with large pixels."""
+    try:
+        sim = simtiff.Simulation({"zmap_path": "builtin:oil"} | content)
+    except ConfigError:
+        return
+    frames = sim.frames(0, sim.shape[0])
+    assert frames.shape == sim.shape
+    assert np.isfinite(frames).all()
+
+
+def test_defocus_at_the_limit_is_rendered_with_aberrations() -> None:
+    content = {"zmap_path": "builtin:oil", "tiff": {"roi_size": 40}, "psf": {"size_px": 21}}
+    emitters = {"num_emitters": 20_000, "frames": 1, "area_px": 40, "z_range_um": 1000}
+    with pytest.raises(ConfigError, match="up to about") as caught:
+        simtiff.Simulation(content | {"emitters": emitters})
+    most = float(str(caught.value).rpartition("up to about ")[2].split()[0])
+    for z_um in (most, 0.999 * most):
+        try:
+            sim = simtiff.Simulation(content | {"emitters": emitters | {"z_range_um": z_um}})
+        except ConfigError:
+            continue  # the message gives three digits
+        assert sim.frames(0, 1).any()
+    assert np.abs(sim.emitters.xyz[:, 2]).max() > 0.998 * most
+
+
 def check_config(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzz.json"
     path.write_text(text, encoding="utf-8", errors="surrogatepass")

@@ -15,7 +15,7 @@ import numpy as np
 
 from simtiff.aberrations.synthetic import BUILTIN, DEFAULT_MODES
 from simtiff.config.identity import job_files
-from simtiff.emitters.sampling import BLOCK_RECORDS, MAX_SLAB_EMITTERS
+from simtiff.emitters.sampling import BLOCK_RECORDS, MAX_SLAB_EMITTERS, birth_range
 from simtiff.errors import BatchError, SimtiffError
 from simtiff.imaging.rendering import psf
 from simtiff.movie.frames import frames_are_large, optics_of
@@ -132,9 +132,9 @@ def truth_bytes(config: JobConfig, size: MapSize) -> float:
 def expected_records(config: JobConfig, frames: int) -> float:
     """Return how many records `frames` frames in the middle of the movie have: an upper mean."""
     emitters = config.emitters
-    births = emitters.frames - 1 + 6 * emitters.lifetime_avg
+    first, last = birth_range(emitters)
     # An emitter that is on for a time T touches T + 1 frames on average.
-    in_a_frame = min(1.0, (1 + emitters.lifetime_avg) / births)
+    in_a_frame = min(1.0, (1 + emitters.lifetime_avg) / (last - first))
     return emitters.num_emitters * in_a_frame * min(frames, emitters.frames)
 
 

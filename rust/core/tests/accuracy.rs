@@ -69,3 +69,23 @@ proptest! {
         prop_assert!(error < 3e-4, "{error:.1e} of the peak");
     }
 }
+
+/// As far out of focus as a config may have it, and aberrations on top of that, which take more rows.
+#[test]
+fn far_out_of_focus_and_aberrated() {
+    let mut phase = vec![0.0; 11];
+    (phase[5], phase[7], phase[10]) = (6.0, -4.0, 8.0);
+    let case = Case {
+        wavelength_nm: 660.0,
+        na: 1.4,
+        n_immersion: 1.518,
+        pixel_nm: [101.0, 98.0],
+        defocus: Defocus::Exact,
+        size: 5,
+        xyz: [0.3, -0.2, 42.0],
+        phase,
+        magnitude: vec![0.0; 11],
+    };
+    let error = error(&stamp(&case, Sampling::Point), &case.point_by([1100, 1100]));
+    assert!(error < 5e-4, "{error:.1e} of the peak");
+}

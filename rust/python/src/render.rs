@@ -34,7 +34,7 @@ impl Cost {
     }
 
     /// The quadrature rows that an emitter needs at x, y (px from the stamp's middle pixel) and z (um), with phase coefficients
-    /// from Noll 1 on; it is refused where they are more than `MOST_ROWS`.
+    /// from Noll 1 on; a config's emitters need `MOST_ROWS` at most without their aberrations.
     #[pyo3(signature = (x, y, z, phase=vec![]))]
     #[allow(clippy::needless_pass_by_value, reason = "arguments come from Python by value")]
     fn rows(&self, x: f64, y: f64, z: f64, phase: Vec<f32>) -> PyResult<f32> {

@@ -32,13 +32,14 @@ const RADII: [f64; 2] = [0.999, 0.75];
 pub(crate) const NODES_FEWER: usize = 4;
 
 /// Numbers of rows for which there are plans.
-pub(crate) const ROWS: [usize; 35] = [
+pub(crate) const ROWS: [usize; 38] = [
     10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 36, 38, 40, 42, 44, 46, 48, 52, 56, 60, 64, 72, 80, 96, 112,
-    128, 160, 192, 256, 320, 384, 512,
+    128, 160, 192, 256, 320, 384, 512, 640, 768, 1024,
 ];
 
-/// The most quadrature rows that an emitter is computed with.
-pub const MOST_ROWS: usize = ROWS[ROWS.len() - 1];
+/// The most quadrature rows that an emitter without aberrations may need, which is what a config is held to. Aberrations may
+/// take as many again: whatever a sound map adds, an emitter of a valid config is computed.
+pub const MOST_ROWS: usize = ROWS[ROWS.len() - 1] / 2;
 
 impl NodeRule {
     pub fn new(optics: &Optics, modes: usize, defocus: Defocus, farthest: [f64; 2]) -> Self {

@@ -34,8 +34,8 @@ impl Cost {
 
     /// The quadrature rows that an emitter needs: x and y in px from the stamp's middle pixel, z in um, phase coefficients in
     /// radians from Noll 1 on, of which those that are not given are zero. Samples beyond the stamp's rim, which pixels are
-    /// integrated with, are not counted: they can add up to 6 rows. Emitters that need more than [`MOST_ROWS`](crate::MOST_ROWS)
-    /// are refused.
+    /// integrated with, are not counted: they can add up to 6 rows. A config's emitters need
+    /// [`MOST_ROWS`](crate::MOST_ROWS) at most without their aberrations.
     ///
     /// # Errors
     /// If there are more coefficients than modes, or a number is not finite.

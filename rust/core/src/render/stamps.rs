@@ -135,7 +135,7 @@ impl Psf {
     ///
     /// # Errors
     /// If lengths disagree, a number is not finite, or an emitter is so far out of focus, so aberrated or so far from
-    /// the stamp that more than 512 quadrature rows would be needed.
+    /// the stamp that more than 1024 quadrature rows would be needed.
     pub fn stamps(&self, emitters: &Emitters<'_>, out: &mut [f32]) -> Result<()> {
         let centred: Vec<_> = emitters.xyz.iter().enumerate().map(|(i, &xyz)| (i, xyz)).collect();
         self.check_lengths(emitters)?;
@@ -280,7 +280,7 @@ impl pulp::WithSimd for Choose<'_> {
             *rows = psf.rule.choose::<S>(coefficients).map_err(|needed| Error::Value {
                 name: "an emitter's position, defocus and aberrations",
                 got: format!("so large that {needed:.0} quadrature rows would be needed (emitter {emitter})"),
-                expected: "at most 512 quadrature rows; check the units of x and y (px), z (um) and the coefficients (radians)",
+                expected: "at most 1024 quadrature rows; check the units of x and y (px), z (um) and the coefficients (radians)",
             })? as u8;
         }
         Ok(())

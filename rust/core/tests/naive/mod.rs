@@ -69,9 +69,14 @@ impl Case {
     }
 
     pub fn point(&self) -> Vec<f64> {
+        self.point_by(CONVERGED)
+    }
+
+    /// The same by so many rows, and nodes on the longest row, for emitters far out of focus.
+    pub fn point_by(&self, rows_and_nodes: [usize; 2]) -> Vec<f64> {
         let half = (self.size / 2) as f64;
         let at: Vec<f64> = (0..self.size).map(|i| i as f64 - half).collect();
-        self.samples(&at, &at, CONVERGED)
+        self.samples(&at, &at, rows_and_nodes)
     }
 
     /// Each pixel integrated by 5 x 5 Gauss-Legendre points.
