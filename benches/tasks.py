@@ -59,12 +59,12 @@ def emitters(count: int, seed: int = 1) -> tuple[NDArray[np.float64], NDArray[np
     """Return positions over a frame with z within 1 um, photons, and the built-in map's aberrations there."""
     import numpy as np
 
-    from simtiff.aberrations.maps import open_map
+    from simtiff import FieldMap
 
     random = np.random.default_rng(seed)
     xyz = random.uniform(-0.5, SIDE - 0.5, (count, 3))
     xyz[:, 2] = random.uniform(-1, 1, count)
-    phase, _ = open_map("builtin:oil", size=SIDE).coefficients(xyz[:, 0], xyz[:, 1])
+    phase, _ = FieldMap.open("builtin:oil", size=SIDE).coefficients(xyz[:, 0], xyz[:, 1])
     light = np.maximum(random.normal(1, 0.2, count), 0).astype(np.float32)
     return xyz, light, phase
 
@@ -357,14 +357,14 @@ def zmap(path: str, count: int) -> Figures:
     """Measure seconds to the coefficients of `count` emitters: with a map that is new to the process, and again."""
     import numpy as np
 
-    from simtiff.aberrations.maps import open_map
+    from simtiff import FieldMap
 
     random = np.random.default_rng(1)
     times = []
     for _ in range(4):
         x, y = random.uniform(-0.5, SIDE - 0.5, (2, count))
         begin = time.perf_counter()
-        open_map(path, size=SIDE).coefficients(x, y)
+        FieldMap.open(path, size=SIDE).coefficients(x, y)
         times.append(time.perf_counter() - begin)
     return {"first_s": times[0], "next_s": min(times[1:])}
 

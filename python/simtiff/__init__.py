@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simtiff.aberrations.fieldmap import FieldMap
     from simtiff.batch.run import run_batch
     from simtiff.errors import BatchError, ConfigError, DataError, ShapeError, SimtiffError
     from simtiff.imaging.camera import Camera
@@ -27,6 +28,7 @@ __all__ = [
     "Camera",
     "ConfigError",
     "DataError",
+    "FieldMap",
     "Optics",
     "Renderer",
     "Scene",
@@ -46,6 +48,7 @@ _HOMES = {
     "Camera": "imaging.camera",
     "ConfigError": "errors",
     "DataError": "errors",
+    "FieldMap": "aberrations.fieldmap",
     "Optics": "imaging.optics",
     "Renderer": "imaging.rendering",
     "Scene": "imaging.scene",

@@ -13,8 +13,9 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from fuzzing import damage_hdf5
+from simtiff.aberrations.fieldmap import FieldMap
 from simtiff.aberrations.info import map_info, noll_name
-from simtiff.aberrations.maps import check_field, check_map, field_coefficients, map_digest, open_field, open_map
+from simtiff.aberrations.maps import check_field, field_coefficients, open_field
 from simtiff.aberrations.synthetic import RADIANS_PER_MILLIWAVE, SyntheticMap, synthesize
 from simtiff.config.settings import JobConfig
 from simtiff.errors import ConfigError, DataError, ShapeError
@@ -47,7 +48,7 @@ def places(n: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(("method", "order"), [("cubic", 3), ("linear", 1)])
 def test_interpolation_is_that_of_scipy(bumpy: Path, method: Any, order: int) -> None:
     x, y = places(2000, 53, 37)
-    phase, magnitude = open_map(bumpy, size=53).coefficients(x, y, method=method, extrapolate="nearest")
+    phase, magnitude = FieldMap.open(bumpy, size=53).coefficients(x, y, method=method, extrapolate="nearest")
     with h5py.File(bumpy) as file:
         planes = file["z_maps/phase"][:].astype(np.float64)
     expected = np.stack([map_coordinates(plane, [y, x], order=order, mode="mirror") for plane in planes], axis=1)
@@ -57,7 +58,9 @@ def test_interpolation_is_that_of_scipy(bumpy: Path, method: Any, order: int) ->
 
 
 def test_nearest_takes_the_pixel_that_holds_the_place(bumpy: Path) -> None:
-    phase, _ = open_map(bumpy, size=53).coefficients([2.49, 2.51, -0.5, 52.4], [0, 7.6, -0.4, 36.4], method="nearest")
+    phase, _ = FieldMap.open(bumpy, size=53).coefficients(
+        [2.49, 2.51, -0.5, 52.4], [0, 7.6, -0.4, 36.4], method="nearest"
+    )
     with h5py.File(bumpy) as file:
         planes = file["z_maps/phase"][:]
     np.testing.assert_array_equal(phase, planes[:, [0, 8, 0, 36], [2, 3, 0, 52]].T)
@@ -69,7 +72,7 @@ def test_constants_and_gradients_are_exact_inside(tmp_path: Path, method: Any) -
     path = write_map(tmp_path / "linear.h5", np.stack([np.full((60, 60), 0.25), 0.01 * x - 0.02 * y]))
     px, py = places(500, 60, 60)
     inside = (np.abs(px - 29.5) < 15) & (np.abs(py - 29.5) < 15)
-    phase, _ = open_map(path, size=60).coefficients(px, py, method=method)
+    phase, _ = FieldMap.open(path, size=60).coefficients(px, py, method=method)
     assert (phase[:, 0] == 0.25).all()
     np.testing.assert_allclose(phase[inside, 1], (0.01 * px - 0.02 * py)[inside], atol=2e-7)
 
@@ -79,13 +82,13 @@ def test_tiny_maps(tmp_path: Path, shape: tuple[int, int]) -> None:
     values = np.arange(shape[0] * shape[1], dtype=float).reshape(1, *shape)
     path = write_map(tmp_path / "tiny.h5", values)
     y, x = np.mgrid[: shape[0], : shape[1]]
-    phase, _ = open_map(path, size=1).coefficients(x.ravel(), y.ravel(), extrapolate="nearest")
+    phase, _ = FieldMap.open(path).coefficients(x.ravel(), y.ravel())
     np.testing.assert_allclose(phase[:, 0], values.ravel(), atol=1e-6)
 
 
 def test_places_do_not_affect_each_other(bumpy: Path) -> None:
     x, y = places(40_000, 53, 37)
-    field = open_map(bumpy, size=53)
+    field = FieldMap.open(bumpy, size=53)
     together, _ = field.coefficients(x, y)
     for size in (1, 777, 16384):
         some, _ = field.coefficients(x[100 : 100 + size], y[100 : 100 + size])
@@ -96,16 +99,15 @@ def test_part_of_a_map_gives_the_values_of_the_whole(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     path = write_map(tmp_path / "large.h5", random.normal(size=(2, 200, 180)))
     x, y = random.uniform(80, 119, (2, 300))
-    part, _ = open_map(path, size=40, offset=(80, 80)).coefficients(x, y)
-    whole, _ = open_map(path, size=180).coefficients(x, y, extrapolate="nearest")
+    part, _ = FieldMap.open(path, size=40, offset=(80, 80)).coefficients(x, y)
+    whole, _ = FieldMap.open(path, size=180).coefficients(x, y, extrapolate="nearest")
     np.testing.assert_allclose(part, whole, rtol=0, atol=5e-7)
-    field = open_map(path, size=40, offset=(80, 80))
-    beyond, _ = field.coefficients([3.0], [5.0])
-    np.testing.assert_allclose(beyond[0], open_map(path, size=180).coefficients([3.0], [5.0])[0][0], atol=5e-7)
+    with pytest.raises(ShapeError, match=r"x = 3 to 3 px; allowed: 79 to 120, the field that the map was opened for"):
+        FieldMap.open(path, size=40, offset=(80, 80)).coefficients([3.0], [100.0])
 
 
 def test_rim_is_clamped_and_beyond_is_refused(bumpy: Path) -> None:
-    field = open_map(bumpy, size=53)
+    field = FieldMap.open(bumpy, size=53)
     rim, _ = field.coefficients([-0.5, 52.4], [-0.5, 36.4])
     corners, _ = field.coefficients([0, 52], [0, 36])
     np.testing.assert_array_equal(rim, corners)
@@ -118,7 +120,7 @@ def test_rim_is_clamped_and_beyond_is_refused(bumpy: Path) -> None:
 
 
 def test_arguments_are_checked(bumpy: Path) -> None:
-    field = open_map(bumpy, size=53)
+    field = FieldMap.open(bumpy, size=53)
     with pytest.raises(ShapeError, match="NaN"):
         field.coefficients([np.nan], [0])
     with pytest.raises(ShapeError, match="shapes"):
@@ -139,7 +141,7 @@ def test_arguments_are_checked(bumpy: Path) -> None:
 )
 def test_units(tmp_path: Path, attributes: dict[str, Any], factor: float) -> None:
     path = write_map(tmp_path / "unit.h5", np.full((1, 4, 4), 0.5), attributes=attributes)
-    phase, _ = open_map(path, size=4).coefficients([1], [1])
+    phase, _ = FieldMap.open(path, size=4).coefficients([1], [1])
     assert phase[0, 0] == pytest.approx(0.5 * factor)
 
 
@@ -152,7 +154,7 @@ def test_magnitudes_are_cubic_inside_the_hull_and_nearest_outside(tmp_path: Path
     coords = np.column_stack([x, y])
     values = np.column_stack([np.zeros_like(x), 0.02 * x - 0.01 * y])
     path = scattered_map(tmp_path / "m.h5", np.vstack([coords, coords[:3]]), np.vstack([values, values[:3]]))
-    _, magnitude = open_map(path, size=20).coefficients([7.3, 0.0, 19.0], [9.1, 0.0, 19.0])
+    _, magnitude = FieldMap.open(path, size=20).coefficients([7.3, 0.0, 19.0], [9.1, 0.0, 19.0])
     assert magnitude is not None
     np.testing.assert_allclose(magnitude[:, 1], [0.02 * 7.3 - 0.01 * 9.1, 0.04, 0.15], atol=1e-5)
     assert not magnitude[:, 0].any()
@@ -161,11 +163,11 @@ def test_magnitudes_are_cubic_inside_the_hull_and_nearest_outside(tmp_path: Path
 def test_magnitudes_on_a_line_are_nearest_and_zero_ones_are_none(tmp_path: Path) -> None:
     coords = np.column_stack([np.arange(5.0), np.arange(5.0)])
     path = scattered_map(tmp_path / "line.h5", coords, np.column_stack([np.arange(5.0), np.zeros(5)]))
-    _, magnitude = open_map(path, size=20).coefficients([3.2], [3.1])
+    _, magnitude = FieldMap.open(path, size=20).coefficients([3.2], [3.1])
     assert magnitude is not None
     assert magnitude.tolist() == [[3.0, 0.0]]
     path = scattered_map(tmp_path / "zero.h5", coords, np.zeros((5, 2)))
-    assert open_map(path, size=20).coefficients([3.2], [3.1])[1] is None
+    assert FieldMap.open(path, size=20).coefficients([3.2], [3.1])[1] is None
 
 
 def _nan(file: h5py.File) -> None:
@@ -273,12 +275,12 @@ def test_every_defect_has_a_clear_error(tmp_path: Path, defect: str) -> None:
     path = write_map(
         tmp_path / "bad.h5", np.ones((4, 9, 9)), coords=np.eye(5)[:, :2], zernike__coeff_mag=np.ones((5, 4))
     )
-    check_map(path)
+    FieldMap.open(path).check()
     with h5py.File(path, "r+") as file:
         change(file)
     os.utime(path, ns=(1, 1))
     with pytest.raises(DataError, match=message) as caught:
-        check_map(path)
+        FieldMap.open(path).check()
     assert str(path) in str(caught.value)
 
 
@@ -289,13 +291,26 @@ def test_large_chunks_are_inflated_once(tmp_path: Path, chunks: tuple[int, ...])
     with h5py.File(path, "w") as file:
         file.create_dataset("z_maps/phase", data=data, chunks=chunks, compression="gzip")
     x, y = places(50, 300, 300)
-    values, _ = open_map(path, size=300).coefficients(x, y, method="nearest")
+    values, _ = FieldMap.open(path, size=300).coefficients(x, y, method="nearest")
     expected = data[:, np.rint(y).astype(int), np.rint(x).astype(int)].T
     np.testing.assert_array_equal(values, expected.astype(np.float32))
     with open_hdf5(path) as file:
         room = need_dataset(file, "z_maps/phase").id.get_access_plist().get_chunk_cache()[1]
     layer = chunks[0] * math.prod(-(-300 // side) * side for side in chunks[1:]) * 8
     assert room == layer or chunks[0] == 1
+
+
+def test_damaged_chunks_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "map.h5"
+    with h5py.File(path, "w") as file:
+        data = np.random.default_rng(3).normal(size=(2, 70, 45))
+        file.create_dataset("z_maps/phase", data=data, dtype="f4", chunks=(1, 32, 16), compression="gzip")
+        info = file["z_maps/phase"].id.get_chunk_info_by_coord((1, 32, 16))
+    with path.open("r+b") as raw:
+        raw.seek(info.byte_offset + info.size // 2)
+        raw.write(b"\xff" * 20)
+    with pytest.raises(DataError, match=r"map.h5: z_maps/phase \(mode 2\): cannot be read"):
+        FieldMap.open(path).check()
 
 
 def test_files_that_are_no_map(tmp_path: Path) -> None:
@@ -311,7 +326,7 @@ def test_files_that_are_no_map(tmp_path: Path) -> None:
         (cut, "truncated"),
     ]:
         with pytest.raises(DataError, match=message) as caught:
-            check_map(path)
+            FieldMap.open(path).check()
         assert str(path) in str(caught.value)
 
 
@@ -324,8 +339,8 @@ def test_damage_never_escapes_as_other_errors(tmp_path: Path) -> None:
         damage_hdf5(path, whole, chance)
         os.utime(path, ns=(turn, turn))
         try:
-            check_map(path)
-            open_map(path, size=24).coefficients([3.0], [4.0], extrapolate="nearest")
+            FieldMap.open(path).check()
+            FieldMap.open(path, size=24).coefficients([3.0], [4.0], extrapolate="nearest")
             map_info(path)
         except DataError as error:
             messages.append(str(error))
@@ -365,7 +380,7 @@ def test_synthetic_seeds_differ_and_repeat() -> None:
 def test_synthetic_file_is_the_synthetic_field(tmp_path: Path) -> None:
     path = synthesized(tmp_path / "oil.h5", size=300, seed=5, modes=24)
     x, y = places(3000, 300, 300)
-    sampled, magnitude = open_map(path, size=300).coefficients(x, y)
+    sampled, magnitude = FieldMap.open(path, size=300).coefficients(x, y)
     exact, _ = SyntheticMap(300, 5, 24).coefficients(x, y)
     assert magnitude is None
     # The spline is level at the rim; what that costs is gone a few pixels inside.
@@ -415,20 +430,6 @@ def test_a_job_s_field_lies_on_the_map_as_its_config_says(tmp_path: Path) -> Non
     check_field(job("builtin:oil", area=1000.5), open_field(job("builtin:oil", area=1000.5)))
 
 
-def test_the_last_map_is_shared_until_its_file_changes(bumpy: Path) -> None:
-    first = open_map(bumpy, size=53)
-    assert open_map(bumpy, size=53) is first
-    digest = map_digest(bumpy)
-    with h5py.File(bumpy, "r+") as file:
-        file["z_maps/phase"][0, 0, 0] += 1
-    os.utime(bumpy, ns=(5, 5))
-    assert open_map(bumpy, size=53) is not first
-    assert map_digest(bumpy) != digest
-    assert map_digest("builtin:oil") == map_digest("builtin:oil")
-    with pytest.raises(DataError, match="no such file"):
-        map_digest(bumpy.with_name("none.h5"))
-
-
 def test_info_tells_ranges_and_names(tmp_path: Path) -> None:
     info = map_info(synthesized(tmp_path / "oil.h5", size=32))
     spherical = info.rows[10]
@@ -450,9 +451,9 @@ def test_info_tells_ranges_and_names(tmp_path: Path) -> None:
 
 def test_measured_map(shared: Path) -> None:
     path = shared / "zmap" / "measured_patches_256.h5"
-    check_map(path)
+    FieldMap.open(path).check()
     x, y = places(500, 256, 256)
-    phase, magnitude = open_map(path, size=256).coefficients(x, y)
+    phase, magnitude = FieldMap.open(path, size=256).coefficients(x, y)
     with h5py.File(path) as file:
         planes = file["z_maps/phase"][:].astype(np.float64)
     expected = np.stack([map_coordinates(plane, [y, x], order=3, mode="mirror") for plane in planes], axis=1)

@@ -13,7 +13,7 @@ import pytest
 
 from batch_helpers import config, stray_files
 from fuzzing import run
-from simtiff.aberrations.maps import check_map
+from simtiff.aberrations.fieldmap import FieldMap
 from simtiff.aberrations.synthetic import synthesize
 from simtiff.batch.run import run_batch
 from simtiff.config.loading import load_job_config
@@ -71,7 +71,7 @@ def test_a_single_run_does_not_overwrite_its_map_or_config(folder: Path) -> None
     synthesize(output / "emitters.h5", size=70)
     (folder / "job.json").write_text(json.dumps(JOB))
     refused("run", f"--zmap={output / 'emitters.h5'}", "--config=job.json", "--output-dir=out", says="is an input")
-    check_map(output / "emitters.h5")
+    FieldMap.open(output / "emitters.h5").check()
     movie = json.dumps(JOB | {"tiff": {"roi_size": 32, "filename": "x.tif"}})
     (output / "x.tif").write_text(movie)
     refused("run", "--zmap=builtin:oil", f"--config={output / 'x.tif'}", "--output-dir=out", says="is an input")
@@ -80,7 +80,7 @@ def test_a_single_run_does_not_overwrite_its_map_or_config(folder: Path) -> None
     job = load_job_config(JOB | {"zmap_path": str(output / "emitters.h5")})
     with pytest.raises(ConfigError, match="would be overwritten"):
         run_job(job, output)
-    check_map(output / "emitters.h5")
+    FieldMap.open(output / "emitters.h5").check()
 
 
 def test_a_stream_does_not_overwrite_its_config(folder: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_batch_does_not_overwrite_its_map(folder: Path, name: str) -> None:
     (folder / "link.h5").symlink_to(folder / "out" / A / name)
     with pytest.raises(ConfigError, match=f"{A}/{name}: would be overwritten, but is an input"):
         run_batch(content, output_dir="out", progress=False)
-    check_map(folder / "link.h5")
+    FieldMap.open(folder / "link.h5").check()
     assert [path.name for path in (folder / "out").iterdir()] == [A]
 
 
@@ -126,7 +126,7 @@ def test_files_of_earlier_runs_that_are_inputs_now_stay(folder: Path) -> None:
     again["base_config"]["zmap_path"] = str(folder / "out" / A / "map.h5")
     with pytest.raises(ConfigError, match=r"map\.h5: would be overwritten"):
         run_batch(again, output_dir="out", progress=False)
-    check_map(folder / "out" / A / "map.h5")
+    FieldMap.open(folder / "out" / A / "map.h5").check()
 
 
 @pytest.mark.parametrize("name", ["batch_status.json", ".simtiff.lock", f"{A}/log", f"{A}/simulation.ome.tiff"])
@@ -218,6 +218,6 @@ def test_a_log_that_is_no_file_is_refused_at_once(folder: Path, kind: str) -> No
 def test_maps_and_movies_that_are_no_files_are_refused_at_once(folder: Path, kind: str) -> None:
     SPECIAL[kind](folder / "x")
     with pytest.raises(DataError, match="not a file"):
-        check_map(folder / "x")
+        FieldMap.open(folder / "x").check()
     refused("preview", "x", says="x: no such file")
     refused("stream", "--h5=x", "--output=y.tif", says="not a file")

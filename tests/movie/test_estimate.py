@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batch_helpers import config, stray_files
+from simtiff.aberrations.fieldmap import FieldMap
+from simtiff.aberrations.maps import map_under
+from simtiff.aberrations.synthetic import synthesize
 from simtiff.batch import room
 from simtiff.batch.room import Estimate, available_memory, control_group_room, estimate_batch
 from simtiff.batch.run import cores, run_batch
@@ -19,9 +22,7 @@ from simtiff.cli import commands as cli
 from simtiff.config.loading import load_job_config
 from simtiff.errors import BatchError
 from simtiff.movie.estimate import (
-    MapSize,
     check_disk,
-    map_size,
     movie_bytes,
     picture_bytes,
     show_bytes,
@@ -44,6 +45,18 @@ from simtiff.movie.job import run_job
 from simtiff.batch.worker import peak_memory
 files = run_job(load_job_config(json.loads(sys.argv[1]), sys.argv[3:]), Path(sys.argv[2]))
 print(json.dumps([files["emitters.h5"].size, files["simulation.ome.tiff"].size, peak_memory()]))
+"""
+MEASURE_ALL = """
+import json, sys
+from pathlib import Path
+from simtiff.config.settings import JobConfig
+from simtiff.movie.job import run_job
+from simtiff.batch.worker import peak_memory
+found = []
+for text in sys.argv[2:]:
+    run_job(JobConfig.model_validate_json(text), Path(sys.argv[1]))
+    found.append(peak_memory())
+print(json.dumps(found))
 """
 
 
@@ -75,21 +88,43 @@ def test_estimates_are_bounds_and_not_far_off(tmp_path: Path, changes: list[str]
     truth, movie, memory = json.loads(done.stdout)
     pictures = sum(path.stat().st_size for path in tmp_path.glob("*.png"))
     job = load_job_config(SMALL, changes)
-    size = map_size("builtin:oil")
+    field = map_under(job)
     fixed = 70_000 + 200 * job.emitters.frames
-    assert truth <= truth_bytes(job, size) <= 2.1 * truth + fixed
+    assert truth <= truth_bytes(job, field) <= 2.1 * truth + fixed
     assert movie <= movie_bytes(job) <= (2 if job.tiff.compression == "zlib" else 1.3) * movie + fixed
     if memory is not None:
-        assert memory * 0.9 <= worker_bytes(job, size, cores()) <= 2 * memory
+        assert memory * 0.9 <= worker_bytes(job, field, cores()) <= 2 * memory
     assert pictures <= picture_bytes(job) <= 3 * pictures + 500_000  # few points are small pictures
 
 
 def test_maps_count(shared: Path) -> None:
     path = str(shared / "zmap" / "measured_patches_256.h5")
-    size = map_size(path)
-    assert size == MapSize(21, (256, 256), magnitudes=True)
     job = load_job_config(SMALL | {"zmap_path": path, "emitters": {"area_px": 256}})
-    assert worker_bytes(job, size) - worker_bytes(job, MapSize(21)) > 4 * 21 * 256**2
+    assert worker_bytes(job, map_under(job)) - worker_bytes(job, FieldMap.open("builtin:oil")) > 4 * 21 * 256**2
+
+
+def test_several_fields_of_a_map_count(tmp_path: Path) -> None:
+    """After the second field, the whole map is kept in memory."""
+    path = tmp_path / "map.h5"
+    synthesize(path, size=1000)
+    jobs = [
+        load_job_config(SMALL | {"zmap_path": str(path)}, [f"zernike.crop_offset=[{x}, 100]", "emitters.area_px=200"])
+        for x in (0, 700, 300)
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE_ALL, str(tmp_path), *(job.model_dump_json() for job in jobs)],
+        capture_output=True,
+        check=True,
+    )
+    first, second, third = json.loads(done.stdout)
+    if first is None:
+        pytest.skip("this system does not say how much memory a process had")
+    whole = 4 * 18 * 1000**2  # three modes are zero
+    assert second - first > whole / 2
+    for memory, job, several in ((first, jobs[0], False), (second, jobs[1], True), (third, jobs[2], True)):
+        assert memory * 0.9 <= worker_bytes(job, map_under(job), cores(), several=several) <= 2 * memory
+    alone = estimate_batch(tmp_path, [("a", jobs[0]), ("b", jobs[0])], 1).memory
+    assert estimate_batch(tmp_path, [("a", jobs[0]), ("b", jobs[1])], 1).memory - alone > whole
 
 
 def free_disk(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
@@ -144,12 +179,12 @@ def test_a_memory_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ask(tmp_path)
     assert ask(tmp_path, force=True)[1]
     crowded = load_job_config(SMALL, ["emitters.num_emitters=10000000"])
-    (problem,) = estimate_batch(tmp_path, [("a", crowded)], {"builtin:oil": MapSize(21)}, 1).problems()[-1:]
+    (problem,) = estimate_batch(tmp_path, [("a", crowded)], 1).problems()[-1:]
     assert problem.startswith("memory: 1 worker needs about ")
     assert problem.endswith("a smaller memory_optimization.chunk_size or emitters.num_emitters needs less")
     monkeypatch.setattr(room, "available_memory", lambda: None)
     job = load_job_config(SMALL)
-    unknown = estimate_batch(tmp_path, [("a", job)], {"builtin:oil": MapSize(21)}, 1)
+    unknown = estimate_batch(tmp_path, [("a", job)], 1)
     assert unknown.problems() == []
     assert "available" not in str(unknown)
 
@@ -164,10 +199,10 @@ def test_the_advice_names_what_is_too_much(tmp_path: Path, monkeypatch: pytest.M
         (["emitters.num_emitters=1000000", "emitters.frames=100000"], {movies, emitters}),
     ):
         job = load_job_config(SMALL, changes)
-        (problem,) = estimate_batch(tmp_path, [("a", job)], {"builtin:oil": MapSize(21)}, 1).problems()
+        (problem,) = estimate_batch(tmp_path, [("a", job)], 1).problems()
         assert {part for part in (movies, emitters) if part in problem} == named
         with pytest.raises(BatchError) as caught:
-            check_disk(job, tmp_path, truth=MapSize(21))
+            check_disk(job, tmp_path, truth=map_under(job))
         assert str(caught.value) == problem
 
 

@@ -75,8 +75,8 @@ class ScatteredCoefficients:
         return nearest
 
 
-def read_magnitude(file: h5py.File, header: MapHeader) -> ScatteredCoefficients | None:
-    """Return the magnitudes over the field; None where the file has none or all are zero."""
+def read_magnitude(file: h5py.File, header: MapHeader) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return coords (points, 2) and magnitudes (points, modes); None where there are none or all are zero."""
     dataset = find_dataset(file, MAGNITUDE)
     if dataset is None or not header.points:
         return None
@@ -94,4 +94,4 @@ def read_magnitude(file: h5py.File, header: MapHeader) -> ScatteredCoefficients 
         raise DataError(
             f"{header.path}: {COORDS}: up to {np.abs(coords).max():g}; allowed: up to {_MAX_POSITION_PX:g} px"
         )
-    return ScatteredCoefficients(coords, values)
+    return coords, values

@@ -1,39 +1,158 @@
-"""What a map of field-dependent aberrations can do: coefficients of the pupil at any place of the field."""
+"""A map of field-dependent aberrations: coefficients of the pupil at any place of the field."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal
+import math
+import os
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from simtiff.aberrations.grid import ArrayMap, Method, Part
+from simtiff.aberrations.mapfile import MAX_COEFFICIENT, MAX_MODES, MapHeader
+from simtiff.aberrations.measured import measured_map
+from simtiff.aberrations.synthetic import BUILTIN, SyntheticMap
 from simtiff.errors import ConfigError, DataError, ShapeError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike, NDArray
 
-Method = Literal["cubic", "linear", "nearest"]
 METHODS: tuple[Method, ...] = ("cubic", "linear", "nearest")
-MAX_MODES = 500
-"""Most Zernike modes of a map or a truth file: as many as the core computes."""
+_BUILTIN_PX = 256
 
 
-class FieldMap(ABC):
+class Source(Protocol):
+    """Where a map's numbers come from: what `GridMap` and `SyntheticMap` have."""
+
+    header: MapHeader
+    has_magnitudes: bool
+
+    def planes(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the whole phase planes one by one, (y, x), in radians."""
+
+    def check(self, part: Part, keep: Method | None) -> None:
+        """Check every number of the map."""
+
+    def coefficients(
+        self, x: NDArray[np.float64], y: NDArray[np.float64], method: Method, part: Part
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return phase and magnitude at places between the outermost pixel centres."""
+
+    def held_bytes(self, part: Part, *, several: bool) -> float:
+        """Return what the map takes in memory at most."""
+
+
+class FieldMap:
     """Zernike coefficients of the pupil as functions of the place in the field.
+
+    Make one with `open` or `from_arrays`. All maps of a file in a process share what was read of it.
 
     Attributes
     ----------
     name : str
         The file, or ``builtin:oil``.
     modes : int
-        Number of Zernike modes; index i is Noll i + 1.
+        Number of Zernike modes; index i is Noll i + 1 (R. J. Noll, J. Opt. Soc. Am. 66, 207, 1976).
     shape : tuple of int
         Height and width in px; the map covers [-0.5, width - 0.5) x [-0.5, height - 0.5).
+    has_magnitudes : bool
+        Whether the pupil's magnitude is aberrated, too.
+    header : MapHeader
+        What the map says about itself, as its unit and wavelength.
+
+    Examples
+    --------
+    >>> import simtiff
+    >>> field = simtiff.FieldMap.open("builtin:oil", size=1200)
+    >>> phase, magnitude = field.coefficients([0.0, 600.5], [0.0, 600.5])
+    >>> phase.shape, magnitude
+    ((2, 21), None)
+    >>> simtiff.psf(simtiff.Optics(), [[0, 0, 0.5], [0, 0, 0.5]], phase, size=21).shape
+    (2, 21, 21)
     """
 
-    name: str
-    modes: int
-    shape: tuple[int, int]
+    def __init__(self, source: Source, *, size: float | None = None, offset: tuple[float, float] = (0, 0)) -> None:
+        self._source = source
+        self.header = source.header
+        self.name, self.modes, self.shape = self.header.path, self.header.modes, self.header.shape
+        self.has_magnitudes = source.has_magnitudes
+        self._part = Part.under(self.shape, size, offset)
+
+    def __repr__(self) -> str:
+        height, width = self.shape
+        return f"FieldMap({self.name}, {self.modes} modes, {width} x {height} px)"
+
+    @classmethod
+    def open(
+        cls, path: str | os.PathLike[str], *, size: float | None = None, offset: tuple[float, float] = (0, 0)
+    ) -> FieldMap:
+        """Open a map, for a square field on it or as a whole.
+
+        Parameters
+        ----------
+        path
+            An HDF5 file or ``builtin:oil``.
+        size
+            Side of the field in px. Places beyond the field are then refused, and of a large file only the part
+            under the field, with a margin, is read and kept in memory. Default: the whole map. The built-in map
+            is as large as the field needs, ``max(offset) + size``; by default 256 px.
+        offset
+            Map pixel (x, y) of field pixel (0, 0).
+
+        Raises
+        ------
+        DataError
+            If the file is missing, damaged, or no map.
+        """
+        path = os.fspath(path)
+        if path == BUILTIN:
+            side = _BUILTIN_PX if size is None else math.ceil(max(offset) + size)
+            return cls(SyntheticMap(side), size=size, offset=offset)
+        return cls(measured_map(path), size=size, offset=offset)
+
+    @classmethod
+    def from_arrays(
+        cls, phase: ArrayLike, coords: ArrayLike | None = None, magnitude: ArrayLike | None = None
+    ) -> FieldMap:
+        """Make a map of arrays, as a map's file has them.
+
+        Parameters
+        ----------
+        phase
+            (modes, y, x), radians rms; plane i is Noll i + 1.
+        coords, magnitude
+            (points, 2), x and y in px, and (points, modes), dimensionless: the magnitudes there, with cubic
+            interpolation between the points. Default: no magnitudes.
+
+        Raises
+        ------
+        ShapeError
+            If shapes do not fit, or a number is not finite or beyond 1000.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from simtiff import FieldMap
+        >>> tilt = np.zeros((3, 5, 9))
+        >>> tilt[1] = 0.25 * np.arange(9)
+        >>> FieldMap.from_arrays(tilt).coefficients([4.5], [2], method="linear")[0].tolist()
+        [[0.0, 1.125, 0.0]]
+        """
+        planes = _numbers("phase", phase, np.float32, (None, None, None))
+        modes, height, width = planes.shape
+        if modes > MAX_MODES:
+            raise ShapeError(f"phase: has {modes} modes; allowed: at most {MAX_MODES}")
+        points = None
+        if coords is not None and magnitude is not None:
+            places = _numbers("coords", coords, np.float64, (None, 2), most=math.inf)
+            values = _numbers("magnitude", magnitude, np.float64, (len(places), modes))
+            points = (places, values) if values.any() else None
+        elif coords is not None or magnitude is not None:
+            raise ShapeError("coords and magnitude belong together; got one of them")
+        header = MapHeader("arrays", modes, (height, width), points=0 if points is None else len(points[0]))
+        return cls(ArrayMap(header, planes, points))
 
     def coefficients(
         self,
@@ -46,14 +165,16 @@ class FieldMap(ABC):
         """Return the pupil's coefficients at places of the map.
 
         Within half a pixel of the rim, outside the outermost pixel centres, the rim's value holds. A place's
-        coefficients do not depend on the places it is asked together with.
+        coefficients do not depend on the places it is asked together with, nor on what was asked before. Several
+        threads may ask.
 
         Parameters
         ----------
         x, y
             (n,) positions in px of the map; integers are pixel centres.
         method
-            How values between the map's pixels are found: cubic spline, linear, or nearest pixel.
+            How values between the map's pixels are found: cubic spline (M. Unser, A. Aldroubi & M. Eden, IEEE
+            Trans. Signal Process. 41, 821, 1993), linear, or nearest pixel.
         extrapolate
             ``"nearest"``: places beyond the map get the value of the nearest place of its rim.
 
@@ -71,40 +192,60 @@ class FieldMap(ABC):
         ConfigError
             If `method` is none of the above.
         ShapeError
-            If x and y are not 1-D, of one length and finite.
+            If x and y are not 1-D, of one length and finite, or beyond the field that the map was opened for.
         """
         if method not in METHODS:
             raise ConfigError(f"zernike.interpolation_method: {method!r} is not known; allowed: {', '.join(METHODS)}")
-        x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        if x.ndim != 1 or x.shape != y.shape:
-            raise ShapeError(f"x and y have shapes {x.shape} and {y.shape}; allowed: 1-D of one length")
-        if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        if xs.ndim != 1 or xs.shape != ys.shape:
+            raise ShapeError(f"x and y have shapes {xs.shape} and {ys.shape}; allowed: 1-D of one length")
+        if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
             raise ShapeError("x and y hold NaN or infinity; allowed: finite positions")
         height, width = self.shape
-        if extrapolate is None and x.size:
-            self._refuse_outside(x, "x", width)
-            self._refuse_outside(y, "y", height)
-        return self._evaluate(np.clip(x, 0, width - 1), np.clip(y, 0, height - 1), method)
+        if xs.size:
+            if extrapolate is None:
+                self._refuse_outside(xs, "x", width)
+                self._refuse_outside(ys, "y", height)
+            xs, ys = np.clip(xs, 0, width - 1), np.clip(ys, 0, height - 1)
+            self._refuse_beyond_part(xs, "x", *self._part.x)
+            self._refuse_beyond_part(ys, "y", *self._part.y)
+        return self._source.coefficients(xs, ys, method, self._part)
 
-    def check(self, method: Method) -> None:  # noqa: B027 - a map that is computed has nothing to read
-        """Read the whole map and check every number of it; what `coefficients` needs for `method` is kept.
+    def planes(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the whole phase planes one by one, (y, x) float32, radians rms; `DataError` if the file is damaged."""
+        return self._source.planes()
+
+    def check(self, keep: Method | None = None) -> None:
+        """Read the whole map, unless that was done before, and check every number of it.
+
+        Parameters
+        ----------
+        keep
+            Keep in memory what `coefficients` needs for this method; default: keep nothing.
 
         Raises
         ------
         DataError
-            If the map's file is damaged.
+            If the map's file is damaged, or holds NaN, infinities or absurd numbers.
         """
+        self._source.check(self._part, keep)
+
+    def held_bytes(self, *, several: bool = False) -> float:
+        """Return what the map takes in memory at most, in bytes; `several`: when it is opened for several fields."""
+        return self._source.held_bytes(self._part, several=several)
 
     def _refuse_outside(self, values: NDArray[np.float64], axis: str, length: int) -> None:
         low, high = float(values.min()), float(values.max())
         if low < -0.5 or high >= length - 0.5:
             raise DataError(outside_message(self.name, axis, low, high, length))
 
-    @abstractmethod
-    def _evaluate(
-        self, x: NDArray[np.float64], y: NDArray[np.float64], method: Method
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Evaluate at places between the outermost pixel centres."""
+    def _refuse_beyond_part(self, values: NDArray[np.float64], axis: str, first: int, last: int) -> None:
+        low, high = float(values.min()), float(values.max())
+        if low < first or high > last:
+            raise ShapeError(
+                f"{self.name}: places reach from {axis} = {low:g} to {high:g} px; "
+                f"allowed: {first} to {last}, the field that the map was opened for"
+            )
 
 
 def outside_message(name: str, axis: str, low: float, high: float, length: float, first: float = 0) -> str:
@@ -114,3 +255,20 @@ def outside_message(name: str, axis: str, low: float, high: float, length: float
         f"{first - 0.5:g} to {first + length - 0.5:g}; allowed: a smaller emitters.area_px, a "
         'zernike.crop_offset that fits, or zernike.extrapolate: "nearest" (the rim\'s value beyond the rim)'
     )
+
+
+def _numbers(
+    name: str, values: ArrayLike, dtype: type, shape: tuple[int | None, ...], most: float = MAX_COEFFICIENT
+) -> NDArray[Any]:
+    """Return `values` as an array; `ShapeError` if it has another shape, is empty, or holds what is not allowed."""
+    try:
+        array: NDArray[Any] = np.array(values, dtype, order="C")
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"{name}: is no array of numbers ({error})") from error
+    fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
+    if not fits or not array.size:
+        wanted = ", ".join("any" if want is None else str(want) for want in shape)
+        raise ShapeError(f"{name}: has shape {array.shape}; allowed: ({wanted})")
+    if not (np.isfinite(array).all() and np.abs(array).max() <= most):
+        raise ShapeError(f"{name}: holds NaN, infinity or numbers beyond {most:g}")
+    return array

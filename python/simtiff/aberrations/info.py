@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simtiff.aberrations._scattered import read_magnitude
-from simtiff.aberrations.mapfile import MapHeader, read_header, read_planes
-from simtiff.aberrations.synthetic import BUILTIN, RADIANS_PER_MILLIWAVE, WAVELENGTH_NM, SyntheticMap
-from simtiff.io.hdf5 import open_hdf5
+from simtiff.aberrations.fieldmap import FieldMap
+from simtiff.aberrations.synthetic import BUILTIN, RADIANS_PER_MILLIWAVE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-_BUILTIN_INFO_PX = 256
+    import os
 
 
 @dataclass(frozen=True)
@@ -72,27 +65,6 @@ class MapInfo:
     notes: tuple[str, ...]
 
 
-def map_planes(zmap_path: str | os.PathLike[str]) -> tuple[MapHeader, Iterator[NDArray[np.float32]]]:
-    """Return what a map says about itself, and its phase planes one by one in radians, checked as read."""
-    path = os.fspath(zmap_path)
-    if path == BUILTIN:
-        size = _BUILTIN_INFO_PX
-        field = SyntheticMap(size)
-        y, x = np.divmod(np.arange(size * size), size)
-        phase, _ = field.coefficients(x, y)
-        header = MapHeader(BUILTIN, field.modes, (size, size), "rad", WAVELENGTH_NM, 1.0, 0, False)
-        return header, (phase[:, mode].reshape(size, size) for mode in range(field.modes))
-
-    with open_hdf5(path) as file:
-        header = read_header(path, file)
-
-    def planes() -> Iterator[NDArray[np.float32]]:
-        with open_hdf5(path) as file:
-            yield from read_planes(file, header)
-
-    return header, planes()
-
-
 def map_info(zmap_path: str | os.PathLike[str]) -> MapInfo:
     """Return a table of a map's modes, their means and ranges, and the total aberration.
 
@@ -101,40 +73,38 @@ def map_info(zmap_path: str | os.PathLike[str]) -> MapInfo:
     DataError
         If the file is missing, damaged, or no map.
     """
-    path = os.fspath(zmap_path)
-    header, planes = map_planes(path)
-    squares = np.zeros(header.shape, np.float32)
+    field = FieldMap.open(zmap_path)
+    header = field.header
+    squares = np.zeros(field.shape, np.float32)
     rows = []
-    for noll, plane in enumerate(planes, start=1):
+    for noll, plane in enumerate(field.planes(), start=1):
         if noll > 3:
             squares += plane**2
         mean, std = float(plane.mean(dtype=np.float64)), float(plane.std(dtype=np.float64))
         rows.append(ModeRow(noll, noll_name(noll), mean, std, float(plane.min()), float(plane.max())))
     total = np.sqrt(squares) / RADIANS_PER_MILLIWAVE
     return MapInfo(
-        name=path,
-        shape=header.shape,
-        modes=header.modes,
+        name=field.name,
+        shape=field.shape,
+        modes=field.modes,
         unit=header.unit,
         wavelength_nm=header.wavelength_nm,
         points=header.points,
         rows=tuple(rows),
         total_mw=(float(total.min()), float(total.mean(dtype=np.float64)), float(total.max())),
-        notes=_notes(path, header),
+        notes=_notes(field),
     )
 
 
-def _notes(path: str, header: MapHeader) -> tuple[str, ...]:
-    if path == BUILTIN:
-        return (f"Synthetic, computed on the fly for a field of any size; shown at {_BUILTIN_INFO_PX} px.",)
+def _notes(field: FieldMap) -> tuple[str, ...]:
+    if field.name == BUILTIN:
+        return (f"Synthetic, computed on the fly for a field of any size; shown at {field.shape[0]} px.",)
     notes = []
-    with open_hdf5(path) as file:
-        magnitude = read_magnitude(file, header)
-    if magnitude is None:
-        notes.append("Magnitudes: none, or all zero (uniform amplitude).")
+    if field.has_magnitudes:
+        notes.append(f"Magnitudes: at {field.header.points} points, cubic between them, the nearest point's outside.")
     else:
-        notes.append(f"Magnitudes: at {header.points} points, cubic between them, the nearest point's outside.")
-    if header.has_point_phase:
+        notes.append("Magnitudes: none, or all zero (uniform amplitude).")
+    if field.header.has_point_phase:
         notes.append("zernike/coeff_phase is there, but is not used: phases come from z_maps/phase.")
     return tuple(notes)
 

@@ -1,25 +1,15 @@
-"""Aberration maps by name: open, digest, check, and tabulate them, and ask them for a job's coefficients."""
+"""A job's field on its aberration map: opened, checked, and asked for the emitters' coefficients."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simtiff.aberrations._scattered import read_magnitude
 from simtiff.aberrations.fieldmap import FieldMap, outside_message
-from simtiff.aberrations.mapfile import read_header, read_planes
-from simtiff.aberrations.measured import MeasuredMap
-from simtiff.aberrations.synthetic import (
-    BUILTIN,
-    SyntheticMap,
-    builtin_digest,
-)
+from simtiff.aberrations.measured import measured_map
+from simtiff.aberrations.synthetic import BUILTIN, builtin_digest
 from simtiff.errors import DataError
-from simtiff.io.hdf5 import open_hdf5
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,56 +17,14 @@ if TYPE_CHECKING:
     from simtiff.config.settings import JobConfig
 
 
-_HASH_BLOCK = 1 << 20
-
-# The last map of this process and the digests of its files: a worker's jobs share what was read and filtered.
-# One map only, since a large one takes 100 MB and more.
-_last_map: list[tuple[tuple[object, ...], FieldMap]] = []
-_digests: dict[tuple[str, int, int], str] = {}
-_checked: set[tuple[str, int, int]] = set()
-
-
-def _identity(path: str) -> tuple[str, int, int]:
-    """Return what tells two contents of a file apart without reading it: path, time of change, size."""
-    try:
-        stat = os.stat(path)  # noqa: PTH116 - a str may hold what Path refuses
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: no such file, or no permission to read it ({error})") from error
-    return str(Path(path).absolute()), stat.st_mtime_ns, stat.st_size
-
-
-def open_map(zmap_path: str | os.PathLike[str], *, size: float, offset: tuple[float, float] = (0, 0)) -> FieldMap:
-    """Open a map for a square field; the last map of this process is kept and shared.
-
-    Parameters
-    ----------
-    zmap_path
-        An HDF5 file or ``builtin:oil``.
-    size
-        Side of the field in px.
-    offset
-        Map pixel (x, y) of field pixel (0, 0). Only the part of the map under the field, with a margin, is
-        kept in memory. The built-in map is as large as the field needs: ``max(offset) + size``.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, damaged, or no map.
-    """
-    path = os.fspath(zmap_path)
-    if path == BUILTIN:
-        return SyntheticMap(int(np.ceil(max(offset) + size)))
-    spans = [(start - 0.5, start + size - 0.5) for start in offset]
-    key = (*_identity(path), *spans)
-    if not _last_map or _last_map[0][0] != key:
-        _last_map.clear()  # the old map's memory goes before the new one comes
-        _last_map.append((key, MeasuredMap(path, spans[0], spans[1])))
-    return _last_map[0][1]
+def map_under(config: JobConfig) -> FieldMap:
+    """Open a job's map for the job's field; see `FieldMap.open`."""
+    return FieldMap.open(config.zmap_path, size=config.emitters.area_px, offset=config.zernike.crop_offset)
 
 
 def open_field(config: JobConfig) -> FieldMap:
-    """Open a job's map and check that it covers the job's field; see `open_map` and `check_field`."""
-    field = open_map(config.zmap_path, size=config.emitters.area_px, offset=config.zernike.crop_offset)
+    """Open a job's map and check that it covers the job's field; see `map_under` and `check_field`."""
+    field = map_under(config)
     check_field(config, field)
     return field
 
@@ -121,46 +69,9 @@ def field_coefficients(
     return field.coefficients(x, y, method=zernike.interpolation_method, extrapolate=zernike.extrapolate)
 
 
-def map_digest(zmap_path: str | os.PathLike[str]) -> str:
+def map_digest(zmap_path: str) -> str:
     """Return the SHA-256 of a map's content as hex digits; of the built-in map, of its recipe.
 
-    Cached by path, time of change and size. `DataError` if the file cannot be read.
+    `DataError` if the file cannot be read.
     """
-    path = os.fspath(zmap_path)
-    if path == BUILTIN:
-        return builtin_digest()
-    key = _identity(path)
-    if key not in _digests:
-        if not Path(path).is_file():
-            raise DataError(f"{path}: not a file; an HDF5 file is needed")
-        digest = hashlib.sha256()
-        try:
-            with Path(path).open("rb") as file:
-                while block := file.read(_HASH_BLOCK):
-                    digest.update(block)
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-        _digests[key] = digest.hexdigest()
-    return _digests[key]
-
-
-def check_map(zmap_path: str | os.PathLike[str]) -> None:
-    """Read a whole map once and check every number of it; nothing is kept but that it was good.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, damaged, or no map, or holds NaN, infinities or absurd numbers.
-    """
-    path = os.fspath(zmap_path)
-    if path == BUILTIN:
-        return
-    key = _identity(path)
-    if key in _checked:
-        return
-    with open_hdf5(path) as file:
-        header = read_header(path, file)
-        for _ in read_planes(file, header):
-            pass
-        read_magnitude(file, header)
-    _checked.add(key)
+    return builtin_digest() if zmap_path == BUILTIN else measured_map(zmap_path).digest

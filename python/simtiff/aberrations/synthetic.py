@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simtiff.aberrations.fieldmap import MAX_MODES, FieldMap, Method
-from simtiff.aberrations.mapfile import COORDS, MAGNITUDE, MAX_PLANE_PX, PHASE, POINT_PHASE
+from simtiff.aberrations.mapfile import COORDS, MAGNITUDE, MAX_MODES, MAX_PLANE_PX, PHASE, POINT_PHASE, MapHeader
 from simtiff.errors import ConfigError
 from simtiff.io.hdf5 import describe, writing_hdf5
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -135,8 +135,8 @@ def _fields(seed: int) -> _Fields:
             return fields
 
 
-class SyntheticMap(FieldMap):
-    """A synthetic map, computed exactly wherever it is asked for.
+class SyntheticMap:
+    """A synthetic map, computed exactly wherever it is asked for: nothing is read, checked or kept.
 
     Parameters
     ----------
@@ -149,23 +149,34 @@ class SyntheticMap(FieldMap):
     """
 
     def __init__(self, size: int, seed: int = 0, modes: int = DEFAULT_MODES) -> None:
-        self.name = BUILTIN
-        self.modes = modes
-        self.shape = (size, size)
+        self.header = MapHeader(BUILTIN, modes, (size, size), wavelength_nm=WAVELENGTH_NM)
+        self.has_magnitudes = False
         self._fields = _fields(seed)
 
-    def _evaluate(
-        self,
-        x: NDArray[np.float64],
-        y: NDArray[np.float64],
-        method: Method,  # noqa: ARG002 - there is no grid to interpolate on
+    def planes(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the phase planes one by one, (y, x) float32, in radians."""
+        height, width = self.header.shape
+        y, x = np.divmod(np.arange(height * width, dtype=np.float64), width)
+        phase, _ = self.coefficients(x, y)
+        return (phase[:, mode].reshape(height, width) for mode in range(self.header.modes))
+
+    def check(self, *_: object) -> None:
+        """Do nothing: no number can be wrong."""
+
+    def held_bytes(self, *_: object, **__: object) -> float:
+        """Return 0."""
+        return 0.0
+
+    def coefficients(
+        self, x: NDArray[np.float64], y: NDArray[np.float64], *_: object
     ) -> tuple[NDArray[np.float32], None]:
-        side = self.shape[0]
+        """Return the phase at places, (n, modes) float32, and no magnitude."""
+        side = self.header.shape[0]
         middle = (side - 1) / 2
         field = np.empty(x.shape, np.complex128)
         field.real, field.imag = (x - middle) / (side / 2), (y - middle) / (side / 2)
-        phase = np.zeros((x.size, self.modes), np.float32)
-        for mode in range(4, min(self.modes, 22) + 1):
+        phase = np.zeros((x.size, self.header.modes), np.float32)
+        for mode in range(4, min(self.header.modes, 22) + 1):
             phase[:, mode - 1] = self._fields.evaluate(field, mode) * RADIANS_PER_MILLIWAVE
         return phase, None
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from simtiff.aberrations.mapfile import read_header
-from simtiff.aberrations.maps import check_field, check_map, open_map
-from simtiff.aberrations.synthetic import BUILTIN
+from simtiff.aberrations.maps import check_field, map_under
 from simtiff.config.messages import Problem, listing
 from simtiff.errors import ConfigError, DataError
-from simtiff.io.hdf5 import open_hdf5
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from simtiff.aberrations.fieldmap import FieldMap
     from simtiff.config.identity import Job
     from simtiff.config.settings import BatchConfig
 
@@ -40,7 +35,7 @@ def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep:
     ConfigError
         Plots are asked for, but matplotlib is not installed.
     """
-    maps: dict[str, SimpleNamespace | None] = {}
+    good: dict[str, bool] = {}
     problems: list[Problem] = []
     seen: set[tuple[object, ...]] = set()
     plots = False
@@ -54,18 +49,13 @@ def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep:
         seen.add(need)
         where = _key(path, batch)
         try:
-            if path not in maps:
-                maps[path] = None
-                if keep:
-                    field = open_map(path, size=config.emitters.area_px, offset=zernike.crop_offset)
-                    field.check(zernike.interpolation_method)
-                else:
-                    check_map(path)
-                maps[path] = _extent(path)
-            extent = maps[path]
-            if extent is not None and path != BUILTIN:
+            if path not in good:
+                good[path] = False
+                map_under(config).check(zernike.interpolation_method if keep else None)
+                good[path] = True
+            if good[path]:
                 where += f", {job.id}" if len(jobs) > 1 else ""
-                check_field(config, cast("FieldMap", extent))
+                check_field(config, map_under(config))
         except DataError as error:
             problems.append(Problem(where, str(error).replace("\n", "\n    ")))
     if problems and batch is None:
@@ -86,11 +76,3 @@ def _key(path: str, batch: BatchConfig | None) -> str:
         return "--zmap"
     values = batch.variables.get("zmap_path", ())
     return f"variables.zmap_path[{values.index(path)}]" if path in values else f"{batch.prefix}zmap_path"
-
-
-def _extent(path: str) -> SimpleNamespace:
-    """Return the name and the shape of a map, which is what `check_field` looks at."""
-    if path == BUILTIN:
-        return SimpleNamespace(name=path, shape=(0, 0))
-    with open_hdf5(path) as file:
-        return SimpleNamespace(name=path, shape=read_header(path, file).shape)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simtiff.aberrations.maps import map_under
 from simtiff.batch.text import counted
 from simtiff.config.identity import TRUTH_NAME
 from simtiff.errors import BatchError
 from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX
 from simtiff.movie.estimate import (
-    MapSize,
     disk_problem,
     file_size,
     free_disk,
@@ -27,6 +27,7 @@ from simtiff.movie.events import Event
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from simtiff.aberrations.fieldmap import FieldMap
     from simtiff.config.settings import JobConfig
 
 
@@ -91,9 +92,7 @@ class Estimate(Event):
             raise BatchError("\n".join([*problems, "(--force starts all the same)"]))
 
 
-def estimate_batch(
-    folder: Path, todo: Sequence[tuple[str, JobConfig]], sizes: dict[str, MapSize], workers: int, threads: int = 1
-) -> Estimate:
+def estimate_batch(folder: Path, todo: Sequence[tuple[str, JobConfig]], workers: int, threads: int = 1) -> Estimate:
     """Return what the jobs that are still to do need.
 
     Parameters
@@ -102,8 +101,6 @@ def estimate_batch(
         Output folder; it exists.
     todo : sequence of (job id, config)
         The jobs.
-    sizes : dict
-        The maps' sizes by `zmap_path`.
     workers : int
         Worker processes at work together.
     threads : int
@@ -111,12 +108,15 @@ def estimate_batch(
     """
     movies, truth, replaced = 0.0, 0.0, 0.0
     memory: list[float] = []
+    fields: dict[str, set[tuple[object, ...]]] = {}
+    for _, config in todo:
+        fields.setdefault(config.zmap_path, set()).add(_field(config))
     for job_id, config in todo:
-        size = sizes[config.zmap_path]
+        field = map_under(config)
         movies += movie_bytes(config) + picture_bytes(config)
-        truth += truth_bytes(config, size)
+        truth += truth_bytes(config, field)
         replaced += _replaced_bytes(folder / job_id, config)
-        memory.append(worker_bytes(config, size, threads))
+        memory.append(worker_bytes(config, field, threads, several=len(fields[config.zmap_path]) > 1))
     largest = todo[memory.index(max(memory))][1]
     memory.sort(reverse=True)
     available = available_memory()
@@ -132,16 +132,21 @@ def estimate_batch(
         most_workers=fitting,
         folder=folder,
         truth=truth,
-        memory_key=_memory_key(largest, sizes[largest.zmap_path]),
+        memory_key=_memory_key(largest, map_under(largest)),
     )
 
 
-def _memory_key(config: JobConfig, size: MapSize) -> str:
+def _field(config: JobConfig) -> tuple[object, ...]:
+    """Return what of a job says which part of its map is kept in memory, and in which form."""
+    return config.emitters.area_px, config.zernike.crop_offset, config.zernike.interpolation_method == "cubic"
+
+
+def _memory_key(config: JobConfig, field: FieldMap) -> str:
     """Return the key to make smaller for less memory: that of what takes more than half of it."""
-    if transform_bytes(config, size.modes, 1) > worker_bytes(config, size) / 2:
+    if transform_bytes(config, field.modes, 1) > worker_bytes(config, field) / 2:
         return "psf.size_px" if config.tiff.use_direct_rendering else "tiff.hr_size"
     dark = config.model_copy(update={"emitters": config.emitters.model_copy(update={"num_emitters": 0})})
-    return "emitters.num_emitters" if worker_bytes(dark, size) < worker_bytes(config, size) / 2 else "tiff.roi_size"
+    return "emitters.num_emitters" if worker_bytes(dark, field) < worker_bytes(config, field) / 2 else "tiff.roi_size"
 
 
 def available_memory() -> float | None:

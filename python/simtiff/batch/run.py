@@ -29,7 +29,6 @@ from simtiff.config.names import folder_problem
 from simtiff.config.sweeps import expand_jobs, with_own_seeds
 from simtiff.errors import BatchError, ConfigError, UnsavedError, in_words
 from simtiff.io.files import refuse_overwriting, remove_partials, version
-from simtiff.movie.estimate import map_sizes
 from simtiff.movie.events import Message, ignore
 
 if TYPE_CHECKING:
@@ -251,9 +250,8 @@ class _Run:
         ]
         if not todo:
             return
-        sizes = map_sizes(config.zmap_path for _, config in todo)
         workers = min(self.max_workers, len(todo))
-        estimate = estimate_batch(self.folder, todo, sizes, workers, max(1, cores() // workers))
+        estimate = estimate_batch(self.folder, todo, workers, max(1, cores() // workers))
         if not force:
             estimate.check()
         self.tell(estimate)

@@ -202,10 +202,11 @@ def _pipeline(arguments: Arguments) -> int:
     if not arguments["--skip-zernike"]:
         check_inputs([Job("", config)], keep=True)
     if not arguments["--skip-tiff"]:
-        from simtiff.movie.estimate import check_disk, map_size
+        from simtiff.aberrations.maps import map_under
+        from simtiff.movie.estimate import check_disk
 
         keeps_truth = arguments["--skip-emitters"] or arguments["--skip-zernike"]
-        truth = None if keeps_truth else map_size(config.zmap_path)
+        truth = None if keeps_truth else map_under(config)
         check_disk(config, output_dir, truth=truth, replaces=output_dir / config.tiff.filename)
     refuse_overwriting(
         (output_dir / name for name in (*job_files(config), LOCK_NAME)), [arguments["--config"] or "", config.zmap_path]

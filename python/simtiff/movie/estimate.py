@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simtiff.aberrations.synthetic import BUILTIN, DEFAULT_MODES
 from simtiff.config.identity import job_files
 from simtiff.emitters.sampling import BLOCK_RECORDS, MAX_SLAB_EMITTERS, birth_range
 from simtiff.errors import BatchError, SimtiffError
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from simtiff.aberrations.fieldmap import FieldMap
     from simtiff.config.settings import JobConfig
 
 _PAGE_BYTES = 320  # of a TIFF page without its pixels
@@ -44,16 +43,6 @@ _ABERRATION_ROWS = 2  # of the quadrature, that usual aberrations add
 # Plots: matplotlib and its figures, a record that is drawn, a frame of the timeline; a picture on the disk.
 _PLOT_BYTES, _PLOT_RECORD_BYTES, _PLOT_FRAME_BYTES, _PICTURE_BYTES = 60e6, 100, 6600, 4e5
 _ENOUGH_LIGHT = 0.9
-_MAP_MARGIN_PX = 65  # of the spline, on both sides together
-
-
-@dataclass(frozen=True)
-class MapSize:
-    """What a map means for sizes: modes, its pixels (None: computed on the fly), and whether it has magnitudes."""
-
-    modes: int
-    shape: tuple[int, int] | None = None
-    magnitudes: bool = False
 
 
 def disk_problem(needed: float, free: float, folder: Path, truth: float) -> str:
@@ -82,8 +71,8 @@ def free_disk(folder: Path) -> float:
     return math.inf
 
 
-def check_disk(config: JobConfig, folder: Path, *, truth: MapSize | None = None, replaces: Path | None = None) -> None:
-    """Raise `BatchError` if one movie (and its truth, where the size of its map is given) cannot fit.
+def check_disk(config: JobConfig, folder: Path, *, truth: FieldMap | None = None, replaces: Path | None = None) -> None:
+    """Raise `BatchError` if one movie (and its truth, where its map is given) cannot fit.
 
     Parameters
     ----------
@@ -91,7 +80,7 @@ def check_disk(config: JobConfig, folder: Path, *, truth: MapSize | None = None,
         The job.
     folder : Path
         Folder of the files.
-    truth : MapSize, optional
+    truth : FieldMap, optional
         With it, ``emitters.h5`` is written, too.
     replaces : Path, optional
         A file that goes before the movie comes.
@@ -115,10 +104,10 @@ def pixel_bytes(config: JobConfig) -> int:
     return 2 if config.tiff.dtype == "uint16" else 4
 
 
-def truth_bytes(config: JobConfig, size: MapSize) -> float:
+def truth_bytes(config: JobConfig, field: FieldMap) -> float:
     """Return the expected size of a job's ``emitters.h5`` in bytes."""
     emitters, records = config.emitters.num_emitters, expected_records(config, config.emitters.frames)
-    coefficients = 4 * size.modes * (1 + size.magnitudes)
+    coefficients = 4 * field.modes * (1 + field.has_magnitudes)
     most = emitters * min(config.emitters.lifetime_avg + 1, config.emitters.frames)
     chunk_rows = min(1 << 16, max(64, 1 << int(most).bit_length()))  # the last chunk is stored whole
     return (
@@ -138,13 +127,21 @@ def expected_records(config: JobConfig, frames: int) -> float:
     return emitters.num_emitters * in_a_frame * min(frames, emitters.frames)
 
 
-def worker_bytes(config: JobConfig, size: MapSize, threads: int = 1) -> float:
-    """Return the memory that a worker with so many threads needs for a job at its peak, in bytes."""
+def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, several: bool = False) -> float:
+    """Return the memory that a worker with so many threads needs for a job at its peak, in bytes.
+
+    Parameters
+    ----------
+    config
+        The job.
+    field
+        Its map.
+    threads
+        Threads of the worker.
+    several
+        Whether the worker's jobs lie on several fields of the map.
+    """
     emitters, tiff = config.emitters, config.tiff
-    area = 0.0
-    if size.shape is not None:
-        height, width = (min(length, emitters.area_px + _MAP_MARGIN_PX) for length in size.shape)
-        area = 4.0 * height * width
     records = expected_records(config, emitters.frames)
     truth: float = min(emitters.num_emitters, MAX_SLAB_EMITTERS) * _SLAB_EMITTER_BYTES
     truth += min(records, BLOCK_RECORDS) * _BLOCK_RECORD_BYTES
@@ -156,15 +153,15 @@ def worker_bytes(config: JobConfig, size: MapSize, threads: int = 1) -> float:
     pixels = chunk * tiff.roi_size**2
     chunk_records = expected_records(config, chunk)
     seen = min(chunk_records, emitters.num_emitters)
-    coefficients = 4 * size.modes * (1 + size.magnitudes)
+    coefficients = 4 * field.modes * (1 + field.has_magnitudes)
     frames = pixels * buffers * pixel_bytes(config)
     movie: float = frames + pixels * compressed * pixel_bytes(config)
     movie += config.cost(config.psf.size_px).expose_bytes(math.ceil(seen), pixels)
-    movie += transform_bytes(config, size.modes, threads)
+    movie += transform_bytes(config, field.modes, threads)
     movie += chunk_records * _CHUNK_RECORD_BYTES + seen * coefficients
     movie += min(emitters.num_emitters, MAX_RUN_ROWS) * coefficients * _RUN_COPIES
-    # Truth is made before the movie; while the map is read, a few planes exist twice.
-    fixed = _WORKER_BYTES + size.magnitudes * _MAGNITUDES_BYTES + area * (size.modes + 4)
+    # Truth is made before the movie.
+    fixed = _WORKER_BYTES + field.has_magnitudes * _MAGNITUDES_BYTES + field.held_bytes(several=several)
     if picture_bytes(config):
         fixed += _PLOT_BYTES
         movie = max(movie, _plot_bytes(config, coefficients))
@@ -184,24 +181,6 @@ def _plot_bytes(config: JobConfig, coefficients: int) -> float:
 def picture_bytes(config: JobConfig) -> float:
     """Return what the plots of a job take on the disk at most, in bytes."""
     return _PICTURE_BYTES * (len(job_files(config)) - 2)
-
-
-def map_size(zmap_path: str) -> MapSize:
-    """Return what sizes need to know of a map; `DataError` if it cannot be read."""
-    if zmap_path == BUILTIN:
-        return MapSize(DEFAULT_MODES)
-    from simtiff.aberrations.mapfile import MAGNITUDE, read_header
-    from simtiff.io.hdf5 import find_dataset, open_hdf5
-
-    with open_hdf5(zmap_path) as file:
-        header = read_header(zmap_path, file)
-        magnitudes = header.points > 0 and find_dataset(file, MAGNITUDE) is not None
-    return MapSize(header.modes, header.shape, magnitudes)
-
-
-def map_sizes(zmap_paths: Iterable[str]) -> dict[str, MapSize]:
-    """Return the sizes of some maps by path."""
-    return {path: map_size(path) for path in dict.fromkeys(zmap_paths)}
 
 
 def file_size(path: Path) -> int:

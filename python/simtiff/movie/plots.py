@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simtiff.aberrations.info import map_planes, noll_name
+from simtiff.aberrations.fieldmap import FieldMap
+from simtiff.aberrations.info import noll_name
 from simtiff.aberrations.synthetic import RADIANS_PER_MILLIWAVE
 from simtiff.config.identity import COEFFICIENTS_PLOT, POSITIONS_PLOT, TIMELINE_PLOT, plot_names
 from simtiff.errors import ConfigError
@@ -91,12 +92,12 @@ def plot_map(zmap_path: str | os.PathLike[str], png: str | Path) -> None:
     DataError
         If the map is missing or damaged.
     """
-    header, planes = map_planes(zmap_path)
-    height, width = header.shape
+    field = FieldMap.open(zmap_path)
+    height, width = field.shape
     step = max(1, -(-max(height, width) // _MAX_SIDE_PX))
     squares = np.zeros((-(-height // step), -(-width // step)))
     shown: list[tuple[str, NDArray[np.float32]]] = []
-    for noll, plane in enumerate(planes, start=1):
+    for noll, plane in enumerate(field.planes(), start=1):
         small = plane[::step, ::step] * np.float32(1 / RADIANS_PER_MILLIWAVE)
         if noll > 3:
             squares += small**2
@@ -122,7 +123,7 @@ def plot_map(zmap_path: str | os.PathLike[str], png: str | Path) -> None:
     for index, axis in enumerate(axes):
         axis.set_visible(index <= len(shown))
         axis.tick_params(labelsize=7)
-    figure.suptitle(f"{Path(header.path).name}: Zernike coefficients over the field (x and y in px)", fontsize=11)
+    figure.suptitle(f"{Path(field.name).name}: Zernike coefficients over the field (x and y in px)", fontsize=11)
     _save(figure, Path(png))
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from simtiff.aberrations.fieldmap import MAX_MODES
+from simtiff.aberrations.mapfile import MAX_MODES
 from simtiff.errors import DataError
 from simtiff.imaging.scene import Scene, same_psf
 from simtiff.io.hdf5 import (

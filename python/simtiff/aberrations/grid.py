@@ -1,0 +1,272 @@
+"""Coefficients on a pixel grid: planes that are filtered, interpolated, and kept in memory as far as that allows.
+
+A field needs the part of the map that lies under it, with a margin: its planes are kept one array each,
+spline-filtered for cubic interpolation. When another part is asked for, the whole map is read, unless it is too
+large, and kept as it is; any further part is then cut from it and filtered, and nothing is read again. Each part is
+filtered by itself, whether it was read or cut, so its coefficients have the same bits whatever was asked for before.
+
+Planes that are constant, as modes that were not measured are, keep a single number. The core filters and interpolates.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from simtiff._core import interpolate, spline_filter
+from simtiff.aberrations._scattered import ScatteredCoefficients
+from simtiff.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from simtiff.aberrations.mapfile import MapHeader
+
+Method = Literal["cubic", "linear", "nearest"]
+
+KEPT_BYTES = 2**29
+"""Largest map, in bytes, that is kept as a whole."""
+_MAX_PART_BYTES = 2**32
+# The cubic spline forgets a far pixel by a factor 0.27 per pixel: 32 px of margin are beyond double
+# precision.
+_MARGIN_PX = 32
+_MORE_PLANES = 4  # exist while a part is read
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of a map's pixels."""
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in px."""
+        return self.y1 - self.y0, self.x1 - self.x0
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Its rows and its columns."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part of a map under a field.
+
+    Attributes
+    ----------
+    y, x : tuple of int
+        First and last pixel of the map between which the field's places lie; those beyond the map count as at its rim.
+    window : Window
+        What is needed for these places, with the spline's margin.
+    """
+
+    y: tuple[int, int]
+    x: tuple[int, int]
+    window: Window
+
+    @classmethod
+    def under(cls, shape: tuple[int, int], size: float | None, offset: tuple[float, float]) -> Part:
+        """Return the part under a square field of `size` px at `offset` (x, y); None: the whole map."""
+        height, width = shape
+        if size is None:
+            return cls((0, height - 1), (0, width - 1), Window(0, height, 0, width))
+        y, x = _span(offset[1], size, height), _span(offset[0], size, width)
+        return cls(y, x, Window(*_with_margin(y, height), *_with_margin(x, width)))
+
+
+def _span(start: float, size: float, length: int) -> tuple[int, int]:
+    """Return first and last pixel, of `length`, that `size` px from `start` on lie between."""
+    first, last = math.floor(start - 0.5), math.ceil(start + size - 0.5)
+    return min(max(first, 0), length - 1), min(max(last, 0), length - 1)
+
+
+def _with_margin(span: tuple[int, int], length: int) -> tuple[int, int]:
+    """Return the pixels that the spline needs for a span: the first, and the first that it does not."""
+    return max(0, span[0] - _MARGIN_PX), min(length, span[1] + _MARGIN_PX + 1)
+
+
+@dataclass(frozen=True)
+class _Planes:
+    """The planes of a window, spline-filtered or as they are; a constant one is its value."""
+
+    window: Window
+    filtered: bool
+    planes: list[NDArray[np.float32] | float]
+
+
+class GridMap(ABC):
+    """Planes on a pixel grid, and magnitudes at scattered points. Several threads may ask it.
+
+    Parameters
+    ----------
+    header
+        What the map says about itself.
+    points
+        Magnitudes: (points, 2), x and y in px, and (points, modes) float64; None: none.
+    kept_bytes
+        A map that takes more than this is never kept as a whole.
+    """
+
+    def __init__(
+        self,
+        header: MapHeader,
+        points: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+        kept_bytes: int = KEPT_BYTES,
+    ) -> None:
+        self.header = header
+        self.has_magnitudes = points is not None
+        self._points = points
+        self._kept_bytes = kept_bytes
+        self._lock = threading.Lock()
+        self._checked = False
+        self._whole: list[NDArray[np.float32] | float] | None = None
+        self._part: _Planes | None = None
+        self._magnitude: ScatteredCoefficients | None = None
+
+    @abstractmethod
+    def read(self, window: Window) -> Iterator[NDArray[np.float32]]:
+        """Yield the phase planes of a window one by one, in radians and checked; they may be changed in place."""
+
+    def planes(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the whole phase planes one by one, (y, x) float32, in radians."""
+        return self.read(self._all)
+
+    def check(self, part: Part, keep: Method | None) -> None:
+        """Check every number of the map, once; keep what `coefficients` needs for a part and the method `keep`."""
+        with self._lock:
+            if self._checked:
+                return
+            if keep is None:
+                for _ in self.read(self._all):
+                    pass
+            else:
+                cut = (np.ascontiguousarray(plane[part.window.slices]) for plane in self.read(self._all))
+                self._part = self._prepared(part.window, cut, filtered=keep == "cubic")
+            self._checked = True
+
+    def coefficients(
+        self, x: NDArray[np.float64], y: NDArray[np.float64], method: Method, part: Part
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return phase and magnitude at places within a part, (n, modes) float32 each."""
+        modes = self.header.modes
+        phase = np.empty((x.size, modes), np.float32)
+        if x.size:
+            planes = self._planes_of(part.window, filtered=method == "cubic")
+            varying = {mode: plane for mode, plane in enumerate(planes) if not isinstance(plane, float)}
+            places = np.column_stack([x - part.window.x0, y - part.window.y0])
+            values = phase if len(varying) == modes else np.empty((x.size, len(varying)), np.float32)
+            interpolate(list(varying.values()), part.window.shape, method, places, values)
+            if values is not phase:
+                phase[:] = [plane if isinstance(plane, float) else 0 for plane in planes]
+                phase[:, list(varying)] = values
+        return phase, None if self._points is None else self._magnitudes(*self._points)(x, y)
+
+    def held_bytes(self, part: Part, *, several: bool) -> float:
+        """Return what is held in memory at most while a part is asked for; `several`: after other parts of the map."""
+        held = self._bytes(part.window, _MORE_PLANES)
+        if several and self._bytes(self._all) <= self._kept_bytes:
+            held += self._bytes(self._all, _MORE_PLANES)
+        return held
+
+    def release(self) -> None:
+        """Give back the memory of planes and magnitudes; what is asked for later is read again."""
+        with self._lock:
+            self._whole = self._part = self._magnitude = None
+
+    @property
+    def _all(self) -> Window:
+        height, width = self.header.shape
+        return Window(0, height, 0, width)
+
+    def _bytes(self, window: Window, more_planes: int = 0) -> int:
+        return 4 * (self.header.modes + more_planes) * math.prod(window.shape)
+
+    def _planes_of(self, window: Window, *, filtered: bool) -> list[NDArray[np.float32] | float]:
+        with self._lock:
+            part = self._part
+            if part is None or part.window != window or part.filtered != filtered:
+                self._part = None  # the old part's memory goes before the new one comes
+                if part is not None and self._whole is None and self._bytes(self._all) <= self._kept_bytes:
+                    self._whole = [_compact(plane) for plane in self.read(self._all)]
+                source = self.read(window) if self._whole is None else _cut(self._whole, window)
+                del part
+                self._part = part = self._prepared(window, source, filtered=filtered)
+            return part.planes
+
+    def _prepared(self, window: Window, planes: Iterable[NDArray[np.float32]], *, filtered: bool) -> _Planes:
+        size = self._bytes(window)
+        if size > _MAX_PART_BYTES:
+            raise DataError(
+                f"{self.header.path}: needs {size / 2**30:.1f} GiB of memory; allowed: {_MAX_PART_BYTES / 2**30:g} GiB "
+                "(a smaller emitters.area_px needs less of the map)"
+            )
+        prepare = _spline_filtered if filtered else _compact
+        if self._whole is not None:
+            return _Planes(window, filtered, [prepare(plane) for plane in planes])
+        done: list[NDArray[np.float32] | float] = []
+        waiting: deque[Future[NDArray[np.float32] | float]] = deque()
+        # One thread filters while this one reads; no more than three unfiltered planes exist at a time.
+        with ThreadPoolExecutor(1, "simtiff-zmap") as pool:
+            for plane in planes:
+                waiting.append(pool.submit(prepare, plane))
+                if len(waiting) > 1:
+                    done.append(waiting.popleft().result())
+            done.extend(future.result() for future in waiting)
+        return _Planes(window, filtered, done)
+
+    def _magnitudes(self, coords: NDArray[np.float64], values: NDArray[np.float64]) -> ScatteredCoefficients:
+        with self._lock:
+            if self._magnitude is None:
+                self._magnitude = ScatteredCoefficients(coords, values)
+            return self._magnitude
+
+
+class ArrayMap(GridMap):
+    """A map of arrays that are in memory anyway, so that nothing is kept but the last part."""
+
+    def __init__(
+        self,
+        header: MapHeader,
+        phase: NDArray[np.float32],
+        points: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+    ) -> None:
+        super().__init__(header, points, kept_bytes=0)
+        self._phase = phase
+
+    def read(self, window: Window) -> Iterator[NDArray[np.float32]]:
+        """Yield copies of the planes; see `GridMap.read`."""
+        rows, columns = window.slices
+        return (plane[rows, columns].copy() for plane in self._phase)
+
+
+def _cut(planes: list[NDArray[np.float32] | float], window: Window) -> Iterator[NDArray[np.float32]]:
+    """Yield copies of a window of each plane; of a constant one, a single pixel."""
+    for plane in planes:
+        yield np.full((1, 1), plane, np.float32) if isinstance(plane, float) else plane[window.slices].copy()
+
+
+def _compact(plane: NDArray[np.float32]) -> NDArray[np.float32] | float:
+    """Return the plane, or its value if it is the same everywhere."""
+    return float(plane.flat[0]) if plane.min() == plane.max() else plane
+
+
+def _spline_filtered(plane: NDArray[np.float32]) -> NDArray[np.float32] | float:
+    """Return the cubic B-spline coefficients of a plane, which is overwritten, unless it is the same everywhere."""
+    compact = _compact(plane)
+    if not isinstance(compact, float):
+        spline_filter(compact, compact.shape[1])
+    return compact
