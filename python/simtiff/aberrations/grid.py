@@ -1,7 +1,7 @@
 """Coefficients on a pixel grid: planes that are filtered, interpolated, and kept in memory as far as that allows.
 
-A field needs the part of the map that lies under it, with a margin: its planes are kept one array each,
-spline-filtered for cubic interpolation. When another part is asked for, the whole map is read, unless it is too
+A field needs the part of the map that lies under it, with a margin: its planes are kept, spline-filtered for cubic
+interpolation. When another part is asked for, the whole map is read, unless it is too
 large, and kept as it is; any further part is then cut from it and filtered, and nothing is read again. Each part is
 filtered by itself, whether it was read or cut, so its coefficients have the same bits whatever was asked for before.
 
@@ -13,9 +13,7 @@ from __future__ import annotations
 import math
 import threading
 from abc import ABC, abstractmethod
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -101,11 +99,13 @@ def _with_margin(span: tuple[int, int], length: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class _Planes:
-    """The planes of a window, spline-filtered or as they are; a constant one is its value."""
+    """The planes of a window: modes (n,) and pixels (n, y, x) of those that vary, values (all modes,) of the others."""
 
     window: Window
     filtered: bool
-    planes: list[NDArray[np.float32] | float]
+    values: NDArray[np.float32]
+    varying: NDArray[np.intp]
+    pixels: NDArray[np.float32]
 
 
 class GridMap(ABC):
@@ -133,13 +133,13 @@ class GridMap(ABC):
         self._kept_bytes = kept_bytes
         self._lock = threading.Lock()
         self._checked = False
-        self._whole: list[NDArray[np.float32] | float] | None = None
+        self._whole: _Planes | None = None
         self._part: _Planes | None = None
         self._magnitude: ScatteredCoefficients | None = None
 
     @abstractmethod
     def read(self, window: Window) -> Iterator[NDArray[np.float32]]:
-        """Yield the phase planes of a window one by one, in radians and checked; they may be changed in place."""
+        """Yield the phase planes of a window one by one, in radians and checked."""
 
     def planes(self) -> Iterator[NDArray[np.float32]]:
         """Yield the whole phase planes one by one, (y, x) float32, in radians."""
@@ -154,8 +154,8 @@ class GridMap(ABC):
                 for _ in self.read(self._all):
                     pass
             else:
-                cut = (np.ascontiguousarray(plane[part.window.slices]) for plane in self.read(self._all))
-                self._part = self._prepared(part.window, cut, filtered=keep == "cubic")
+                cut = (plane[part.window.slices] for plane in self.read(self._all))
+                self._part = _prepared(self._gathered(part.window, cut), filtered=keep == "cubic")
             self._checked = True
 
     def coefficients(
@@ -166,13 +166,13 @@ class GridMap(ABC):
         phase = np.empty((x.size, modes), np.float32)
         if x.size:
             planes = self._planes_of(part.window, filtered=method == "cubic")
-            varying = {mode: plane for mode, plane in enumerate(planes) if not isinstance(plane, float)}
             places = np.column_stack([x - part.window.x0, y - part.window.y0])
-            values = phase if len(varying) == modes else np.empty((x.size, len(varying)), np.float32)
-            interpolate(list(varying.values()), part.window.shape, method, places, values)
+            count = len(planes.varying)
+            values = phase if count == modes else np.empty((x.size, count), np.float32)
+            interpolate(list(planes.pixels), part.window.shape, method, places, values)
             if values is not phase:
-                phase[:] = [plane if isinstance(plane, float) else 0 for plane in planes]
-                phase[:, list(varying)] = values
+                phase[:] = planes.values
+                phase[:, planes.varying] = values
         return phase, None if self._points is None else self._magnitudes(*self._points)(x, y)
 
     def held_bytes(self, part: Part, *, several: bool) -> float:
@@ -195,38 +195,35 @@ class GridMap(ABC):
     def _bytes(self, window: Window, more_planes: int = 0) -> int:
         return 4 * (self.header.modes + more_planes) * math.prod(window.shape)
 
-    def _planes_of(self, window: Window, *, filtered: bool) -> list[NDArray[np.float32] | float]:
+    def _planes_of(self, window: Window, *, filtered: bool) -> _Planes:
         with self._lock:
             part = self._part
             if part is None or part.window != window or part.filtered != filtered:
-                self._part = None  # the old part's memory goes before the new one comes
-                if part is not None and self._whole is None and self._bytes(self._all) <= self._kept_bytes:
-                    self._whole = [_compact(plane) for plane in self.read(self._all)]
-                source = self.read(window) if self._whole is None else _cut(self._whole, window)
-                del part
-                self._part = part = self._prepared(window, source, filtered=filtered)
-            return part.planes
+                another = part is not None
+                part = self._part = None  # the old part's memory goes before the new one comes
+                if another and self._whole is None and self._bytes(self._all) <= self._kept_bytes:
+                    self._whole = self._gathered(self._all, self.read(self._all))
+                planes = self._gathered(window, self.read(window)) if self._whole is None else _cut(self._whole, window)
+                part = self._part = _prepared(planes, filtered=filtered)
+            return part
 
-    def _prepared(self, window: Window, planes: Iterable[NDArray[np.float32]], *, filtered: bool) -> _Planes:
+    def _gathered(self, window: Window, planes: Iterable[NDArray[np.float32]]) -> _Planes:
         size = self._bytes(window)
         if size > _MAX_PART_BYTES:
             raise DataError(
                 f"{self.header.path}: needs {size / 2**30:.1f} GiB of memory; allowed: {_MAX_PART_BYTES / 2**30:g} GiB "
                 "(a smaller emitters.area_px needs less of the map)"
             )
-        prepare = _spline_filtered if filtered else _compact
-        if self._whole is not None:
-            return _Planes(window, filtered, [prepare(plane) for plane in planes])
-        done: list[NDArray[np.float32] | float] = []
-        waiting: deque[Future[NDArray[np.float32] | float]] = deque()
-        # One thread filters while this one reads; no more than three unfiltered planes exist at a time.
-        with ThreadPoolExecutor(1, "simtiff-zmap") as pool:
-            for plane in planes:
-                waiting.append(pool.submit(prepare, plane))
-                if len(waiting) > 1:
-                    done.append(waiting.popleft().result())
-            done.extend(future.result() for future in waiting)
-        return _Planes(window, filtered, done)
+        values = np.zeros(self.header.modes, np.float32)
+        varying: list[int] = []
+        pixels = np.empty((self.header.modes, *window.shape), np.float32)  # what is not filled takes no memory
+        for mode, plane in enumerate(planes):
+            if plane.min() == plane.max():
+                values[mode] = plane.flat[0]
+            else:
+                pixels[len(varying)] = plane
+                varying.append(mode)
+        return _Planes(window, False, values, np.array(varying, np.intp), pixels[: len(varying)])
 
     def _magnitudes(self, coords: NDArray[np.float64], values: NDArray[np.float64]) -> ScatteredCoefficients:
         with self._lock:
@@ -248,25 +245,26 @@ class ArrayMap(GridMap):
         self._phase = phase
 
     def read(self, window: Window) -> Iterator[NDArray[np.float32]]:
-        """Yield copies of the planes; see `GridMap.read`."""
-        rows, columns = window.slices
-        return (plane[rows, columns].copy() for plane in self._phase)
+        """Yield the planes; see `GridMap.read`."""
+        return (plane[window.slices] for plane in self._phase)
 
 
-def _cut(planes: list[NDArray[np.float32] | float], window: Window) -> Iterator[NDArray[np.float32]]:
-    """Yield copies of a window of each plane; of a constant one, a single pixel."""
-    for plane in planes:
-        yield np.full((1, 1), plane, np.float32) if isinstance(plane, float) else plane[window.slices].copy()
+def _cut(whole: _Planes, window: Window) -> _Planes:
+    """Return a copy of a window of planes; those that are the same everywhere in it keep their value alone."""
+    values, varying = whole.values, whole.varying
+    pixels = whole.pixels[:, *window.slices].copy()
+    alike = np.flatnonzero(pixels[:, 0, 0] == pixels[:, -1, -1])  # most often none, and quickly found
+    constant = [index for index in alike if pixels[index].min() == pixels[index].max()]
+    if constant:
+        values = values.copy()
+        values[varying[constant]] = pixels[constant, 0, 0]
+        varying, pixels = np.delete(varying, constant), np.delete(pixels, constant, axis=0)
+    return _Planes(window, False, values, varying, pixels)
 
 
-def _compact(plane: NDArray[np.float32]) -> NDArray[np.float32] | float:
-    """Return the plane, or its value if it is the same everywhere."""
-    return float(plane.flat[0]) if plane.min() == plane.max() else plane
-
-
-def _spline_filtered(plane: NDArray[np.float32]) -> NDArray[np.float32] | float:
-    """Return the cubic B-spline coefficients of a plane, which is overwritten, unless it is the same everywhere."""
-    compact = _compact(plane)
-    if not isinstance(compact, float):
-        spline_filter(compact, compact.shape[1])
-    return compact
+def _prepared(planes: _Planes, *, filtered: bool) -> _Planes:
+    """Return planes as they are, or turned into coefficients of cubic B-splines in place."""
+    if not filtered:
+        return planes
+    spline_filter(planes.pixels)
+    return replace(planes, filtered=True)
