@@ -345,6 +345,12 @@ def zmap(bench: Bench) -> Iterator[Row]:
     quantity = "21 coefficients of 100,000 emitters from a map of 1200 x 1200 px"
     yield Row(f"{quantity}, first job", f"{ours['first_s']:.2f} s", other, scipy / ours["first_s"])
     yield Row("the next job with that map", f"{ours['next_s']:.3f} s", other, scipy / ours["next_s"])
+    file, builtin = (
+        bench.task("crops", path=path, frames=100 if bench.quick else 1000)["frames_per_s"]
+        for path in (bench.zmap, "builtin:oil")
+    )
+    quantity = "frames of 64 x 64 px, each on a crop of its own of that map"
+    yield Row(quantity, f"{file:,.0f}/s", f"{builtin:,.0f}/s (the built-in map)", file / builtin)
 
 
 def growth(bench: Bench) -> Iterator[Row]:

@@ -383,6 +383,29 @@ def zmap_baseline(path: str, count: int) -> Figures:
     return {"first_s": time.perf_counter() - begin}
 
 
+def crops(path: str, frames: int, side: int = 64) -> Figures:
+    """Measure frames per second where every frame lies on a crop of its own of a map."""
+    import numpy as np
+
+    import simtiff
+    from simtiff.config.loading import load_job_config
+
+    config = load_job_config(
+        {
+            "zmap_path": path,
+            "emitters": {"frames": 1, "num_emitters": 20, "area_px": side},
+            "tiff": {"roi_size": side},
+        }
+    )
+    offsets = np.random.default_rng(1).integers(0, SIDE - side, (frames + 2, 2)).tolist()
+    for index, offset in enumerate(offsets):
+        if index == 2:  # the first ones read the map
+            begin = time.perf_counter()
+        zernike = config.zernike.model_copy(update={"crop_offset": tuple(offset)})
+        simtiff.Simulation(config.model_copy(update={"zernike": zernike})).frames(0, 1)
+    return {"frames_per_s": frames / (time.perf_counter() - begin)}
+
+
 def environment() -> dict[str, str]:
     """Return what the figures depend on."""
     from importlib.metadata import version
@@ -412,6 +435,7 @@ TASKS: dict[str, Callable[..., Any]] = {
         truth,
         zmap,
         zmap_baseline,
+        crops,
         environment,
     )
 }
