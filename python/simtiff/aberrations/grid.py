@@ -13,7 +13,8 @@ from __future__ import annotations
 import math
 import threading
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -155,7 +156,7 @@ class GridMap(ABC):
                     pass
             else:
                 cut = (plane[part.window.slices] for plane in self.read(self._all))
-                self._part = _prepared(self._gathered(part.window, cut), filtered=keep == "cubic")
+                self._part = self._gathered(part.window, cut, filtered=keep == "cubic")
             self._checked = True
 
     def coefficients(
@@ -202,12 +203,15 @@ class GridMap(ABC):
                 another = part is not None
                 part = self._part = None  # the old part's memory goes before the new one comes
                 if another and self._whole is None and self._bytes(self._all) <= self._kept_bytes:
-                    self._whole = self._gathered(self._all, self.read(self._all))
-                planes = self._gathered(window, self.read(window)) if self._whole is None else _cut(self._whole, window)
-                part = self._part = _prepared(planes, filtered=filtered)
+                    self._whole = self._gathered(self._all, self.read(self._all), filtered=False)
+                if self._whole is not None:
+                    part = _cut(self._whole, window, filtered=filtered)
+                else:
+                    part = self._gathered(window, self.read(window), filtered=filtered)
+                self._part = part
             return part
 
-    def _gathered(self, window: Window, planes: Iterable[NDArray[np.float32]]) -> _Planes:
+    def _gathered(self, window: Window, planes: Iterable[NDArray[np.float32]], *, filtered: bool) -> _Planes:
         size = self._bytes(window)
         if size > _MAX_PART_BYTES:
             raise DataError(
@@ -217,13 +221,26 @@ class GridMap(ABC):
         values = np.zeros(self.header.modes, np.float32)
         varying: list[int] = []
         pixels = np.empty((self.header.modes, *window.shape), np.float32)  # what is not filled takes no memory
-        for mode, plane in enumerate(planes):
-            if plane.min() == plane.max():
-                values[mode] = plane.flat[0]
-            else:
-                pixels[len(varying)] = plane
-                varying.append(mode)
-        return _Planes(window, False, values, np.array(varying, np.intp), pixels[: len(varying)])
+
+        def fill(index: int, plane: NDArray[np.float32]) -> None:
+            pixels[index] = plane
+            if filtered:
+                spline_filter(pixels[index : index + 1])
+
+        # One thread fills in and filters a plane while this one reads the next.
+        with ThreadPoolExecutor(1, "simtiff-zmap") as pool:
+            last: Future[None] | None = None
+            for mode, plane in enumerate(planes):
+                if last is not None:
+                    last.result()
+                if _is_constant(plane):
+                    values[mode] = plane.flat[0]
+                else:
+                    last = pool.submit(fill, len(varying), plane)
+                    varying.append(mode)
+            if last is not None:
+                last.result()
+        return _Planes(window, filtered, values, np.array(varying, np.intp), pixels[: len(varying)])
 
     def _magnitudes(self, coords: NDArray[np.float64], values: NDArray[np.float64]) -> ScatteredCoefficients:
         with self._lock:
@@ -249,22 +266,20 @@ class ArrayMap(GridMap):
         return (plane[window.slices] for plane in self._phase)
 
 
-def _cut(whole: _Planes, window: Window) -> _Planes:
+def _cut(whole: _Planes, window: Window, *, filtered: bool) -> _Planes:
     """Return a copy of a window of planes; those that are the same everywhere in it keep their value alone."""
     values, varying = whole.values, whole.varying
     pixels = whole.pixels[:, *window.slices].copy()
-    alike = np.flatnonzero(pixels[:, 0, 0] == pixels[:, -1, -1])  # most often none, and quickly found
-    constant = [index for index in alike if pixels[index].min() == pixels[index].max()]
+    constant = [index for index, plane in enumerate(pixels) if _is_constant(plane)]
     if constant:
         values = values.copy()
         values[varying[constant]] = pixels[constant, 0, 0]
         varying, pixels = np.delete(varying, constant), np.delete(pixels, constant, axis=0)
-    return _Planes(window, False, values, varying, pixels)
+    if filtered:
+        spline_filter(pixels)
+    return _Planes(window, filtered, values, varying, pixels)
 
 
-def _prepared(planes: _Planes, *, filtered: bool) -> _Planes:
-    """Return planes as they are, or turned into coefficients of cubic B-splines in place."""
-    if not filtered:
-        return planes
-    spline_filter(planes.pixels)
-    return replace(planes, filtered=True)
+def _is_constant(plane: NDArray[np.float32]) -> bool:
+    """Say whether a plane is the same everywhere; two corners most often tell that it is not."""
+    return bool(plane[0, 0] == plane[-1, -1]) and bool(plane.min() == plane.max())
