@@ -100,13 +100,22 @@ def _with_margin(span: tuple[int, int], length: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class _Planes:
-    """The planes of a window: modes (n,) and pixels (n, y, x) of those that vary, values (all modes,) of the others."""
+    """The planes of a window: those that vary, with their modes, and the values (all modes,) of the others."""
 
     window: Window
     filtered: bool
     values: NDArray[np.float32]
-    varying: NDArray[np.intp]
-    pixels: NDArray[np.float32]
+    varying: list[int]
+    planes: list[NDArray[np.float32]]
+
+    def add(self, mode: int, plane: NDArray[np.float32]) -> None:
+        """Keep the plane of a mode, or only its value if it is the same everywhere."""
+        # Two corners most often tell that it is not.
+        if plane[0, 0] == plane[-1, -1] and plane.min() == plane.max():
+            self.values[mode] = plane[0, 0]
+        else:
+            self.varying.append(mode)
+            self.planes.append(plane)
 
 
 class GridMap(ABC):
@@ -140,7 +149,7 @@ class GridMap(ABC):
 
     @abstractmethod
     def read(self, window: Window) -> Iterator[NDArray[np.float32]]:
-        """Yield the phase planes of a window one by one, in radians and checked."""
+        """Yield the phase planes of a window one by one, in radians and checked, which may be changed in place."""
 
     def planes(self) -> Iterator[NDArray[np.float32]]:
         """Yield the whole phase planes one by one, (y, x) float32, in radians."""
@@ -170,7 +179,7 @@ class GridMap(ABC):
             places = np.column_stack([x - part.window.x0, y - part.window.y0])
             count = len(planes.varying)
             values = phase if count == modes else np.empty((x.size, count), np.float32)
-            interpolate(list(planes.pixels), part.window.shape, method, places, values)
+            interpolate(planes.planes, part.window.shape, method, places, values)
             if values is not phase:
                 phase[:] = planes.values
                 phase[:, planes.varying] = values
@@ -218,29 +227,19 @@ class GridMap(ABC):
                 f"{self.header.path}: needs {size / 2**30:.1f} GiB of memory; allowed: {_MAX_PART_BYTES / 2**30:g} GiB "
                 "(a smaller emitters.area_px needs less of the map)"
             )
-        values = np.zeros(self.header.modes, np.float32)
-        varying: list[int] = []
-        pixels = np.empty((self.header.modes, *window.shape), np.float32)  # what is not filled takes no memory
-
-        def fill(index: int, plane: NDArray[np.float32]) -> None:
-            pixels[index] = plane
-            if filtered:
-                spline_filter(pixels[index : index + 1])
-
-        # One thread fills in and filters a plane while this one reads the next.
+        part = _Planes(window, filtered, np.zeros(self.header.modes, np.float32), [], [])
+        # One thread filters a plane while this one reads the next.
         with ThreadPoolExecutor(1, "simtiff-zmap") as pool:
             last: Future[None] | None = None
             for mode, plane in enumerate(planes):
+                part.add(mode, np.ascontiguousarray(plane))
                 if last is not None:
                     last.result()
-                if _is_constant(plane):
-                    values[mode] = plane.flat[0]
-                else:
-                    last = pool.submit(fill, len(varying), plane)
-                    varying.append(mode)
+                if filtered and part.varying[-1:] == [mode]:
+                    last = pool.submit(spline_filter, part.planes[-1:], window.shape[1])
             if last is not None:
                 last.result()
-        return _Planes(window, filtered, values, np.array(varying, np.intp), pixels[: len(varying)])
+        return part
 
     def _magnitudes(self, coords: NDArray[np.float64], values: NDArray[np.float64]) -> ScatteredCoefficients:
         with self._lock:
@@ -262,24 +261,15 @@ class ArrayMap(GridMap):
         self._phase = phase
 
     def read(self, window: Window) -> Iterator[NDArray[np.float32]]:
-        """Yield the planes; see `GridMap.read`."""
-        return (plane[window.slices] for plane in self._phase)
+        """Yield copies of the planes; see `GridMap.read`."""
+        return (plane[window.slices].copy() for plane in self._phase)
 
 
 def _cut(whole: _Planes, window: Window, *, filtered: bool) -> _Planes:
     """Return a copy of a window of planes; those that are the same everywhere in it keep their value alone."""
-    values, varying = whole.values, whole.varying
-    pixels = whole.pixels[:, *window.slices].copy()
-    constant = [index for index, plane in enumerate(pixels) if _is_constant(plane)]
-    if constant:
-        values = values.copy()
-        values[varying[constant]] = pixels[constant, 0, 0]
-        varying, pixels = np.delete(varying, constant), np.delete(pixels, constant, axis=0)
+    part = _Planes(window, filtered, whole.values.copy(), [], [])
+    for mode, plane in zip(whole.varying, whole.planes, strict=True):
+        part.add(mode, plane[window.slices].copy())
     if filtered:
-        spline_filter(pixels)
-    return _Planes(window, filtered, values, varying, pixels)
-
-
-def _is_constant(plane: NDArray[np.float32]) -> bool:
-    """Say whether a plane is the same everywhere; two corners most often tell that it is not."""
-    return bool(plane[0, 0] == plane[-1, -1]) and bool(plane.min() == plane.max())
+        spline_filter(part.planes, window.shape[1])
+    return part

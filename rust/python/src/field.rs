@@ -1,21 +1,17 @@
 //! `simtiff_core::spline_filter`, `simtiff_core::interpolate`.
 
-use numpy::{PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
+use numpy::{PyReadonlyArrayDyn, PyReadwriteArrayDyn};
 use pyo3::prelude::*;
 use simtiff_core::Interpolation;
 
-use crate::errors::{ConfigError, shape, to_python};
+use crate::errors::{ConfigError, to_python};
 use crate::{buffers, pool};
 
-/// Turn planes (n, y, x) into their coefficients of cubic B-splines, in place.
+/// Turn planes (y, x) of rows of `width` values into their coefficients of cubic B-splines, in place.
 #[pyfunction]
-#[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
-pub fn spline_filter(py: Python<'_>, mut planes: PyReadwriteArrayDyn<'_, f32>) -> PyResult<()> {
-    let &[_, height, width] = planes.shape() else {
-        return Err(shape(format!("planes has {} axes; expected 3", planes.ndim())));
-    };
-    let planes = buffers::write("planes", &mut planes)?;
-    pool::run(py, || simtiff_core::spline_filter(planes, [height, width]))?.map_err(to_python)
+pub fn spline_filter(py: Python<'_>, mut planes: Vec<PyReadwriteArrayDyn<'_, f32>>, width: usize) -> PyResult<()> {
+    let mut planes = planes.iter_mut().map(|plane| buffers::write("a plane", plane)).collect::<PyResult<Vec<_>>>()?;
+    pool::run(py, || simtiff_core::spline_filter(&mut planes, width))?.map_err(to_python)
 }
 
 /// Fill `out` (n, planes) with the values of planes of `shape` (y, x) at places (n, 2): x and y in pixels.

@@ -14,17 +14,17 @@ const START: usize = 40;
 /// Lines that are filtered together along x.
 const LINES: usize = 16;
 
-/// Turns planes `[plane][y][x]` into their coefficients of cubic B-splines, in place. In parallel on rayon's current pool.
+/// Turns planes `[y][x]` of rows of `width` values into their coefficients of cubic B-splines, in place. In parallel on rayon's
+/// current pool.
 ///
 /// # Errors
-/// [`Error::Length`] if these are not whole planes of `[height, width]`.
-pub fn spline_filter(planes: &mut [f32], [height, width]: [usize; 2]) -> Result<()> {
-    let area = height.checked_mul(width).unwrap_or(0);
-    if area == 0 || !planes.len().is_multiple_of(area) {
-        let expected = planes.len().checked_div(area).unwrap_or(0) * area;
-        return Err(Error::Length { name: "planes", got: planes.len(), expected });
+/// [`Error::Length`] if a plane is not a whole number of rows.
+pub fn spline_filter(planes: &mut [&mut [f32]], width: usize) -> Result<()> {
+    if let Some(plane) = planes.iter().find(|plane| width == 0 || !plane.len().is_multiple_of(width)) {
+        let expected = plane.len().checked_div(width).unwrap_or(0) * width;
+        return Err(Error::Length { name: "a plane", got: plane.len(), expected });
     }
-    planes.par_chunks_exact_mut(area).for_each(|plane| dispatch(Filter { plane, width }));
+    planes.par_iter_mut().for_each(|plane| dispatch(Filter { plane, width }));
     Ok(())
 }
 
