@@ -157,7 +157,7 @@ mod tests {
         let optics = Optics::new(660.0, 1.2, 1.33, [1e4; 2]).unwrap();
         let psf = Psf::new(optics, 3, 0, Model::Scalar, Defocus::Exact, Sampling::Integrated).unwrap();
         let emitters = Emitters { xyz: &[[4.0, 2.0, 0.0]], phase: &[], magnitude: None };
-        let records = Records { emitter: &[0], frame: &[1], photons: &[2e9] };
+        let records = Records { emitter: &[0], frame: &[1], photons: &[2e15] };
         let scene = Scene { emitters, records, origin: [0.0; 2] };
         let exposure = Exposure { seed: 5, first_frame: 0, height: 7, width: 9 };
         let camera = Camera::new(0.0, 0.0, false).unwrap();
