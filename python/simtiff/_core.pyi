@@ -14,6 +14,7 @@ __all__ = [
     "crc32",
     "crc32_joined",
     "exponential",
+    "inflate_tiles",
     "interpolate",
     "normal",
     "set_threads",
@@ -28,6 +29,13 @@ MOST_THREADS: Final[int]
 
 def crc32(data: NDArray[np.uint8], value: int = 0) -> int: ...
 def crc32_joined(first: int, second: int, length: int) -> int: ...
+def inflate_tiles(
+    tiles: list[bytes],
+    tile: tuple[int, int],
+    shuffled: bool,
+    shape: tuple[int, int],
+    out: NDArray[np.float32],
+) -> None: ...
 def exponential(uniform: NDArray[np.float64]) -> None: ...
 def normal(uniform: NDArray[np.float64], second: NDArray[np.float64]) -> None: ...
 def spline_filter(planes: list[NDArray[np.float32]], width: int) -> None: ...

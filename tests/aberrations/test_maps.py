@@ -300,19 +300,6 @@ def test_large_chunks_are_inflated_once(tmp_path: Path, chunks: tuple[int, ...])
     assert room == layer or chunks[0] == 1
 
 
-def test_damaged_chunks_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "map.h5"
-    with h5py.File(path, "w") as file:
-        data = np.random.default_rng(3).normal(size=(2, 70, 45))
-        file.create_dataset("z_maps/phase", data=data, dtype="f4", chunks=(1, 32, 16), compression="gzip")
-        info = file["z_maps/phase"].id.get_chunk_info_by_coord((1, 32, 16))
-    with path.open("r+b") as raw:
-        raw.seek(info.byte_offset + info.size // 2)
-        raw.write(b"\xff" * 20)
-    with pytest.raises(DataError, match=r"map.h5: z_maps/phase \(mode 2\): cannot be read"):
-        FieldMap.open(path).check()
-
-
 def test_files_that_are_no_map(tmp_path: Path) -> None:
     text = tmp_path / "text.h5"
     text.write_text("x" * 4096)

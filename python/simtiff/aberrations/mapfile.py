@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
+import h5py
 import numpy as np
+from h5py import h5z
 
+from simtiff._core import inflate_tiles
 from simtiff.errors import DataError
-from simtiff.io.hdf5 import attribute, check_numbers, find, find_dataset, need_dataset, reading
+from simtiff.io.hdf5 import H5PY_ERRORS, attribute, check_numbers, find, find_dataset, need_dataset, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import h5py
     from numpy.typing import NDArray
 
 PHASE = "z_maps/phase"
@@ -27,6 +30,8 @@ MAX_MODES = 500
 MAX_PLANE_PX = 2**26
 MAX_COEFFICIENT = 1e3
 _MAX_POINTS = 100_000
+_FILTERS = ([h5z.FILTER_DEFLATE], [h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE])
+_MAX_TILE_BYTES = 1 << 26
 _RADIANS_PER_UNIT = {
     "rad": 1.0,
     "radian": 1.0,
@@ -134,9 +139,13 @@ def read_planes(
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the phase planes one by one in radians; `DataError` names mode and first bad pixel."""
     dataset = need_dataset(file, PHASE)
+    height, width = header.shape
+    most = 2 * len(range(height)[rows]) * len(range(width)[columns]) > height * width
     for mode in range(header.modes):
         with reading(header.path, f"{PHASE} (mode {mode + 1})"), np.errstate(all="ignore"):
-            stored = dataset[mode, rows, columns]
+            # HDF5 reads whole tiles anyway, so where most of the plane is wanted, all of it costs nothing more.
+            tiles = read_tiles(dataset, mode) if most else None
+            stored = dataset[mode, rows, columns] if tiles is None else tiles[rows, columns]
             plane = np.ascontiguousarray(stored, np.float32)
             if header.to_radians != 1:
                 plane = plane * np.float32(header.to_radians)
@@ -151,3 +160,32 @@ def read_planes(
                 f"allowed: finite numbers up to {MAX_COEFFICIENT:g} radians"
             )
         yield plane
+
+
+def read_tiles(dataset: h5py.Dataset, index: int) -> NDArray[np.float32] | None:
+    """Return plane `index` of a dataset (planes, y, x), or None where only HDF5 itself can read it.
+
+    That is anything but float32 in gzip tiles of one plane each, all there; also what is damaged, so that HDF5 says
+    what is wrong.
+    """
+    try:
+        tiles = dataset.chunks
+        if tiles is None or tiles[0] != 1 or dataset.dtype != np.dtype("<f4") or 4 * prod(tiles) > _MAX_TILE_BYTES:
+            return None
+        plist = dataset.id.get_create_plist()
+        filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+        if filters not in _FILTERS:
+            return None
+        _, height, width = dataset.shape
+        stored = []
+        for y in range(0, height, tiles[1]):
+            for x in range(0, width, tiles[2]):
+                skipped_filters, data = dataset.id.read_direct_chunk((index, y, x))
+                if skipped_filters:
+                    return None
+                stored.append(data)
+        plane = np.empty((height, width), np.float32)
+        inflate_tiles(stored, tiles[1:], len(filters) == 2, (height, width), plane)
+    except H5PY_ERRORS:
+        return None
+    return plane

@@ -34,7 +34,7 @@ mod core_module {
     #[pymodule_export]
     use crate::field::{interpolate, spline_filter};
     #[pymodule_export]
-    use crate::files::{crc32, crc32_joined};
+    use crate::files::{crc32, crc32_joined, inflate_tiles};
     #[pymodule_export]
     use crate::pool::{set_threads, simd_level, threads};
     #[pymodule_export]
