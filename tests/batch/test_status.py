@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from simtiff.batch.events import Done, Started
 from simtiff.batch.overview import Overview
 from simtiff.batch.status import NAME, BatchStatus, JobRecord, why_not_done
 from simtiff.errors import DataError
@@ -201,22 +203,54 @@ def test_the_status_as_text(saved: Path) -> None:
     assert "no batch is running" in text
     rows = {line.split()[0]: line for line in text.splitlines() if line}
     assert rows["one"].split()[1:5] == ["completed", "50", "10.0", "s"]
-    assert rows["two"].endswith("No space left")
-    assert "one worker: 5.0 frames/s, 10.00 s/job" in text
+    assert "\ntwo    failed          5\n    No space left\nthree  " in text
+    assert "one worker: 5.0 frames/s, 10.0 s a job" in text
     assert "estimated end" not in text
+    assert "success rate" not in text  # no run is known
+
+
+def test_the_table_has_80_columns_and_the_json_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"job_{number:04d}_num_emitters_500_density_per_um2_0.25_background_{number}" for number in range(3)]
+    error = "No space left on device: " + "/a/long/path" * 20
+    jobs = {
+        names[0]: replace(DONE, frames=100_000, seconds=47_000.0, files={"movie.tiff": FileInfo(9_990_000_000, 1)}),
+        names[1]: JobRecord(state="running", frames=100_000, frames_done=99_999, started="2026-01-01T00:00:00+00:00"),
+        names[2]: JobRecord(state="failed", frames=100_000, seconds=0.04, error=error),
+    }
+    seen = running_batch(tmp_path, jobs, monkeypatch)
+    table = str(seen).partition("\n\n")[2].splitlines()
+    assert [len(line) for line in table if len(line) > 80] == []
+    for number, row in enumerate((table[1], table[2], table[3])):
+        assert row.startswith(f"job_{number:04d}_num")
+        assert re.search(rf"^\S+…\S*ground_{number} ", row)
+    assert table[1].endswith("13 h 3 min       2.1  9.99 GB")
+    assert "99999/100000" in table[2]
+    assert "0.04 s" in table[3]
+    assert table[4].startswith("    No space left on device: /a/long/path")
+    assert table[4].endswith("…")
+    content = json.loads(seen.as_json())["jobs"]
+    assert [job["job"] for job in content] == names
+    assert content[2]["error"] == error
+
+
+def test_short_names_stay_whole(tmp_path: Path) -> None:
+    BatchStatus(tmp_path, {"job_0000_num_emitters_500": DONE}).save()
+    assert "\njob_0000_num_emitters_500  completed" in str(Overview(tmp_path))
 
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def running_batch(folder: Path, jobs: dict[str, JobRecord], monkeypatch: pytest.MonkeyPatch) -> Overview:
+def running_batch(
+    folder: Path, jobs: dict[str, JobRecord], monkeypatch: pytest.MonkeyPatch, *, running: bool = True
+) -> Overview:
     """Return what is to be seen 100 s after a run with two workers began."""
     status = BatchStatus(folder, jobs)
     status.run_started, status.workers = BEGIN.isoformat(), 2
     status.save()
     content = json.loads(status.path.read_text())
     status.path.write_text(json.dumps(content | {"last_update": (BEGIN + timedelta(seconds=96)).isoformat()}))
-    monkeypatch.setattr("simtiff.batch.folder.is_locked", lambda _folder: True)
+    monkeypatch.setattr("simtiff.batch.folder.is_locked", lambda _folder: running)
     return Overview(folder, BEGIN + timedelta(seconds=100))
 
 
@@ -229,7 +263,7 @@ def test_rates_and_the_estimated_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert seen.rates.seconds_left == 11
     text = str(seen)
     assert "a batch is running with 2 workers" in text
-    assert "this run: 0.5 frames/s, 36 jobs/h" in text
+    assert "this run: 0.5 frames/s, 36.0 jobs/h" in text
     assert "estimated end: 2026-01-01T00:01:51+00:00 (in about 11.0 s)" in text
     assert "25/50" in text
     content = json.loads(seen.as_json())
@@ -247,7 +281,44 @@ def test_rates_of_the_last_run_do_not_fade(tmp_path: Path) -> None:
     status.save()
     seen = Overview(tmp_path)
     assert (seen.rates.frames_per_s, seen.rates.jobs_per_hour, seen.rates.seconds_left) == (5, 360, None)
-    assert "last run: 5.0 frames/s, 360 jobs/h" in str(seen)
+    assert "last run: 5.0 frames/s, 360.0 jobs/h" in str(seen)
+
+
+def test_rates_of_a_run_of_less_than_a_second(tmp_path: Path) -> None:
+    begin, end = "2026-01-01T00:00:00.500+00:00", "2026-01-01T00:00:00.750+00:00"
+    short = replace(DONE, started=begin, finished=end, seconds=0.2)
+    status = BatchStatus(tmp_path, {"one": short, "two": short, "left": JobRecord(frames=50)})
+    status.run_started = begin
+    status.save()
+    seen = Overview(tmp_path)
+    assert (seen.rates.frames_per_s, seen.rates.jobs_per_hour) == (400, 28_800)
+    assert "one worker: 250.0 frames/s, 0.20 s a job" in str(seen)
+    assert "last run: 400.0 frames/s, 28,800 jobs/h" in str(seen)
+
+
+def test_times_are_kept_to_the_millisecond(tmp_path: Path) -> None:
+    before = datetime.now(UTC)
+    status = BatchStatus(tmp_path, {"one": JobRecord(frames=1)})
+    status.watch(Started(1, job="one"))
+    status.watch(Done(0.2, 1, None, {}, job="one"))
+    status.save()
+    record = BatchStatus.of(tmp_path).jobs["one"]
+    for text in (record.started, record.finished, status.last_update):
+        assert abs((datetime.fromisoformat(text) - before).total_seconds()) < 5
+        assert len(text) == len("2026-01-01T00:00:00.000+00:00")
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_the_success_rate_is_that_of_what_was_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: bool
+) -> None:
+    before = replace(DONE, finished="2025-12-31T00:00:00+00:00")
+    left = {f"left {number}": JobRecord(frames=50) for number in range(5)}
+    jobs = {"before": before, "one": DONE, "two": FAILED, **left}
+    seen = running_batch(tmp_path, jobs, monkeypatch, running=running)
+    which, end = ("this run", " so far") if running else ("last run", "")
+    assert f"\n{which}: success rate: 14.2% (1 of 7 jobs to do){end}\n" in str(seen)
+    assert seen.as_dict()["run"] == {"completed": 1, "to_do": 7}
 
 
 def test_the_end_before_the_first_job_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

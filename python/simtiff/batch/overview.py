@@ -9,11 +9,17 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
 from simtiff.batch.status import BatchStatus, JobRecord, State
-from simtiff.batch.text import aligned, counted, duration
+from simtiff.batch.summary import success_rate
+from simtiff.batch.text import aligned, counted, cut, cut_middle, duration, percent, shown_rate
 from simtiff.errors import printable
+from simtiff.movie.estimate import show_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+WIDTH = 80
+"""Columns of the table of jobs: what does not fit is cut, names in the middle; the JSON has all of it."""
+_SHORTEST_NAME = 12
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class Overview:
         self.running = is_locked(folder)
         self.states = self.status.states(running=self.running)
         self._now = time or datetime.now(UTC)
+        self._run = self._done_in_run()
         self.rates = self._rates()
 
     def as_dict(self) -> dict[str, Any]:
@@ -76,6 +83,7 @@ class Overview:
             "workers": status.workers or None,
             "total_jobs": len(status.jobs),
             "counts": self._counts(),
+            "run": {"completed": len(self._run), "to_do": self._asked()},
             "worker_frames_per_s": rates.worker_frames_per_s,
             "seconds_per_job": rates.seconds_per_job,
             "frames_per_s": rates.frames_per_s,
@@ -92,22 +100,23 @@ class Overview:
     def __str__(self) -> str:
         status, rates, counts = self.status, self.rates, self._counts()
         total = len(status.jobs)
-        share = counts["completed"] / total if total else 1.0
         lines = [
-            f"{self.folder}: {counts['completed']}/{total} jobs completed ({share:.1%})",
+            f"{self.folder}: {counts['completed']}/{total} jobs completed ({percent(counts['completed'], total)})",
             ", ".join(f"{state} {count}" for state, count in counts.items() if count) or "no jobs",
-            printable(f"started {status.start_time}, updated {status.last_update}, ")
-            + (
-                f"a batch is running with {counted(status.workers, 'worker')}"
-                if self.running
-                else "no batch is running"
-            ),
+            f"started {_shown(status.start_time)}, updated {_shown(status.last_update)}",
+            f"a batch is running with {counted(status.workers, 'worker')}" if self.running else "no batch is running",
         ]
+        which = "this run" if self.running else "last run"
+        if self._asked() and _time(status.run_started) is not None:
+            lines.append(f"{which}: {success_rate(len(self._run), self._asked())}{' so far' * self.running}")
         if rates.worker_frames_per_s is not None and rates.seconds_per_job is not None:
-            lines.append(f"one worker: {rates.worker_frames_per_s:.1f} frames/s, {rates.seconds_per_job:.2f} s/job")
+            lines.append(
+                f"one worker: {shown_rate(rates.worker_frames_per_s)} frames/s, {duration(rates.seconds_per_job)} a job"
+            )
         if rates.frames_per_s is not None and rates.jobs_per_hour is not None:
-            which = "this run" if self.running else "last run"
-            lines.append(f"{which}: {rates.frames_per_s:.1f} frames/s, {rates.jobs_per_hour:,.0f} jobs/h")
+            lines.append(
+                f"{which}: {shown_rate(rates.frames_per_s)} frames/s, {shown_rate(rates.jobs_per_hour)} jobs/h"
+            )
         if self.running:
             left = rates.seconds_left
             end = self._end()
@@ -132,7 +141,7 @@ class Overview:
         jobs = self.status.jobs
         done = [record for record in jobs.values() if record.state == "completed" and record.seconds > 0]
         seconds, frames = sum(record.seconds for record in done), sum(record.frames for record in done)
-        run = [record for record in done if record.finished >= self.status.run_started]
+        run = [record for record in self._run if record.seconds > 0]
         elapsed = self._run_seconds(run)
         return Rates(
             worker_frames_per_s=_rate(frames, seconds) if done else None,
@@ -142,13 +151,23 @@ class Overview:
             seconds_left=self._seconds_left(seconds / frames if frames else None),
         )
 
+    def _done_in_run(self) -> list[JobRecord]:
+        """Return the records of the jobs that the last run has finished."""
+        begin = _time(self.status.run_started)
+        done = [record for record in self.status.jobs.values() if record.state == "completed"]
+        return [record for record in done if begin and (end := _time(record.finished)) and end >= begin]
+
+    def _asked(self) -> int:
+        """Return the number of jobs that were not done when the last run began."""
+        return len(self._run) + len(self.status.jobs) - self._counts()["completed"]
+
     def _run_seconds(self, run: list[JobRecord]) -> float | None:
         """Return for how long the last run has been at it, or was until it finished the last of its jobs."""
         begin = _time(self.status.run_started)
-        end = self._now if self.running else _time(max((record.finished for record in run), default=""))
-        if begin is None or end is None:
-            return None
-        return max(1.0, (end - begin).total_seconds())  # times are kept to the second
+        ends = [end for record in run if (end := _time(record.finished)) is not None]
+        end = self._now if self.running else max(ends, default=None)
+        seconds = 0.0 if begin is None or end is None else (end - begin).total_seconds()
+        return seconds if seconds > 0 else None
 
     def _seconds_left(self, seconds_per_frame: float | None) -> float | None:
         """Return the work that is left, at the pace of the finished jobs, shared by the workers.
@@ -192,7 +211,8 @@ class Overview:
         }
 
     def _table(self) -> list[str]:
-        head = ("job", "state", "frames", "time", "frames/s", "size", "error")
+        """Return the lines of the table of jobs, none wider than `WIDTH`; errors go below their jobs."""
+        head = ("job", "state", "frames", "time", "frames/s", "size")
         rows: list[tuple[str, ...]] = []
         for name, record in self.status.jobs.items():
             job = self._job(name, record)
@@ -202,13 +222,20 @@ class Overview:
                     name,
                     job["state"],
                     f"{part}{record.frames}",
-                    "" if job["seconds"] is None else f"{record.seconds:.1f} s",
-                    "" if job["frames_per_s"] is None else f"{job['frames_per_s']:.1f}",
-                    "" if job["bytes"] is None else f"{job['bytes'] / 1e6:.1f} MB",
-                    printable(record.error.partition("\n")[0]),
+                    "" if job["seconds"] is None else duration(record.seconds),
+                    "" if job["frames_per_s"] is None else shown_rate(job["frames_per_s"]),
+                    "" if job["bytes"] is None else show_bytes(job["bytes"]),
                 )
             )
-        return aligned(head, rows, left={"job", "state", "error"})
+        others = len(aligned(head[1:], [row[1:] for row in rows], {"state"})[0])
+        most = max(_SHORTEST_NAME, WIDTH - others - 2)
+        lines = aligned(head, [(cut_middle(row[0], most), *row[1:]) for row in rows], {"job", "state"})
+        table = [lines[0]]
+        for line, record in zip(lines[1:], self.status.jobs.values(), strict=True):
+            table.append(line)
+            if record.error:
+                table.append(cut("    " + printable(record.error.partition("\n")[0]), WIDTH))
+        return table
 
 
 def _rate(what: float, per: float) -> float | None:
@@ -224,3 +251,9 @@ def _time(text: str) -> datetime | None:
     except ValueError:
         return None
     return time if time.tzinfo is not None else None
+
+
+def _shown(text: str) -> str:
+    """Return a time of the status to the second; as it stands, and harmless, where it is none."""
+    time = _time(text)
+    return printable(text) if time is None else time.isoformat(timespec="seconds")

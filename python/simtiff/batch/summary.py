@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from simtiff.batch.text import counted, duration
+from simtiff.batch.text import counted, duration, percent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,18 +50,22 @@ class BatchSummary:
         return 1 if self.failed else 0
 
     @property
+    def asked(self) -> int:
+        """Jobs that the run was to make: all but those that it skipped."""
+        return self.total - self.skipped
+
+    @property
     def left(self) -> int:
         """Jobs that the run did not come to."""
-        return self.total - self.completed - self.skipped - self.failed
+        return self.asked - self.completed - self.failed
 
     def __str__(self) -> str:
-        tried = self.completed + self.failed
         jobs = counted(self.total, "job")
         left = f", {self.left} left" if self.left else ""
         left += " (interrupted)" if self.interrupted else ""
         lines = [
             f"{jobs}: {self.completed} completed, {self.failed} failed, {self.skipped} skipped{left}",
-            f"success rate: {self.completed / tried:.1%}" if tried else "success rate: no job was run",
+            success_rate(self.completed, self.asked),
             f"time: {duration(self.seconds)}",
         ]
         if self.errors:
@@ -73,3 +77,10 @@ class BatchSummary:
             lines.append("run the same command again to try them once more (--retry-failed: them alone)")
         lines.append(f"results: {self.output_dir}")
         return "\n".join(lines)
+
+
+def success_rate(completed: int, asked: int) -> str:
+    """Return in words how many of the jobs that a run was to make it has finished."""
+    if not asked:
+        return "success rate: no job was run"
+    return f"success rate: {percent(completed, asked)} ({completed} of {counted(asked, 'job')} to do)"
