@@ -104,7 +104,7 @@ class JobLog:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             self._close()
-            self._show(Message(f"--log-file: {self.path}: {in_words(error)}; going on without it"))
+            self._show(Message(f"--log-file: {self.path}: {in_words(error)}; going on without it", warning=True))
 
     def _close(self) -> None:
         if self._file is not None:

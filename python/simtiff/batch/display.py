@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING
 
 from simtiff.batch.events import Begun, Done, Ended, Failed, Gone, Started
 from simtiff.batch.room import Estimate
-from simtiff.batch.text import counted, duration
+from simtiff.batch.text import counted, duration, percent
 from simtiff.movie.events import Event, Message, Progress, ignore
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ _STAGES = {"truth": "emitters", "frames": "frames"}
 
 
 class Lines:
-    """Prints one line for everything worth keeping.
+    """Prints one line for every job that ends, and for all else worth keeping.
 
     Parameters
     ----------
     stream : text file
         Default: stderr.
     verbose : bool
-        Also the tracebacks of failed jobs.
+        Also the stages of the jobs, and the tracebacks of those that fail.
     """
 
     def __init__(self, stream: IO[str] | None = None, *, verbose: bool = False) -> None:
@@ -49,19 +49,17 @@ class Lines:
                 self._start(event)
             case Estimate():
                 self._print(str(event))
-            case Message():
+            case Message() if self._verbose or event.warning or not event.job:
                 self._print(f"{event.job}: {event.text}" if event.job else event.text)
             case Progress(stage="frames") if event.done < event.total and time.monotonic() >= self._progress_due:
                 self._progress_due = time.monotonic() + _PROGRESS_SECONDS
-                self._print(f"{event.job}: frames {event.done}/{event.total} ({event.done / event.total:.1%})")
+                self._print(f"{event.job}: frames {event.done}/{event.total} ({percent(event.done, event.total)})")
             case Done():
-                self._print(f"✓ job {event.job} done ({event.seconds:.1f} s)")
-                self._count(event.job)
+                self._end(event.job, f"✓ job {event.job} done ({duration(event.seconds)})")
             case Failed() | Gone():
-                self._print(f"✗ job {event.job} failed: {event.error}")
+                self._end(event.job, f"✗ job {event.job} failed: {event.error}")
                 if self._verbose and isinstance(event, Failed) and event.traceback:
                     self._print(event.traceback.rstrip())
-                self._count(event.job)
 
     def _start(self, event: Begun) -> None:
         total, todo, workers = event.jobs, event.to_do, event.workers
@@ -72,22 +70,37 @@ class Lines:
         what = f"{todo} to do with {counted(workers, 'worker')}" if workers else "nothing to do"
         self._print(f"{counted(total, 'job')}, {total - todo} done before, {what}")
 
-    def _count(self, job: str) -> None:
+    def _end(self, job: str, text: str) -> None:
+        """Say how a job ended, and how far the batch is."""
         if job in self._ended:  # done, but then its files were gone
+            self._print(text)
             return
         self._ended.add(job)
         self._finished += 1
         self._worked += 1
-        share = self._finished / self._total if self._total else 1.0
+        self._print(text + self._progress())
+
+    def _progress(self) -> str:
+        """Return what the line of a job that ended says of the batch."""
         left = (time.monotonic() - self._begin) / self._worked * (self._total - self._finished)
         tail = f", about {duration(left)} left" if self._finished < self._total else ""
-        self._show_count(f"progress: {self._finished}/{self._total} ({share:.1%}){tail}")
-
-    def _show_count(self, text: str) -> None:
-        self._print(text)
+        return f"; progress: {self._finished}/{self._total} ({percent(self._finished, self._total)}){tail}"
 
     def _print(self, message: str) -> None:
         print(message, file=self._stream, flush=True)
+
+
+class Problems(Lines):
+    """Prints failed jobs and warnings alone."""
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        match event:
+            case Failed() | Gone() | Message(warning=True):
+                super().__call__(event)
+
+    def _progress(self) -> str:
+        return ""
 
 
 class Terminal(Lines):
@@ -168,18 +181,24 @@ class Terminal(Lines):
         if (bar := self._bars.pop(job, None)) is not None:
             self._display.remove_task(bar)
 
-    def _show_count(self, text: str) -> None:  # noqa: ARG002 - the display counts by itself
+    def _progress(self) -> str:
         self._show_share()
+        return ""  # the display counts by itself
 
     def _print(self, message: str) -> None:
         self._console.print(message, markup=False)
 
 
-def display(stream: IO[str] | None = None, *, verbose: bool = False) -> Watch:
-    """Return what fits where stderr goes: a live display on a terminal, else plain lines; nothing if it is closed."""
+def display(stream: IO[str] | None = None, *, verbose: bool = False, quiet: bool = False) -> Watch:
+    """Return what fits where stderr goes: a live display on a terminal, else plain lines; nothing if it is closed.
+
+    Where it is to be `quiet`, failures and warnings alone are shown, also on a terminal.
+    """
     stream = stream or sys.stderr
     if stream is None:
         return ignore
+    if quiet:
+        return Problems(stream, verbose=verbose)
     if stream.isatty():
         return Terminal(stream, verbose=verbose)
     return Lines(stream, verbose=verbose)

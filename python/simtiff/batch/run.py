@@ -256,7 +256,7 @@ class _Run:
             estimate.check()
         self.tell(estimate)
         for problem in estimate.problems():
-            self.tell(Message(f"{problem} (going on: --force)"))
+            self.tell(Message(f"{problem} (going on: --force)", warning=True))
 
     def begin(self, earlier: Sequence[str]) -> None:
         """Write the status as it is at the start, and clear away what is of no use any more."""
@@ -390,7 +390,7 @@ class _Run:
                 raise UnsavedError(f"{message}; what this run finished is done again by the next") from error
             if not self._warned:
                 self._warned = True
-                self.tell(Message(f"{message}; going on"))
+                self.tell(Message(f"{message}; going on", warning=True))
 
     def _leave_in_order(self) -> None:
         """Write the last status: only jobs whose files are there are done, none is running."""

@@ -16,6 +16,7 @@ USAGE = """Single-molecule localization microscopy movies with the exact PSF of 
 Usage:
   simtiff batch (CONFIG | --batch-config=FILE) [--output-dir=DIR] [--max-workers=N] [--no-resume]
                 [--retry-failed] [--set=KEY=VALUE]... [--dry-run] [--force] [--log-file=FILE]
+                [--quiet]
   simtiff run --zmap=FILE [--config=FILE] [--output-dir=DIR] [--skip-emitters] [--skip-zernike] [--skip-tiff]
   simtiff stream --h5=FILE --output=FILE [--config=FILE] [--chunk-size=N]
   simtiff status DIR [--json]
@@ -49,7 +50,9 @@ Options:
   --dry-run            Print the jobs and their settings and touch nothing.
   --force              Start even if the disk or the memory seems too small.
   --log-file=FILE      Append what happens as JSON, one object a line: stages, times, memory, errors.
-  --json               Print the status as JSON.
+  --quiet              Show only what goes wrong, and the summary.
+  --json               Print the status as JSON, with names and errors as they are; the table cuts them to
+                       fit 80 columns, names in the middle.
   --frames=N           Frames of each movie to render again and compare [default: 3].
   --zmap=FILE          Aberration map (HDF5), or builtin:oil.
   --skip-emitters      Keep the emitters of the emitters.h5 that is in the output folder.
@@ -62,7 +65,7 @@ Options:
   --size=N             Side of the map in pixels [default: 256].
   --seed=N             Seed of the map [default: 0].
   --plot=PNG           Save pictures of the coefficient planes.
-  --verbose            Add the traceback to an error.
+  --verbose            Show every stage of every job, and add the traceback to an error.
   --version            Print the version.
   -h, --help           Print this help.
 

@@ -148,7 +148,7 @@ def _batch(arguments: Arguments) -> int:
         max_workers=workers,
         resume=not arguments["--no-resume"],
         retry_failed=arguments["--retry-failed"],
-        progress=display(verbose=arguments["--verbose"]),
+        progress=display(verbose=arguments["--verbose"], quiet=arguments["--quiet"]),
         force=arguments["--force"],
         log_file=arguments["--log-file"],
     )

@@ -50,10 +50,11 @@ class Progress(Event):
 
 @dataclass(frozen=True)
 class Message(Event):
-    """One line that is worth keeping."""
+    """One line that is worth keeping; a `warning` says that something is wrong and the work goes on."""
 
     kind = "message"
     text: str
+    warning: bool = False
 
 
 @dataclass(frozen=True)
