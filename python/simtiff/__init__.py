@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simtiff.aberrations.fieldmap import FieldMap
     from simtiff.batch.run import run_batch
+    from simtiff.batch.table import table
     from simtiff.errors import BatchError, ConfigError, DataError, ShapeError, SimtiffError
     from simtiff.imaging.camera import Camera
     from simtiff.imaging.optics import Optics
@@ -40,6 +41,7 @@ __all__ = [
     "render",
     "run_batch",
     "set_threads",
+    "table",
     "threads",
 ]
 
@@ -59,6 +61,7 @@ _HOMES = {
     "render": "imaging.rendering",
     "run_batch": "batch.run",
     "set_threads": "imaging.rendering",
+    "table": "batch.table",
     "threads": "imaging.rendering",
 }
 

@@ -5,6 +5,7 @@
 - `events`: what happens in a batch, for whoever watches
 - `display`, `summary`: what a user sees of a running batch, and what came of it
 - `status`, `overview`: what a batch has done, and how far it is
+- `table`: all jobs as one table
 - `verify`: check the finished jobs
 - `inputs`, `room`: what must be in order before a batch starts: its maps, disk and memory
 - `folder`: the output folder, locked to one batch at a time
@@ -25,6 +26,7 @@ __all__ = [
     "signals",
     "status",
     "summary",
+    "table",
     "text",
     "verify",
     "worker",

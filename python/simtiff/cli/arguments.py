@@ -20,6 +20,7 @@ Usage:
   simtiff run --zmap=FILE [--config=FILE] [--output-dir=DIR] [--skip-emitters] [--skip-zernike] [--skip-tiff]
   simtiff stream --h5=FILE --output=FILE [--config=FILE] [--chunk-size=N]
   simtiff status DIR [--json]
+  simtiff table DIR [--output=FILE]
   simtiff verify DIR [--frames=N]
   simtiff validate CONFIG
   simtiff schema
@@ -32,6 +33,7 @@ Commands:
   run       Make one movie: emitters, coefficients, TIFF.
   stream    Make the movie of an existing emitters.h5, chunk by chunk in constant memory.
   status    Show what a batch has done, how fast it is, and when it will end.
+  table     Print a table of all jobs as CSV, or write it: variables, results, paths.
   verify    Check the files of finished jobs, and render some of their frames again.
   validate  Check a config and its map without running it.
   schema    Print the JSON schema of the config, for editors.
@@ -59,7 +61,7 @@ Options:
   --skip-zernike       Keep its coefficients.
   --skip-tiff          Make no movie.
   --h5=FILE            The emitters.h5 to render.
-  --output=FILE        The movie (.tif, .tiff), or the picture (.png), to write.
+  --output=FILE        The movie (.tif, .tiff), the picture (.png) or the table (.csv, .parquet) to write.
   --frame=N            Frame to show, from 0; without it the brightest of up to 32 evenly spread frames.
   --chunk-size=N       Frames rendered and written at a time.
   --size=N             Side of the map in pixels [default: 256].

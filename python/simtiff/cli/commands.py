@@ -286,6 +286,21 @@ def _status(arguments: Arguments) -> int:
     return DONE
 
 
+def _table(arguments: Arguments) -> int:
+    output = arguments["--output"]
+    path = _target(output, "--output", (".csv", ".parquet")) if output else None
+
+    from simtiff.batch.table import JobTable
+
+    table = JobTable.of(arguments["DIR"])
+    if path is None:
+        _print(table.as_csv().rstrip("\n"))
+    else:
+        table.write(path)
+        _print(str(path))
+    return DONE
+
+
 def _verify(arguments: Arguments) -> int:
     frames = whole_number(arguments, "--frames", 0, 10**7)
 
@@ -413,6 +428,7 @@ _COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "run": _pipeline,
     "stream": _stream,
     "status": _status,
+    "table": _table,
     "verify": _verify,
     "validate": _validate,
     "schema": _schema,

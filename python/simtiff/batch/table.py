@@ -1,0 +1,222 @@
+"""All jobs of a batch as one table: what they vary, what came of them, where their files are."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simtiff.batch.status import BatchStatus
+from simtiff.config.identity import TRUTH_NAME, flat_settings, without_effect
+from simtiff.config.settings import JobConfig
+from simtiff.errors import ConfigError, printable
+from simtiff.io.files import read_regular, replacing, write_whole
+from simtiff.io.hdf5 import need_dataset, open_hdf5
+from simtiff.movie.truthfile import stored_config
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from simtiff.batch.status import JobRecord
+
+# pandas' names of the columns' types; between the two are the settings.
+_OF_EVERY_JOB = {"number": "int64", "name": "string", "state": "string"}
+_OF_THE_FINISHED = {"frames": "Int64", "records": "Int64", "seconds": "float64", "movie": "string", "truth": "string"}
+_JOB_FILE = "job.json"
+_LARGEST_BYTES = 1 << 24
+
+
+def table(folder: str | os.PathLike[str]) -> pd.DataFrame:
+    """Return a table of all jobs of a batch, one row each, as pandas has it (the extra ``tables``).
+
+    Columns are ``number`` (from 0), ``name`` and ``state``; by its dotted key every variable, and every setting that
+    differs between finished jobs; ``frames``, ``records``, ``seconds``, and the paths ``movie`` and ``truth``. Of a job
+    that is not finished only the first three are known. Values that are lists are JSON texts.
+
+    Parameters
+    ----------
+    folder : path
+        Output folder of a batch.
+
+    Raises
+    ------
+    ConfigError
+        If pandas is not installed.
+    DataError
+        The folder has no status, or a damaged one, or the truth of a finished job is damaged.
+    """
+    return JobTable.of(folder).as_pandas()
+
+
+@dataclass(frozen=True)
+class JobTable:
+    """The table of `table`, without pandas.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        Names of the columns.
+    rows : list of dict
+        Values by column, of one job each: numbers, texts, truth values, or None where there is none.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, folder: str | os.PathLike[str]) -> JobTable:
+        """Return the table of an output folder; errors as in `table`."""
+        from simtiff.batch.folder import is_locked
+
+        folder = Path(folder)
+        status = BatchStatus.of(folder)
+        states = status.states(running=is_locked(folder))
+        made = {name: _Made.of(folder / name, record) for name, record in status.jobs.items()}
+        keys = _shown_keys([one for one in made.values() if one is not None])
+        columns = (*_OF_EVERY_JOB, *keys, *_OF_THE_FINISHED)
+        rows = []
+        for number, (name, one) in enumerate(made.items()):
+            row: dict[str, Any] = dict.fromkeys(columns) | {"number": number, "name": name, "state": states[name]}
+            if one is not None:
+                row |= {key: _plain(one.settings.get(key)) for key in keys} | one.results
+            rows.append(row)
+        return cls(columns, rows)
+
+    def as_csv(self) -> str:
+        """Return it as CSV: a line of names, then a line for each job; nothing between commas is no value."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(map(printable, self.columns))
+        for row in self.rows:
+            writer.writerow([_text(row[column]) for column in self.columns])
+        return text.getvalue()
+
+    def as_pandas(self) -> pd.DataFrame:
+        """Return it as pandas has it; `ConfigError` if pandas is not installed."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ConfigError("tables need pandas, which is not installed: pip install pandas") from error
+        fixed = _OF_EVERY_JOB | _OF_THE_FINISHED
+        columns = {}
+        for column in self.columns:
+            values = [row[column] for row in self.rows]
+            kind = fixed.get(column) or _kind(values)
+            if kind == "string":
+                values = [None if value is None else _text(value) for value in values]
+            columns[column] = pd.Series(values, dtype=kind)
+        return pd.DataFrame(columns)
+
+    def write(self, path: Path) -> None:
+        """Write it whole or not at all, as Parquet where the name ends so, else as CSV.
+
+        Raises
+        ------
+        ConfigError
+            If Parquet is asked for, but pandas or pyarrow are not installed.
+        OSError
+            The file cannot be written.
+        """
+        if path.suffix.lower() != ".parquet":
+            write_whole(path, self.as_csv().encode())
+            return
+        try:
+            import pyarrow  # noqa: F401 - what pandas writes with
+        except ImportError as error:
+            raise ConfigError(
+                "Parquet needs pandas and pyarrow, which are not installed: pip install pandas pyarrow"
+            ) from error
+        frame = self.as_pandas()
+        with replacing(path) as file:
+            frame.to_parquet(file, engine="pyarrow", index=False)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What is known of a finished job: settings by dotted key, those that the batch varies, and its results."""
+
+    settings: dict[str, Any]
+    variables: tuple[str, ...]
+    results: dict[str, Any]
+
+    @classmethod
+    def of(cls, folder: Path, record: JobRecord) -> _Made | None:
+        """Return what the files in a job's folder say; None of a job that is not finished."""
+        if record.state != "completed":
+            return None
+        truth = folder / TRUTH_NAME
+        settings: dict[str, Any] = {}
+        variables: dict[str, Any] = {}
+        records = None
+        described = _job_file(folder)
+        if described is not None:
+            variables = described["variables"]
+            settings = _defaults() | described["settings"] | variables
+            records = described["records"]
+        elif truth.exists():  # made before there was such a file
+            config = stored_config(truth)
+            settings = {} if config is None else flat_settings(config)
+            with open_hdf5(truth) as file:
+                records = len(need_dataset(file, "records/frame_ix"))
+        movie = next((name for name in record.files if name.lower().endswith((".tif", ".tiff"))), None)
+        results = {
+            "frames": record.frames,
+            "records": records,
+            "seconds": record.seconds,
+            "movie": None if movie is None else str(folder / movie),
+            "truth": str(truth) if TRUTH_NAME in record.files else None,
+        }
+        return cls(settings, tuple(variables), results)
+
+
+def _job_file(folder: Path) -> dict[str, Any] | None:
+    """Return what a job's ``job.json`` says; None if it has none, or one that is of no use."""
+    try:
+        content = json.loads(read_regular(folder / _JOB_FILE, _LARGEST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return None
+    kinds = {"settings": dict, "variables": dict, "records": int}
+    if not isinstance(content, dict) or any(not isinstance(content.get(key), kind) for key, kind in kinds.items()):
+        return None
+    return content
+
+
+def _defaults() -> dict[str, Any]:
+    """Return the settings of a job that asks for nothing; without those that a ``job.json`` leaves out."""
+    settings = flat_settings(JobConfig(zmap_path="builtin:oil"))
+    return {key: value for key, value in settings.items() if not without_effect(key)}
+
+
+def _shown_keys(made: Sequence[_Made]) -> list[str]:
+    """Return every variable, and every setting that differs between jobs."""
+    variables = dict.fromkeys(key for one in made for key in one.variables)
+    first: dict[str, Any] = {}
+    varied = [key for one in made for key, value in one.settings.items() if first.setdefault(key, value) != value]
+    return list(variables | dict.fromkeys(varied))
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting as one cell: lists and the like as JSON."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return printable(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _kind(values: Sequence[Any]) -> str:
+    """Return pandas' name of the type that holds all values, some of which may be None."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {bool}:
+        return "boolean"
+    if kinds <= {int}:
+        return "Int64"
+    return "float64" if kinds <= {int, float} else "string"
