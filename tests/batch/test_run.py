@@ -213,17 +213,17 @@ def test_live_display_shows_stages_of_running_jobs(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "160")
     for event, shown in (
-        (None, "a [1]: starting"),
-        (Progress("truth", 3, 50, job="a [1]"), r"a \[1\]: emitters .*3/50"),
-        (Progress("frames", 30, 50, job="a [1]"), r"a \[1\]: frames .*30/50"),
-        (Progress("plots", 0, 3, job="a [1]"), r"a \[1\]: plots .*0/3"),
+        (None, r"a \[1\] +starting "),
+        (Progress("truth", 3, 50, job="a [1]"), r"a \[1\] +emitters .* 3/50"),
+        (Progress("frames", 30, 50, job="a [1]"), r"a \[1\] +frames .* 30/50"),
+        (Progress("plots", 0, 3, job="a [1]"), r"a \[1\] +plots .* 0/3"),
     ):
         screen = Screen()
         show = display(screen)
         for each in (begun(1, 1, 1), Started(7, job="a [1]"), event, Ended(0, 0, 0, interrupted=True)):
             if each is not None:
                 show(each)
-        assert re.search(shown if event else re.escape(shown), visible(screen)), event
+        assert re.search(shown, visible(screen)), event
 
 
 def visible(screen: Screen) -> str:
@@ -245,7 +245,7 @@ def test_live_display_counts_frames_of_running_jobs(monkeypatch: pytest.MonkeyPa
     ):
         show(event)
     text = visible(screen)
-    assert "a [1]: frames" in text
+    assert re.search(r"a \[1\] +frames ", text)
     assert "30/50" in text
     assert "✓ job b [2] done (1.0 s)\n" in text
     assert re.search(r"jobs .*2/4 +65%", text)  # two jobs and 60 % of a third
@@ -269,6 +269,7 @@ def test_numbers_stay_whole_where_names_are_long(monkeypatch: pytest.MonkeyPatch
     assert all(len(line) <= columns for line in lines[1:])
     row = next(line for line in reversed(lines) if "1234/2000" in line)
     assert row.startswith("job_0007")
+    assert " frames " in row
     assert re.search(r"1234/2000 +62% +(--:--|\d+:\d\d)", row)
     assert ("…" in row) == (columns < 150)
     assert any(re.search(r"^jobs .*10/100 +1\d% +(--:--|\d+:\d\d)", line) for line in lines)

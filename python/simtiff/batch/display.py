@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from simtiff.movie.events import Watch
 
 _PROGRESS_SECONDS = 30.0
+_LEAST_FOR_BARS = 60  # columns of the terminal; below, names have their room
 _STAGES = {"truth": "emitters", "frames": "frames"}
 
 
@@ -114,6 +115,7 @@ class Terminal(Lines):
             ProgressColumn,
             Task,
             TaskProgressColumn,
+            TextColumn,
             TimeRemainingColumn,
         )
         from rich.progress import Progress as RichProgress
@@ -129,9 +131,10 @@ class Terminal(Lines):
         super().__init__(stream, verbose=verbose)
         self._console = Console(file=self._stream, highlight=False, soft_wrap=True)
         self._display: RichProgress = RichProgress(
-            # Where there is not enough room, the bar and the name give way, never a number.
+            # Where there is not enough room, the bar and the name give way, never a stage or a number.
             NameColumn(),
-            BarColumn(bar_width=20),
+            TextColumn("{task.fields[stage]}", table_column=Column(no_wrap=True)),
+            *([BarColumn(bar_width=20)] if self._console.width >= _LEAST_FOR_BARS else []),
             MofNCompleteColumn(table_column=Column(no_wrap=True)),
             TaskProgressColumn(table_column=Column(no_wrap=True)),
             TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
@@ -147,7 +150,7 @@ class Terminal(Lines):
         """Show an event."""
         match event:
             case Started():
-                self._bars[event.job] = self._display.add_task(f"{event.job}: starting", total=None)
+                self._bars[event.job] = self._display.add_task(event.job, total=None, stage="starting")
             case Progress():
                 self._move(event)
                 return  # in place of a line
@@ -159,14 +162,14 @@ class Terminal(Lines):
 
     def _start(self, event: Begun) -> None:
         super()._start(event)
-        self._all_jobs = self._display.add_task("jobs", total=event.jobs, completed=event.jobs - event.to_do)
+        self._all_jobs = self._display.add_task("jobs", total=event.jobs, completed=event.jobs - event.to_do, stage="")
         self._display.start()
 
     def _move(self, event: Progress) -> None:
         if (bar := self._bars.get(event.job)) is None:
             return
-        text = f"{event.job}: {_STAGES.get(event.stage, event.stage)}"
-        self._display.update(bar, description=text, completed=event.done, total=event.total)
+        stage = _STAGES.get(event.stage, event.stage)
+        self._display.update(bar, stage=stage, completed=event.done, total=event.total)
         if event.stage == "frames" and event.total:
             self._shares[event.job] = event.done / event.total
             self._show_share()

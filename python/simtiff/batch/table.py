@@ -194,11 +194,11 @@ def _defaults() -> dict[str, Any]:
 
 
 def _shown_keys(made: Sequence[_Made]) -> list[str]:
-    """Return every variable, and every setting that differs between jobs."""
+    """Return every variable, then every setting that differs between jobs, in the order of the config."""
     variables = dict.fromkeys(key for one in made for key in one.variables)
     first: dict[str, Any] = {}
-    varied = [key for one in made for key, value in one.settings.items() if first.setdefault(key, value) != value]
-    return list(variables | dict.fromkeys(varied))
+    varied = {key for one in made for key, value in one.settings.items() if first.setdefault(key, value) != value}
+    return [*variables, *(key for key in first if key in varied and key not in variables)]
 
 
 def _plain(value: Any) -> Any:
