@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 from dataclasses import dataclass
@@ -187,6 +188,7 @@ def _job_file(folder: Path) -> dict[str, Any] | None:
     return content
 
 
+@functools.cache
 def _defaults() -> dict[str, Any]:
     """Return the settings of a job that asks for nothing; without those that a ``job.json`` leaves out."""
     settings = flat_settings(JobConfig(zmap_path="builtin:oil"))
