@@ -24,9 +24,11 @@ from batch_helpers import (
     workers,
     write_config,
 )
+from simtiff.batch.overview import Overview
 from simtiff.batch.run import run_batch
+from simtiff.batch.verify import verify_batch
 from simtiff.config.identity import DATA_VERSION
-from simtiff.errors import DataError
+from simtiff.errors import BatchError, DataError
 from simtiff.movie.events import Message
 
 if TYPE_CHECKING:
@@ -38,13 +40,13 @@ pytestmark = pytest.mark.slow
 
 
 class Notes:
-    """Keeps what a batch says of itself as a whole."""
+    """Keeps what a batch says of itself as a whole, without the plan's counts."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Message) and not event.job:
+        if isinstance(event, Message) and not event.job and not event.text.startswith("plan: "):
             self.notes.append(event.text)
 
 
@@ -83,8 +85,24 @@ def test_no_resume_runs_everything(finished: Path) -> None:
     assert rerun(finished, resume=False)[0] == [A, B]
 
 
-def test_changed_configs_are_done_again(finished: Path) -> None:
-    done, notes = rerun(finished, overrides=["tiff.noise_params.background=5"])
+def snapshot(output: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in output.rglob("*")}
+
+
+def test_finished_jobs_are_not_replaced_unasked(finished: Path) -> None:
+    before = snapshot(finished)
+    with pytest.raises(BatchError) as caught:
+        run_batch(config(), output_dir=finished, overrides=["tiff.noise_params.background=5"], progress=False)
+    message = str(caught.value)
+    assert "2 finished jobs would be replaced" in message
+    assert f"{A}, {B}: config changed (tiff.noise_params.background 100.0 -> 5.0)" in message
+    assert "--overwrite" in message
+    assert "--output-dir" in message
+    assert snapshot(finished) == before
+
+
+def test_changed_configs_are_done_again_when_asked(finished: Path) -> None:
+    done, notes = rerun(finished, overrides=["tiff.noise_params.background=5"], overwrite=True)
     assert done == [A, B]
     why = "config changed (tiff.noise_params.background 100.0 -> 5.0)"
     assert notes == [f"{A} is done again: {why}", f"{B} is done again: {why}"]
@@ -93,8 +111,9 @@ def test_changed_configs_are_done_again(finished: Path) -> None:
 def test_only_what_changed_is_done_again(finished: Path) -> None:
     done, notes = rerun(finished, config(variables={"emitters.num_emitters": [20, 41]}))
     assert done == ["job_0001_num_emitters_41"]
-    assert notes == [f"finished jobs that this config does not have are kept: {B}"]
-    assert status(finished)["completed_jobs"] == [A, "job_0001_num_emitters_41", B]
+    assert notes == []
+    assert status(finished)["completed_jobs"] == [A, "job_0001_num_emitters_41"]
+    assert list(status(finished)["foreign"]) == [B]
 
 
 def test_missing_and_cut_files_are_made_again(finished: Path) -> None:
@@ -111,8 +130,8 @@ def test_missing_and_cut_files_are_made_again(finished: Path) -> None:
 
 
 def test_a_renamed_movie_replaces_the_old_one(finished: Path) -> None:
-    run_batch(config(), output_dir=finished, overrides=["tiff.filename=other.tiff"], progress=False)
-    assert sorted(path.name for path in (finished / A).iterdir()) == ["emitters.h5", "other.tiff"]
+    run_batch(config(), output_dir=finished, overrides=["tiff.filename=other.tiff"], overwrite=True, progress=False)
+    assert sorted(path.name for path in (finished / A).iterdir()) == ["emitters.h5", "job.json", "other.tiff"]
 
 
 def test_plots_that_were_not_asked_for_before(finished: Path) -> None:
@@ -242,7 +261,11 @@ def test_a_movie_of_another_name_is_not_kept_half_written(half: tuple[Path, Path
     notes = Notes()
     run_batch(path, output_dir=output, overrides=["tiff.filename=other.tif", FRAMES], progress=notes)
     assert stray_files(output) == []
-    assert sorted(file.name for file in (output / "job_0000_seed_1").iterdir()) == ["emitters.h5", "other.tif"]
+    assert sorted(file.name for file in (output / "job_0000_seed_1").iterdir()) == [
+        "emitters.h5",
+        "job.json",
+        "other.tif",
+    ]
     (why,) = (note for note in notes.notes if "done again" in note)
     assert "job_0000_seed_1 is done again: interrupted before; config changed" in why
     assert "emitters.frames 20000 -> 50" in why
@@ -269,26 +292,30 @@ def test_half_written_movies_that_wait_for_another_run_stay(half: tuple[Path, Pa
     assert len(stray_files(output)) == 2
 
 
-def test_jobs_of_another_data_version_are_kept_until_asked(finished: Path) -> None:
-    path = finished / "batch_status.json"
-    content = json.loads(path.read_text())
-    content["simtiff_version"] = "0.0.9"
-    content["jobs"][A] |= {"data_version": 3, "hash": "of data version 3"}
-    path.write_text(json.dumps(content))
+def age(output: Path, *jobs: str) -> None:
+    """Let jobs be those of an older simtiff and data version."""
+    content = status(output) | {"simtiff_version": "0.0.9"}
+    for job in jobs:
+        path = output / job / "job.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"data_version": 3, "hash": "3" * 64}))
+        content["jobs"][job] |= {"data_version": 3, "hash": "3" * 64}
+    (output / "batch_status.json").write_text(json.dumps(content))
+
+
+def test_jobs_of_another_data_version_are_not_replaced_unasked(finished: Path) -> None:
+    age(finished, A)
     before = movie_bytes(finished)
-    done, notes = rerun(finished)
-    assert done == []
-    assert "last written by simtiff 0.0.9" in notes[0]
-    assert f"1 of 2 finished jobs have data version {DATA_VERSION}" in notes[0]
-    assert notes[1].startswith("1 finished job of data version 3 kept, though pixels or truth")
-    assert "--no-resume" in notes[1]
+    with pytest.raises(BatchError, match=f"{A}: made by data version 3, now it is {DATA_VERSION}"):
+        rerun(finished)
     assert movie_bytes(finished) == before
     assert status(finished)["jobs"][A]["data_version"] == 3
-    (finished / A / "emitters.h5").unlink()  # then it is not finished
-    assert rerun(finished)[0] == [A]
-    content["jobs"][B] |= {"data_version": 3}
-    path.write_text(json.dumps(content))
-    assert rerun(finished, resume=False)[0] == [A, B]
+    (finished / A / "emitters.h5").unlink()  # then it is not finished, and needs no word
+    done, notes = rerun(finished)
+    assert done == [A]
+    assert "last written by simtiff 0.0.9" in notes[0]
+    assert f"1 of 2 finished jobs have data version {DATA_VERSION}" in notes[0]
+    age(finished, A, B)
+    assert rerun(finished, overwrite=True)[0] == [A, B]
     assert rerun(finished) == ([], [])
 
 
@@ -296,15 +323,17 @@ def test_many_reasons_are_summed_up(tmp_path: Path) -> None:
     many = config(frames=1, variables={"emitters.seed": list(range(25))})
     run_batch(many, output_dir=tmp_path, progress=False)
     (tmp_path / "job_0024_seed_24" / "emitters.h5").unlink()
-    done, notes = rerun(tmp_path, many, overrides=["emitters.num_emitters=3"])
+    done, notes = rerun(tmp_path, many, overrides=["emitters.num_emitters=3"], overwrite=True)
     assert len(done) == 25
     assert len(notes) == 21
     assert notes[-1] == "... and 5 more jobs are done again (config changed: 5)"
 
 
-def test_a_damaged_status_is_refused_and_can_be_left_behind(finished: Path) -> None:
+def test_a_damaged_status_without_job_files_is_refused_and_can_be_left_behind(finished: Path) -> None:
     path = finished / "batch_status.json"
     path.write_bytes(path.read_bytes()[:100])
+    for file in finished.glob("*/job.json"):
+        file.unlink()
     with pytest.raises(DataError, match="--no-resume"):
         run_batch(config(), output_dir=finished, progress=False)
     assert stray_files(finished) == []
@@ -319,3 +348,39 @@ def test_workers_end_with_their_batch(tmp_path: Path) -> None:
         process.kill()
         process.wait()
         wait_for(lambda: not any(child.is_running() for child in children), "the workers to end")
+
+
+@pytest.mark.parametrize("lost", ["missing", "damaged"])
+def test_a_status_is_made_again_from_the_jobs(finished: Path, lost: str) -> None:
+    path = finished / "batch_status.json"
+    before = json.loads(path.read_text())["jobs"]
+    path.unlink() if lost == "missing" else path.write_bytes(path.read_bytes()[:100])
+    assert Overview(finished).status.ids("completed") == [A, B]
+    assert verify_batch(finished).exit_code == 0
+    done, notes = rerun(finished)
+    assert done == []
+    assert f"batch_status.json is {lost}; made again from the job.json of 2 finished jobs" in notes[0]
+    after = status(finished)["jobs"]
+    for job in (A, B):
+        assert [after[job][key] for key in ("hash", "files", "frames")] == [
+            before[job][key] for key in ("hash", "files", "frames")
+        ]
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"schema": 2}', "null", None])
+def test_a_job_file_that_is_damaged_or_lost_is_written_again(finished: Path, damage: str | None) -> None:
+    path = finished / A / "job.json"
+    before = json.loads(path.read_text())
+    path.unlink() if damage is None else path.write_text(damage)
+    assert verify_batch(finished).exit_code == 1
+    done, notes = rerun(finished)
+    assert done == []
+    assert [("job.json: damaged" in note) for note in notes] == ([] if damage is None else [True])
+    after = json.loads(path.read_text())
+    assert {**after, "started": "", "finished": "", "seconds": 0} == {
+        **before,
+        "started": "",
+        "finished": "",
+        "seconds": 0,
+    }
+    assert verify_batch(finished).exit_code == 0

@@ -68,7 +68,7 @@ def test_files_of_a_batch(reference: Path) -> None:
     assert sorted(path.name for path in reference.iterdir()) == ["batch_status.json", *jobs]
     for job in jobs:
         names = sorted(path.name for path in (reference / job).iterdir())
-        assert names == ["emitters.h5", "simulation.ome.tiff"]
+        assert names == ["emitters.h5", "job.json", "simulation.ome.tiff"]
     assert status(reference)["completed_jobs"] == jobs
     for name, info in status(reference)["jobs"][jobs[0]]["files"].items():
         assert info["size"] == (reference / jobs[0] / name).stat().st_size

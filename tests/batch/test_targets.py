@@ -115,17 +115,17 @@ def test_a_batch_does_not_overwrite_its_config(folder: Path, name: str) -> None:
 
 
 def test_files_of_earlier_runs_that_are_inputs_now_stay(folder: Path) -> None:
-    """A status may name any file as one to replace."""
+    """A job's record may name any file as one to replace."""
     run_batch(config(), output_dir="out", progress=False)
-    path = folder / "out" / "batch_status.json"
-    content = json.loads(path.read_text())
-    content["jobs"][A]["files"]["map.h5"] = {"size": 1, "crc32": 1}
-    path.write_text(json.dumps(content))
     synthesize(folder / "out" / A / "map.h5", size=70)
+    path = folder / "out" / A / "job.json"
+    content = json.loads(path.read_text())
+    content["files"]["map.h5"] = {"size": (path.parent / "map.h5").stat().st_size, "crc32": 1}
+    path.write_text(json.dumps(content))
     again = config()
     again["base_config"]["zmap_path"] = str(folder / "out" / A / "map.h5")
     with pytest.raises(ConfigError, match=r"map\.h5: would be overwritten"):
-        run_batch(again, output_dir="out", progress=False)
+        run_batch(again, output_dir="out", overwrite=True, progress=False)
     FieldMap.open(folder / "out" / A / "map.h5").check()
 
 

@@ -13,10 +13,11 @@ import h5py
 import pytest
 
 from batch_helpers import config
+from simtiff.batch.folder import FolderLock
 from simtiff.batch.run import run_batch
 from simtiff.batch.verify import Checked, Verification, sample_frames, verify_batch
 from simtiff.cli import commands as cli
-from simtiff.errors import DataError
+from simtiff.errors import BatchError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,18 +94,26 @@ def folder_for_a_file(output: Path) -> None:
 
 
 def other_pixels(output: Path) -> None:
-    """Change a pixel and make the status believe in it, as if the renderer had gone wrong."""
+    """Change a pixel and make all records believe in it, as if the renderer had gone wrong."""
     flip(output / A / MOVIE, 20_000)
-    crc32 = zlib.crc32((output / A / MOVIE).read_bytes())
-    change_status(output, lambda status: status["jobs"][A]["files"][MOVIE].update(crc32=crc32))
+    believe(output, MOVIE)
+
+
+def believe(output: Path, name: str) -> None:
+    """Let status and job.json say that a file was written as it is."""
+    content = (output / A / name).read_bytes()
+    info = {"size": len(content), "crc32": zlib.crc32(content)}
+    change_status(output, lambda status: status["jobs"][A]["files"].update({name: info}))
+    path = output / A / "job.json"
+    job = json.loads(path.read_text())
+    job["files"][name] = info
+    path.write_text(json.dumps(job))
 
 
 def other_config(output: Path) -> None:
     with h5py.File(output / A / TRUTH, "r+") as file:
         file.attrs["config"] = file.attrs["config"].replace(b'"wavelength_nm":660.0', b'"wavelength_nm":661.0')
-    content = (output / A / TRUTH).read_bytes()
-    info = {"size": len(content), "crc32": zlib.crc32(content)}
-    change_status(output, lambda status: status["jobs"][A]["files"].update({TRUTH: info}))
+    believe(output, TRUTH)
 
 
 def in_place_of(name: str, make: Callable[[Path], object]) -> Callable[[Path], None]:
@@ -151,7 +160,13 @@ def elsewhere(output: Path) -> None:
             "names no files",
             "run simtiff batch",
         ),
-        (lambda output: (output / A / ".x.tiff.ab.partial").touch(), "temporary files of a run that died", "remove"),
+        (
+            lambda output: (output / A / ".x.tiff.ab.partial").touch(),
+            "temporary files of a run that died",
+            "run simtiff batch",
+        ),
+        (lambda output: (output / A / "job.json").unlink(), "job.json is missing", "run simtiff batch"),
+        (lambda output: (output / A / "job.json").write_text("{"), "job.json: damaged", "remove"),
     ],
 )
 def test_what_is_wrong_is_found_and_the_cure_works(
@@ -164,15 +179,59 @@ def test_what_is_wrong_is_found_and_the_cure_works(
     assert any(problem in what and cure in todo for what, todo in found.jobs[0].problems)
 
     for _, todo in found.jobs[0].problems:  # do what it says
-        if todo.startswith("remove them"):
-            (output / A / ".x.tiff.ab.partial").unlink()
-        elif "remove " in todo:
+        if "remove " in todo:
             inside = (output / A).iterdir() if (output / A).is_dir() else ()
             path = next(path for path in (output / A, *inside) if f"remove {path}, " in todo)
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     run_batch(config(frames=7), output_dir=output, progress=False)
     assert verify_batch(output, 7).exit_code == 0
     assert (output / A / MOVIE).read_bytes() == (made / A / MOVIE).read_bytes()
+
+
+def damage_plot(output: Path) -> None:
+    flip(output / A / "zernike_coefficients.png", 100)
+
+
+def swapped_bytes(output: Path) -> None:
+    flip(output / A / MOVIE, 20_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("damage", "made_again"),
+    [
+        (swapped_bytes, True),
+        (other_pixels, True),
+        (lambda output: flip(output / A / TRUTH, 5000), True),
+        (cut, True),
+        (damage_plot, False),
+        (lambda output: (output / A / "job.json").write_text("{"), False),
+        (lambda output: (output / A / ".x.tiff.ab.partial").touch(), False),
+    ],
+)
+def test_what_is_marked_is_mended(tmp_path: Path, damage: Callable[[Path], object], made_again: bool) -> None:
+    output, content = tmp_path / "out", config(frames=4)
+    content["base_config"]["zernike"] = {"no_plot": False}
+    run_batch(content, output_dir=output, max_workers=1, progress=False)
+    before = (output / A / MOVIE).read_bytes(), (output / B / MOVIE).stat().st_mtime_ns
+    made = (output / A / MOVIE).stat().st_mtime_ns
+    damage(output)
+    assert cli.main(["verify", str(output), "--mark", "--frames=7"]) == 1
+    assert run_batch(content, output_dir=output, progress=False).exit_code == 0
+    assert verify_batch(output).exit_code == 0
+    assert ((output / A / MOVIE).read_bytes(), (output / B / MOVIE).stat().st_mtime_ns) == before
+    assert ((output / A / MOVIE).stat().st_mtime_ns != made) == made_again
+
+
+def test_marking_says_what_failed(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    swapped_bytes(output)
+    assert cli.main(["verify", str(output), "--mark"]) == 1
+    assert "marked: run simtiff batch with its config, it mends them" in capsys.readouterr().out
+    content = json.loads((output / "batch_status.json").read_text())
+    assert content["completed_jobs"] == [B]
+    assert "simulation.ome.tiff was changed" in content["failed_jobs"][0]["error"]
+    with FolderLock(output), pytest.raises(BatchError, match="another simtiff works in this folder"):
+        verify_batch(output, mark=True)
 
 
 def test_what_is_strange_but_not_wrong(output: Path) -> None:
@@ -194,6 +253,7 @@ def test_another_data_version_cannot_be_compared(output: Path) -> None:
 
 
 def test_jobs_that_are_not_finished(output: Path) -> None:
+    (output / B / "job.json").unlink()
     change_status(output, lambda status: status["jobs"][B].update(state="running", files={}))
     found = verify_batch(output)
     assert found.exit_code == 1

@@ -68,6 +68,7 @@ def test_help_and_version(command: Command) -> None:
         "status",
         "table",
         "verify",
+        "clean",
         "validate",
         "schema",
         "preview",
@@ -102,7 +103,9 @@ def test_help_imports_nothing_heavy() -> None:
         ("status out --json", "status", {"DIR": "out", "--json": True}),
         ("table out", "table", {"DIR": "out", "--output": None}),
         ("table out --output a.parquet", "table", {"DIR": "out", "--output": "a.parquet"}),
-        ("verify out", "verify", {"DIR": "out", "--frames": "3"}),
+        ("verify out", "verify", {"DIR": "out", "--frames": "3", "--mark": False}),
+        ("clean out --yes", "clean", {"DIR": "out", "--yes": True}),
+        ("batch c --overwrite --dry-run --json", "batch", {"--overwrite": True, "--dry-run": True, "--json": True}),
         ("zmap synth out", "zmap synth", {"OUT": "out", "--size": "256", "--seed": "0"}),
     ],
 )
@@ -303,7 +306,8 @@ def test_dry_run_prints_jobs_and_settings_and_touches_nothing(command: Command, 
     assert "4 jobs, 12 frames" in lines[0]
     assert lines[0].endswith("to be written to demo_output")
     settings = "emitters.num_emitters=400  tiff.noise_params.background=200.0"
-    assert re.fullmatch(rf"  job_0001_num_emitters_400_background_200  {re.escape(settings)}  noise_seed=\d+", lines[2])
+    assert re.fullmatch(rf"  job_0001_num_emitters_400_background_200  {re.escape(settings)}  noise_seed=\d+", lines[4])
+    assert lines[1:3] == ["plan: 4 new", "settings of each job:"]
     assert "  emitters.frames=3" in lines
     assert not list(tmp_path.iterdir())
 

@@ -8,6 +8,8 @@
 - `table`: all jobs as one table
 - `verify`: check the finished jobs
 - `inputs`, `room`: what must be in order before a batch starts: its maps, disk and memory
+- `jobfile`, `found`: what a finished job says of itself, and what an output folder holds
+- `plan`, `moves`, `clean`: what a run does with each job, finished jobs that get other names, jobs of earlier configs
 - `folder`: the output folder, locked to one batch at a time
 - `signals`: signals and streams that a process is started with
 - `worker`: a worker process
@@ -15,12 +17,17 @@
 """
 
 __all__ = [
+    "clean",
     "display",
     "events",
     "folder",
+    "found",
     "inputs",
+    "jobfile",
+    "moves",
     "overview",
     "pipeline",
+    "plan",
     "room",
     "run",
     "signals",

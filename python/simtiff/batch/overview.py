@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
-from simtiff.batch.status import BatchStatus, JobRecord, State
+from simtiff.batch.found import current_status
+from simtiff.batch.status import JobRecord, State
 from simtiff.batch.summary import success_rate
 from simtiff.batch.text import aligned, counted, cut, cut_middle, duration, percent, shown_rate
 from simtiff.errors import printable
@@ -62,7 +63,7 @@ class Overview:
     def __init__(self, folder: Path, time: datetime | None = None) -> None:
         from simtiff.batch.folder import is_locked
 
-        self.status = BatchStatus.of(folder)
+        self.status = current_status(folder)
         self.folder = folder
         self.running = is_locked(folder)
         self.states = self.status.states(running=self.running)
@@ -83,6 +84,7 @@ class Overview:
             "workers": status.workers or None,
             "total_jobs": len(status.jobs),
             "counts": self._counts(),
+            "foreign_jobs": len(status.foreign),
             "run": {"completed": len(self._run), "to_do": self._asked()},
             "worker_frames_per_s": rates.worker_frames_per_s,
             "seconds_per_job": rates.seconds_per_job,
@@ -106,6 +108,10 @@ class Overview:
             f"started {_shown(status.start_time)}, updated {_shown(status.last_update)}",
             f"a batch is running with {counted(status.workers, 'worker')}" if self.running else "no batch is running",
         ]
+        if status.foreign:
+            lines.append(
+                f"besides, {counted(len(status.foreign), 'finished job')} of other configs (see simtiff clean)"
+            )
         which = "this run" if self.running else "last run"
         if self._asked() and _time(status.run_started) is not None:
             lines.append(f"{which}: {success_rate(len(self._run), self._asked())}{' so far' * self.running}")

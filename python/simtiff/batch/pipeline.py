@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from simtiff.aberrations.maps import open_field
 from simtiff.batch.folder import FolderLock, made_folder
+from simtiff.batch.jobfile import read_job_file
 from simtiff.batch.status import BatchStatus
 from simtiff.config.identity import TRUTH_NAME, flat_settings
 from simtiff.errors import ConfigError, DataError
@@ -90,11 +92,13 @@ def run_pipeline(
 def _refuse_job_folder(output_dir: Path) -> None:
     """Raise `ConfigError` if a folder belongs to a job of a batch, whose status would no longer be true."""
     folder = output_dir.resolve()
-    try:
+    ours = False
+    with contextlib.suppress(DataError):
+        ours = read_job_file(folder) is not None
+    with contextlib.suppress(DataError):
         status = BatchStatus.load(folder.parent)
-    except DataError:
-        return
-    if status is not None and folder.name in status.jobs:
+        ours = ours or (status is not None and folder.name in {*status.jobs, *status.foreign})
+    if ours:
         raise ConfigError(
             f"{output_dir}: is the folder of job {folder.name} of the batch in {folder.parent}; choose another folder"
         )

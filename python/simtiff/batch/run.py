@@ -7,25 +7,28 @@ import os
 import socket
 import time
 from collections import deque
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simtiff.aberrations.maps import map_digest
 from simtiff.batch._log import JobLog
-from simtiff.batch._plan import Selection, select_jobs
 from simtiff.batch._pool import Pool, Worker, describe_exit, signals_as_news
 from simtiff.batch.display import display
 from simtiff.batch.events import Begun, Broken, Done, Ended, Exited, Failed, Gone, Ready, Signalled, Started
 from simtiff.batch.folder import FolderLock, clean, clear_away, made_folder, refuse_own_files
+from simtiff.batch.found import Found, survey
 from simtiff.batch.inputs import check_inputs
+from simtiff.batch.moves import apply_moves
+from simtiff.batch.plan import Plan, make_plan
 from simtiff.batch.room import estimate_batch
 from simtiff.batch.status import NAME as STATUS_NAME
-from simtiff.batch.status import BatchStatus, JobRecord, job_ids, now
+from simtiff.batch.status import BatchStatus, JobRecord, now
 from simtiff.batch.summary import BatchSummary
 from simtiff.batch.text import listed
 from simtiff.config.identity import DATA_VERSION, Job, job_files, job_hash
 from simtiff.config.loading import load_batch_config
-from simtiff.config.names import folder_problem
+from simtiff.config.names import JOB_FILE, folder_problem
 from simtiff.config.sweeps import expand_jobs, with_own_seeds
 from simtiff.errors import BatchError, ConfigError, UnsavedError, in_words
 from simtiff.io.files import refuse_overwriting, remove_partials, version
@@ -47,6 +50,7 @@ def run_batch(
     *,
     output_dir: str | os.PathLike[str] | None = None,
     retry_failed: bool = False,
+    overwrite: bool = False,
     overrides: Sequence[str] = (),
     progress: Watch | bool = True,
     force: bool = False,
@@ -55,8 +59,9 @@ def run_batch(
     """Run all jobs of a batch config and return what came of them.
 
     A job's files are in a folder with its id: the truth ``emitters.h5``, the movie as OME-TIFF (frames, y, x), and
-    the plots that were asked for. Finished jobs whose config, zmap and files have not changed are skipped. One
-    job's failure, or the death of its worker, leaves the others running.
+    the plots that were asked for; ``job.json`` says what it is. Finished jobs whose config, zmap and files have not
+    changed are skipped, also those that stood under another name: they are renamed. One job's failure, or the death of
+    its worker, leaves the others running.
 
     Ctrl-C, SIGTERM and SIGHUP stop the batch at once: workers are ended, the status is saved, and the summary
     says so (``interrupted``). The same call goes on later.
@@ -74,6 +79,8 @@ def run_batch(
         Folder of the results, instead of the config's ``base_output_dir``.
     retry_failed : bool
         Run only the jobs that failed before.
+    overwrite : bool
+        Replace finished jobs that were made with other settings; else these stop the batch before it starts.
     overrides : sequence of str
         ``KEY=VALUE`` texts that replace values of the config.
     progress : bool or callable
@@ -97,8 +104,8 @@ def run_batch(
     ConfigError, DataError
         The config or an input is wrong; nothing was written.
     BatchError
-        The output folder or the log file cannot be written, the folder is in use by another batch, the disk
-        or the memory is too small, or workers cannot start.
+        Finished jobs would be replaced, the output folder or the log file cannot be written, the folder is in use
+        by another batch, the disk or the memory is too small, or workers cannot start.
 
     Examples
     --------
@@ -138,23 +145,24 @@ def run_batch(
     with contextlib.ExitStack() as until_all_is_in_order, made_folder(folder), FolderLock(folder) as lock:
         with contextlib.suppress(OSError):  # left by a run that was killed while it saved the status
             remove_partials(folder, of=STATUS_NAME)
-        status = BatchStatus.load(folder) if resume else None
-        earlier = list(status.jobs) if status is not None else job_ids(folder)
-        run = _Run(lock, show, status or BatchStatus(folder), jobs, max_workers or batch.max_workers or cores())
+        found = survey(folder, resume=resume)
+        run = _Run(lock, show, found, jobs, max_workers or batch.max_workers or cores(), resume=resume)
         with contextlib.closing(Pool((lock.fd,))) as pool:
-            if status is None:  # every job is to be done: workers start up while the inputs are checked
+            if not (
+                resume and (found.status.jobs or found.finished)
+            ):  # every job is to be done: workers start up while the inputs are checked
                 run.start_workers(pool, len(jobs))
             run.check(batch)
             if lock.taken_over:
                 run.tell(Message(f"the run before this one died at its work ({lock.taken_over}); taking over"))
-            run.choose(resume=resume, retry_failed=retry_failed)
+            run.choose(retry_failed=retry_failed, overwrite=overwrite)
             run.refuse_overwriting(inputs)
             run.check_room(force=force)
             until_all_is_in_order.enter_context(signals_as_news(pool.news))
             with contextlib.ExitStack() as while_it_works:
                 if log_file is not None:
                     run.watchers.append(while_it_works.enter_context(JobLog(Path(log_file), show)).watch)
-                run.begin(earlier)
+                run.begin()
                 run.work(pool)
     return run.summary(time.monotonic() - begin)
 
@@ -166,6 +174,36 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def plan_batch(batch: BatchConfig, folder: Path, *, resume: bool = True, retry_failed: bool = False) -> Plan:
+    """Return what `run_batch` would do with each job now; nothing is changed.
+
+    Raises
+    ------
+    ConfigError, DataError
+        The config, an input or the folder's status is wrong.
+    """
+    jobs = expand_jobs(batch)
+    check_inputs(jobs, batch)
+    identified, wanted = _identified(batch, jobs)
+    return make_plan(identified, wanted, survey(folder, resume=resume), resume=resume, retry_failed=retry_failed)
+
+
+def _identified(batch: BatchConfig, jobs: Sequence[Job]) -> tuple[dict[str, Job], dict[str, JobRecord]]:
+    """Return the jobs with their seeds by id, and what determines the files of each."""
+    digests = {path: map_digest(path) for path in {job.config.zmap_path for job in jobs}}
+    identified = {job.id: job for job in with_own_seeds(batch, jobs, digests.__getitem__)}
+    wanted = {
+        job.id: JobRecord(
+            hash=job_hash(job.config, digests[job.config.zmap_path]),
+            data_version=DATA_VERSION,
+            zmap=digests[job.config.zmap_path],
+            frames=job.config.emitters.frames,
+        )
+        for job in identified.values()
+    }
+    return identified, wanted
+
+
 class _Run:
     """One run of a batch in its locked folder."""
 
@@ -173,25 +211,28 @@ class _Run:
         self,
         lock: FolderLock,
         show: Watch,
-        status: BatchStatus,
+        found: Found,
         jobs: Sequence[Job],
         max_workers: int,
+        *,
+        resume: bool,
     ) -> None:
         self.lock = lock
         self.folder = lock.path.parent
-        self.status = status
+        self.found = found
+        self.status = found.status if resume else BatchStatus(self.folder)
         self.jobs = {job.id: job for job in jobs}
         self.max_workers = max_workers
         self.wanted: dict[str, JobRecord] = {}
         self.pending: deque[str] = deque()
         self.running: dict[Worker, str] = {}
-        self.watchers: list[Watch] = [status.watch, show]
+        self.watchers: list[Watch] = [self.status.watch, show]
         self.completed: list[str] = []
         self.errors: dict[str, str] = {}
         self.interrupted = False
         self.skipped = 0
-        self.resume = True
-        self.selection = Selection()
+        self.resume = resume
+        self.plan = Plan(found, self.jobs)
         self._failed_starts = 0
         self._why_not_started = ""
         self._warned = False
@@ -204,17 +245,7 @@ class _Run:
     def check(self, batch: BatchConfig) -> None:
         """Check the jobs' inputs, and hash what determines the jobs' files."""
         check_inputs(list(self.jobs.values()), batch)
-        digests = {path: map_digest(path) for path in {job.config.zmap_path for job in self.jobs.values()}}
-        self.jobs = {job.id: job for job in with_own_seeds(batch, self.jobs.values(), digests.__getitem__)}
-        self.wanted = {
-            job.id: JobRecord(
-                hash=job_hash(job.config, digests[job.config.zmap_path]),
-                data_version=DATA_VERSION,
-                zmap=digests[job.config.zmap_path],
-                frames=job.config.emitters.frames,
-            )
-            for job in self.jobs.values()
-        }
+        self.jobs, self.wanted = _identified(batch, list(self.jobs.values()))
 
     def start_workers(self, pool: Pool, jobs: int) -> None:
         """Start as many workers as `jobs` jobs can use, each with its share of the cores."""
@@ -223,15 +254,20 @@ class _Run:
         for _ in range(workers):
             pool.start(max(1, cores() // workers), prepare=first)
 
-    def choose(self, *, resume: bool, retry_failed: bool) -> None:
-        """Decide which jobs to run, and say why those are run again that once were done."""
-        self.resume = resume
-        self.selection = select_jobs(
-            self.jobs, self.wanted, self.status, self.folder, resume=resume, retry_failed=retry_failed
-        )
-        self.pending.extend(self.selection.pending)
+    def choose(self, *, retry_failed: bool, overwrite: bool) -> None:
+        """Decide which jobs to run, and say why those are run again that once were done.
+
+        Raises
+        ------
+        BatchError
+            Finished jobs would be replaced, and nobody asked for that.
+        """
+        self.plan = make_plan(self.jobs, self.wanted, self.found, resume=self.resume, retry_failed=retry_failed)
+        if self.resume and not overwrite:
+            self.plan.refuse_replacing()
+        self.pending.extend(self.plan.pending)
         self.skipped = len(self.jobs) - len(self.pending)
-        for note in self.selection.notes:
+        for note in (*self.found.notes, str(self.plan), *self.plan.notes):
             self.tell(Message(note))
 
     def refuse_overwriting(self, inputs: Sequence[str]) -> None:
@@ -239,15 +275,13 @@ class _Run:
         outputs = (
             self.folder / job_id / name
             for job_id in self.pending
-            for name in (*job_files(self.jobs[job_id].config), *self.selection.replaced.get(job_id, ()))
+            for name in (JOB_FILE, *job_files(self.jobs[job_id].config), *self.plan.replaced.get(job_id, ()))
         )
         refuse_overwriting(outputs, inputs)
 
     def check_room(self, *, force: bool) -> None:
         """Say how much disk and memory the chosen jobs need; raise `BatchError` if they cannot have it."""
-        todo = [
-            (job_id, self.jobs[job_id].config) for job_id in self.pending if job_id not in self.selection.plots_only
-        ]
+        todo = [(job_id, self.jobs[job_id].config) for job_id in self.pending if job_id not in self.plan.plots_only]
         if not todo:
             return
         workers = min(self.max_workers, len(todo))
@@ -258,9 +292,11 @@ class _Run:
         for problem in estimate.problems():
             self.tell(Message(f"{problem} (going on: --force)", warning=True))
 
-    def begin(self, earlier: Sequence[str]) -> None:
-        """Write the status as it is at the start, and clear away what is of no use any more."""
-        self.status.jobs = self.selection.records
+    def begin(self) -> None:
+        """Rename finished jobs, write the status as it is at the start, and clear away what is of no use any more."""
+        earlier = [*self.status.jobs, *self.found.status.jobs, *self.found.finished]
+        apply_moves(self.plan, self.tell)
+        self.status.jobs, self.status.foreign = self.plan.records, self.plan.foreign
         if self.pending:
             self.status.run_started = now()
             self.status.workers = min(self.max_workers, len(self.pending))
@@ -346,15 +382,18 @@ class _Run:
         if not self.resume:
             clean(self.folder / job_id, keep_journaled=False)
         self.tell(Started(worker.pid, job=job_id))
+        record = self.status.jobs[job_id]
+        plots_only = job_id in self.plan.plots_only
         worker.run(
             {
                 "job": job_id,
+                "number": self.jobs[job_id].number,
+                "variables": dict(self.jobs[job_id].variables),
                 "config": self.jobs[job_id].config.model_dump_json(),
-                "frames": self.wanted[job_id].frames,
                 "directory": str(self.folder / job_id),
-                "resume_key": self.wanted[job_id].hash,
-                "replaced": self.selection.replaced.get(job_id, ()),
-                "plots_only": job_id in self.selection.plots_only,
+                "replaced": (JOB_FILE, *self.plan.replaced.get(job_id, ())),
+                "plots_only": plots_only,
+                "record": asdict(record if plots_only else self.wanted[job_id]),
             },
         )
 

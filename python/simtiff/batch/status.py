@@ -32,12 +32,24 @@ _SAVE_SHARE = 0.05
 _SAVE_SECONDS = 0.25
 _PROGRESS_SECONDS = 10.0
 
+
+CONFIG_CHANGED = "config changed"
+
+
+class DamagedStatusError(DataError):
+    """A status file that simtiff wrote is damaged; it can be made again from the jobs' ``job.json``."""
+
+
 State = Literal["pending", "running", "completed", "failed", "interrupted"]
 
 
+def is_plain(name: str) -> bool:
+    """Say whether simtiff can have given a name: of one file, and without what a terminal acts on."""
+    return name not in {"", ".", ".."} and name.isprintable() and not any(character in "/\\" for character in name)
+
+
 def _plain(name: str) -> str:
-    """Refuse a name that simtiff cannot have given: of more than one file, or with what a terminal acts on."""
-    if name in {"", ".", ".."} or not name.isprintable() or any(character in "/\\" for character in name):
+    if not is_plain(name):
         raise ValueError("is no name of a job or a file")
     return name
 
@@ -103,6 +115,7 @@ class _Stored:
     run_started: str = ""
     workers: Whole = 0
     simtiff_version: str = ""
+    foreign: dict[Name, JobRecord] = field(default_factory=dict)
 
 
 class BatchStatus:
@@ -125,6 +138,8 @@ class BatchStatus:
         Its worker processes.
     version : str
         The simtiff that wrote the file; empty before that.
+    foreign : dict
+        Finished jobs of other configs in the same folder, by the names of their folders.
     """
 
     def __init__(self, folder: Path, jobs: Mapping[str, JobRecord] | None = None, start_time: str = "") -> None:
@@ -133,6 +148,7 @@ class BatchStatus:
         self.workers = 0
         self.version = ""
         self.jobs: dict[str, JobRecord] = dict(jobs or {})
+        self.foreign: dict[str, JobRecord] = {}
         self.start_time = start_time or now()
         self.last_update = self.start_time
         self._changed = True
@@ -145,8 +161,10 @@ class BatchStatus:
 
         Raises
         ------
+        DamagedStatusError
+            The file is damaged.
         DataError
-            The file is damaged, or by another version or program.
+            It is by another version or program, or cannot be read.
         """
         path = folder / NAME
         try:
@@ -159,7 +177,7 @@ class BatchStatus:
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}: damaged, it is no JSON ({error}); {_CURE}") from error
+            raise DamagedStatusError(f"{path}: damaged, it is no JSON ({error}); {_CURE}") from error
         if not isinstance(content, dict) or "schema" not in content:
             raise DataError(f"{path}: not a status file of simtiff; {_CURE}")
         if content["schema"] != SCHEMA:
@@ -173,6 +191,7 @@ class BatchStatus:
         status.run_started = stored.run_started
         status.workers = stored.workers
         status.version = stored.simtiff_version
+        status.foreign = stored.foreign
         status._changed = False
         return status
 
@@ -259,20 +278,16 @@ class BatchStatus:
                 for name, record in self.jobs.items()
                 if record.state == "failed"
             ],
-            "jobs": {
-                name: {key: value for key, value in asdict(record).items() if value not in ("", {}, 0)}
-                for name, record in self.jobs.items()
-            },
+            "jobs": _as_plain(self.jobs),
+            **({"foreign": _as_plain(self.foreign)} if self.foreign else {}),
         }
 
 
-def job_ids(folder: Path) -> list[str]:
-    """Return the ids of the jobs in a folder's status; none where it has none, or one that cannot be read."""
-    try:
-        status = BatchStatus.load(folder)
-    except DataError:
-        return []
-    return [] if status is None else list(status.jobs)
+def _as_plain(jobs: Mapping[str, JobRecord]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {key: value for key, value in asdict(record).items() if value not in ("", {}, 0)}
+        for name, record in jobs.items()
+    }
 
 
 def _stored(path: Path, content: dict[str, Any]) -> _Stored:
@@ -283,7 +298,7 @@ def _stored(path: Path, content: dict[str, Any]) -> _Stored:
         first = error.errors(include_url=False)[0]
         key = printable(".".join(str(part) for part in first["loc"] if part != "[key]"))
         what = first["msg"].removeprefix("Value error, ")
-        raise DataError(f"{path}: damaged, {key}: {what}; {_CURE}") from None
+        raise DamagedStatusError(f"{path}: damaged, {key}: {what}; {_CURE}") from None
 
 
 def why_not_done(record: JobRecord | None, wanted: JobRecord, folder: Path, names: Iterable[str]) -> str | None:
@@ -302,7 +317,7 @@ def why_not_done(record: JobRecord | None, wanted: JobRecord, folder: Path, name
     """
     if record is None or record.state == "pending":
         return "new"
-    changed = _what_changed(record, wanted) if record.hash != wanted.hash else ""
+    changed = what_changed(record, wanted) if record.hash != wanted.hash else ""
     if record.state == "failed":
         return "failed before"
     if record.state in {"running", "interrupted"}:
@@ -322,7 +337,8 @@ def why_not_done(record: JobRecord | None, wanted: JobRecord, folder: Path, name
     return None
 
 
-def _what_changed(record: JobRecord, wanted: JobRecord) -> str:
+def what_changed(record: JobRecord, wanted: JobRecord) -> str:
+    """Return in what a job differs from the one that is wanted: data version, map or settings."""
     if record.data_version != wanted.data_version:
         return f"made by data version {record.data_version}, now it is {wanted.data_version}"
-    return "content of the zmap changed" if record.zmap != wanted.zmap else "config changed"
+    return "content of the zmap changed" if record.zmap != wanted.zmap else CONFIG_CHANGED

@@ -6,17 +6,20 @@ import errno
 import hashlib
 import itertools
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from simtiff.batch.folder import NAME as LOCK_NAME
-from simtiff.batch.folder import is_locked
+from simtiff.batch.folder import FolderLock, is_locked
+from simtiff.batch.found import current_status
+from simtiff.batch.jobfile import read_job_file
 from simtiff.batch.status import NAME, BatchStatus, JobRecord
 from simtiff.batch.text import counted, listed
-from simtiff.config.identity import TRUTH_NAME
-from simtiff.errors import DataError, SimtiffError, in_words
+from simtiff.config.identity import PLOTS, TRUTH_NAME
+from simtiff.config.names import JOB_FILE
+from simtiff.errors import BatchError, DataError, SimtiffError, in_words
 from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX, FileInfo, checksum
 from simtiff.io.tiff import tifffile_silenced
 from simtiff.movie.events import Event, Progress, ignore
@@ -34,6 +37,7 @@ FRAMES = 3
 """Frames of a job that are rendered again, unless told otherwise."""
 
 _AGAIN = "run simtiff batch with its config again: it makes this job anew"
+_REWRITE = "remove {}, then run simtiff batch with its config again: it writes this file"
 _REMOVE = "remove {}, then run simtiff batch with its config again: it makes this job anew"
 
 
@@ -52,6 +56,8 @@ class JobCheck:
         What is wrong, and what to do about it.
     notes : list of str
         What is to know, but not wrong.
+    wrong_files : set of str
+        Files that are wrong; ``""`` stands for the whole job.
     """
 
     job_id: str
@@ -59,15 +65,18 @@ class JobCheck:
     frames: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    wrong_files: set[str] = field(default_factory=set)
 
     @property
     def is_good(self) -> bool:
         """Whether nothing is wrong."""
         return not self.problems
 
-    def wrong(self, problem: str, cure: str) -> None:
-        """Add a problem."""
+    def wrong(self, problem: str, cure: str, name: str | None = "") -> None:
+        """Add a problem of one file, or of the whole job (``""``); None: of nothing that belongs to it."""
         self.problems.append((problem, cure))
+        if name is not None:
+            self.wrong_files.add(name)
 
     def __str__(self) -> str:
         parts = [counted(self.files, "file")] * bool(self.files)
@@ -102,6 +111,10 @@ class Verification:
         Files and folders beside the jobs that the status does not know.
     running : bool
         Whether a batch is at work in the folder.
+    foreign : int
+        Finished jobs of other configs, which are not checked.
+    marked : bool
+        Whether the next run of the batch mends what is wrong.
     """
 
     folder: Path
@@ -109,6 +122,8 @@ class Verification:
     unfinished: Mapping[str, str]
     strays: tuple[str, ...]
     running: bool
+    foreign: int = 0
+    marked: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -119,6 +134,12 @@ class Verification:
         good = sum(job.is_good for job in self.jobs)
         text = f"{self.folder}: {counted(len(self.jobs), 'finished job')}: {good} ok, {len(self.jobs) - good} wrong"
         lines = [text]
+        if self.marked and good < len(self.jobs):
+            lines.append("marked: run simtiff batch with its config, it mends them")
+        elif good < len(self.jobs):
+            lines.append("to mend all at once: simtiff verify --mark, then simtiff batch with its config")
+        if self.foreign:
+            lines.append(f"not checked: {counted(self.foreign, 'finished job')} of other configs (see simtiff clean)")
         if self.unfinished:
             states = list(self.unfinished.values())
             counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
@@ -133,8 +154,10 @@ def verify_batch(
     folder: Path,
     frames: int = FRAMES,
     watch: Watch = ignore,
+    *,
+    mark: bool = False,
 ) -> Verification:
-    """Check every finished job of an output folder; nothing in it is changed.
+    """Check every finished job of an output folder; nothing in it is changed, unless that is asked for.
 
     Parameters
     ----------
@@ -145,14 +168,48 @@ def verify_batch(
         exactly; which ones depends on the job alone.
     watch : callable, optional
         Called with each event: `Progress` of the stage ``jobs``, and `Checked` as soon as a job is.
+    mark : bool
+        Mark what is wrong, so that the next run of the batch mends it: a job whose movie or truth is wrong counts as
+        failed then, a plot or a ``job.json`` that is wrong is removed.
 
     Raises
     ------
     DataError
-        The folder has no status, or a damaged one.
+        The folder has no status and no finished jobs, or the status is of another program.
+    BatchError
+        A batch is at work in the folder whose jobs are to be marked, or it cannot be written.
     """
-    status = BatchStatus.of(folder)
-    running = is_locked(folder)
+    if not mark:
+        return _verify(folder, current_status(folder), frames, watch, running=is_locked(folder))
+    current_status(folder)  # before a lock is put into a folder that is none of a batch
+    with FolderLock(folder):
+        status = current_status(folder)
+        found = _verify(folder, status, frames, watch, running=False)
+        try:
+            for check in found.jobs:
+                _mark(folder / check.job_id, check, status)
+            status.save(force=True)
+        except OSError as error:
+            raise BatchError(f"{folder}: jobs cannot be marked ({in_words(error)})") from error
+        return replace(found, marked=True)
+
+
+def _mark(folder: Path, check: JobCheck, status: BatchStatus) -> None:
+    """Take away what makes the next run believe that a job is done."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        return  # what is there is for the user to remove
+    names = check.wrong_files & {*PLOTS, JOB_FILE}
+    if names != check.wrong_files:
+        error = "; ".join(problem for problem, _ in check.problems)
+        status.update(check.job_id, state="failed", error=error, files={})
+        names.add(JOB_FILE)
+    for path in (folder / name for name in names):
+        if path.is_symlink() or path.is_file():
+            path.unlink()
+
+
+def _verify(folder: Path, status: BatchStatus, frames: int, watch: Watch, *, running: bool) -> Verification:
+    """Check the finished jobs of a status."""
     finished = status.ids("completed")
     checks = []
     for index, job_id in enumerate(finished):
@@ -161,9 +218,11 @@ def verify_batch(
         checks.append(check)
         watch(Checked(check, job=job_id))
     states = {name: state for name, state in status.states(running=running).items() if state != "completed"}
-    known = {NAME, *status.jobs, *([LOCK_NAME] if running else [])}
+    known = {NAME, LOCK_NAME, *status.jobs, *status.foreign}
+    if not (running or (folder / LOCK_NAME).exists()):
+        known.discard(LOCK_NAME)
     strays = sorted(path.name for path in folder.iterdir() if path.name not in known)
-    return Verification(folder, tuple(checks), states, tuple(strays), running)
+    return Verification(folder, tuple(checks), states, tuple(strays), running, len(status.foreign))
 
 
 def check_job(folder: Path, job_id: str, record: JobRecord, frames: int = FRAMES) -> JobCheck:
@@ -177,6 +236,7 @@ def check_job(folder: Path, job_id: str, record: JobRecord, frames: int = FRAMES
         return check
     for name, info in record.files.items():
         _check_file(check, folder / name, info)
+    _check_job_file(check, folder, record)
     if folder.is_symlink() and not check.is_good:
         check.wrong("its folder is a link, and simtiff batch writes into none", _REMOVE.format(folder))
     _check_folder(check, folder, record)
@@ -199,14 +259,16 @@ def _check_file(check: JobCheck, path: Path, info: FileInfo) -> None:
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            check.wrong(f"{path.name} is not a file", _REMOVE.format(path))
+            check.wrong(f"{path.name} is not a file", _REMOVE.format(path), path.name)
             return
         if found.st_size != info.size:
-            check.wrong(f"{path.name} has {found.st_size:,} bytes, it was written with {info.size:,}", _AGAIN)
+            check.wrong(
+                f"{path.name} has {found.st_size:,} bytes, it was written with {info.size:,}", _AGAIN, path.name
+            )
             return
         content = checksum(path)
     except (FileNotFoundError, NotADirectoryError):
-        check.wrong(f"{path.name} is missing", _AGAIN)
+        check.wrong(f"{path.name} is missing", _AGAIN, path.name)
         return
     except OSError as error:
         cure = _REMOVE.format(path) if error.errno == errno.ELOOP else "make it readable, then verify again"
@@ -216,19 +278,37 @@ def _check_file(check: JobCheck, path: Path, info: FileInfo) -> None:
         check.wrong(
             f"{path.name} was changed since it was written: CRC-32 {content.crc32:08x}, expected {info.crc32:08x}",
             _REMOVE.format(path),  # its size is right, so a resume alone would not notice
+            path.name,
         )
         return
     check.files += 1
 
 
+def _check_job_file(check: JobCheck, folder: Path, record: JobRecord) -> None:
+    path = folder / JOB_FILE
+    try:
+        content = read_job_file(folder)
+    except DataError as error:
+        check.wrong(str(error), _REWRITE.format(path), JOB_FILE)
+        return
+    if content is None:
+        if check.is_good:  # else the job is made again with all its files
+            check.wrong(
+                f"{JOB_FILE} is missing", "run simtiff batch with its config again: it writes this file", JOB_FILE
+            )
+    elif (content.hash, content.files) != (record.hash, record.files):
+        check.wrong(f"{JOB_FILE} tells of other files than {NAME}", _REWRITE.format(path), JOB_FILE)
+
+
 def _check_folder(check: JobCheck, folder: Path, record: JobRecord) -> None:
     try:
-        names = sorted(path.name for path in folder.iterdir() if path.name not in record.files)
+        names = sorted(path.name for path in folder.iterdir() if path.name not in {*record.files, JOB_FILE})
     except OSError:  # what that means for its files is said already
         return
     temporary = [name for name in names if name.endswith((PARTIAL_SUFFIX, JOURNAL_SUFFIX))]
     if temporary:
-        check.wrong(f"temporary files of a run that died: {listed(temporary, 5)}", "remove them; nothing needs them")
+        problem = f"temporary files of a run that died: {listed(temporary, 5)}"
+        check.wrong(problem, "run simtiff batch with its config again: it removes them", None)
     if extra := [name for name in names if name not in temporary]:
         check.notes.append(f"not of this job: {listed(extra, 5)}")
 

@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
@@ -23,6 +24,7 @@ from typing import IO, Any
 from simtiff.batch.events import Broken, Done, Failed, Ready, StageEnded, as_json
 from simtiff.batch.signals import open_closed_streams
 from simtiff.errors import in_words
+from simtiff.io.files import FileInfo
 from simtiff.movie.events import Event, Progress
 
 _PROGRESS_SECONDS = 0.1
@@ -142,32 +144,47 @@ def _listen(commands: IO[str], jobs: SimpleQueue[str]) -> None:
 
 
 def _run(command: dict[str, Any], pipeline: Any, buffers: Any, teller: _Teller) -> None:
+    from simtiff.batch.jobfile import describe
+    from simtiff.batch.status import JobRecord
+    from simtiff.config.identity import Job
     from simtiff.config.settings import JobConfig
 
     begin = time.perf_counter()
-    job, frames = command["job"], command["frames"]
+    job, frames = command["job"], command["record"]["frames"]
+    started = _now()
     teller.begin_job(job)
     try:
         config = JobConfig.model_validate_json(command["config"])
         directory = Path(command["directory"])
+        record = JobRecord(**{**command["record"], "state": "completed"})
+        files = {name: FileInfo(**info) for name, info in command["record"]["files"].items()}
         if command["plots_only"]:
-            files = pipeline.draw_plots(config, directory, teller.watch)
+            drawn = pipeline.draw_plots(config, directory, teller.watch)
+            files |= drawn
         else:
-            files = pipeline.run_job(
+            drawn = files = pipeline.run_job(
                 config,
                 directory,
                 teller.watch,
-                resume_key=command["resume_key"],
+                resume_key=record.hash,
                 replaced=tuple(command["replaced"]),
                 buffers=buffers,
             )
         teller.end_stage()
+        seconds = record.seconds + time.perf_counter() - begin
+        finished = record.finished if command["record"]["state"] == "completed" else _now()
+        record = replace(record, files=files, started=record.started or started, finished=finished, seconds=seconds)
+        describe(Job(job, config, command["number"], command["variables"]), record, directory).write(directory)
     except Exception as error:
         details = "".join(traceback.format_exception(error))[-_MOST_OF_TRACEBACK:]
         seconds = time.perf_counter() - begin
         teller.tell(Failed(seconds, frames, peak_memory(), in_words(error), details, job=job))
         return
-    teller.tell(Done(time.perf_counter() - begin, frames, peak_memory(), files, job=job))
+    teller.tell(Done(time.perf_counter() - begin, frames, peak_memory(), drawn, job=job))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def peak_memory() -> int | None:

@@ -15,13 +15,14 @@ USAGE = """Single-molecule localization microscopy movies with the exact PSF of 
 
 Usage:
   simtiff batch (CONFIG | --batch-config=FILE) [--output-dir=DIR] [--max-workers=N] [--no-resume]
-                [--retry-failed] [--set=KEY=VALUE]... [--dry-run] [--force] [--log-file=FILE]
-                [--quiet]
+                [--retry-failed] [--overwrite] [--set=KEY=VALUE]... [--dry-run] [--json] [--force]
+                [--log-file=FILE] [--quiet]
   simtiff run --zmap=FILE [--config=FILE] [--output-dir=DIR] [--skip-emitters] [--skip-zernike] [--skip-tiff]
   simtiff stream --h5=FILE --output=FILE [--config=FILE] [--chunk-size=N]
   simtiff status DIR [--json]
   simtiff table DIR [--output=FILE]
-  simtiff verify DIR [--frames=N]
+  simtiff verify DIR [--frames=N] [--mark]
+  simtiff clean DIR [--yes]
   simtiff validate CONFIG
   simtiff schema
   simtiff preview TIFF [--output=PNG] [--frame=N]
@@ -35,6 +36,7 @@ Commands:
   status    Show what a batch has done, how fast it is, and when it will end.
   table     Print a table of all jobs as CSV, or write it: variables, results, paths.
   verify    Check the files of finished jobs, and render some of their frames again.
+  clean     List the finished jobs of earlier configs in a folder, and remove them if asked.
   validate  Check a config and its map without running it.
   schema    Print the JSON schema of the config, for editors.
   preview   Save a frame of a movie as a PNG, the brightest or a given one.
@@ -48,14 +50,17 @@ Options:
   --max-workers=N      Worker processes, instead of the config's max_workers.
   --no-resume          Make every job again, also finished ones.
   --retry-failed       Only jobs that failed.
+  --overwrite          Replace finished jobs of other settings; else these stop the batch.
   --set=KEY=VALUE      Replace a value of the config, such as emitters.frames=5; may be repeated.
-  --dry-run            Print the jobs and their settings and touch nothing.
+  --dry-run            Print what would be done with each job, and all settings, and touch nothing.
   --force              Start even if the disk or the memory seems too small.
   --log-file=FILE      Append what happens as JSON, one object a line: stages, times, memory, errors.
   --quiet              Show only what goes wrong, and the summary.
-  --json               Print the status as JSON, with names and errors as they are; the table cuts them to
-                       fit 80 columns, names in the middle.
+  --json               Print the status, or with --dry-run the plan, as JSON, with names and errors as they
+                       are; the table of the status cuts them to fit 80 columns, names in the middle.
   --frames=N           Frames of each movie to render again and compare [default: 3].
+  --mark               Mark the jobs that are wrong, so that the next simtiff batch mends them.
+  --yes                Remove what is listed.
   --zmap=FILE          Aberration map (HDF5), or builtin:oil.
   --skip-emitters      Keep the emitters of the emitters.h5 that is in the output folder.
   --skip-zernike       Keep its coefficients.

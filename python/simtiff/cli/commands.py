@@ -135,8 +135,10 @@ def _batch(arguments: Arguments) -> int:
     output_dir = _output_dir(arguments)
     overrides = list(arguments["--set"])
     config = load_batch_config(arguments["CONFIG"] or arguments["--batch-config"], overrides)
+    if arguments["--json"] and not arguments["--dry-run"]:
+        raise UsageError("--json goes with --dry-run: it prints the plan")
     if arguments["--dry-run"]:
-        _print(_dry_run(config, output_dir or config.base_output_dir))
+        _print(_dry_run(config, output_dir or config.base_output_dir, arguments))
         return DONE
 
     from simtiff.batch.display import display
@@ -148,6 +150,7 @@ def _batch(arguments: Arguments) -> int:
         max_workers=workers,
         resume=not arguments["--no-resume"],
         retry_failed=arguments["--retry-failed"],
+        overwrite=arguments["--overwrite"],
         progress=display(verbose=arguments["--verbose"], quiet=arguments["--quiet"]),
         force=arguments["--force"],
         log_file=arguments["--log-file"],
@@ -158,19 +161,24 @@ def _batch(arguments: Arguments) -> int:
     return summary.exit_code
 
 
-def _dry_run(config: BatchConfig, output_dir: str) -> str:
+def _dry_run(config: BatchConfig, output_dir: str, arguments: Arguments) -> str:
     import json
 
-    from simtiff.aberrations.maps import map_digest
-    from simtiff.batch.inputs import check_inputs
+    from simtiff.batch.run import plan_batch
     from simtiff.config.identity import split_settings
-    from simtiff.config.sweeps import expand_jobs, with_own_seeds
 
-    jobs = expand_jobs(config)
-    check_inputs(jobs, config)
-    jobs = with_own_seeds(config, jobs, map_digest)
+    plan = plan_batch(
+        config,
+        Path(output_dir).absolute(),
+        resume=not arguments["--no-resume"],
+        retry_failed=arguments["--retry-failed"],
+    )
+    if arguments["--json"]:
+        return json.dumps(plan.as_dict(), indent=1, ensure_ascii=False)
+    jobs = list(plan.jobs.values())
     shared, varied = split_settings(jobs)
-    lines = [f"{config.source}: {_totals(jobs)}, to be written to {output_dir}"]
+    lines = [f"{config.source}: {_totals(jobs)}, to be written to {output_dir}", *plan.found.notes, *plan.lines()]
+    lines.append("settings of each job:")
     for job, settings in zip(jobs, varied, strict=True):
         shown = "  ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
         lines.append(f"  {job.id}" + (f"  {shown}" if shown else ""))
@@ -315,9 +323,16 @@ def _verify(arguments: Arguments) -> int:
             else:
                 line(event)
 
-        found = verify_batch(Path(arguments["DIR"]), frames or 0, watch)
+        found = verify_batch(Path(arguments["DIR"]), frames or 0, watch, mark=arguments["--mark"])
     _print(str(found))
     return found.exit_code
+
+
+def _clean(arguments: Arguments) -> int:
+    from simtiff.batch.clean import clean_folder
+
+    _print(str(clean_folder(Path(arguments["DIR"]), remove=arguments["--yes"])))
+    return DONE
 
 
 def _validate(arguments: Arguments) -> int:
@@ -430,6 +445,7 @@ _COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "status": _status,
     "table": _table,
     "verify": _verify,
+    "clean": _clean,
     "validate": _validate,
     "schema": _schema,
     "preview": _preview,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 from simtiff.config.messages import model_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pydantic import BaseModel
 
@@ -38,14 +38,29 @@ TRUTH_NAME = "emitters.h5"
 POSITIONS_PLOT = "emitter_positions.png"
 TIMELINE_PLOT = "blinking_timeline.png"
 COEFFICIENTS_PLOT = "zernike_coefficients.png"
+PLOTS = (POSITIONS_PLOT, TIMELINE_PLOT, COEFFICIENTS_PLOT)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One movie of a batch: the name of its folder and everything that determines its pixels."""
+    """One movie of a batch.
+
+    Attributes
+    ----------
+    id : str
+        Name of its folder.
+    config : JobConfig
+        Everything that determines its pixels.
+    number : int
+        Its place in the batch, from 0.
+    variables : dict
+        What the batch varies: dotted key to the value of this job, and ``sample_id`` where there are samples.
+    """
 
     id: str
     config: JobConfig
+    number: int = 0
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
 
 def job_files(config: JobConfig) -> list[str]:
@@ -134,12 +149,12 @@ def changed_settings(config: BaseModel) -> dict[str, Any]:
 def _default_settings(model: type[BaseModel]) -> dict[str, Any]:
     """Return the defaults of a model and of those inside of it as dotted keys with plain values."""
     result: dict[str, Any] = {}
-    for name, field in model.model_fields.items():
-        inner = model_of(field.annotation)
+    for name, setting in model.model_fields.items():
+        inner = model_of(setting.annotation)
         if inner is not None:
             result |= {f"{name}.{key}": value for key, value in _default_settings(inner).items()}
-        elif not field.is_required():
-            result[name] = to_jsonable_python(field.get_default(call_default_factory=True))
+        elif not setting.is_required():
+            result[name] = to_jsonable_python(setting.get_default(call_default_factory=True))
     return result
 
 
@@ -161,6 +176,27 @@ def flat_settings(config: BaseModel) -> dict[str, Any]:
 
     walk(config.model_dump(mode="json"), "")
     return result
+
+
+def setting_changes(before: Mapping[str, Any], config: JobConfig) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ from those of an earlier job, by dotted key: the value then, and that of now.
+
+    Parameters
+    ----------
+    before
+        The earlier job's `changed_settings`.
+    config
+        The job as it is now.
+    """
+    defaults, current = _default_settings(type(config)), flat_settings(config)
+    now = changed_settings(config)
+    changes = {}
+    for key in dict.fromkeys((*now, *before)):
+        pair = before.get(key, defaults.get(key)), current.get(key, defaults.get(key))
+        if pair[0] != pair[1]:
+            changes[key] = pair
+    # In a sweep the noise follows from the settings; a change of these is what a user should see.
+    return {key: pair for key, pair in changes.items() if key != "noise_seed"} or changes
 
 
 def split_settings(jobs: Sequence[Job]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -10,6 +10,8 @@ from typing import Any
 
 OWN_NAMES = ("batch_status.json", ".simtiff.lock")
 """Files of a batch in its output folder, beside the folders of its jobs."""
+JOB_FILE = "job.json"
+"""File of a batch in the folder of each finished job."""
 LONGEST_NAME = 100
 LONGEST_VALUE_NAME = 32
 DEFAULT_SAMPLE_NAMING = "sample_{sample_id:03d}"

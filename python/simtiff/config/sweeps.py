@@ -52,13 +52,14 @@ def expand_jobs(batch: BatchConfig) -> list[Job]:
     if problems:
         raise_problems(batch.source, problems)
     jobs: list[Job] = []
-    for name, config in combinations(batch.base_config, batch.variables, problems):
-        jobs += (
-            _samples(batch.sample_configs, name, config) if batch.sample_configs else [Job(name or _SINGLE_JOB, config)]
-        )
+    for name, settings, config in combinations(batch.base_config, batch.variables, problems):
+        if batch.sample_configs:
+            jobs += _samples(batch.sample_configs, name, settings, config)
+        else:
+            jobs.append(Job(name or _SINGLE_JOB, config, variables=settings))
     if problems:
         raise_problems(batch.source, problems)
-    return jobs
+    return [replace(job, number=number) for number, job in enumerate(jobs)]
 
 
 def with_own_seeds(batch: BatchConfig, jobs: Iterable[Job], zmap_digest: Callable[[str], str]) -> list[Job]:
@@ -76,7 +77,7 @@ def with_own_seeds(batch: BatchConfig, jobs: Iterable[Job], zmap_digest: Callabl
     return [with_seeds(job, zmap_digest(job.config.zmap_path), batch.seeds) for job in jobs]
 
 
-def _samples(samples: SampleConfigs, name: str, config: JobConfig) -> Iterator[Job]:
+def _samples(samples: SampleConfigs, name: str, settings: Mapping[str, Any], config: JobConfig) -> Iterator[Job]:
     for sample_id in range(1, samples.num_samples + 1):
         sample = sample_name(samples.sample_naming, sample_id)
         full_name = shorten(f"{name}_{sample}", LONGEST_NAME) if name else sample
@@ -84,7 +85,8 @@ def _samples(samples: SampleConfigs, name: str, config: JobConfig) -> Iterator[J
         if samples.frames_per_sample is not None:
             changes["frames"] = samples.frames_per_sample
         emitters = config.emitters.model_copy(update=changes)
-        yield Job(full_name, config.model_copy(update={"emitters": emitters}))
+        config_of_sample = config.model_copy(update={"emitters": emitters})
+        yield Job(full_name, config_of_sample, variables={**settings, "sample_id": sample_id})
 
 
 def settings_of(model: type[BaseModel], key: str, value: Any) -> dict[str, Any]:
@@ -206,8 +208,8 @@ def _count_problems(variables: Mapping[str, Any], samples: Mapping[str, Any]) ->
 
 def combinations(
     base: JobConfig, variables: Mapping[str, Sequence[Any]], problems: list[Problem], wrong: Collection[Key] = ()
-) -> Iterator[tuple[str, JobConfig]]:
-    """Yield name and config of each combination, the last key fastest; one of no variables has no name.
+) -> Iterator[tuple[str, dict[str, Any], JobConfig]]:
+    """Yield name, settings and config of each combination, the last key fastest; one of no variables has no name.
 
     Parameters
     ----------
@@ -235,7 +237,7 @@ def combinations(
                     seen.add(text)
                     problems.append(Problem(f"variables, {name}", text))
         else:
-            yield name, config
+            yield name, settings, config
 
 
 def _name(index: int, digits: int, settings: Mapping[str, Any]) -> str:

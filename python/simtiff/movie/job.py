@@ -57,7 +57,7 @@ def run_job(
     resume_key : str, optional
         The job's hash; with it, a long movie goes on where a killed run of the same job was.
     replaced : tuple of str
-        Files of earlier runs to remove first, so that what lies together belongs together.
+        Files of earlier runs to remove first, in this order, so that what lies together belongs together.
     buffers : Buffers, optional
         Memory that one job leaves to the next.
 
@@ -74,7 +74,7 @@ def run_job(
     directory.mkdir(parents=True, exist_ok=True)
     refuse_overwriting((directory / name for name in job_files(config)), [config.zmap_path])
     remove_partials(directory, keep_journaled=config.tiff.filename if resume_key is not None else False)
-    for name in dict.fromkeys((config.tiff.filename, *replaced)):
+    for name in dict.fromkeys((*replaced, config.tiff.filename)):
         remove_old(directory / name)
     truth_path = directory / TRUTH_NAME
     with folders_synced_once():

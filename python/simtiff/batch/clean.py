@@ -1,0 +1,120 @@
+"""Finished jobs of earlier configs in an output folder: listed, and removed when asked."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from simtiff.batch.folder import FolderLock
+from simtiff.batch.found import Found, survey
+from simtiff.batch.moves import clear_job
+from simtiff.batch.status import NAME
+from simtiff.batch.text import aligned, counted
+from simtiff.config.names import JOB_FILE
+from simtiff.errors import BatchError, DataError, in_words
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ForeignJob:
+    """A finished job of an earlier config: the name of its folder, bytes and number of the files that are there."""
+
+    name: str
+    bytes: int
+    files: int
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """Jobs of earlier configs; as text, what ``simtiff clean`` prints.
+
+    Attributes
+    ----------
+    folder : Path
+        Output folder of a batch.
+    jobs : tuple of ForeignJob
+    removed : bool
+        Whether they were removed.
+    kept : tuple of str
+        Folders that stay, for there is something else in them.
+    """
+
+    folder: Path
+    jobs: tuple[ForeignJob, ...]
+    removed: bool
+    kept: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.jobs:
+            return f"{self.folder}: no finished jobs of earlier configs"
+        size = f"{sum(job.bytes for job in self.jobs) / 1e6:.1f} MB"
+        what = f"{counted(len(self.jobs), 'finished job')} of earlier configs, {size}"
+        rows = [(job.name, str(job.files), f"{job.bytes / 1e6:.1f} MB") for job in self.jobs]
+        lines = [f"{self.folder}: {what}", *aligned(("job", "files", "size"), rows, left={"job"})]
+        lines.append("removed" if self.removed else "nothing was changed; --yes removes them")
+        lines += [f"{name}: the folder stays, for it holds other files, too" for name in self.kept]
+        return "\n".join(lines)
+
+
+def clean_folder(folder: Path, *, remove: bool = False) -> Cleaning:
+    """List the finished jobs that the last config did not want, and remove them if asked.
+
+    Only folders with a ``job.json`` that can be read count; only the files that it names go, itself, and what dead
+    runs left half-written. Links are not followed.
+
+    Raises
+    ------
+    DataError
+        The folder has no status: nothing says which jobs are of the last config.
+    BatchError
+        A batch is at work in the folder, or a file cannot be removed.
+    """
+    if not remove:
+        return Cleaning(folder, tuple(_foreign(_surveyed(folder))), removed=False)
+    _surveyed(folder)  # before a lock is put into a folder that is none of a batch
+    with FolderLock(folder):
+        found = _surveyed(folder)
+        jobs = tuple(_foreign(found))
+        kept = []
+        try:
+            for job in jobs:
+                if (content := found.job_file(job.name)) is None:
+                    continue
+                path = folder / job.name
+                clear_job(path, [*content.files, JOB_FILE])  # last what says that the others are to go
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+                if path.exists():
+                    kept.append(job.name)
+            status = found.current()
+            status.foreign = {name: record for name, record in status.foreign.items() if (folder / name).exists()}
+            for name in kept:
+                status.foreign.pop(name, None)
+            status.save(force=True)
+        except OSError as error:
+            raise BatchError(f"{folder}: cannot be cleaned ({in_words(error)})") from error
+    return Cleaning(folder, jobs, removed=True, kept=tuple(kept))
+
+
+def _surveyed(folder: Path) -> Found:
+    found = survey(folder)
+    if not found.has_status:
+        raise DataError(
+            f"{folder}: no {NAME} there that says which jobs are of the last config; is it the output folder of a "
+            "batch? simtiff batch writes it again"
+        )
+    return found
+
+
+def _foreign(found: Found) -> list[ForeignJob]:
+    jobs = []
+    for name in found.current().foreign:
+        path = found.folder / name
+        if path.is_symlink() or (content := found.job_file(name)) is None:
+            continue
+        sizes = [(path / file).lstat().st_size for file in (*content.files, JOB_FILE) if (path / file).is_file()]
+        jobs.append(ForeignJob(name, sum(sizes), len(sizes)))
+    return jobs

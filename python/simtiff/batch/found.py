@@ -1,0 +1,213 @@
+"""What an output folder holds: its status, put right by the ``job.json`` of each finished job.
+
+The status is an index. What a job's folder says of itself counts where it is newer than the index, where the index does
+not know it, or where there is no index any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from simtiff.batch.jobfile import JobFile, read_job_file
+from simtiff.batch.status import NAME, BatchStatus, DamagedStatusError, JobRecord, is_plain
+from simtiff.batch.text import counted
+from simtiff.config.identity import PLOTS, TRUTH_NAME, changed_settings
+from simtiff.config.names import JOB_FILE
+from simtiff.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MOVED = ".moved-"
+"""How the names of folders begin that are on their way to another name."""
+_MOST_NOTES = 5
+
+
+@dataclass
+class Found:
+    """What an output folder holds.
+
+    Attributes
+    ----------
+    folder : Path
+        The output folder.
+    status : BatchStatus
+        Its status as it was written; an empty one where there is none.
+    has_status : bool
+        Whether there is one that can be read, and so is known which jobs are of the last config.
+    finished : dict
+        What stands in each folder of a finished job, by the folder's name; whether all files are there is not checked.
+    files : dict
+        The ``job.json`` of those that had to be read.
+    unlabelled : set of str
+        Finished jobs whose ``job.json`` is missing, damaged or has another name.
+    notes : list of str
+        What a user should know about it.
+    """
+
+    folder: Path
+    status: BatchStatus
+    has_status: bool = False
+    finished: dict[str, JobRecord] = field(default_factory=dict)
+    files: dict[str, JobFile] = field(default_factory=dict)
+    unlabelled: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+    def job_file(self, name: str) -> JobFile | None:
+        """Return the ``job.json`` of a folder; None if it has none that can be read."""
+        if name not in self.files:
+            with contextlib.suppress(DataError):
+                if (content := read_job_file(self.folder / name)) is not None:
+                    self.files[name] = content
+        return self.files.get(name)
+
+    def settings(self, name: str) -> dict[str, Any] | None:
+        """Return the settings that a job was made with, where they differ from defaults; None if nothing tells."""
+        if (content := self.job_file(name)) is not None:
+            return content.settings
+        from simtiff.config.settings import JobConfig
+        from simtiff.errors import SimtiffError
+        from simtiff.io.hdf5 import attribute, open_hdf5
+
+        try:
+            with open_hdf5(self.folder / name / TRUTH_NAME) as file:
+                return changed_settings(JobConfig.model_validate_json(attribute(file, "config")))
+        except (SimtiffError, ValueError, TypeError, OSError):
+            return None
+
+    def current(self) -> BatchStatus:
+        """Return the status with what finished since it was written, and with the jobs of other configs apart.
+
+        Without a status all finished jobs count as its jobs: nothing says which are of another config.
+        """
+        status = self.status
+        status.foreign = {}
+        for name, record in sorted(self.finished.items(), key=self._order):
+            known = status.jobs.get(name)
+            if known is None:
+                (status.foreign if self.has_status else status.jobs)[name] = record
+            elif known.hash == record.hash:
+                status.jobs[name] = record
+            elif known.state == "completed":  # another job has been put in its place
+                status.jobs[name] = JobRecord(
+                    hash=known.hash, data_version=known.data_version, zmap=known.zmap, frames=known.frames
+                )
+        return status
+
+    def _order(self, item: tuple[str, JobRecord]) -> tuple[int, str]:
+        name, _ = item
+        return (self.files[name].number if name in self.files else 0), name
+
+
+def survey(folder: Path, *, resume: bool = True) -> Found:
+    """Look at an output folder; nothing in it is changed.
+
+    Parameters
+    ----------
+    folder : Path
+        Output folder of a batch; it need not exist.
+    resume : bool
+        False: go on without a status that is damaged or of another program.
+
+    Raises
+    ------
+    DataError
+        The status is of another program or version; or it is damaged, and no job has a ``job.json``.
+    """
+    written_ns = _changed_ns(folder / NAME)
+    trouble: DataError | None = None
+    status = None
+    try:
+        status = BatchStatus.load(folder)
+    except DataError as error:
+        if resume and not isinstance(error, DamagedStatusError):
+            raise
+        trouble = error
+    found = Found(folder, status or BatchStatus(folder), has_status=status is not None)
+    damaged: list[str] = []
+    # A finished job whose folder is gone, or a link, is still to be told of.
+    found.finished = {name: record for name, record in found.status.jobs.items() if record.state == "completed"}
+    for entry in _folders(folder):
+        _look_into(found, entry, written_ns if status is not None else -1, damaged)
+    if trouble is not None and resume and not found.files:
+        raise trouble
+    found.notes += [f"{text}; it counts as none" for text in damaged[:_MOST_NOTES]]
+    if len(damaged) > _MOST_NOTES:
+        found.notes.append(f"... and {len(damaged) - _MOST_NOTES} more")
+    if status is None and found.files and resume:
+        what = "damaged" if trouble is not None else "missing"
+        jobs = counted(len(found.files), "finished job")
+        found.notes.append(f"{folder / NAME} is {what}; made again from the {JOB_FILE} of {jobs}")
+    return found
+
+
+def current_status(folder: Path) -> BatchStatus:
+    """Return the status of a folder, put right by what its jobs say; `DataError` if there is neither."""
+    found = survey(folder)
+    if not found.has_status and not found.files:
+        return BatchStatus.of(folder)  # says that there is none
+    return found.current()
+
+
+def _folders(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _look_into(found: Found, entry: os.DirEntry[str], written_ns: int, damaged: list[str]) -> None:
+    """Note what one folder holds, and read its ``job.json`` only where the status cannot know it."""
+    name = entry.name
+    if not is_plain(name) or (name.startswith(".") and not name.startswith(MOVED)):
+        return
+    record = found.status.jobs.get(name)
+    known = record if record is not None and record.state == "completed" else found.status.foreign.get(name)
+    if known is not None:
+        found.finished[name] = known
+    path = found.folder / name
+    if (changed_ns := _changed_ns(path / JOB_FILE)) < 0:
+        if known is not None:
+            found.unlabelled.add(name)
+        return
+    # A folder that was renamed changes its own time, not that of its file.
+    changed_ns = max(changed_ns, entry.stat(follow_symlinks=False).st_ctime_ns)
+    if known is not None and changed_ns < written_ns:
+        return
+    try:
+        content = read_job_file(path)
+    except DataError as error:
+        damaged.append(str(error))
+        content = None
+    if content is None:
+        if known is not None:
+            found.unlabelled.add(name)
+        return
+    failed_later = record is not None and record.state == "failed" and record.hash == content.hash
+    if failed_later and changed_ns < written_ns:
+        return
+    found.finished[name], found.files[name] = content.record(), content
+    if content.name != name:
+        found.unlabelled.add(name)
+
+
+def _changed_ns(path: Path) -> int:
+    """Return when a file was last written, -1 if it is not there."""
+    try:
+        return os.stat(path, follow_symlinks=False).st_mtime_ns  # noqa: PTH116 - many of them
+    except OSError:
+        return -1
+
+
+def whole(record: JobRecord, folder: Path) -> bool:
+    """Say whether the movie and the truth of a finished job are there with their sizes."""
+    names = [name for name in record.files if name not in PLOTS]
+    if TRUTH_NAME not in names or len(names) < 2:
+        return False
+    with contextlib.suppress(OSError):
+        return all((folder / name).stat().st_size == record.files[name].size for name in names)
+    return False

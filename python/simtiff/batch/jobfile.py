@@ -1,0 +1,158 @@
+"""What a finished job is: ``job.json`` in its folder, from which the status of a batch can be made again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from simtiff.batch.status import Files, JobRecord, Name, Whole
+from simtiff.config.identity import TRUTH_NAME, changed_settings, noise_seed
+from simtiff.config.names import JOB_FILE
+from simtiff.errors import DataError, printable
+from simtiff.io.files import read_regular, version, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from simtiff.config.identity import Job
+
+_LARGEST_BYTES = 1 << 24
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True)
+class JobFile:
+    """The content of a ``job.json``.
+
+    Attributes
+    ----------
+    hash, data_version, zmap : str, int, str
+        The job's identity, and two of its parts: the data version, and the hash of the map's content.
+    number, name : int, str
+        Its place in the batch, from 0, and the name of its folder.
+    variables : dict
+        What the batch varies: dotted key to the value of this job.
+    settings : dict
+        Settings that differ from their defaults and change a byte of movie or truth, by dotted key.
+    noise_seed : int
+        Seed of the camera noise.
+    files : dict
+        Size and CRC-32 of its files by name.
+    frames, records : int
+        Frames of its movie, and records of emitters in them.
+    started, finished : str
+        ISO 8601, UTC.
+    seconds : float
+        How long it took.
+    simtiff_version : str
+        The simtiff that made it.
+    """
+
+    hash: Digest
+    data_version: Whole
+    zmap: str
+    number: Whole
+    name: Name
+    variables: dict[str, Any]
+    settings: dict[str, Any]
+    noise_seed: Whole
+    files: Files
+    frames: Whole
+    records: Whole
+    started: str
+    finished: str
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    simtiff_version: str
+    schema: Literal[1] = 1
+
+    def record(self) -> JobRecord:
+        """Return what the status of a batch keeps of it."""
+        return JobRecord(
+            state="completed",
+            hash=self.hash,
+            data_version=self.data_version,
+            zmap=self.zmap,
+            frames=self.frames,
+            files=self.files,
+            started=self.started,
+            finished=self.finished,
+            seconds=self.seconds,
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write it to a job's folder; OSError if that cannot be done."""
+        content = asdict(self)
+        text = json.dumps({"schema": content.pop("schema"), **content}, indent=1, allow_nan=False)
+        write_whole(folder / JOB_FILE, text.encode())
+
+
+_CHECKED = TypeAdapter(JobFile)
+
+
+def describe(job: Job, record: JobRecord, folder: Path) -> JobFile:
+    """Return what is to be written of a job whose files are in `folder` and whole.
+
+    Parameters
+    ----------
+    job : Job
+        The job.
+    record : JobRecord
+        Its identity, files and times.
+    folder : Path
+        Its folder; the truth in it says how many records there are.
+
+    Raises
+    ------
+    DataError
+        The truth cannot be read.
+    """
+    from simtiff.io.hdf5 import open_hdf5
+
+    with open_hdf5(folder / TRUTH_NAME) as file:
+        records = int(file["records/frame_ix"].shape[0])
+    return JobFile(
+        hash=record.hash,
+        data_version=record.data_version,
+        zmap=record.zmap,
+        number=job.number,
+        name=job.id,
+        variables=dict(job.variables),
+        settings=changed_settings(job.config),
+        noise_seed=noise_seed(job.config),
+        files=record.files,
+        frames=record.frames,
+        records=records,
+        started=record.started,
+        finished=record.finished,
+        seconds=record.seconds,
+        simtiff_version=version(),
+    )
+
+
+def read_job_file(folder: Path) -> JobFile | None:
+    """Return what a folder's ``job.json`` says, None if it has none.
+
+    Raises
+    ------
+    DataError
+        It is damaged, or something else.
+    """
+    path = folder / JOB_FILE
+    try:
+        content: Mapping[str, Any] = json.loads(read_regular(path, _LARGEST_BYTES))
+        return _CHECKED.validate_python(content)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = printable(".".join(str(part) for part in first["loc"]))
+        raise DataError(f"{path}: damaged, {key}: {first['msg']}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: damaged, it is no JSON") from error

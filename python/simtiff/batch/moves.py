@@ -1,0 +1,100 @@
+"""Give finished jobs' folders their new names, so that a kill at any moment loses none.
+
+Every folder goes through a hidden name of its own, so that swaps and circles work. Whatever its name, its ``job.json``
+says what it is: the next run finds it and goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from simtiff.batch.found import MOVED
+from simtiff.batch.jobfile import describe
+from simtiff.config.identity import job_files
+from simtiff.config.names import JOB_FILE
+from simtiff.errors import BatchError, DataError, in_words
+from simtiff.io.files import remove_old, remove_partials, sync_folder
+from simtiff.movie.events import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from simtiff.batch.plan import Plan
+    from simtiff.movie.events import Watch
+
+
+def apply_moves(plan: Plan, watch: Watch) -> None:
+    """Rename the folders of a plan, and write each ``job.json`` that is missing or tells another name.
+
+    Raises
+    ------
+    BatchError
+        A folder cannot be renamed.
+    """
+    folder = plan.found.folder
+    try:
+        for job_id in plan.labels:
+            try:
+                _label(plan, job_id, folder / job_id)
+            except DataError as error:  # its truth is damaged, which verify finds
+                watch(Message(str(error), job=job_id))
+        hidden = {_hide(plan, source): target for source, target in plan.moves.items()}
+        if hidden:
+            sync_folder(folder)
+        for name, target in hidden.items():
+            path = folder / name
+            if target in plan.jobs:
+                _label(plan, target, path)  # with a time that is later than that of the status
+            _make_way(plan, target, path)
+            path.rename(folder / target)
+        if hidden:
+            sync_folder(folder)
+    except OSError as error:
+        raise BatchError(f"{folder}: finished jobs cannot be renamed ({in_words(error)})") from error
+
+
+def _label(plan: Plan, job_id: str, path: Path) -> None:
+    """Write the ``job.json`` of a finished job whose files are in `path`."""
+    job, record = plan.jobs[job_id], plan.records[job_id]
+    content = plan.found.job_file(path.name)
+    if content is None or content.hash != record.hash:
+        content = describe(job, record, path)
+    content = replace(content, number=job.number, name=job.id, variables=dict(job.variables), files=record.files)
+    content.write(path)
+
+
+def _hide(plan: Plan, source: str) -> str:
+    """Give a folder a hidden name, and return that."""
+    if source.startswith(MOVED):
+        return source
+    folder = plan.found.folder
+    if plan.found.job_file(source) is None:
+        _label(plan, plan.moves[source], folder / source)
+    name = f"{MOVED}{plan.found.finished[source].hash[:16]}-{secrets.token_hex(4)}"
+    (folder / source).rename(folder / name)
+    return name
+
+
+def _make_way(plan: Plan, target: str, incoming: Path) -> None:
+    """Clear away what dead runs, or a job that is to be replaced, left under a name; a user's files stay."""
+    path = plan.found.folder / target
+    if not path.exists():
+        return
+    names = [JOB_FILE, *plan.replaced.get(target, ())]
+    clear_job(path, [*names, *(job_files(plan.jobs[target].config) if target in plan.jobs else ())])
+    for entry in list(path.iterdir()):
+        if os.path.lexists(incoming / entry.name):
+            raise BatchError(f"{entry}: is in the way of a finished job that gets this folder; move it elsewhere")
+        entry.rename(incoming / entry.name)
+    path.rmdir()
+
+
+def clear_job(path: Path, names: Iterable[str]) -> None:
+    """Remove some files of a job, and what dead runs left half-written."""
+    for name in dict.fromkeys(names):
+        remove_old(path / name)
+    remove_partials(path)

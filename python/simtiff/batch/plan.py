@@ -1,0 +1,386 @@
+"""What a run of a batch does with each job: nothing, a new name, plots, the whole job, and why.
+
+Jobs are known by their hash. A finished job that stands under another name is given the name that the config wants.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from simtiff.batch.found import MOVED, Found, whole
+from simtiff.batch.status import CONFIG_CHANGED, JobRecord, what_changed, why_not_done
+from simtiff.batch.text import counted, listed
+from simtiff.config.identity import DATA_VERSION, TRUTH_NAME, job_files, setting_changes
+from simtiff.config.names import OWN_NAMES, name_problem
+from simtiff.errors import BatchError, printable
+from simtiff.io.files import version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from simtiff.config.identity import Job
+
+Action = Literal["done", "new", "again", "replace", "rename", "plots", "left"]
+
+_MOST_JOBS = 20
+_MOST_SETTINGS = 3
+_IN_WORDS: dict[Action, str] = {
+    "done": "done",
+    "new": "new",
+    "again": "to be made again",
+    "replace": "to be replaced",
+    "rename": "to be renamed",
+    "plots": "with plots to be drawn",
+    "left": "left alone",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is done with one job.
+
+    Attributes
+    ----------
+    action : str
+        ``done``: nothing; ``plots``: only plots are drawn; ``rename``: a folder gets its name; ``new``; ``again``: made
+        again, for it failed, was interrupted, or files are missing; ``replace``: a finished job of other settings gives
+        way to it; ``left``: not asked for.
+    reason : str
+        Why, for what is made again, replaced or drawn.
+    source : str
+        The folder that is renamed, if one is.
+    """
+
+    action: Action
+    reason: str = ""
+    source: str = ""
+
+
+@dataclass
+class Plan:
+    """What one run of a batch does.
+
+    Attributes
+    ----------
+    steps : dict
+        What is done with each job of the config, in their order.
+    pending : list of str
+        Jobs that a worker gets, in their order.
+    plots_only : set of str
+        Those whose movie and truth are good, and only plots are to be drawn.
+    replaced : dict
+        Files of earlier runs by job, which go before the job writes its own.
+    moves : dict
+        Folders that get another name: the old one to the new one.
+    labels : list of str
+        Finished jobs whose ``job.json`` is to be written again.
+    records, foreign : dict
+        The status at the start: of the config's jobs, and of finished jobs that it does not want.
+    notes : list of str
+        What a user should know about it.
+    """
+
+    found: Found
+    jobs: Mapping[str, Job]
+    steps: dict[str, Step] = field(default_factory=dict)
+    pending: list[str] = field(default_factory=list)
+    plots_only: set[str] = field(default_factory=set)
+    replaced: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    moves: dict[str, str] = field(default_factory=dict)
+    labels: list[str] = field(default_factory=list)
+    records: dict[str, JobRecord] = field(default_factory=dict)
+    foreign: dict[str, JobRecord] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many jobs there are of each action, and how many of other configs (``foreign``)."""
+        counts = Counter(step.action for step in self.steps.values())
+        return {**{action: counts[action] for action in get_args(Action)}, "foreign": len(self.foreign)}
+
+    def __str__(self) -> str:
+        counts = self.counts()
+        parts = [f"{counts[action]} {words}" for action, words in _IN_WORDS.items() if counts[action]]
+        if self.foreign:
+            parts.append(f"{len(self.foreign)} of other configs (kept; simtiff clean lists them)")
+        return f"plan: {', '.join(parts)}"
+
+    def changes(self, job_id: str) -> dict[str, tuple[Any, Any]]:
+        """Return which settings differ from those of the job that stands in the folder: value then, value now."""
+        if self.steps[job_id].action not in {"again", "replace"}:
+            return {}
+        before = self.found.settings(job_id)
+        changes = {} if before is None else setting_changes(before, self.jobs[job_id].config)
+        if CONFIG_CHANGED not in self.steps[job_id].reason:  # the seed follows from the map's content, too
+            changes.pop("noise_seed", None)
+        return changes
+
+    def why(self, job_id: str) -> str:
+        """Return the reason of a step with the settings that differ."""
+        changed = [f"{key} {then} -> {now}" for key, (then, now) in self.changes(job_id).items()]
+        settings = f" ({listed(changed, _MOST_SETTINGS)})" if changed else ""
+        return printable(self.steps[job_id].reason + settings)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the plan as text: the counts, and what is done with jobs that are not simply done or new."""
+        yield str(self)
+        for action in ("again", "replace", "rename", "plots"):
+            jobs = [job_id for job_id, step in self.steps.items() if step.action == action]
+            for job_id in jobs[:_MOST_JOBS]:
+                step = self.steps[job_id]
+                why = f"from {step.source}" if step.action == "rename" else self.why(job_id)
+                yield f"  {job_id}: {_IN_WORDS[step.action].removeprefix('with ')}: {why}"
+            if len(jobs) > _MOST_JOBS:
+                yield f"  ... and {len(jobs) - _MOST_JOBS} more {_IN_WORDS[action]}"
+        if self.foreign:
+            yield f"  of other configs: {listed(list(self.foreign), 3)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values for JSON."""
+        jobs = []
+        for job_id, step in self.steps.items():
+            job: dict[str, Any] = {"job": job_id, "action": step.action}
+            if step.reason:
+                job["reason"] = step.reason
+            if step.source:
+                job["from"] = step.source
+            if changes := self.changes(job_id):
+                job["settings"] = {key: list(pair) for key, pair in changes.items()}
+            jobs.append(job)
+        return {
+            "output_dir": str(self.found.folder),
+            "counts": self.counts(),
+            "jobs": jobs,
+            "foreign": list(self.foreign),
+        }
+
+    def refuse_replacing(self) -> None:
+        """Raise `BatchError` if finished jobs would be replaced."""
+        jobs = [job_id for job_id, step in self.steps.items() if step.action == "replace"]
+        if not jobs:
+            return
+        groups: dict[str, list[str]] = {}
+        for job_id in jobs[:_MOST_JOBS]:
+            groups.setdefault(self.why(job_id), []).append(job_id)
+        lines = [f"{self.found.folder}: {counted(len(jobs), 'finished job')} would be replaced:"]
+        lines += [f"  {listed(names, 2)}: {why}" for why, names in groups.items()]
+        if len(jobs) > _MOST_JOBS:
+            lines.append(f"  ... and {len(jobs) - _MOST_JOBS} more")
+        lines.append("nothing was changed; choose another --output-dir, or --overwrite to replace them")
+        raise BatchError("\n".join(lines))
+
+
+def make_plan(
+    jobs: Mapping[str, Job],
+    wanted: Mapping[str, JobRecord],
+    found: Found,
+    *,
+    resume: bool,
+    retry_failed: bool,
+) -> Plan:
+    """Decide what to do with each job.
+
+    Parameters
+    ----------
+    jobs : dict
+        All jobs of the config by id.
+    wanted : dict
+        Their records as they are wanted now (hash, data version, zmap, frames).
+    found : Found
+        What the folder holds.
+    resume : bool
+        False: make all jobs, also finished ones.
+    retry_failed : bool
+        Only jobs that failed before; nothing is renamed.
+    """
+    return _Planner(jobs, wanted, found, resume=resume, retry_failed=retry_failed).plan()
+
+
+class _Planner:
+    """Makes one plan."""
+
+    def __init__(
+        self,
+        jobs: Mapping[str, Job],
+        wanted: Mapping[str, JobRecord],
+        found: Found,
+        *,
+        resume: bool,
+        retry_failed: bool,
+    ) -> None:
+        self.jobs = jobs
+        self.wanted = wanted
+        self.found = found
+        self.resume = resume
+        self.retry_failed = retry_failed
+        self.result = Plan(found, jobs)
+        self.why: dict[str, tuple[str | None, bool]] = {}
+
+    def plan(self) -> Plan:
+        """Return the plan."""
+        result, found = self.result, self.found
+        if self.resume:
+            self.why = {job_id: self._why(job_id) for job_id in self.jobs}
+        at_home = {job_id for job_id, (reason, plots_only) in self.why.items() if reason is None or plots_only}
+        moves = {} if self.retry_failed or not self.resume else self._find_elsewhere(at_home)
+        leaving = set(moves.values())
+        for job_id in self.jobs:
+            step = self._step(job_id, job_id in at_home, moves.get(job_id, ""), leaving)
+            result.steps[job_id] = step
+            self._take(job_id, step)
+        gone = {*self.jobs, *leaving}
+        for name, record in found.finished.items():
+            if name not in gone and (found.folder / name).is_dir():
+                result.foreign[self._home(name) if self.resume else name] = record
+        if self.resume:
+            result.notes += [*_version_notes(found), *_plot_notes(result), *_reason_notes(result)]
+        return result
+
+    def _record(self, job_id: str) -> JobRecord | None:
+        """Return what is known of the job that stands, or was to stand, in a folder."""
+        return self.found.finished.get(job_id) or self.found.status.jobs.get(job_id)
+
+    def _why(self, job_id: str) -> tuple[str | None, bool]:
+        """Return why a job is to be done, and whether that is only for plots."""
+        config, wanted, folder = self.jobs[job_id].config, self.wanted[job_id], self.found.folder / job_id
+        record = self._record(job_id)
+        names, every = [TRUTH_NAME, config.tiff.filename], job_files(config)
+        if record is None:
+            return "new", False
+        # A job that failed or was killed at its plots has a truth and a movie that are whole.
+        at_plots = record.files and record.state in {"failed", "running", "interrupted"}
+        done = replace(record, state="completed") if at_plots else record
+        if why_not_done(_only(done, names), wanted, folder, names) is not None:
+            return why_not_done(_only(record, names), wanted, folder, names), False
+        reason = why_not_done(_only(done, every), wanted, folder, every)
+        return reason, reason is not None
+
+    def _find_elsewhere(self, at_home: set[str]) -> dict[str, str]:
+        """Return the folders that hold what jobs want that do not have it, by job."""
+        spare: dict[str, list[str]] = {}
+        for name, record in self.found.finished.items():
+            if name not in at_home:
+                spare.setdefault(record.hash, []).append(name)
+        moves = {}
+        for job_id in self.jobs:
+            folder = self.found.folder
+            if job_id in at_home or (folder / job_id).is_symlink() or (folder / job_id).is_file():
+                continue
+            names = spare.get(self.wanted[job_id].hash, [])
+            while names and job_id not in moves:
+                name = names.pop(0)
+                path = folder / name
+                if name != job_id and not path.is_symlink() and whole(self.found.finished[name], path):
+                    moves[job_id] = name
+        return moves
+
+    def _step(self, job_id: str, is_home: bool, source: str, leaving: set[str]) -> Step:
+        record = self._record(job_id)
+        if self.retry_failed and (record is None or record.state != "failed"):
+            known = self.found.status.jobs.get(job_id)
+            if known is None or known.state != "failed" or is_home:
+                return Step("left")
+        reason, plots_only = self.why.get(job_id, ("made again with --no-resume", False))
+        if is_home:
+            return Step("plots", str(reason)) if plots_only else Step("done")
+        standing = self.found.finished.get(job_id) if job_id not in leaving else None
+        if standing is not None and not whole(standing, self.found.folder / job_id):
+            if not (self.found.folder / job_id).exists() and standing.hash != self.wanted[job_id].hash:
+                reason = "new"
+            standing = None
+        if standing is not None and standing.hash != self.wanted[job_id].hash:
+            return Step("replace", what_changed(standing, self.wanted[job_id]), source)
+        if source:
+            return Step("rename", source=source)
+        if record is None or reason == "new" or job_id in leaving:
+            return Step("new")
+        return Step("again", str(reason))
+
+    def _take(self, job_id: str, step: Step) -> None:
+        """Note what a step means for the run."""
+        result, wanted, record = self.result, self.wanted[job_id], self._record(job_id)
+        folder = self.found.folder / job_id
+        config = self.jobs[job_id].config
+        result.records[job_id] = wanted
+        if step.action == "left":
+            result.records[job_id] = record or wanted
+            return
+        if step.source:
+            result.moves[step.source] = job_id
+            there = self.found.folder / step.source
+            moved = _without_gone(self.found.finished[step.source], there)
+            result.records[job_id] = moved
+            missing = why_not_done(moved, wanted, there, job_files(config))
+            if missing is not None:
+                result.pending.append(job_id)
+                result.plots_only.add(job_id)
+        elif step.action in {"done", "plots"} and record is not None:
+            settled = _without_gone(_settled(record, plots_only=step.action == "plots"), folder)
+            result.records[job_id] = settled
+            if step.action == "plots":
+                result.pending.append(job_id)
+                result.plots_only.add(job_id)
+            elif job_id in self.found.unlabelled or record.state != "completed" or settled.files != record.files:
+                result.labels.append(job_id)
+        else:
+            result.pending.append(job_id)
+        if record is not None and step.action not in {"done", "plots"}:
+            result.replaced[job_id] = tuple(record.files)
+
+    def _home(self, name: str) -> str:
+        """Let a folder that was on its way go back to the name it had, if that is free; return its name."""
+        content = self.found.job_file(name) if name.startswith(MOVED) else None
+        if content is None or content.name in {*self.jobs, *self.result.moves.values()}:
+            return name
+        taken = (self.found.folder / content.name).exists() or content.name in OWN_NAMES
+        if taken or name_problem(content.name) is not None:
+            return name
+        self.result.moves[name] = content.name
+        return content.name
+
+
+def _settled(record: JobRecord, *, plots_only: bool) -> JobRecord:
+    """Return the record of a job whose movie is whole: done, if that was all, else no longer running."""
+    if record.state == "completed":
+        return record
+    if not plots_only:
+        return replace(record, state="completed", error="")
+    return replace(record, state="interrupted") if record.state == "running" else record
+
+
+def _only(record: JobRecord, names: list[str]) -> JobRecord:
+    return replace(record, files={name: info for name, info in record.files.items() if name in names})
+
+
+def _without_gone(record: JobRecord, folder: Path) -> JobRecord:
+    """Return the record without plots that somebody removed."""
+    return replace(record, files={name: info for name, info in record.files.items() if (folder / name).exists()})
+
+
+def _version_notes(found: Found) -> list[str]:
+    if found.status.version in {"", version()}:
+        return []
+    same = sum(record.data_version == DATA_VERSION for record in found.finished.values())
+    note = f"the folder was last written by simtiff {found.status.version}, this is {version()}"
+    return [f"{note}: {same} of {len(found.finished)} finished jobs have data version {DATA_VERSION} as this one has"]
+
+
+def _plot_notes(plan: Plan) -> list[str]:
+    notes = [
+        f"{job_id}: plots are drawn, the rest is kept: {step.reason}"
+        for job_id, step in plan.steps.items()
+        if step.action == "plots"
+    ]
+    more = len(notes) - _MOST_JOBS
+    return [*notes[:_MOST_JOBS], f"... and the plots of {more} more jobs"] if more > 0 else notes
+
+
+def _reason_notes(plan: Plan) -> list[str]:
+    jobs = [job_id for job_id, step in plan.steps.items() if step.action in {"again", "replace"}]
+    notes = [f"{job_id} is done again: {plan.why(job_id)}" for job_id in jobs[:_MOST_JOBS]]
+    if rest := Counter(plan.steps[job_id].reason for job_id in jobs[_MOST_JOBS:]):
+        shown = ", ".join(f"{reason}: {count}" for reason, count in rest.most_common(5))
+        notes.append(f"... and {rest.total()} more jobs are done again ({shown})")
+    return notes
