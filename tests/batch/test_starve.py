@@ -192,4 +192,4 @@ def test_a_job_that_needs_more_memory_than_there_is(tmp_path: Path) -> None:
     assert stray_files(output) == []
     # the same job in smaller pieces
     small = (*FAST[1:], "memory_optimization.chunk_size=1", "emitters.frames=1")
-    assert run_batch(path, output_dir=output, overrides=small, progress=False).exit_code == 0
+    assert run_batch(path, output_dir=output, overrides=small, overwrite=True, progress=False).exit_code == 0

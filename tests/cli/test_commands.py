@@ -251,7 +251,8 @@ def test_interrupted_batch_says_how_to_go_on(command: Command, monkeypatch: pyte
     monkeypatch.setattr("simtiff.batch.run.run_batch", terminate)
     Path("my config.json").write_text(json.dumps({"base_config": TINY_JOB}))
     message = command("batch", "my config.json", "--no_resume", "--max-workers=2", code=130)
-    assert "the same command goes on with the others: simtiff batch 'my config.json' --max-workers=2" in message
+    again = "simtiff batch 'my config.json' --overwrite --max-workers=2"
+    assert f"the same command goes on with the others: {again}" in message
     assert signal.getsignal(signal.SIGTERM) == before
 
 

@@ -226,3 +226,12 @@ def test_names_taken_for_safe_are_safe(name: str) -> None:
 def test_sample_namings_taken_for_safe_can_be_used(naming: str) -> None:
     if sample_naming_problem(naming) is None:
         assert name_problem(naming.format(sample_id=1)) is None
+
+
+def test_a_job_says_its_number_and_its_variables() -> None:
+    (only,) = expand()
+    assert (only.id, only.number, only.variables) == ("single_job", 0, {})
+    swept = {"emitters.num_emitters,emitters.frames": [[2, 3], [4, 5]], "psf": [{"size_px": 7}]}
+    jobs = expand(variables=swept, sample_configs={"num_samples": 2})
+    assert [job.number for job in jobs] == [0, 1, 2, 3]
+    assert jobs[3].variables == {"emitters.num_emitters": 4, "emitters.frames": 5, "psf.size_px": 7, "sample_id": 2}

@@ -169,8 +169,7 @@ def _look_into(found: Found, entry: os.DirEntry[str], written_ns: int, damaged: 
     known = record if record is not None and record.state == "completed" else found.status.foreign.get(name)
     if known is not None:
         found.finished[name] = known
-    path = found.folder / name
-    if (changed_ns := _changed_ns(path / JOB_FILE)) < 0:
+    if (changed_ns := _changed_ns(f"{entry.path}{os.sep}{JOB_FILE}")) < 0:
         if known is not None:
             found.unlabelled.add(name)
         return
@@ -179,7 +178,7 @@ def _look_into(found: Found, entry: os.DirEntry[str], written_ns: int, damaged: 
     if known is not None and changed_ns < written_ns:
         return
     try:
-        content = read_job_file(path)
+        content = read_job_file(found.folder / name)
     except DataError as error:
         damaged.append(str(error))
         content = None
@@ -195,7 +194,7 @@ def _look_into(found: Found, entry: os.DirEntry[str], written_ns: int, damaged: 
         found.unlabelled.add(name)
 
 
-def _changed_ns(path: Path) -> int:
+def _changed_ns(path: str | Path) -> int:
     """Return when a file was last written, -1 if it is not there."""
     try:
         return os.stat(path, follow_symlinks=False).st_mtime_ns  # noqa: PTH116 - many of them

@@ -322,7 +322,7 @@ class _Planner:
             if step.action == "plots":
                 result.pending.append(job_id)
                 result.plots_only.add(job_id)
-            elif job_id in self.found.unlabelled or record.state != "completed" or settled.files != record.files:
+            elif not folder.is_symlink() and (job_id in self.found.unlabelled or settled != record):
                 result.labels.append(job_id)
         else:
             result.pending.append(job_id)
