@@ -117,12 +117,9 @@ def _report(message: str, *, verbose: bool) -> None:
 
 def _how_to_go_on(words: list[str]) -> str:
     # What --no-resume was to replace and has not yet come to is still there, and may be of other settings.
-    going_on = [
-        "--overwrite" if word in {"--no-resume", "--no_resume"} else word for word in words if word != "--overwrite"
-    ]
-    if "--overwrite" in words and "--overwrite" not in going_on:
-        going_on.append("--overwrite")
-    again = shlex.join(["simtiff", *going_on])
+    instead = [] if "--overwrite" in words else ["--overwrite"]
+    parts = (instead if word in {"--no-resume", "--no_resume"} else [word] for word in words)
+    again = shlex.join(["simtiff", *(word for part in parts for word in part)])
     if words and words[0] == "batch":
         return f"finished jobs are kept; the same command goes on with the others: {again}"
     return f"no unfinished file was left under its final name; start again with: {again}"
