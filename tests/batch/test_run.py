@@ -204,7 +204,7 @@ def test_what_the_command_prints_of_a_batch(tmp_path: Path, capfd: pytest.Captur
             assert err == ""
         case "":
             assert len(of_jobs) == 2
-            assert len(lines) == 4  # with the estimate, and what is to do
+            assert len(lines) == 5  # with the plan, the estimate, and what is to do
         case "--verbose":
             assert len(of_jobs) == 8  # emitters, coefficients, TIFF and the end of each
 

@@ -21,7 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from simtiff.config.names import OWN_NAMES
+from simtiff.config.identity import TRUTH_NAME
+from simtiff.config.names import JOB_FILE, OWN_NAMES
 from simtiff.errors import BatchError, in_words
 from simtiff.io.files import partial_path, refuse_overwriting, remove_partials, try_lock
 
@@ -286,6 +287,17 @@ def refuse_own_files(
 def clear_away(folder: Path, job_ids: Iterable[str]) -> list[str]:
     """Remove what killed runs left half-written in some jobs' folders, and return where there was something."""
     return [job_id for job_id in dict.fromkeys(job_ids) if clean(folder / job_id, keep_journaled=False)]
+
+
+def drop_begun(folder: Path, job_ids: Iterable[str]) -> None:
+    """Remove the folders of jobs that were begun and that no config wants any more; a user's files in them stay."""
+    for job_id in dict.fromkeys(job_ids):
+        path = folder / job_id
+        if path.is_symlink() or (path / JOB_FILE).exists():
+            continue
+        with contextlib.suppress(OSError):
+            (path / TRUTH_NAME).unlink(missing_ok=True)
+            path.rmdir()
 
 
 def clean(folder: Path, *, keep_journaled: bool = True) -> list[Path]:

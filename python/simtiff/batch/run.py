@@ -16,7 +16,7 @@ from simtiff.batch._log import JobLog
 from simtiff.batch._pool import Pool, Worker, describe_exit, signals_as_news
 from simtiff.batch.display import display
 from simtiff.batch.events import Begun, Broken, Done, Ended, Exited, Failed, Gone, Ready, Signalled, Started
-from simtiff.batch.folder import FolderLock, clean, clear_away, made_folder, refuse_own_files
+from simtiff.batch.folder import FolderLock, clean, clear_away, drop_begun, made_folder, refuse_own_files
 from simtiff.batch.found import Found, survey
 from simtiff.batch.inputs import check_inputs
 from simtiff.batch.moves import apply_moves
@@ -307,6 +307,9 @@ class _Run:
         records, chosen = self.status.jobs, set(self.pending)
         waiting = {name for name, record in records.items() if record.state != "completed"}  # for another run
         cleared = clear_away(self.folder, [name for name in (*records, *earlier) if name not in chosen | waiting])
+        states = {**self.found.status.jobs, **records}
+        begun = {name for name, record in states.items() if record.state in {"running", "interrupted"}}
+        drop_begun(self.folder, begun - records.keys() - self.status.foreign.keys())
         if cleared:
             where = listed(cleared, 1)
             text = f"removed what a killed run left unfinished in {where}; this one does not need it"
