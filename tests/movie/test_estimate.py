@@ -151,7 +151,7 @@ def test_one_line_before_a_batch_with_something_to_do(tmp_path: Path) -> None:
     assert line.startswith("estimate: ")
     assert " on disk (" in line
     assert "of memory for 2 workers" in line
-    assert ask(tmp_path) == ([], [])
+    assert ask(tmp_path) == ([], ["plan: 2 done"])
 
 
 def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +164,7 @@ def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert any("200 kB are free" in note for note in notes)
     # Only what is still to do counts, and what is replaced makes room.
     free_disk(monkeypatch, 1.0)
-    assert ask(output) == ([], [])
+    assert ask(output) == ([], ["plan: 2 done"])
     free_disk(monkeypatch, 250e3)
     ask(output, resume=False)
     assert stray_files(output) == []
