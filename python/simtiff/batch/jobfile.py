@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -91,7 +92,10 @@ class JobFile:
         write_whole(folder / JOB_FILE, text.encode())
 
 
-_CHECKED = TypeAdapter(JobFile)
+@functools.cache
+def _checked() -> TypeAdapter[JobFile]:
+    """Return the check of a file's content; to make it takes 10 ms, which a first run need not spend."""
+    return TypeAdapter(JobFile)
 
 
 def describe(job: Job, record: JobRecord, folder: Path) -> JobFile:
@@ -145,7 +149,7 @@ def read_job_file(folder: Path) -> JobFile | None:
     path = folder / JOB_FILE
     try:
         content: Mapping[str, Any] = json.loads(read_regular(path, _LARGEST_BYTES))
-        return _CHECKED.validate_python(content)
+        return _checked().validate_python(content)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
