@@ -54,7 +54,7 @@ bench: build
 FUZZ_CASES ?= 10000
 fuzz: build
 	PROPTEST_CASES=$(FUZZ_CASES) cargo test --locked --release --package simtiff-core --test robust
-	SIMTIFF_FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m pytest --verbose tests/test_fuzz.py tests/aberrations/test_mapfile.py
+	SIMTIFF_FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m pytest --verbose tests/test_fuzz.py tests/imaging/test_arrays.py tests/aberrations/test_mapfile.py
 
 # Many kills of a running batch, 2,000 jobs, a movie of 20,000 frames (3 GB of disk); prints their figures.
 KILLS ?= 60
