@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 
 import simtiff
 from batch_helpers import config
+from simtiff.batch.jobfile import JobFile
 from simtiff.batch.run import run_batch
 from simtiff.batch.status import BatchStatus, JobRecord
 from simtiff.batch.table import JobTable
@@ -45,9 +46,26 @@ def output(made: Path, tmp_path: Path) -> Path:
 
 
 def described(folder: Path, **changes: Any) -> None:
-    """Write a job's ``job.json`` as far as a table reads it."""
-    content = {"settings": {"emitters.num_emitters": 7}, "variables": {"sample_id": 3}, "records": 5}
-    (folder / "job.json").write_text(json.dumps(content | changes))
+    """Write a job's ``job.json``."""
+    record = BatchStatus.of(folder.parent).jobs[folder.name]
+    content = JobFile(
+        hash=record.hash,
+        data_version=record.data_version,
+        zmap=record.zmap,
+        number=0,
+        name=folder.name,
+        variables={"sample_id": 3},
+        settings={"emitters.num_emitters": 7},
+        noise_seed=1,
+        files=record.files,
+        frames=record.frames,
+        records=5,
+        started=record.started,
+        finished=record.finished,
+        seconds=1.0,
+        simtiff_version="0.1.0",
+    )
+    replace(content, **changes).write(folder)
 
 
 def test_a_row_for_each_job(output: Path) -> None:
@@ -97,6 +115,13 @@ def test_a_job_is_what_its_job_json_says(output: Path) -> None:
     # What a job.json does not say has its default.
     assert shown == [[3, None, 7, "exact"], [None, "a.h5", 9, "paraxial"], [None] * 4, [None] * 4]
     assert [row["records"] for row in table.rows] == [5, 5, None, None]
+
+
+def test_without_a_status_each_job_json_counts(output: Path) -> None:
+    name = JobTable.of(output).rows[1]["name"]
+    described(output / name)
+    (output / "batch_status.json").unlink()
+    assert [(row["name"], row["state"], row["records"]) for row in JobTable.of(output).rows] == [(name, "completed", 5)]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"settings": 1}', '{"settings": {}, "variables": {}}'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import io
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simtiff.batch.status import BatchStatus
+from simtiff.batch.found import current_status
+from simtiff.batch.jobfile import read_job_file
 from simtiff.config.identity import TRUTH_NAME, flat_settings, without_effect
 from simtiff.config.settings import JobConfig
-from simtiff.errors import ConfigError, printable
-from simtiff.io.files import read_regular, replacing, write_whole
+from simtiff.errors import ConfigError, DataError, printable
+from simtiff.io.files import replacing, write_whole
 from simtiff.io.hdf5 import need_dataset, open_hdf5
 from simtiff.movie.truthfile import stored_config
 
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
 # pandas' names of the columns' types; between the two are the settings.
 _OF_EVERY_JOB = {"number": "int64", "name": "string", "state": "string"}
 _OF_THE_FINISHED = {"frames": "Int64", "records": "Int64", "seconds": "float64", "movie": "string", "truth": "string"}
-_JOB_FILE = "job.json"
-_LARGEST_BYTES = 1 << 24
 
 
 def table(folder: str | os.PathLike[str]) -> pd.DataFrame:
@@ -76,7 +76,7 @@ class JobTable:
         from simtiff.batch.folder import is_locked
 
         folder = Path(folder)
-        status = BatchStatus.of(folder)
+        status = current_status(folder)
         states = status.states(running=is_locked(folder))
         made = {name: _Made.of(folder / name, record) for name, record in status.jobs.items()}
         keys = _shown_keys([one for one in made.values() if one is not None])
@@ -155,11 +155,13 @@ class _Made:
         settings: dict[str, Any] = {}
         variables: dict[str, Any] = {}
         records = None
-        described = _job_file(folder)
+        described = None
+        with contextlib.suppress(DataError):  # the truth tells most of it, too
+            described = read_job_file(folder)
         if described is not None:
-            variables = described["variables"]
-            settings = _defaults() | described["settings"] | variables
-            records = described["records"]
+            variables = described.variables
+            settings = _defaults() | described.settings | variables
+            records = described.records
         elif truth.exists():  # made before there was such a file
             config = stored_config(truth)
             settings = {} if config is None else flat_settings(config)
@@ -174,18 +176,6 @@ class _Made:
             "truth": str(truth) if TRUTH_NAME in record.files else None,
         }
         return cls(settings, tuple(variables), results)
-
-
-def _job_file(folder: Path) -> dict[str, Any] | None:
-    """Return what a job's ``job.json`` says; None if it has none, or one that is of no use."""
-    try:
-        content = json.loads(read_regular(folder / _JOB_FILE, _LARGEST_BYTES))
-    except (OSError, ValueError, RecursionError):
-        return None
-    kinds = {"settings": dict, "variables": dict, "records": int}
-    if not isinstance(content, dict) or any(not isinstance(content.get(key), kind) for key, kind in kinds.items()):
-        return None
-    return content
 
 
 @functools.cache

@@ -16,7 +16,6 @@ import threading
 import time
 import traceback
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
@@ -145,13 +144,13 @@ def _listen(commands: IO[str], jobs: SimpleQueue[str]) -> None:
 
 def _run(command: dict[str, Any], pipeline: Any, buffers: Any, teller: _Teller) -> None:
     from simtiff.batch.jobfile import describe
-    from simtiff.batch.status import JobRecord
+    from simtiff.batch.status import JobRecord, now
     from simtiff.config.identity import Job
     from simtiff.config.settings import JobConfig
 
     begin = time.perf_counter()
     job, frames = command["job"], command["record"]["frames"]
-    started = _now()
+    started = now()
     teller.begin_job(job)
     try:
         config = JobConfig.model_validate_json(command["config"])
@@ -172,7 +171,7 @@ def _run(command: dict[str, Any], pipeline: Any, buffers: Any, teller: _Teller) 
             )
         teller.end_stage()
         seconds = record.seconds + time.perf_counter() - begin
-        finished = record.finished if command["record"]["state"] == "completed" else _now()
+        finished = record.finished if command["record"]["state"] == "completed" else now()
         record = replace(record, files=files, started=record.started or started, finished=finished, seconds=seconds)
         describe(Job(job, config, command["number"], command["variables"]), record, directory).write(directory)
     except Exception as error:
@@ -181,10 +180,6 @@ def _run(command: dict[str, Any], pipeline: Any, buffers: Any, teller: _Teller) 
         teller.tell(Failed(seconds, frames, peak_memory(), in_words(error), details, job=job))
         return
     teller.tell(Done(time.perf_counter() - begin, frames, peak_memory(), drawn, job=job))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def peak_memory() -> int | None:
