@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -114,6 +116,10 @@ class Study:
             assert sizes == {name: info["size"] for name, info in content["files"].items()}
             found[content["hash"]] = path.parent.name
         return found
+
+    def movies(self) -> set[str]:
+        """Return the checksums of all movies, wherever they are."""
+        return {hashlib.sha256(path.read_bytes()).hexdigest() for path in self.output.glob("*/*.tiff")}
 
     def check(self) -> None:
         """Check that each movie and truth are those of the job that the folder's job.json names."""
@@ -253,6 +259,11 @@ def test_the_plan_as_text_and_as_json(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "job_0002_num_emitters_3: to be renamed: from job_0001_num_emitters_3" in shown
     assert "job_0003_num_emitters_5: to be made again: emitters.h5 is missing" in shown
     assert "of other configs: job_0002_num_emitters_4" in shown
+    assert "--overwrite" not in shown
+    assert cli.main([*words, "--set=tiff.roi_size=11"]) == 0
+    assert "a run would stop here: it replaces finished jobs only with --overwrite" in capsys.readouterr().out
+    assert cli.main([*words, "--set=tiff.roi_size=11", "--overwrite"]) == 0
+    assert "--overwrite" not in capsys.readouterr().out
     assert cli.main([*words, "--json", "--set=tiff.roi_size=11"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["counts"] == {
@@ -303,9 +314,78 @@ def test_a_user_s_files_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     mine.run(small([3]))
     assert [(target / name).read_text() for name in ("notes.txt", "more.txt")] == ["mine", "mine, too"]
     mine.run(small([2]))
+    shutil.copytree(target, mine.output / "favourite")
     assert cli.main(["clean", str(mine.output), "--yes"]) == 0
+    assert (mine.output / "favourite" / "simulation.ome.tiff").exists()
     assert "the folder stays, for it holds other files, too" in capsys.readouterr().out
     assert sorted(path.name for path in target.iterdir()) == ["more.txt", "notes.txt"]
+
+
+def test_clean_leaves_what_the_config_wants(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where a run stopped between two renames, or renamed nothing."""
+    mine = Study(tmp_path)
+    mine.run(small([2, 3, 4]))
+    before = mine.movies()
+    for name in ("job_0000_num_emitters_3", "job_0001_num_emitters_3"):
+        (mine.output / name).mkdir(exist_ok=True)
+        (mine.output / name / "notes.txt").write_text("mine")
+    done = subprocess.run(mine.words(small([3, 2, 4])), capture_output=True, text=True, check=False)
+    assert (done.returncode, "is in the way" in done.stderr) == (2, True)
+    for _ in range(2):
+        assert cli.main(["clean", str(mine.output), "--yes"]) == 0
+        assert "no finished jobs of earlier configs" in capsys.readouterr().out
+        assert mine.movies() == before
+        (mine.output / "job_0000_num_emitters_3" / "notes.txt").unlink()
+        mine.run(small([3, 2, 4]))
+        subprocess.run(mine.words(small([4, 3, 2]), "--retry-failed"), capture_output=True, check=True)
+        (mine.output / "job_0000_num_emitters_3" / "notes.txt").touch()
+    mine.run(small([4, 3, 2]))
+    assert mine.movies() == before
+
+
+def test_a_movie_that_nothing_tells_of_stays(tmp_path: Path) -> None:
+    """Its run was killed before it could say that the movie is whole; another config follows."""
+    mine = Study(tmp_path)
+    mine.run(small([2, 3]))
+    status = json.loads((mine.output / "batch_status.json").read_text())
+    for name, record in status["jobs"].items():
+        (mine.output / name / "job.json").unlink()
+        record["state"] = "interrupted"
+    (mine.output / "batch_status.json").write_text(json.dumps(status))
+    whole, half = (mine.output / name for name in status["jobs"])
+    (half / "simulation.ome.tiff").unlink()
+    mine.run(small([7, 8]))
+    assert sorted(path.name for path in whole.iterdir()) == ["emitters.h5", "simulation.ome.tiff"]
+    assert not half.exists()
+
+
+@pytest.mark.parametrize("change", [{}, {"psf": {"defocus": "paraxial"}}])
+def test_without_status_and_job_json_a_movie_is_not_replaced(tmp_path: Path, change: dict[str, Any]) -> None:
+    mine = Study(tmp_path)
+    mine.run(small([2, 3]))
+    before = mine.movies()
+    (mine.output / "batch_status.json").unlink()
+    (mine.output / "job_0000_num_emitters_2" / "job.json").write_text("{")
+    done = subprocess.run(mine.words(small([2], **change)), capture_output=True, text=True, check=False)
+    if change:
+        assert done.returncode == 2
+        assert "psf.defocus exact -> paraxial" in done.stderr
+        assert mine.movies() == before
+        mine.run(small([2], **change), "--overwrite")
+        assert len(mine.movies() & before) == 1
+    else:
+        assert done.returncode == 0
+        assert mine.movies() == before  # made again, the same
+
+
+def test_a_damaged_truth_does_not_stop_a_renaming(tmp_path: Path) -> None:
+    mine = Study(tmp_path)
+    mine.run(small([2, 3]))
+    second = mine.output / "job_0001_num_emitters_3"
+    (second / "job.json").unlink()
+    truth = second / "emitters.h5"
+    truth.write_bytes(b"x" * truth.stat().st_size)
+    assert "1 new, 1 to be renamed" in mine.run(small([3, 2]))
 
 
 def test_a_folder_without_status_is_not_cleaned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

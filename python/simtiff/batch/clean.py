@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simtiff.batch.folder import FolderLock
-from simtiff.batch.found import Found, survey
+from simtiff.batch.found import MOVED, Found, survey, whole
 from simtiff.batch.moves import clear_job
 from simtiff.batch.status import NAME
 from simtiff.batch.text import aligned, counted
@@ -62,7 +62,8 @@ class Cleaning:
 def clean_folder(folder: Path, *, remove: bool = False) -> Cleaning:
     """List the finished jobs that the last config did not want, and remove them if asked.
 
-    Only folders with a ``job.json`` that can be read count; only the files that it names go, itself, and what dead
+    Only folders with a ``job.json`` that can be read count, and none that holds what the last config wants under
+    another name; only the files that it names go, itself, and what dead
     runs left half-written. Links are not followed.
 
     Raises
@@ -110,11 +111,16 @@ def _surveyed(folder: Path) -> Found:
 
 
 def _foreign(found: Found) -> list[ForeignJob]:
+    status = found.current()
+    # What an interrupted run was about to rename is still wanted; the next batch goes on with it.
+    lacking = {record.hash for name, record in status.jobs.items() if not whole(record, found.folder / name)}
     jobs = []
-    for name in found.current().foreign:
+    for name, record in status.foreign.items():
         path = found.folder / name
-        if path.is_symlink() or (content := found.job_file(name)) is None:
+        if name.startswith(MOVED) or record.hash in lacking:
             continue
+        if path.is_symlink() or (content := found.job_file(name)) is None or content.name != name:
+            continue  # not what a batch put there: a copy, or one that somebody renamed
         sizes = [(path / file).lstat().st_size for file in (*content.files, JOB_FILE) if (path / file).is_file()]
         jobs.append(ForeignJob(name, sum(sizes), len(sizes)))
     return jobs

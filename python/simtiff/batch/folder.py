@@ -290,14 +290,16 @@ def clear_away(folder: Path, job_ids: Iterable[str]) -> list[str]:
 
 
 def drop_begun(folder: Path, job_ids: Iterable[str]) -> None:
-    """Remove the folders of jobs that were begun and that no config wants any more; a user's files in them stay."""
+    """Remove the folders of jobs that no config wants any more, where these got no further than the truth."""
     for job_id in dict.fromkeys(job_ids):
         path = folder / job_id
         if path.is_symlink() or (path / JOB_FILE).exists():
             continue
         with contextlib.suppress(OSError):
-            (path / TRUTH_NAME).unlink(missing_ok=True)
-            path.rmdir()
+            names = {entry.name for entry in path.iterdir()}
+            if names <= {TRUTH_NAME}:  # neither a movie, which may be whole, nor a user's files
+                (path / TRUTH_NAME).unlink(missing_ok=True)
+                path.rmdir()
 
 
 def clean(folder: Path, *, keep_journaled: bool = True) -> list[Path]:

@@ -13,7 +13,7 @@ from simtiff.batch.found import MOVED, Found, whole
 from simtiff.batch.status import CONFIG_CHANGED, JobRecord, what_changed, why_not_done
 from simtiff.batch.text import counted, listed
 from simtiff.config.identity import DATA_VERSION, TRUTH_NAME, job_files, setting_changes
-from simtiff.config.names import OWN_NAMES, name_problem
+from simtiff.config.names import JOB_FILE, OWN_NAMES, name_problem
 from simtiff.errors import BatchError, printable
 from simtiff.io.files import version
 
@@ -272,7 +272,10 @@ class _Planner:
             while names and job_id not in moves:
                 name = names.pop(0)
                 path = folder / name
-                if name != job_id and not path.is_symlink() and whole(self.found.finished[name], path):
+                if name == job_id or path.is_symlink() or not whole(self.found.finished[name], path):
+                    continue
+                # Without a job.json, only the truth tells what it is; one that is damaged cannot.
+                if name not in self.found.unlabelled or self.found.settings(name) is not None:
                     moves[job_id] = name
         return moves
 
@@ -294,9 +297,21 @@ class _Planner:
             return Step("replace", what_changed(standing, self.wanted[job_id]), source)
         if source:
             return Step("rename", source=source)
+        if record is None and self.resume and job_id not in leaving and not self.found.has_status:
+            return self._unknown(job_id)
         if record is None or reason == "new" or job_id in leaving:
             return Step("new")
         return Step("again", str(reason))
+
+    def _unknown(self, job_id: str) -> Step:
+        """Return what is done with a job in whose folder, without a status, a movie may be of which nothing tells."""
+        config = self.jobs[job_id].config
+        if not (self.found.folder / job_id / config.tiff.filename).exists():
+            return Step("new")
+        reason = f"nothing says whether the movie there is finished: no {JOB_FILE} that can be read"
+        settings = self.found.settings(job_id)
+        same = settings is not None and not setting_changes(settings, config)
+        return Step("again" if same else "replace", reason)
 
     def _take(self, job_id: str, step: Step) -> None:
         """Note what a step means for the run."""

@@ -80,7 +80,8 @@ def run_batch(
     retry_failed : bool
         Run only the jobs that failed before.
     overwrite : bool
-        Replace finished jobs that were made with other settings; else these stop the batch before it starts.
+        Replace finished jobs that were made with other settings; without it, and with `resume`, these stop the batch
+        before it starts.
     overrides : sequence of str
         ``KEY=VALUE`` texts that replace values of the config.
     progress : bool or callable
@@ -294,7 +295,8 @@ class _Run:
 
     def begin(self) -> None:
         """Rename finished jobs, write the status as it is at the start, and clear away what is of no use any more."""
-        earlier = [*self.status.jobs, *self.found.status.jobs, *self.found.finished]
+        before = dict(self.found.status.jobs)
+        earlier = [*before, *self.found.finished]
         apply_moves(self.plan, self.tell)
         self.status.jobs, self.status.foreign = self.plan.records, self.plan.foreign
         if self.pending:
@@ -307,8 +309,7 @@ class _Run:
         records, chosen = self.status.jobs, set(self.pending)
         waiting = {name for name, record in records.items() if record.state != "completed"}  # for another run
         cleared = clear_away(self.folder, [name for name in (*records, *earlier) if name not in chosen | waiting])
-        states = {**self.found.status.jobs, **records}
-        begun = {name for name, record in states.items() if record.state in {"running", "interrupted"}}
+        begun = {name for name, record in before.items() if record.state in {"running", "interrupted"}}
         drop_begun(self.folder, begun - records.keys() - self.status.foreign.keys())
         if cleared:
             where = listed(cleared, 1)

@@ -181,6 +181,8 @@ def _dry_run(config: BatchConfig, output_dir: str, arguments: Arguments) -> str:
     jobs = list(plan.jobs.values())
     shared, varied = split_settings(jobs)
     lines = [f"{config.source}: {_totals(jobs)}, to be written to {output_dir}", *plan.found.notes, *plan.lines()]
+    if plan.counts()["replace"] and not (arguments["--overwrite"] or arguments["--no-resume"]):
+        lines.append("a run would stop here: it replaces finished jobs only with --overwrite")
     lines.append("settings of each job:")
     for job, settings in zip(jobs, varied, strict=True):
         shown = "  ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
