@@ -173,13 +173,19 @@ folder, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 chance = random.Random(seed)
 status = BatchStatus(folder, {f"job_{i:04}": JobRecord(hash="x" * 64) for i in range(300)})
 status.save(force=True)
-torn = 0
-for kill in range(kills):
+kill = torn = 0
+while kill < kills or (torn == 0 and kill < 50 * kills):
+    kill += 1
+    begun, tell = os.pipe()
     child = os.fork()
     if child == 0:
+        os.write(tell, b"!")
         for count in range(10**9):
             status.update("job_0000", state="completed", frames=kill * 10**6 + count)
             status.save(force=True)
+    os.read(begun, 1)
+    os.close(begun)
+    os.close(tell)
     time.sleep(chance.uniform(0.001, 0.02))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)

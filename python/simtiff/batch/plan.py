@@ -306,12 +306,13 @@ class _Planner:
     def _unknown(self, job_id: str) -> Step:
         """Return what is done with a job in whose folder, without a status, a movie may be of which nothing tells."""
         config = self.jobs[job_id].config
-        if not (self.found.folder / job_id / config.tiff.filename).exists():
+        if not (self.found.folder / job_id / config.tiff.filename).is_file():
+            return Step("new")
+        settings = self.found.settings(job_id)
+        if settings is None:  # no truth that can be read, so no finished movie
             return Step("new")
         reason = f"nothing says whether the movie there is finished: no {JOB_FILE} that can be read"
-        settings = self.found.settings(job_id)
-        same = settings is not None and not setting_changes(settings, config)
-        return Step("again" if same else "replace", reason)
+        return Step("replace" if setting_changes(settings, config) else "again", reason)
 
     def _take(self, job_id: str, step: Step) -> None:
         """Note what a step means for the run."""
