@@ -100,11 +100,13 @@ class Psf:
         space: NDArray[np.float32],
         out: NDArray[np.uint16] | NDArray[np.float32],
         finished: Callable[[int, int], object] | None,
+        check: Callable[[], object] | None,
     ) -> None: ...
 
 @final
 class Camera:
     def __new__(cls, background: float, read_noise_e: float, shot_noise: bool) -> Camera: ...
+    def __getnewargs__(self) -> tuple[float, float, bool]: ...
     def expose(
         self,
         image: NDArray[np.float32],

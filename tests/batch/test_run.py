@@ -38,7 +38,7 @@ from simtiff.aberrations.synthetic import synthesize
 from simtiff.batch.display import Lines
 from simtiff.batch.events import Begun, Done, Ended, Failed, StageEnded, Started
 from simtiff.batch.folder import FolderLock
-from simtiff.batch.run import cores, run_batch
+from simtiff.batch.run import run_batch
 from simtiff.errors import BatchError, ConfigError, DataError
 from simtiff.movie.events import Message, Progress
 
@@ -433,7 +433,3 @@ def test_a_full_disk_under_the_log_ends_the_log_alone(tmp_path: Path) -> None:
     events: list[Event] = []
     assert run_batch(config(), output_dir=tmp_path, progress=events.append, log_file="/dev/full").completed == 2
     assert len([note for note in of(events, Message) if "going on without it" in note.text]) == 1
-
-
-def test_cores() -> None:
-    assert 1 <= cores() <= (os.cpu_count() or 1)

@@ -17,10 +17,11 @@ from simtiff.aberrations.maps import map_under
 from simtiff.aberrations.synthetic import synthesize
 from simtiff.batch import room
 from simtiff.batch.room import Estimate, available_memory, control_group_room, estimate_batch
-from simtiff.batch.run import cores, run_batch
+from simtiff.batch.run import run_batch
 from simtiff.cli import commands as cli
 from simtiff.config.loading import load_job_config
 from simtiff.errors import BatchError
+from simtiff.io.system import cores
 from simtiff.movie.estimate import (
     check_disk,
     movie_bytes,

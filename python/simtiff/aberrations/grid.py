@@ -11,17 +11,17 @@ Planes that are constant, as modes that were not measured are, keep a single num
 from __future__ import annotations
 
 import math
-import threading
 from abc import ABC, abstractmethod
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from simtiff._core import interpolate, spline_filter
 from simtiff.aberrations._scattered import ScatteredCoefficients
 from simtiff.errors import DataError
+from simtiff.io.locks import ProcessLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -141,11 +141,15 @@ class GridMap(ABC):
         self.has_magnitudes = points is not None
         self._points = points
         self._kept_bytes = kept_bytes
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._checked = False
         self._whole: _Planes | None = None
         self._part: _Planes | None = None
         self._magnitude: ScatteredCoefficients | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what is kept in memory behind: it is made again where it is needed."""
+        return self.__dict__ | {"_checked": False, "_whole": None, "_part": None, "_magnitude": None}
 
     @abstractmethod
     def read(self, window: Window) -> Iterator[NDArray[np.float32]]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simtiff.aberrations._scattered import read_magnitude
 from simtiff.aberrations.grid import KEPT_BYTES, GridMap, Window
 from simtiff.aberrations.mapfile import read_header, read_planes
 from simtiff.errors import DataError
 from simtiff.io.hdf5 import open_hdf5
+from simtiff.io.locks import ProcessLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +39,8 @@ class MeasuredMap(GridMap):
         If the file is missing or no map; later, if its planes are damaged or it has changed.
     """
 
+    _digest: str | None = None
+
     def __init__(self, path: str, kept_bytes: int = KEPT_BYTES) -> None:
         self.identity = _identity(path)
         with open_hdf5(path) as file:
@@ -53,9 +54,17 @@ class MeasuredMap(GridMap):
         with open_hdf5(self.header.path) as file:
             yield from read_planes(file, self.header, *window.slices)
 
-    @cached_property
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened_again, (self.header.path, self.identity)
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the file's content as hex digits; `DataError` if it cannot be read."""
+        if self._digest is None:
+            self._digest = self._hash()
+        return self._digest
+
+    def _hash(self) -> str:
         self._refuse_change()
         digest = hashlib.sha256()
         try:
@@ -72,7 +81,7 @@ class MeasuredMap(GridMap):
 
 
 _maps: dict[str, MeasuredMap] = {}  # the one that was asked for last comes last
-_maps_lock = threading.Lock()
+_maps_lock = ProcessLock()
 
 
 def measured_map(path: str) -> MeasuredMap:
@@ -92,6 +101,14 @@ def measured_map(path: str) -> MeasuredMap:
             found = MeasuredMap(path)
         _maps[path] = found
         return found
+
+
+def _opened_again(path: str, identity: tuple[str, int, int]) -> MeasuredMap:
+    """Return this process's object for a file that another object, maybe of another process, was of."""
+    found = measured_map(path if str(Path(path).absolute()) == identity[0] else identity[0])
+    if found.identity != identity:
+        raise DataError(f"{path}: has changed since it was opened; open it again")
+    return found
 
 
 def _identity(path: str) -> tuple[str, int, int]:

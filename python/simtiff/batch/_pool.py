@@ -1,8 +1,8 @@
 """The batch's side of its worker processes: start them, give them jobs, hear of them, notice their death.
 
-Workers are new interpreters (never forks: a thread pool does not survive one), and not `multiprocessing`
-children, so a script needs no ``if __name__ == "__main__"`` to run a batch. A worker's stdin is its life
-line: it ends with the batch, and the worker with it.
+Workers are new interpreters: not forks, which would begin with the memory of the caller's program, and not
+`multiprocessing` children, so a script needs no ``if __name__ == "__main__"`` to run a batch. A worker's stdin is its
+life line: it ends with the batch, and the worker with it.
 """
 
 from __future__ import annotations

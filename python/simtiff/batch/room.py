@@ -11,6 +11,7 @@ from simtiff.batch.text import counted
 from simtiff.config.identity import TRUTH_NAME
 from simtiff.errors import BatchError
 from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX
+from simtiff.io.system import OWN, ROOT, control_groups
 from simtiff.movie.estimate import (
     disk_problem,
     file_size,
@@ -165,32 +166,19 @@ def available_memory() -> float | None:
     return min(found) if found else None
 
 
-def control_group_room(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[float]:
+def control_group_room(root: Path = ROOT, own: Path = OWN) -> list[float]:
     """Return what the memory limits of this process's control groups leave, for both versions of these."""
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return []
     room = []
-    for line in lines:
-        _, controllers, name = line.split(":", 2) if line.count(":") >= 2 else ("", "", "/")
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        top, limit, usage = (
-            (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
-            if controllers
-            else (root, "memory.max", "memory.current")
+    for group, version in control_groups("memory", root, own):
+        limit, usage = (
+            ("memory.limit_in_bytes", "memory.usage_in_bytes") if version == 1 else ("memory.max", "memory.current")
         )
-        folder = top / name.lstrip("/")
-        for group in (folder, *folder.parents):
-            if group != top and top not in group.parents:
-                break
-            try:
-                most, used = ((group / file).read_text().strip() for file in (limit, usage))
-                if most != "max":
-                    room.append(max(0.0, float(most) - float(used) + _cache(group)))
-            except (OSError, ValueError):
-                continue
+        try:
+            most, used = ((group / file).read_text().strip() for file in (limit, usage))
+            if most != "max":
+                room.append(max(0.0, float(most) - float(used) + _cache(group)))
+        except (OSError, ValueError):
+            continue
     return room
 
 

@@ -32,6 +32,7 @@ from simtiff.config.names import JOB_FILE, folder_problem
 from simtiff.config.sweeps import expand_jobs, with_own_seeds
 from simtiff.errors import BatchError, ConfigError, UnsavedError, in_words
 from simtiff.io.files import refuse_overwriting, remove_partials, version
+from simtiff.io.system import cores
 from simtiff.movie.events import Message, ignore
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def run_batch(
     config : path, dict or BatchConfig
         The batch's config.
     max_workers : int, optional
-        Worker processes, instead of the config's; default: the number of cores. Each gets its share of the
-        cores as threads.
+        Worker processes, instead of the config's; default: one for each CPU that this process may use. Each gets its
+        share of these CPUs as threads. See `simtiff.set_threads` for what counts.
     resume : bool
         False: run all jobs, also finished ones.
     output_dir : path, optional
@@ -166,13 +167,6 @@ def run_batch(
                 run.begin()
                 run.work(pool)
     return run.summary(time.monotonic() - begin)
-
-
-def cores() -> int:
-    """Return the number of cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def plan_batch(batch: BatchConfig, folder: Path, *, resume: bool = True, retry_failed: bool = False) -> Plan:

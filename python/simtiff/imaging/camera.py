@@ -95,7 +95,7 @@ class Camera:
         first_frame : int
             The movie's frame that ``image`` starts with.
         out : array like ``image`` with the camera's dtype, optional
-            Filled in place and returned.
+            Filled in place and returned; in part where Ctrl-C ends the call, which takes less than a second.
 
         Returns
         -------

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from simtiff._core import Psf
+from simtiff.io.locks import ProcessLock
 
 if TYPE_CHECKING:
     from simtiff.imaging.optics import Optics
@@ -35,7 +35,7 @@ class Plans:
     def __init__(self, most_bytes: int = KEPT_BYTES) -> None:
         self._most_bytes = most_bytes
         self._kept: OrderedDict[_Key, Psf] = OrderedDict()
-        self._lock = Lock()
+        self._lock = ProcessLock()
 
     def __len__(self) -> int:
         return len(self._kept)

@@ -25,7 +25,15 @@ _PLANS = Plans()
 
 
 def set_threads(n: int, /) -> None:
-    """Set the number of threads that simtiff computes with; 0 is one per core. Results never depend on it."""
+    """Set the number of threads that simtiff computes with in this process. Results never depend on it.
+
+    Parameters
+    ----------
+    n : int
+        0, the default: one for each CPU that the process may use: the least of its affinity, the CPU quota of its control
+        groups (a container's, a cluster job's; rounded up) and ``SLURM_CPUS_PER_TASK``; or ``RAYON_NUM_THREADS``,
+        where that is set. A forked child begins with its parent's number.
+    """
     if not is_whole(n) or not 0 <= n <= MOST_THREADS:
         raise ConfigError(f"the number of threads is {shown(n)}; expected an integer, 0 to {MOST_THREADS}")
     core_set_threads(int(n))
@@ -40,7 +48,10 @@ class Renderer:
     """Renders scenes with one set of optics, into new arrays or the caller's; keeps the matrices of the transform.
 
     It is what `psf` and `render` use. Keep one where frames or stamps are made again and again: arguments are checked
-    once, and its matrices stay whatever else is computed.
+    once, and its matrices stay whatever else is computed. Pickled, it leaves the matrices behind.
+
+    What raises during a call, as Ctrl-C does, ends it at once: ``out`` is then written in part, and the renderer is
+    as good as before.
 
     Parameters
     ----------
@@ -104,6 +115,9 @@ class Renderer:
 
     def __repr__(self) -> str:
         return f"Renderer({self.optics}, size={self.size})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_plan": None}
 
     def stamps(self, scene: Scene, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return the stamp of each emitter; see `psf`.
@@ -169,6 +183,7 @@ class Renderer:
         space: NDArray[np.float32] | None = None,
         out: NDArray[Any] | None = None,
         finished: Callable[[int, int], object] | None = None,
+        check: Callable[[], object] | None = None,
     ) -> NDArray[Any]:
         """Return camera frames: what `render` and then `Camera.expose` give, to the last bit, but faster.
 
@@ -185,6 +200,8 @@ class Renderer:
         finished : callable, optional
             Called with the index of each frame of `out` and the CRC-32 of its bytes as soon as it is whole, in any
             order and from any thread; what it raises ends the call.
+        check : callable, optional
+            Called many times a second, from the thread of the call; what it raises ends the call.
 
         Returns
         -------
@@ -202,7 +219,7 @@ class Renderer:
         key, first = exposure(seed, first_frame)
         if out.size:
             with borrowed():
-                core.expose(scene, camera.core, key, first, space, out, finished)
+                core.expose(scene, camera.core, key, first, space, out, finished, check)
         return out
 
     def _core(self, scene: Scene) -> Psf:
@@ -248,7 +265,7 @@ def psf(
     pixel_integration : bool
         Integrate over each pixel; False takes the point at the pixel's centre times the pixel's area.
     out : float32 array (n, size, size), optional
-        Filled in place and returned.
+        Filled in place and returned; in part where Ctrl-C ends the call, which takes less than a second.
 
     Returns
     -------
@@ -326,7 +343,7 @@ def render(
     size, model, defocus, pixel_integration
         As for `psf`: of the stamp on which an emitter is rendered.
     out : float32 array, optional
-        Filled in place and returned.
+        Filled in place and returned; in part where Ctrl-C ends the call, which takes less than a second.
 
     Returns
     -------

@@ -1,8 +1,10 @@
-"""Files that are whole or not there: atomic writing, HDF5, OME-TIFF. Knows no config and no physics.
+"""Files that are whole or not there: atomic writing, HDF5, OME-TIFF; what the system gives. Knows no config and no physics.
 
 - `files`: partial files, locks, checksums, and what may be written where
 - `hdf5`: reading HDF5 files that may be damaged, writing whole ones
+- `locks`: locks that a forked child finds open
+- `system`: CPUs and control groups
 - `tiff`: OME-TIFF movies
 """
 
-__all__ = ["files", "hdf5", "tiff"]
+__all__ = ["files", "hdf5", "locks", "system", "tiff"]

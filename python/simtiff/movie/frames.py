@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 
 _CAMERA_PURPOSE = 0xCA3E7A
 _LARGE_FRAME_BYTES = 1 << 18
+
+
+class _EndedError(Exception):
+    """Nobody waits any more for a chunk that is rendered ahead."""
 
 
 class Truth(Protocol):
@@ -140,6 +146,7 @@ class Movie:
         out: NDArray[Any],
         space: NDArray[np.float32] | None,
         finished: Callable[[int, int], object] | None,
+        check: Callable[[], object] | None = None,
     ) -> None:
         try:
             self._renderer.expose(
@@ -151,6 +158,7 @@ class Movie:
                 space=None if space is None else space[: len(out)],
                 out=out,
                 finished=finished,
+                check=check,
             )
         except ConfigError as error:  # of an emitter that is too far out of focus, for example
             if self._truth.path is None:
@@ -227,12 +235,27 @@ class Movie:
             start = starts[index]
             chunk = chunks[index % len(chunks)][: frames - start]
             each = None if to is None else lambda t, crc: to(start + t, chunk[t : t + 1], crc)
-            self._expose(scene, start, chunk, space, each)
+            self._expose(scene, start, chunk, space, each, check)
             return chunk
 
-        with lent as (space, *chunks), ThreadPoolExecutor(1, thread_name_prefix="render") as pool:
+        ended = threading.Event()
+
+        def check() -> None:
+            if ended.is_set():
+                raise _EndedError
+
+        process = os.getpid()
+        with (
+            lent as (space, *chunks),
+            ThreadPoolExecutor(1, thread_name_prefix="render") as pool,
+            ExitStack() as end,
+        ):
+            end.callback(ended.set)  # what is rendered then, nobody waits for
             ahead = pool.submit(render, 0, scene(0))
             for index, start in enumerate(starts):
+                if os.getpid() != process:  # forked meanwhile: what renders ahead is not here
+                    yield from self._chunks(start, chunk_size, None, turns, to)
+                    return
                 following = scene(index + 1) if index + 1 < len(starts) else None  # while this one is rendered
                 chunk = ahead.result()
                 if following is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,8 @@ class Simulation:
 
     Frames depend on the config and their index alone: not on the range they are asked for in, the chunk size,
     or the number of threads. They are the same as those `simtiff batch` writes. The truth is kept in memory;
-    for movies whose truth does not fit, use `write` or the command line, which keep it in a file.
+    for movies whose truth does not fit, use `write` or the command line, which keep it in a file. A simulation that is
+    pickled or copied takes the truth along, if it has been made.
 
     Parameters
     ----------
@@ -68,18 +68,27 @@ class Simulation:
         self.config = load_job_config(config)
         size = self.config.tiff.roi_size
         self.shape = (self.config.emitters.frames, size, size)
+        self._made: tuple[MemoryTruth, Movie] | None = None
 
     def __repr__(self) -> str:
         emitters = self.config.emitters
         return f"Simulation({emitters.num_emitters} emitters, shape {self.shape}, seed {emitters.seed})"
 
-    @cached_property
-    def _truth(self) -> MemoryTruth:
-        return MemoryTruth(self.config, open_field(self.config))
+    def _make(self) -> tuple[MemoryTruth, Movie]:
+        """Return truth and movie, made when they are first needed."""
+        # Without a lock, as `functools.cached_property` had one: a forked child could find it taken.
+        if self._made is None:
+            truth = MemoryTruth(self.config, open_field(self.config))
+            self._made = truth, Movie(self.config, truth)
+        return self._made
 
-    @cached_property
+    @property
+    def _truth(self) -> MemoryTruth:
+        return self._make()[0]
+
+    @property
     def _movie(self) -> Movie:
-        return Movie(self.config, self._truth)
+        return self._make()[1]
 
     @property
     def emitters(self) -> Emitters:
@@ -99,7 +108,7 @@ class Simulation:
         start, stop : int
             ``0 <= start <= stop <= t``.
         out : ndarray, optional
-            Filled in place and returned: float32, (stop - start, y, x), C-contiguous.
+            Filled in place and returned (in part where Ctrl-C ends the call): float32, (stop - start, y, x), C-contiguous.
 
         Returns
         -------
@@ -123,7 +132,7 @@ class Simulation:
         start, stop : int
             ``0 <= start <= stop <= t``.
         out : ndarray, optional
-            Filled in place and returned: of the config's ``tiff.dtype``, (stop - start, y, x), C-contiguous.
+            Filled in place and returned (in part where Ctrl-C ends the call): of the config's ``tiff.dtype``, (stop - start, y, x), C-contiguous.
 
         Returns
         -------

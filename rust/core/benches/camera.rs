@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use simtiff_core::{Camera, Exposure};
+use simtiff_core::{Camera, Exposure, Stop};
 
 const SIDE: usize = 1200;
 
@@ -34,7 +34,8 @@ fn camera(criterion: &mut Criterion) {
             };
             group.bench_function(format!("{name}/{background}"), |bencher| {
                 pool.install(|| {
-                    bencher.iter(|| camera.expose(black_box(&image), exposure, &mut out));
+                    let stop = Stop::default();
+                    bencher.iter(|| camera.expose(black_box(&image), exposure, &mut out, &stop));
                 });
             });
         }

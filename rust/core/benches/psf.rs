@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use simtiff_core::{Defocus, Emitters, Model, Optics, Psf, Sampling};
+use simtiff_core::{Defocus, Emitters, Model, Optics, Psf, Sampling, Stop};
 
 const EMITTERS: usize = 2048;
 
@@ -34,7 +34,8 @@ fn psf(c: &mut Criterion) {
         let emitters = Emitters { xyz: &xyz, phase: &phase, magnitude: magnitude.then_some(&small) };
         let mut out = vec![0.0; EMITTERS * size * size];
         group.bench_function(BenchmarkId::new(name, format!("{size}px-{modes}modes")), |b| {
-            b.iter(|| pool.install(|| psf.stamps(black_box(&emitters), &mut out).unwrap()));
+            let stop = Stop::default();
+            b.iter(|| pool.install(|| psf.stamps(black_box(&emitters), &mut out, &stop).unwrap()));
         });
     };
     for size in [15, 31, 51] {

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use simtiff_core::{Defocus, Emitters, Model, Optics, Psf, Records, Sampling, Scene};
+use simtiff_core::{Defocus, Emitters, Model, Optics, Psf, Records, Sampling, Scene, Stop};
 
 const SIDE: usize = 1200;
 const MODES: usize = 21;
@@ -39,7 +39,7 @@ impl Crowd {
     fn render(&self, records: Records<'_>, out: &mut [f32]) {
         let emitters = Emitters { xyz: &self.xyz, phase: &self.phase, magnitude: None };
         let scene = Scene { emitters, records, origin: [0.0; 2] };
-        self.psf.render(black_box(&scene), [SIDE, SIDE], out).unwrap();
+        self.psf.render(black_box(&scene), [SIDE, SIDE], out, &Stop::default()).unwrap();
     }
 }
 

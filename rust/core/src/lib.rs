@@ -25,10 +25,13 @@
 //! spline_filter, interpolate          field            maps of coefficients over the field -> an emitter's
 //! exponential, normal                 noise: variates  uniform random numbers -> those that emitters are drawn by
 //! simd                                picks the instruction set at run time
+//! stop                                lets another thread end a long call
 //! ```
 //!
 //! Results depend neither on the number of threads nor on what is computed together: sums run in a fixed order, an
 //! emitter's stamp has the same bits in any company, and a pixel's random words are addressed by its place in the movie.
+//!
+//! What is made once and kept is made without locks, so a process that is forked in the middle of it can make it anew.
 #![forbid(unsafe_code)]
 
 mod camera;
@@ -38,6 +41,7 @@ mod noise;
 mod pupil;
 mod render;
 mod simd;
+mod stop;
 mod transform;
 
 pub use camera::{Camera, Exposure, Pixel};
@@ -47,4 +51,5 @@ pub use noise::{exponential, normal};
 pub use pupil::{Defocus, DiskQuadrature, MOST_ROWS, Model, Node, Optics, Parity, Row, Zernike, gauss_legendre};
 pub use render::{Cost, Emitters, LARGEST_STAMP, MOST_MODES, Psf, Records, Scene};
 pub use simd::{Level, level};
+pub use stop::Stop;
 pub use transform::{MOST_SAMPLES_PER_PIXEL, Sampling};

@@ -5,7 +5,7 @@
 //! x86-64 uses AVX-512 where there is AVX-512. AVX-512, AVX2 and NEON all have fused multiply-add and
 //! give the same bits where a loop uses [`mul_add`] and fixed-order sums; [`Level::Scalar`] (the build's baseline)
 //! rounds twice instead, because a fused multiply-add in software costs a hundred times more.
-use std::sync::OnceLock;
+use once_cell::race::OnceBox;
 
 /// An instruction set for which the hot loops are compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,7 +46,7 @@ impl Level {
 /// `SIMTIFF_SIMD` (`avx512`, `avx2`, `neon` or `scalar`) asks for, where the CPU has it. Read once per process.
 #[must_use]
 pub fn level() -> Level {
-    static LEVEL: OnceLock<Level> = OnceLock::new();
+    static LEVEL: OnceBox<Level> = OnceBox::new();
     *LEVEL.get_or_init(|| {
         let asked = match std::env::var("SIMTIFF_SIMD").as_deref() {
             Ok("avx512") => Some(Level::Avx512),
@@ -55,7 +55,7 @@ pub fn level() -> Level {
             Ok("scalar") => Some(Level::Scalar),
             _ => None,
         };
-        asked.filter(|level| level.is_available()).unwrap_or_else(Level::detect)
+        Box::new(asked.filter(|level| level.is_available()).unwrap_or_else(Level::detect))
     })
 }
 

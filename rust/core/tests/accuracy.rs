@@ -5,7 +5,7 @@ mod naive;
 use naive::Case;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use simtiff_core::{Defocus, Emitters, Model, Psf, Sampling};
+use simtiff_core::{Defocus, Emitters, Model, Psf, Sampling, Stop};
 
 fn stamp(case: &Case, sampling: Sampling) -> Vec<f32> {
     let modes = case.phase.len();
@@ -14,7 +14,7 @@ fn stamp(case: &Case, sampling: Sampling) -> Vec<f32> {
     let magnitude: Vec<f32> = case.magnitude.iter().map(|&c| c as f32).collect();
     let emitters = Emitters { xyz: &[case.xyz], phase: &phase, magnitude: Some(&magnitude) };
     let mut out = vec![0.0; case.size * case.size];
-    psf.stamps(&emitters, &mut out).unwrap();
+    psf.stamps(&emitters, &mut out, &Stop::default()).unwrap();
     out
 }
 

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use simtiff_core::{
-    Camera, Defocus, Emitters, Exposure, MOST_MODES, Model, Optics, Psf, Records, Result, Sampling, Scene,
+    Camera, Defocus, Emitters, Exposure, MOST_MODES, Model, Optics, Psf, Records, Result, Sampling, Scene, Stop,
 };
 
 /// A number near `usual`, or any that a float can be.
@@ -104,7 +104,7 @@ proptest! {
         let fitting = case.xyz.len() * case.size * case.size;
         let len = if extra < 1 { fitting.saturating_add_signed(extra) } else { fitting };
         let mut out = vec![0.0; len];
-        if psf.stamps(&case.emitters(), &mut out).is_ok() {
+        if psf.stamps(&case.emitters(), &mut out, &Stop::default()).is_ok() {
             prop_assert!(len == fitting);
             prop_assert!(out.iter().all(|v| v.is_finite() && *v >= 0.0), "{out:?}");
         }
@@ -130,7 +130,7 @@ proptest! {
         let mut out = vec![f32::NAN; len.unwrap_or(if area < 10_000 { 3 * area } else { 3 })];
         let records = Records { emitter: &emitter, frame: &frame, photons: &photons };
         let scene = Scene { emitters: case.emitters(), records, origin: [origin, 0.5] };
-        if psf.render(&scene, [shape.0, shape.1], &mut out).is_ok() {
+        if psf.render(&scene, [shape.0, shape.1], &mut out, &Stop::default()).is_ok() {
             prop_assert!(out.iter().all(|v| *v >= 0.0), "{out:?}");
         }
     }
@@ -151,9 +151,9 @@ proptest! {
         let area = shape.0.saturating_mul(shape.1).max(1);
         let image = if image.len() >= area && extra == 0 { &image[..image.len() / area * area] } else { &image[..] };
         let mut counts = vec![0u16; image.len() + extra / 2];
-        let done = camera.expose(image, exposure, &mut counts);
+        let done = camera.expose(image, exposure, &mut counts, &Stop::default());
         let mut electrons = vec![0f32; image.len() + extra / 2];
-        prop_assert_eq!(done.is_ok(), camera.expose(image, exposure, &mut electrons).is_ok());
+        prop_assert_eq!(done.is_ok(), camera.expose(image, exposure, &mut electrons, &Stop::default()).is_ok());
         if done.is_ok() {
             prop_assert!(electrons.iter().all(|v| v.is_finite()), "{electrons:?}");
         }

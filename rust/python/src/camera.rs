@@ -28,14 +28,23 @@ impl Pixels<'_> {
 
 /// A camera: expected photons to counts.
 #[pyclass(frozen, module = "simtiff._core")]
-pub struct Camera(pub(crate) simtiff_core::Camera);
+pub struct Camera {
+    pub(crate) camera: simtiff_core::Camera,
+    arguments: (f64, f64, bool),
+}
 
 #[pymethods]
 impl Camera {
     #[new]
     #[pyo3(signature = (background, read_noise_e, shot_noise))]
     fn new(background: f64, read_noise_e: f64, shot_noise: bool) -> PyResult<Self> {
-        simtiff_core::Camera::new(background, read_noise_e, shot_noise).map(Self).map_err(to_python)
+        let camera = simtiff_core::Camera::new(background, read_noise_e, shot_noise).map_err(to_python)?;
+        Ok(Self { camera, arguments: (background, read_noise_e, shot_noise) })
+    }
+
+    /// What it is pickled and copied by.
+    fn __getnewargs__(&self) -> (f64, f64, bool) {
+        self.arguments
     }
 
     /// Expose frames into `out` (..., y, x); `key` is the scrambled seed. uint16 counts are rounded and clipped, float32 ones
@@ -55,11 +64,11 @@ impl Camera {
         match out {
             Pixels::U16(mut out) => {
                 let out = buffers::write("out", &mut out)?;
-                pool::run(py, || self.0.expose(image, exposure, out))?
+                pool::run(py, None, |stop| self.camera.expose(image, exposure, out, stop))?
             }
             Pixels::F32(mut out) => {
                 let out = buffers::write("out", &mut out)?;
-                pool::run(py, || self.0.expose(image, exposure, out))?
+                pool::run(py, None, |stop| self.camera.expose(image, exposure, out, stop))?
             }
         }
         .map_err(to_python)

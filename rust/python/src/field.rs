@@ -11,7 +11,7 @@ use crate::{buffers, pool};
 #[pyfunction]
 pub fn spline_filter(py: Python<'_>, mut planes: Vec<PyReadwriteArrayDyn<'_, f32>>, width: usize) -> PyResult<()> {
     let mut planes = planes.iter_mut().map(|plane| buffers::write("a plane", plane)).collect::<PyResult<Vec<_>>>()?;
-    pool::run(py, || simtiff_core::spline_filter(&mut planes, width))?.map_err(to_python)
+    pool::run(py, None, |_| simtiff_core::spline_filter(&mut planes, width))?.map_err(to_python)
 }
 
 /// Fill `out` (n, planes) with the values of planes of `shape` (y, x) at places (n, 2): x and y in pixels.
@@ -34,5 +34,5 @@ pub fn interpolate(
     let planes = planes.iter().map(|plane| buffers::read("a plane", plane)).collect::<PyResult<Vec<_>>>()?;
     let (places, out) = (buffers::rows("places", &places)?, buffers::write("out", &mut out)?);
     let shape = [shape.0, shape.1];
-    pool::run(py, || simtiff_core::interpolate(&planes, shape, method, places, out))?.map_err(to_python)
+    pool::run(py, None, |stop| simtiff_core::interpolate(&planes, shape, method, places, out, stop))?.map_err(to_python)
 }

@@ -58,7 +58,7 @@ pub fn inflate_tiles(
         return Ok(());
     }
     let bands = out.chunks_mut(tile_height.saturating_mul(width)).zip(tiles.chunks(across)).collect::<Vec<_>>();
-    let good = pool::run(py, || {
+    let good = pool::run(py, None, |_| {
         bands.into_par_iter().all(|(band, tiles)| {
             let (mut inflater, mut bytes) = (Decompressor::new(), vec![0; 4 * area]);
             tiles.iter().enumerate().all(|(place, tile)| {

@@ -1,7 +1,8 @@
 //! Python bindings of `simtiff-core`: one call into the core each, nothing computed here but what files need (see `files`),
 //! of which the core knows nothing.
 //!
-//! Every call that computes releases the GIL and runs on the process's own pool of threads (see `pool`). Arrays come in
+//! Every call that computes releases the GIL, runs on the process's own pool of threads and ends when a signal's handler raises (see
+//! `pool`). Arrays come in
 //! as they are needed, C-contiguous and of the exact dtype; the package's Python side converts what users pass. Output is
 //! written into arrays that the caller owns.
 //!

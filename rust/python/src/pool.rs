@@ -1,29 +1,57 @@
 //! The process's pool of threads. A worker process has its share of the cores, so the size can be set at any time; it
 //! never changes results.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::process;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use simtiff_core::Stop;
 
 use crate::errors::ConfigError;
 
-static POOL: RwLock<Option<Arc<ThreadPool>>> = RwLock::new(None);
+/// The pool, and the process that its threads belong to: a forked child inherits the pool, but not the threads. Whoever
+/// looks here holds the GIL, as who forks does, so that no child finds it locked.
+static POOL: Mutex<Option<(u32, Arc<ThreadPool>)>> = Mutex::new(None);
 
 /// The most threads that can be asked for.
 pub const MOST_THREADS: usize = 4096;
 
-fn current() -> PyResult<Arc<ThreadPool>> {
-    if let Some(pool) = &*POOL.read().unwrap_or_else(PoisonError::into_inner) {
-        return Ok(Arc::clone(pool));
-    }
-    let mut slot = POOL.write().unwrap_or_else(PoisonError::into_inner);
-    let pool = match &*slot {
-        Some(pool) => Arc::clone(pool),
-        None => Arc::new(build(0)?),
+/// How often a call looks whether it is to end.
+const LOOK: Duration = Duration::from_millis(50);
+
+fn slot() -> MutexGuard<'static, Option<(u32, Arc<ThreadPool>)>> {
+    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// This process's pool. A forked child makes its own, of the size of its parent's.
+fn current(py: Python<'_>) -> PyResult<Arc<ThreadPool>> {
+    let threads = match &*slot() {
+        Some((owner, pool)) if *owner == process::id() => return Ok(Arc::clone(pool)),
+        Some((_, pool)) => Some(pool.current_num_threads()),
+        None => None,
     };
-    *slot = Some(Arc::clone(&pool));
+    let threads = match threads {
+        Some(threads) => threads,
+        None => default_threads(py)?, // other threads of Python may run meanwhile
+    };
+    let pool = Arc::new(build(threads)?);
+    keep(&pool);
     Ok(pool)
+}
+
+fn keep(pool: &Arc<ThreadPool>) {
+    let before = slot().replace((process::id(), Arc::clone(pool)));
+    if before.as_ref().is_some_and(|(owner, _)| *owner != process::id()) {
+        std::mem::forget(before); // to drop it would tell its threads, which are not there
+    }
+}
+
+/// The number of threads where nobody set it.
+fn default_threads(py: Python<'_>) -> PyResult<usize> {
+    py.import("simtiff.io.system")?.getattr("default_threads")?.call0()?.extract()
 }
 
 fn build(threads: usize) -> PyResult<ThreadPool> {
@@ -34,28 +62,56 @@ fn build(threads: usize) -> PyResult<ThreadPool> {
         .map_err(|e| ConfigError::new_err(format!("could not start {threads} threads: {e}")))
 }
 
-/// Runs `work` on the pool with the GIL released.
-pub fn run<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
-    let pool = current()?;
-    Ok(py.detach(|| pool.install(work)))
+/// Runs `work` on the pool with the GIL released. Meanwhile this thread, where it is Python's main one, lets Python handle
+/// signals, and calls `check`; if either raises, as Ctrl-C does, work is asked to stop, and that is the error.
+pub fn run<T: Send>(py: Python<'_>, check: Option<&Py<PyAny>>, work: impl FnOnce(&Stop) -> T + Send) -> PyResult<T> {
+    let pool = current(py)?;
+    let stop = &Stop::default();
+    if pool.current_thread_index().is_some() {
+        return Ok(py.detach(|| work(stop))); // called back from a thread of the pool, which must not wait for it
+    }
+    let look = || {
+        Python::attach(|py| {
+            py.check_signals()?;
+            check.map_or(Ok(()), |check| check.call0(py).map(drop))
+        })
+    };
+    py.detach(|| {
+        pool.in_place_scope(|scope| {
+            let (done, result) = sync_channel(1);
+            scope.spawn(move |_| _ = done.send(work(stop)));
+            loop {
+                match result.recv_timeout(LOOK) {
+                    Ok(result) => return Some(Ok(result)),
+                    Err(RecvTimeoutError::Disconnected) => return None, // a panic, which the scope hands on
+                    Err(RecvTimeoutError::Timeout) => {
+                        if let Err(error) = look() {
+                            stop.ask();
+                            return Some(Err(error)); // after the scope's end, when work has stopped
+                        }
+                    }
+                }
+            }
+        })
+    })
+    .unwrap_or_else(|| unreachable!("a panic ends the scope"))
 }
 
 /// Set the number of threads that simtiff computes with; 0 is one per core.
 #[pyfunction]
 #[pyo3(signature = (n, /))]
-pub fn set_threads(n: usize) -> PyResult<()> {
+pub fn set_threads(py: Python<'_>, n: usize) -> PyResult<()> {
     if n > MOST_THREADS {
         return Err(ConfigError::new_err(format!("{n} threads; at most {MOST_THREADS} are allowed")));
     }
-    let pool = build(n)?;
-    *POOL.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(pool));
+    keep(&Arc::new(build(if n == 0 { default_threads(py)? } else { n })?));
     Ok(())
 }
 
 /// Number of threads that simtiff computes with.
 #[pyfunction]
-pub fn threads() -> PyResult<usize> {
-    Ok(current()?.current_num_threads())
+pub fn threads(py: Python<'_>) -> PyResult<usize> {
+    Ok(current(py)?.current_num_threads())
 }
 
 /// Instruction set in use: "avx512", "avx2", "neon" or "scalar".

@@ -84,7 +84,7 @@ impl Psf {
     fn stamps(&self, py: Python<'_>, scene: Scene<'_>, mut out: PyReadwriteArrayDyn<'_, f32>) -> PyResult<()> {
         let emitters = scene.emitters()?;
         let out = buffers::write("out", &mut out)?;
-        pool::run(py, || self.0.stamps(&emitters, out))?.map_err(to_python)
+        pool::run(py, None, |stop| self.0.stamps(&emitters, out, stop))?.map_err(to_python)
     }
 
     /// Overwrite `out` (t, y, x) with the expected photons of a scene.
@@ -92,12 +92,12 @@ impl Psf {
     fn render(&self, py: Python<'_>, scene: Scene<'_>, mut out: PyReadwriteArrayDyn<'_, f32>) -> PyResult<()> {
         let (scene, shape) = (scene.view()?, buffers::frame_shape(&out)?);
         let out = buffers::write("out", &mut out)?;
-        pool::run(py, || self.0.render(&scene, shape, out))?.map_err(to_python)
+        pool::run(py, None, |stop| self.0.render(&scene, shape, out, stop))?.map_err(to_python)
     }
 
     /// Overwrite `out` (t, y, x) with a camera's frames of a scene; see `Camera.expose`. `space` is work space of that shape.
     /// `finished` is called with the index of each frame and the CRC-32 of its bytes as soon as it is whole, in any order and
-    /// from any thread; what it raises ends the call.
+    /// from any thread; `check` from the thread of the call, many times a second. What either raises ends the call.
     #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "called from one place in Python")]
     fn expose(
         &self,
@@ -109,26 +109,32 @@ impl Psf {
         mut space: PyReadwriteArrayDyn<'_, f32>,
         out: Pixels<'_>,
         finished: Option<Py<PyAny>>,
+        check: Option<Py<PyAny>>,
     ) -> PyResult<()> {
         let (scene, [height, width]) = (scene.view()?, out.frame_shape()?);
         let exposure = Exposure { seed: key, first_frame, height, width };
         let space = buffers::write("space", &mut space)?;
-        let raised = OnceLock::new();
+        let (raised, check) = (OnceLock::new(), check.as_ref());
         let finished = |t: usize, bytes: &[u8]| {
             let Some(finished) = &finished else { return true };
             let told = (t, crc32fast::hash(bytes));
-            Python::attach(|py| finished.call1(py, told)).map_err(|error| raised.set(error)).is_ok()
+            // nothing is dropped outside: that would be left to a list with a lock, which a fork could find locked
+            Python::attach(|py| finished.call1(py, told).map_err(|error| _ = raised.set(error)).is_ok())
         };
         let done = match out {
             Pixels::U16(mut out) => {
                 let out = buffers::write("out", &mut out)?;
                 let finished = |t, frame: &[u16]| finished(t, bytemuck::cast_slice(frame));
-                pool::run(py, || self.0.expose(&scene, &camera.0, exposure, space, out, finished))?
+                pool::run(py, check, |stop| {
+                    self.0.expose(&scene, &camera.camera, exposure, space, out, finished, stop)
+                })?
             }
             Pixels::F32(mut out) => {
                 let out = buffers::write("out", &mut out)?;
                 let finished = |t, frame: &[f32]| finished(t, bytemuck::cast_slice(frame));
-                pool::run(py, || self.0.expose(&scene, &camera.0, exposure, space, out, finished))?
+                pool::run(py, check, |stop| {
+                    self.0.expose(&scene, &camera.camera, exposure, space, out, finished, stop)
+                })?
             }
         };
         match raised.into_inner() {

@@ -2,6 +2,7 @@
 //! good; the thresholds are those of a chance of 1e-8 per check.
 
 use super::{Camera, Exposure};
+use crate::Stop;
 use crate::noise::{Generator, Purpose, Stream, log_probability, poisson_by_rejection};
 
 /// Deviations of a normal number that happen with probability 1e-8.
@@ -15,7 +16,7 @@ fn expose(background: f64, read_noise: f64, shot_noise: bool, seed: u64, image: 
     let camera = Camera::new(background, read_noise, shot_noise).unwrap();
     let exposure = Exposure { seed, first_frame: 5, height: SIDE, width: SIDE };
     let mut out = vec![0.0; image.len()];
-    camera.expose(image, exposure, &mut out).unwrap();
+    camera.expose(image, exposure, &mut out, &Stop::default()).unwrap();
     out
 }
 
@@ -203,7 +204,7 @@ fn counts_are_rounded_and_clipped_sums() {
         let camera = Camera::new(background, read_noise, true).unwrap();
         let exposure = Exposure { seed: 70 + i as u64, first_frame: 5, height: SIDE, width: SIDE };
         let mut counts = vec![0u16; DRAWS];
-        camera.expose(&vec![signal; DRAWS], exposure, &mut counts).unwrap();
+        camera.expose(&vec![signal; DRAWS], exposure, &mut counts, &Stop::default()).unwrap();
 
         let mean = background + f64::from(signal);
         let photons =
@@ -247,7 +248,7 @@ fn pixels_frames_seeds_and_effects_are_independent() {
     let camera = Camera::new(50.0, 5.0, true).unwrap();
     let mut counts = vec![0u16; 2 * DRAWS];
     let exposure = Exposure { seed: 1, first_frame: 5, height: SIDE, width: SIDE };
-    camera.expose(&image(0.0), exposure, &mut counts).unwrap();
+    camera.expose(&image(0.0), exposure, &mut counts, &Stop::default()).unwrap();
     let samples = [
         ("counts", counts.into_iter().map(f32::from).collect()),
         ("background", expose(100.0, 0.0, true, 1, &image(0.0))),

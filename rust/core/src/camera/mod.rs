@@ -11,11 +11,11 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::error::{Error, Result};
 use crate::noise::{
     BACKGROUND_LIMIT, BLOCK, Background, Purpose, Signal, Stream, TABLE_LIMIT, fill_normals, poisson_by_rejection,
 };
 use crate::simd::{Level, dispatch_at, level};
+use crate::{Error, Result, Stop};
 
 /// The largest background, and the largest signal of a pixel whose Poisson number is drawn exactly, photons.
 const MAX_PHOTONS: f64 = 1e9;
@@ -98,12 +98,19 @@ impl Camera {
     ///
     /// # Errors
     /// [`Error::Length`] if the image is not a whole number of frames or `out` differs in length; [`Error::Value`] if a
-    /// pixel is not a number from 0 to 1e15 (`out` is then partly filled), or the movie has more than 2^64 pixels.
-    pub fn expose<T: Pixel>(&self, image: &[f32], exposure: Exposure, out: &mut [T]) -> Result<()> {
-        self.expose_at(level(), image, exposure, out)
+    /// pixel is not a number from 0 to 1e15 (`out` is then partly filled), or the movie has more than 2^64 pixels; [`Error::Stopped`].
+    pub fn expose<T: Pixel>(&self, image: &[f32], exposure: Exposure, out: &mut [T], stop: &Stop) -> Result<()> {
+        self.expose_at(level(), image, exposure, out, stop)
     }
 
-    fn expose_at<T: Pixel>(&self, level: Level, image: &[f32], exposure: Exposure, out: &mut [T]) -> Result<()> {
+    fn expose_at<T: Pixel>(
+        &self,
+        level: Level,
+        image: &[f32],
+        exposure: Exposure,
+        out: &mut [T],
+        stop: &Stop,
+    ) -> Result<()> {
         let first = exposure.first_pixel(image.len())?;
         if out.len() != image.len() {
             return Err(Error::Length { name: "out", got: out.len(), expected: image.len() });
@@ -113,8 +120,10 @@ impl Camera {
             .par_chunks(TURN)
             .zip(out.par_chunks_mut(TURN))
             .enumerate()
-            .map(|(turn, (image, out))| exposing.expose(first + (turn * TURN) as u64, image, out))
-            .reduce(|| true, |a, b| a && b);
+            .map(|(turn, (image, out))| {
+                stop.check().map(|()| exposing.expose(first + (turn * TURN) as u64, image, out))
+            })
+            .try_reduce(|| true, |a, b| Ok(a && b))?;
         if good { Ok(()) } else { Err(exposure.bad_pixel(image, 0)) }
     }
 

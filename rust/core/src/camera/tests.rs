@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::{Camera, Exposure, Pixel};
+use crate::Stop;
 use crate::error::Error;
 use crate::simd::Level;
 
@@ -32,7 +33,7 @@ fn cameras() -> Vec<Camera> {
 
 fn expose(camera: &Camera, image: &[f32]) -> Vec<f32> {
     let mut out = vec![0.0; image.len()];
-    camera.expose(image, EXPOSURE, &mut out).unwrap();
+    camera.expose(image, EXPOSURE, &mut out, &Stop::default()).unwrap();
     out
 }
 
@@ -47,7 +48,7 @@ fn cuts_do_not_change_pixels() {
             for (call, (image, out)) in calls.enumerate() {
                 let first_frame = EXPOSURE.first_frame + (call * frames) as u64;
                 let exposure = Exposure { first_frame, ..EXPOSURE };
-                camera.expose(image, exposure, out).unwrap();
+                camera.expose(image, exposure, out, &Stop::default()).unwrap();
             }
             assert!(out == whole, "{camera:?} in calls of {frames}");
         }
@@ -74,7 +75,7 @@ fn instruction_sets_with_fused_multiply_add_give_the_same_bits() {
     for camera in cameras() {
         let at = |level| {
             let mut out = vec![0f32; image.len()];
-            camera.expose_at(level, &image, EXPOSURE, &mut out).unwrap();
+            camera.expose_at(level, &image, EXPOSURE, &mut out, &Stop::default()).unwrap();
             out
         };
         for pair in available.windows(2) {
@@ -113,14 +114,14 @@ fn counts_are_rounded_and_clipped() {
     let image = [0.0, 0.49, 0.5, 0.51, 1.5, 2.5, 65_534.4, 65_534.6, 65_535.4, 1e15];
     let exposure = Exposure { seed: 0, first_frame: 0, height: 1, width: 10 };
     let mut out = [7u16; 10];
-    camera.expose(&image, exposure, &mut out).unwrap();
+    camera.expose(&image, exposure, &mut out, &Stop::default()).unwrap();
     assert_eq!(out, [0, 0, 0, 1, 2, 2, 65_534, 65_535, 65_535, 65_535]);
     assert_eq!(u16::from_electrons(-3.0), 0);
 
     let noisy = Camera::new(100.0, 40.0, false).unwrap();
     let image = self::image();
     let mut counts = vec![0u16; image.len()];
-    noisy.expose(&image, EXPOSURE, &mut counts).unwrap();
+    noisy.expose(&image, EXPOSURE, &mut counts, &Stop::default()).unwrap();
     for (count, electrons) in counts.into_iter().zip(expose(&noisy, &image)) {
         assert!(f32::from(count) == electrons.round_ties_even().clamp(0.0, 65_535.0));
     }
@@ -138,19 +139,19 @@ fn bad_arguments_are_named() {
         let mut image = image();
         image[2 * FRAME + 5 * WIDTH + 7] = bad;
         image[6 * FRAME] = f32::NAN;
-        let error = camera.expose(&image, EXPOSURE, &mut out).unwrap_err();
+        let error = camera.expose(&image, EXPOSURE, &mut out, &Stop::default()).unwrap_err();
         let text = error.to_string();
         assert!(text.contains(&format!("{bad} at frame 2, row 5, column 7")), "{text}");
     }
-    let short = camera.expose(&image()[1..], EXPOSURE, &mut out).unwrap_err();
+    let short = camera.expose(&image()[1..], EXPOSURE, &mut out, &Stop::default()).unwrap_err();
     assert!(matches!(short, Error::Length { name: "image", .. }));
-    let short = camera.expose(&image(), EXPOSURE, &mut out[1..]).unwrap_err();
+    let short = camera.expose(&image(), EXPOSURE, &mut out[1..], &Stop::default()).unwrap_err();
     assert!(matches!(short, Error::Length { name: "out", .. }));
     let far = Exposure { first_frame: u64::MAX / 2, ..EXPOSURE };
-    let far = camera.expose(&image(), far, &mut out).unwrap_err();
+    let far = camera.expose(&image(), far, &mut out, &Stop::default()).unwrap_err();
     assert!(matches!(far, Error::Value { name: "first_frame", .. }));
     let none = Exposure { width: 0, ..EXPOSURE };
-    assert!(camera.expose::<f32>(&[], none, &mut []).is_ok());
+    assert!(camera.expose::<f32>(&[], none, &mut [], &Stop::default()).is_ok());
 }
 
 /// Pixels that a release has promised: a change here alters every movie, and needs a new data version.
@@ -161,7 +162,7 @@ fn pixels_stay_as_they_were() {
     let frozen = |background, read_noise| {
         let camera = Camera::new(background, read_noise, true).unwrap();
         let mut out = [0; 16];
-        camera.expose(&image, exposure, &mut out).unwrap();
+        camera.expose(&image, exposure, &mut out, &Stop::default()).unwrap();
         out
     };
     assert_eq!(frozen(0.0, 0.0), [0, 0, 0, 0, 0, 0, 2, 6, 30, 39, 76, 126, 502, 1049, 1012, 30165]);
@@ -201,8 +202,8 @@ proptest! {
         let exposure = Exposure { seed, first_frame, height, width };
         let mut counts = vec![0u16; len];
         let mut electrons = vec![0f32; len];
-        let result = camera.expose(image, exposure, &mut counts);
-        prop_assert_eq!(&camera.expose(image, exposure, &mut electrons), &result);
+        let result = camera.expose(image, exposure, &mut counts, &Stop::default());
+        prop_assert_eq!(&camera.expose(image, exposure, &mut electrons, &Stop::default()), &result);
         let valid = image.iter().all(|s| (0.0..=1e15).contains(s));
         let fits = len == 0 || frame > 0 && len % frame == 0;
         if result.is_ok() {

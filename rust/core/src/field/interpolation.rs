@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::{Error, Result};
+use crate::{Error, Result, Stop};
 
 /// How values between pixels are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,13 +23,14 @@ const PLACES: usize = 256;
 /// A place's values do not depend on the places it is asked together with. In parallel on rayon's current pool.
 ///
 /// # Errors
-/// [`Error::Length`] if lengths disagree, [`Error::Value`] if a place is outside the outer pixel centres.
+/// [`Error::Length`] if lengths disagree, [`Error::Value`] if a place is outside the outer pixel centres; [`Error::Stopped`].
 pub fn interpolate(
     planes: &[&[f32]],
     [height, width]: [usize; 2],
     interpolation: Interpolation,
     places: &[[f64; 2]],
     out: &mut [f32],
+    stop: &Stop,
 ) -> Result<()> {
     let area = height.checked_mul(width).unwrap_or(0);
     if let Some(plane) = planes.iter().find(|plane| area == 0 || plane.len() != area) {
@@ -47,7 +48,8 @@ pub fn interpolate(
         return Err(Error::value("a place", format!("({x}, {y})"), "x and y within the plane's outer pixel centres"));
     }
     let chunks = places.par_chunks(PLACES).zip(out.par_chunks_mut(PLACES * planes.len()));
-    chunks.for_each(|(places, out)| {
+    chunks.try_for_each(|(places, out)| {
+        stop.check()?;
         for (&[x, y], out) in places.iter().zip(out.chunks_exact_mut(planes.len())) {
             match interpolation {
                 Interpolation::Nearest => weigh(planes, width, nearest(x, width), nearest(y, height), out),
@@ -55,8 +57,8 @@ pub fn interpolate(
                 Interpolation::Cubic => weigh(planes, width, cubic(x, width), cubic(y, height), out),
             }
         }
-    });
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Pixels along an axis, and the weight of each.
@@ -115,7 +117,7 @@ mod tests {
 
     fn at(plane: &[f32], shape: [usize; 2], interpolation: Interpolation, place: [f64; 2]) -> f64 {
         let mut out = [0.0];
-        interpolate(&[plane], shape, interpolation, &[place], &mut out).unwrap();
+        interpolate(&[plane], shape, interpolation, &[place], &mut out, &Stop::default()).unwrap();
         f64::from(out[0])
     }
 
@@ -159,12 +161,14 @@ mod tests {
         assert!(spline_filter(&mut [&mut [0.0; 4], &mut [0.0; 5]], 2).is_err());
         assert!(spline_filter(&mut [&mut [0.0; 5]], 0).is_err());
         let values = plane(3, 4);
-        let ask = |place, out: &mut [f32]| interpolate(&[&values], [3, 4], Interpolation::Cubic, &[place], out);
+        let ask = |place, out: &mut [f32]| {
+            interpolate(&[&values], [3, 4], Interpolation::Cubic, &[place], out, &Stop::default())
+        };
         assert!(ask([3.0, 2.0], &mut [0.0]).is_ok());
         for place in [[-0.1, 0.0], [0.0, 2.01], [f64::NAN, 0.0], [0.0, f64::INFINITY]] {
             assert!(ask(place, &mut [0.0]).is_err(), "{place:?}");
         }
         assert!(ask([0.0, 0.0], &mut [0.0; 2]).is_err());
-        assert!(interpolate(&[&values], [3, 5], Interpolation::Linear, &[], &mut []).is_err());
+        assert!(interpolate(&[&values], [3, 5], Interpolation::Linear, &[], &mut [], &Stop::default()).is_err());
     }
 }

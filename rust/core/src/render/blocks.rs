@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::scene::Placed;
 use super::splat::Band;
 use super::stamps::{Emitters, Psf};
-use crate::Result;
+use crate::{Result, Stop};
 
 /// Bytes of stamps held at a time; they stay in cache from the transform to the frames.
 const STAMP_BYTES: usize = 4 << 20;
@@ -43,6 +43,7 @@ impl Psf {
         emitters: &Emitters<'_>,
         placed: &Placed,
         height: usize,
+        stop: &Stop,
         mut with: impl FnMut(&Block, &[f32]) -> Result<()>,
     ) -> Result<()> {
         let stamp = self.size() * self.size();
@@ -55,7 +56,7 @@ impl Psf {
         for start in (0..count.max(1)).step_by(length.max(1)) {
             let end = (start + length).min(count);
             let stamps = &mut stamps[..(end - start) * stamp];
-            self.stamps_of(emitters, &placed.chosen[start..end], stamps)?;
+            self.stamps_of(emitters, &placed.chosen[start..end], stamps, stop)?;
             let whole = if end < count { row(placed.spots[end].y - half) } else { height };
             let reached = if end > start { row(placed.spots[end - 1].y + half + 1) } else { height };
             block = Block { emitters: start..end, from: block.whole, fresh: block.to, to: reached.max(whole), whole };
@@ -75,7 +76,8 @@ impl Psf {
         cursor: &mut usize,
         frame: &mut [f32],
         width: usize,
-    ) {
+        stop: &Stop,
+    ) -> Result<()> {
         let waiting = &placed.records[*cursor..placed.start[t + 1]];
         let now = &waiting[..waiting.partition_point(|r| (r.0 as usize) < block.emitters.end)];
         *cursor += now.len();
@@ -84,12 +86,12 @@ impl Psf {
         let tasks = (4 * rayon::current_num_threads()).div_ceil(frames);
         let rows = (block.to - block.from).div_ceil(tasks).max(LEAST_ROWS);
         let pixels = &mut frame[block.from * width..block.to * width];
-        pixels.par_chunks_mut(rows * width).enumerate().for_each(|(b, pixels)| {
+        pixels.par_chunks_mut(rows * width).enumerate().try_for_each(|(b, pixels)| {
             let first_row = block.from + b * rows;
             let used = (block.fresh.saturating_sub(first_row) * width).min(pixels.len());
             pixels[used..].fill(0.0);
             let first_emitter = block.emitters.start;
-            Band { pixels, width, first_row, size: self.size(), stamps, first_emitter }.add(now, &placed.spots);
-        });
+            Band { pixels, width, first_row, size: self.size(), stamps, first_emitter }.add(now, &placed.spots, stop)
+        })
     }
 }

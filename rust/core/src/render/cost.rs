@@ -103,7 +103,7 @@ fn nodes(rows: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Emitters, MOST_ROWS};
+    use crate::{Emitters, MOST_ROWS, Stop};
     use proptest::prelude::*;
 
     proptest! {
@@ -131,7 +131,7 @@ mod tests {
                 let z = 0.5 * (low + high);
                 let said = cost.rows([0.3, -0.4, z], &phase).unwrap();
                 let emitters = Emitters { xyz: &[[0.3, -0.4, z]], phase: &phase, magnitude: None };
-                let computed = said < 100.0 && psf.stamps(&emitters, &mut stamp).is_ok();
+                let computed = said < 100.0 && psf.stamps(&emitters, &mut stamp, &Stop::default()).is_ok();
                 let exact = psf.rule.needed::<pulp::Scalar>(&[&phase[..], &[z as f32, 0.3, -0.4]].concat());
                 prop_assert!(said <= exact + 1e-3 && exact < said + 6.0, "{said} {exact}");
                 prop_assert!(computed || said >= 100.0);
@@ -141,7 +141,7 @@ mod tests {
             prop_assert_eq!(psf.held_bytes() - empty, 4 * made);
             prop_assert!(cost.transform_bytes(0.0, 106.0, 0) >= 4 * made);
             let far = [[0.0, 0.0, 1e6]];
-            let refused = psf.stamps(&Emitters { xyz: &far, phase: &phase, magnitude: None }, &mut stamp).is_err();
+            let refused = psf.stamps(&Emitters { xyz: &far, phase: &phase, magnitude: None }, &mut stamp, &Stop::default()).is_err();
             prop_assert_eq!(refused, cost.rows(far[0], &phase).unwrap() > MOST_ROWS as f32);
         }
     }

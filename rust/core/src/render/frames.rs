@@ -6,7 +6,7 @@ use super::scene::Scene;
 use super::splat::Band;
 use super::stamps::Psf;
 use crate::camera::{Camera, Exposure, Pixel};
-use crate::{Error, Result};
+use crate::{Error, Result, Stop};
 
 /// Bytes of a band of rows that is summed up and exposed at once; they stay in a core's second-level cache.
 const BAND_BYTES: usize = 256 << 10;
@@ -20,15 +20,15 @@ impl Psf {
     /// frames rendered with it.
     ///
     /// # Errors
-    /// If lengths disagree, an index is out of range, or a number is not finite.
-    pub fn render(&self, scene: &Scene<'_>, [height, width]: [usize; 2], out: &mut [f32]) -> Result<()> {
-        let placed = self.placed(scene, [height, width], out.len())?;
+    /// If lengths disagree, an index is out of range, or a number is not finite; [`Error::Stopped`].
+    pub fn render(&self, scene: &Scene<'_>, [height, width]: [usize; 2], out: &mut [f32], stop: &Stop) -> Result<()> {
+        let placed = self.placed(scene, [height, width], out.len(), stop)?;
         let mut cursors = placed.start.clone();
-        self.block_by_block(&scene.emitters, &placed, height, |block, stamps| {
-            out.par_chunks_mut(height * width).zip(&mut cursors).enumerate().for_each(|(t, (frame, cursor))| {
-                self.add(&placed, block, stamps, t, cursor, frame, width);
-            });
-            Ok(())
+        self.block_by_block(&scene.emitters, &placed, height, stop, |block, stamps| {
+            out.par_chunks_mut(height * width)
+                .zip(&mut cursors)
+                .enumerate()
+                .try_for_each(|(t, (frame, cursor))| self.add(&placed, block, stamps, t, cursor, frame, width, stop))
         })
     }
 
@@ -41,7 +41,7 @@ impl Psf {
     /// thread that finished it, and tells whether to go on.
     ///
     /// # Errors
-    /// As the two have them, [`Error::Length`] if `space` is shorter than `out`, and [`Error::Stopped`] if `finished` said so.
+    /// As the two have them, [`Error::Length`] if `space` is shorter than `out`, and [`Error::Stopped`] also if `finished` said so.
     #[allow(clippy::too_many_arguments, reason = "what the two steps take, and where the result goes")]
     pub fn expose<T: Pixel>(
         &self,
@@ -51,18 +51,20 @@ impl Psf {
         space: &mut [f32],
         out: &mut [T],
         finished: impl Fn(usize, &[T]) -> bool + Sync,
+        stop: &Stop,
     ) -> Result<()> {
         if space.len() < out.len() {
             return Err(Error::Length { name: "space", got: space.len(), expected: out.len() });
         }
         let [height, width] = [exposure.height, exposure.width];
         let first = exposure.first_pixel(out.len())?;
-        let placed = self.placed(scene, [height, width], out.len())?;
+        let placed = self.placed(scene, [height, width], out.len(), stop)?;
         let area = height * width;
         let band = (BAND_BYTES / 4).div_ceil(width).min(height) * width;
         let exposing = camera.exposing(exposure.seed);
         // Pixels from number `before` of `out` on, a whole number of rows.
         let expose = |before: usize, image: &[f32], out: &mut [T]| {
+            stop.check()?;
             let good = exposing.expose(first + before as u64, image, out);
             if good { Ok(()) } else { Err(exposure.bad_pixel(image, before)) }
         };
@@ -71,7 +73,7 @@ impl Psf {
         let needed = placed.chosen.len() * self.size() * self.size();
         if needed <= out.len() {
             let stamps = &mut space[..needed];
-            self.stamps_of(&scene.emitters, &placed.chosen, stamps)?;
+            self.stamps_of(&scene.emitters, &placed.chosen, stamps, stop)?;
             let stamps = &*stamps;
             return out.par_chunks_mut(area).enumerate().try_for_each(|(t, frame)| {
                 frame.par_chunks_mut(band).enumerate().try_for_each_init(Vec::new, |image, (b, out)| {
@@ -79,8 +81,8 @@ impl Psf {
                     image.resize(out.len(), 0.0);
                     let first_row = b * band / width;
                     let records = placed.reaching(t, first_row..first_row + out.len() / width, self.size() / 2);
-                    let to = Band { pixels: image, width, first_row, size: self.size(), stamps, first_emitter: 0 };
-                    to.add(records, &placed.spots);
+                    let mut to = Band { pixels: image, width, first_row, size: self.size(), stamps, first_emitter: 0 };
+                    to.add(records, &placed.spots, stop)?;
                     expose(t * area + b * band, image, out)
                 })?;
                 finish(t, frame)
@@ -88,11 +90,11 @@ impl Psf {
         }
 
         let mut cursors = placed.start.clone();
-        self.block_by_block(&scene.emitters, &placed, height, |block, stamps| {
+        self.block_by_block(&scene.emitters, &placed, height, stop, |block, stamps| {
             let images = space[..out.len()].par_chunks_mut(area);
             out.par_chunks_mut(area).zip(images).zip(&mut cursors).enumerate().try_for_each(
                 |(t, ((frame, image), cursor))| {
-                    self.add(&placed, block, stamps, t, cursor, image, width);
+                    self.add(&placed, block, stamps, t, cursor, image, width, stop)?;
                     let whole = block.from * width..block.whole * width;
                     let (image, out) = (&image[whole.clone()], &mut frame[whole.clone()]);
                     image
@@ -134,16 +136,16 @@ mod tests {
             let camera = Camera::new(3.0, 1.0, true).unwrap();
             let exposure = Exposure { seed: 5, first_frame, height, width };
             let mut image = vec![0.0; 3 * height * width];
-            psf.render(&scene, [height, width], &mut image).unwrap();
+            psf.render(&scene, [height, width], &mut image, &Stop::default()).unwrap();
             let mut counts = [vec![0u16; image.len()], vec![1u16; image.len()]];
-            camera.expose(&image, exposure, &mut counts[0]).unwrap();
+            camera.expose(&image, exposure, &mut counts[0], &Stop::default()).unwrap();
             image.fill(f32::NAN);
             let seen = Mutex::new(vec![]);
-            psf.expose(&scene, &camera, exposure, &mut image, &mut counts[1], |t, frame: &[u16]| {
+            let see = |t, frame: &[u16]| {
                 seen.lock().unwrap().push((t, frame.to_vec()));
                 true
-            })
-            .unwrap();
+            };
+            psf.expose(&scene, &camera, exposure, &mut image, &mut counts[1], see, &Stop::default()).unwrap();
             prop_assert!(counts[0] == counts[1]);
             let mut seen = seen.into_inner().unwrap();
             seen.sort();
@@ -162,12 +164,37 @@ mod tests {
         let exposure = Exposure { seed: 5, first_frame: 0, height: 7, width: 9 };
         let camera = Camera::new(0.0, 0.0, false).unwrap();
         let (mut space, mut out) = ([0.0; 2 * 7 * 9], [0f32; 2 * 7 * 9]);
-        let error = psf.expose(&scene, &camera, exposure, &mut space, &mut out, |_, _| true).unwrap_err();
+        let stop = Stop::default();
+        let error = psf.expose(&scene, &camera, exposure, &mut space, &mut out, |_, _| true, &stop).unwrap_err();
         assert!(error.to_string().contains("at frame 1, row 2, column 4"), "{error}");
-        let error = psf.expose(&scene, &camera, exposure, &mut space[1..], &mut out, |_, _| true).unwrap_err();
+        let error = psf.expose(&scene, &camera, exposure, &mut space[1..], &mut out, |_, _| true, &stop).unwrap_err();
         assert!(matches!(error, Error::Length { name: "space", .. }), "{error}");
         let dark = Scene { records: Records { emitter: &[], frame: &[], photons: &[] }, ..scene };
-        let error = psf.expose(&dark, &camera, exposure, &mut space, &mut out, |t, _| t == 0).unwrap_err();
+        let error = psf.expose(&dark, &camera, exposure, &mut space, &mut out, |t, _| t == 0, &stop).unwrap_err();
         assert_eq!(error, Error::Stopped);
+    }
+
+    #[test]
+    fn what_is_asked_to_stop_does() {
+        let optics = Optics::new(660.0, 1.2, 1.33, [100.0; 2]).unwrap();
+        let psf = Psf::new(optics, 3, 0, Model::Scalar, Defocus::Exact, Sampling::Integrated).unwrap();
+        let emitters = Emitters { xyz: &[[4.0, 2.0, 0.0]], phase: &[], magnitude: None };
+        let records = Records { emitter: &[0], frame: &[0], photons: &[9.0] };
+        let scene = Scene { emitters, records, origin: [0.0; 2] };
+        let camera = Camera::new(1.0, 1.0, true).unwrap();
+        let exposure = Exposure { seed: 5, first_frame: 0, height: 7, width: 9 };
+        let (mut space, mut out, mut stamp) = ([0.0; 7 * 9], [0u16; 7 * 9], [0.0; 9]);
+        let mut calls = |stop: &Stop| {
+            [
+                psf.stamps(&emitters, &mut stamp, stop),
+                psf.render(&scene, [7, 9], &mut space, stop),
+                camera.expose(&space, exposure, &mut out, stop),
+                psf.expose(&scene, &camera, exposure, &mut space, &mut out, |_, _| true, stop),
+            ]
+        };
+        let stop = Stop::default();
+        assert_eq!(calls(&stop), [const { Ok(()) }; 4]);
+        stop.ask();
+        assert_eq!(calls(&stop), [const { Err(Error::Stopped) }; 4]);
     }
 }

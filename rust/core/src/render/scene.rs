@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::splat::Spot;
 use super::stamps::{Emitters, Psf};
-use crate::{Error, Result};
+use crate::{Error, Result, Stop};
 
 /// Light of an emitter in a frame.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +53,13 @@ impl Placed {
 
 impl Psf {
     /// Checks, sorts and places what is to be rendered to frames of `len` pixels altogether.
-    pub(super) fn placed(&self, scene: &Scene<'_>, [height, width]: [usize; 2], len: usize) -> Result<Placed> {
+    pub(super) fn placed(
+        &self,
+        scene: &Scene<'_>,
+        [height, width]: [usize; 2],
+        len: usize,
+        stop: &Stop,
+    ) -> Result<Placed> {
         let Scene { emitters, records, origin } = scene;
         self.check_lengths(emitters)?;
         let area = height.checked_mul(width).unwrap_or(0);
@@ -66,6 +72,7 @@ impl Psf {
         let visible = |x: f64, n: usize| x >= -0.5 - reach && x < n as f64 - 0.5 + reach;
         let mut lit = vec![false; emitters.xyz.len()];
         records.emitter.iter().for_each(|&e| lit[e as usize] = true);
+        stop.check()?;
         let mut placed = vec![];
         for (i, &[x, y, z]) in emitters.xyz.iter().enumerate() {
             let [x, y] = [x - origin[0], y - origin[1]];
@@ -81,14 +88,19 @@ impl Psf {
                 placed.push((Spot { x: cx as i64, y: cy as i64 }, (i, [x - cx, y - cy, z])));
             }
         }
+        stop.check()?;
         placed.sort_by_key(|(spot, _)| spot.y); // stable
+        stop.check()?;
         let (spots, chosen): (Vec<_>, Vec<_>) = placed.into_iter().unzip();
         let mut ranks = vec![None; emitters.xyz.len()];
         (0..).zip(&chosen).for_each(|(rank, &(emitter, _))| ranks[emitter] = Some(rank));
-        let (start, records) = records.sorted(&ranks, frames);
+        let (start, records) = records.sorted(&ranks, frames, stop)?;
         Ok(Placed { start, records, spots, chosen })
     }
 }
+
+/// The first record of each frame and the number of records; emitter and photons of each record.
+type Sorted = (Vec<usize>, Vec<(u32, f32)>);
 
 impl Records<'_> {
     fn check(&self, emitters: usize, frames: usize) -> Result<()> {
@@ -114,7 +126,7 @@ impl Records<'_> {
 
     /// The first record of each frame and the number of records; and the rank of the emitter and the photons of each, ordered
     /// by frame, then rank. Records of emitters without a rank are left out.
-    fn sorted(&self, ranks: &[Option<u32>], frames: usize) -> (Vec<usize>, Vec<(u32, f32)>) {
+    fn sorted(&self, ranks: &[Option<u32>], frames: usize, stop: &Stop) -> Result<Sorted> {
         let ranked = || {
             let records = self.emitter.iter().zip(self.frame).zip(self.photons);
             records.filter_map(|((&e, &t), &p)| ranks[e as usize].map(|rank| (t as usize, rank, p)))
@@ -126,13 +138,15 @@ impl Records<'_> {
         }
         let mut next = start.clone();
         let mut sorted = vec![(0, 0.0); start[frames]];
+        stop.check()?;
         for (t, rank, p) in ranked() {
             sorted[next[t]] = (rank, p);
             next[t] += 1;
         }
         for t in 0..frames {
+            stop.check()?;
             sorted[start[t]..start[t + 1]].sort_by_key(|r| r.0); // stable
         }
-        (start, sorted)
+        Ok((start, sorted))
     }
 }

@@ -1,6 +1,10 @@
 //! Adds stamps to pixels, clipped at all four edges.
 
 use crate::simd::{dispatch, mul_add};
+use crate::{Result, Stop};
+
+/// Records that are added between two looks at the wish to stop.
+const RECORDS: usize = 1024;
 
 /// Where an emitter's stamp goes.
 #[derive(Debug, Clone, Copy)]
@@ -25,23 +29,27 @@ pub(super) struct Band<'a> {
 
 impl Band<'_> {
     /// Adds the stamps of records (emitter, photons) in order.
-    pub fn add(self, records: &[(u32, f32)], spots: &[Spot]) {
-        dispatch(Add { band: self, records, spots });
+    pub fn add(&mut self, records: &[(u32, f32)], spots: &[Spot], stop: &Stop) -> Result<()> {
+        records.chunks(RECORDS).try_for_each(|records| {
+            stop.check()?;
+            dispatch(Add { band: self, records, spots });
+            Ok(())
+        })
     }
 }
 
-struct Add<'a> {
-    band: Band<'a>,
+struct Add<'a, 'b> {
+    band: &'a mut Band<'b>,
     records: &'a [(u32, f32)],
     spots: &'a [Spot],
 }
 
-impl pulp::WithSimd for Add<'_> {
+impl pulp::WithSimd for Add<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let Band { pixels, width, first_row, size, stamps, first_emitter } = self.band;
+        let &mut Band { ref mut pixels, width, first_row, size, stamps, first_emitter } = self.band;
         let half = (size / 2) as i64;
         let height = pixels.len() / width;
         for &(emitter, photons) in self.records {
@@ -84,8 +92,8 @@ mod tests {
             let size = 2 * half + 1;
             let stamp: Vec<f32> = (0..size * size).map(|i| i as f32 + 1.0).collect();
             let mut pixels = vec![0.5; width * height];
-            let band = Band { pixels: &mut pixels, width, first_row, size, stamps: &stamp, first_emitter: 0 };
-            band.add(&[(0, 2.0)], &[Spot { x, y }]);
+            let mut band = Band { pixels: &mut pixels, width, first_row, size, stamps: &stamp, first_emitter: 0 };
+            band.add(&[(0, 2.0)], &[Spot { x, y }], &Stop::default()).unwrap();
             for (i, &pixel) in pixels.iter().enumerate() {
                 let (sx, sy) = ((i % width) as i64 - x + half as i64, (i / width + first_row) as i64 - y + half as i64);
                 let inside = (0..size as i64).contains(&sx) && (0..size as i64).contains(&sy);

@@ -1,8 +1,8 @@
 //! Stamps: the PSF of each emitter on a small square of pixels around it.
 
 use std::cell::RefCell;
-use std::sync::OnceLock;
 
+use once_cell::race::OnceBox;
 use rayon::prelude::*;
 
 #[cfg(doc)]
@@ -10,7 +10,7 @@ use crate::MOST_SAMPLES_PER_PIXEL;
 use crate::pupil::{Defocus, EXTRA_TERMS, Model, NodeRule, Optics, ROWS};
 use crate::simd::{Level, dispatch_at, level};
 use crate::transform::{AxisSampling, Batch, Geometry, Plan, Sampling, Scratch, columns_in_registers};
-use crate::{Error, Result};
+use crate::{Error, Result, Stop};
 
 /// The largest stamp, in pixels along a side.
 pub const LARGEST_STAMP: usize = 511;
@@ -46,7 +46,7 @@ pub struct Psf {
     defocus: Defocus,
     pub(super) geometry: Geometry,
     pub(super) rule: NodeRule,
-    pub(super) plans: Box<[OnceLock<Plan>]>,
+    pub(super) plans: Box<[OnceBox<Plan>]>,
     level: Level,
 }
 
@@ -87,7 +87,7 @@ impl Psf {
                 Model::Scalar => NodeRule::new(&optics, modes, defocus, farthest),
             },
             geometry: Geometry { size, x, y, pixel_area: optics.pixel_area() as f32 },
-            plans: ROWS.iter().map(|_| OnceLock::new()).collect(),
+            plans: ROWS.iter().map(|_| OnceBox::new()).collect(),
             level,
         })
     }
@@ -135,15 +135,15 @@ impl Psf {
     ///
     /// # Errors
     /// If lengths disagree, a number is not finite, or an emitter is so far out of focus, so aberrated or so far from
-    /// the stamp that more than 1024 quadrature rows would be needed.
-    pub fn stamps(&self, emitters: &Emitters<'_>, out: &mut [f32]) -> Result<()> {
+    /// the stamp that more than 1024 quadrature rows would be needed; [`Error::Stopped`].
+    pub fn stamps(&self, emitters: &Emitters<'_>, out: &mut [f32], stop: &Stop) -> Result<()> {
         let centred: Vec<_> = emitters.xyz.iter().enumerate().map(|(i, &xyz)| (i, xyz)).collect();
         self.check_lengths(emitters)?;
         let expected = centred.len() * self.size() * self.size();
         if out.len() != expected {
             return Err(Error::Length { name: "out", got: out.len(), expected });
         }
-        self.stamps_of(emitters, &centred, out)
+        self.stamps_of(emitters, &centred, out, stop)
     }
 
     /// Checks that the coefficients' lengths fit the emitters'.
@@ -164,11 +164,13 @@ impl Psf {
         emitters: &Emitters<'_>,
         chosen: &[(usize, [f64; 3])],
         out: &mut [f32],
+        stop: &Stop,
     ) -> Result<()> {
         let terms = self.modes + EXTRA_TERMS;
         let area = self.size() * self.size();
         let mut rows = vec![0u8; chosen.len()];
         chosen.par_chunks(CHOICES).zip(rows.par_chunks_mut(CHOICES)).try_for_each(|(chosen, rows)| {
+            stop.check()?;
             dispatch_at(self.level, Choose { psf: self, emitters, chosen, rows, coefficients: &mut vec![0.0; terms] })
         })?;
 
@@ -178,10 +180,26 @@ impl Psf {
         for ((i, &rows), stamp) in rows.iter().enumerate().zip(out.chunks_exact_mut(area)) {
             groups[usize::from(rows)].push((i, stamp));
         }
+        // Matrices are made first, each by one thread: where several want the same ones later, none waits for another.
+        let new: Vec<_> =
+            (0..groups.len()).filter(|&r| !groups[r].is_empty() && self.plans[r].get().is_none()).collect();
+        new.par_iter().for_each(|&rows| _ = self.plan(rows));
         let mut batches: Vec<_> =
             groups.iter_mut().enumerate().flat_map(|(r, g)| g.chunks_mut(lanes).map(move |b| (r, b))).collect();
-        batches.par_iter_mut().for_each(|(rows, batch)| self.compute(*rows, emitters, chosen, batch, lanes));
-        Ok(())
+        batches.par_iter_mut().try_for_each(|(rows, batch)| {
+            stop.check()?;
+            self.compute(*rows, emitters, chosen, batch, lanes);
+            Ok(())
+        })
+    }
+
+    /// The matrices for a number of rows, made if they are not there.
+    fn plan(&self, rows: usize) -> &Plan {
+        self.plans[rows].get_or_init(|| {
+            let axes = [&self.geometry.x, &self.geometry.y];
+            let columns = columns_in_registers(if self.level == Level::Avx2 { 16 } else { 32 });
+            Box::new(Plan::new(&self.optics, self.modes, self.defocus, ROWS[rows], axes, columns))
+        })
     }
 
     /// Computes one batch.
@@ -196,11 +214,7 @@ impl Psf {
         thread_local! {
             static SPACE: RefCell<(Scratch, Scratch)> = RefCell::default();
         }
-        let plan = self.plans[rows].get_or_init(|| {
-            let axes = [&self.geometry.x, &self.geometry.y];
-            let columns = columns_in_registers(if self.level == Level::Avx2 { 16 } else { 32 });
-            Plan::new(&self.optics, self.modes, self.defocus, ROWS[rows], axes, columns)
-        });
+        let plan = self.plan(rows);
         let terms = self.modes + EXTRA_TERMS;
         SPACE.with_borrow_mut(|(scratch, coefficients)| {
             let all = coefficients.aligned((terms + self.modes) * lanes);
@@ -301,7 +315,7 @@ mod tests {
         let magnitude: Vec<_> = phase.iter().map(|c| 0.1 * c).collect();
         let emitters = Emitters { xyz: &xyz, phase: &phase, magnitude: Some(&magnitude) };
         let mut out = vec![0.0; count * 21 * 21];
-        psf.stamps(&emitters, &mut out).unwrap();
+        psf.stamps(&emitters, &mut out, &Stop::default()).unwrap();
         out
     }
 

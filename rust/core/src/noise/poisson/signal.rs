@@ -1,6 +1,5 @@
 //! Poisson numbers whose mean differs from pixel to pixel.
-use std::sync::OnceLock;
-
+use once_cell::race::OnceBox;
 use pulp::Simd;
 
 use super::table::{alias_entries, outcome, probabilities};
@@ -55,8 +54,8 @@ impl Tables {
     }
 
     fn shared() -> &'static Self {
-        static TABLES: OnceLock<Tables> = OnceLock::new();
-        TABLES.get_or_init(Self::new)
+        static TABLES: OnceBox<Tables> = OnceBox::new();
+        TABLES.get_or_init(|| Box::new(Self::new()))
     }
 }
 
