@@ -27,9 +27,20 @@ mod variates;
 
 use pyo3::prelude::*;
 
+/// Imports all that calls need. Left to the first call, a fork could come in the middle of it, and the child would wait for
+/// a thread that only its parent has.
+fn import_all(py: Python<'_>) -> PyResult<()> {
+    pool::system(py)?;
+    drop((py.get_type::<errors::ConfigError>(), py.get_type::<errors::ShapeError>()));
+    let array = numpy::PyArrayDyn::<f32>::zeros(py, [1].as_slice(), false); // NumPy's tables, and its borrows'
+    buffers::borrow::<f32>("", array.as_any()).map(drop)
+}
+
 #[pymodule]
 #[pyo3(name = "_core")]
 mod core_module {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use crate::camera::Camera;
     #[pymodule_export]
@@ -50,4 +61,9 @@ mod core_module {
     const MOST_THREADS: usize = crate::pool::MOST_THREADS;
     #[pymodule_export]
     use crate::variates::{exponential, normal};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::import_all(module.py())
+    }
 }

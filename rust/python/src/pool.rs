@@ -51,7 +51,12 @@ fn keep(pool: &Arc<ThreadPool>) {
 
 /// The number of threads where nobody set it.
 fn default_threads(py: Python<'_>) -> PyResult<usize> {
-    py.import("simtiff.io.system")?.getattr("default_threads")?.call0()?.extract()
+    system(py)?.getattr("default_threads")?.call0()?.extract()
+}
+
+/// The package's module that knows how many CPUs there are.
+pub fn system(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import("simtiff.io.system")
 }
 
 fn build(threads: usize) -> PyResult<ThreadPool> {
