@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from simtiff import Camera, Optics, Renderer, Scene, Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no timer sends signals there")
 
@@ -87,15 +87,32 @@ def interrupted(after: float = 0.3) -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-@pytest.mark.parametrize("name", [
-    "psf", "render", "stamps", "many records of one emitter", "expose", "camera", "frames", "expected", "stream", "write",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "psf",
+        "render",
+        "stamps",
+        "many records of one emitter",
+        "expose",
+        "camera",
+        "frames",
+        "expected",
+        "stream",
+        "write",
+    ],
+)
 def test_an_interrupt_ends_a_call_within_a_second(
     name: str, calls: dict[str, Callable[[Path], object]], tmp_path: Path
 ) -> None:
     def small() -> tuple[Any, ...]:
         image = RENDERER.render(SMALL, (2, 12, 14))
-        return image, RENDERER.expose(SMALL, (2, 12, 14), CAMERA), CAMERA.expose(image), Simulation(TINY_JOB).frames(0, 3)
+        return (
+            image,
+            RENDERER.expose(SMALL, (2, 12, 14), CAMERA),
+            CAMERA.expose(image),
+            Simulation(TINY_JOB).frames(0, 3),
+        )
 
     expected = small()
     with interrupted():

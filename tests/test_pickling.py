@@ -70,7 +70,9 @@ PUBLIC = {name: Kind(lambda _, name=name: getattr(simtiff, name), lambda it: it)
 COPIES: dict[str, Callable[[Any], Any]] = {
     "copied": copy.copy,
     "deeply copied": copy.deepcopy,
-    **{f"pickled {n}": lambda it, n=n: pickle.loads(pickle.dumps(it, n)) for n in range(2, pickle.HIGHEST_PROTOCOL + 1)},
+    **{
+        f"pickled {n}": lambda it, n=n: pickle.loads(pickle.dumps(it, n)) for n in range(2, pickle.HIGHEST_PROTOCOL + 1)
+    },
 }
 
 

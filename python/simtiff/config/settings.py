@@ -337,7 +337,7 @@ class BatchConfig(Section):
         None,
         ge=1,
         le=1024,
-        description="Worker processes; null: number of cores. Each gets cores / workers threads.",
+        description="Worker processes; null: one for each core it may use. Each gets cores / workers threads.",
     )
     base_config: JobConfig = Field(description="Settings of all jobs.")
     variables: dict[str, Annotated[tuple[JsonValue, ...], Field(strict=False)]] = Field(

@@ -30,9 +30,9 @@ def set_threads(n: int, /) -> None:
     Parameters
     ----------
     n : int
-        0, the default: one for each CPU that the process may use: the least of its affinity, the CPU quota of its control
-        groups (a container's, a cluster job's; rounded up) and ``SLURM_CPUS_PER_TASK``; or ``RAYON_NUM_THREADS``,
-        where that is set. A forked child begins with its parent's number.
+        0, the default, is one for each CPU that the process may use: the least of its affinity, the CPU quota of its
+        control groups (a container's, a cluster job's; rounded up) and ``SLURM_CPUS_PER_TASK``; or
+        ``RAYON_NUM_THREADS``, where that is set. A forked child begins with its parent's number.
     """
     if not is_whole(n) or not 0 <= n <= MOST_THREADS:
         raise ConfigError(f"the number of threads is {shown(n)}; expected an integer, 0 to {MOST_THREADS}")

@@ -1,4 +1,6 @@
-"""Files that are whole or not there: atomic writing, HDF5, OME-TIFF; what the system gives. Knows no config and no physics.
+"""Files that are whole or not there: atomic writing, HDF5, OME-TIFF. And what the system gives.
+
+Knows no config and no physics.
 
 - `files`: partial files, locks, checksums, and what may be written where
 - `hdf5`: reading HDF5 files that may be damaged, writing whole ones

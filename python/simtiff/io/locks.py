@@ -9,8 +9,8 @@ import threading
 class ProcessLock:
     """A lock for the threads of one process, in a ``with`` block.
 
-    A fork copies what other threads hold, but not the threads that would give it back; so each process has a lock of its
-    own. What it guards has to be fit for use at any time, since a fork may come in the middle of a block.
+    A fork copies what other threads hold, but not the threads that would give it back; so each process has a lock of
+    its own. What it guards has to be fit for use at any time, since a fork may come in the middle of a block.
     """
 
     def __init__(self) -> None:

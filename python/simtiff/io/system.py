@@ -16,8 +16,8 @@ ROOT, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 def cores(root: Path = ROOT, own: Path = OWN) -> int:
     """Return the number of CPUs that this process may use at a time, at least 1.
 
-    The least of its affinity, the CPU quotas of its control groups (those of a container or a cluster's job; part of a CPU
-    counts as one) and ``SLURM_CPUS_PER_TASK``. Everything that starts threads or processes by itself asks here.
+    The least of its affinity, the CPU quotas of its control groups (those of a container or a cluster's job; part of
+    a CPU counts as one) and ``SLURM_CPUS_PER_TASK``. Everything that starts threads or processes by itself asks here.
     """
     allowed = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
     for group, version in control_groups("cpu", root, own):

@@ -108,7 +108,8 @@ class Simulation:
         start, stop : int
             ``0 <= start <= stop <= t``.
         out : ndarray, optional
-            Filled in place and returned (in part where Ctrl-C ends the call): float32, (stop - start, y, x), C-contiguous.
+            Filled in place (in part where Ctrl-C ends the call) and returned: float32, (stop - start, y, x),
+            C-contiguous.
 
         Returns
         -------
@@ -132,7 +133,8 @@ class Simulation:
         start, stop : int
             ``0 <= start <= stop <= t``.
         out : ndarray, optional
-            Filled in place and returned (in part where Ctrl-C ends the call): of the config's ``tiff.dtype``, (stop - start, y, x), C-contiguous.
+            Filled in place (in part where Ctrl-C ends the call) and returned: of the config's ``tiff.dtype``,
+            (stop - start, y, x), C-contiguous.
 
         Returns
         -------
