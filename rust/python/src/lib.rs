@@ -32,6 +32,7 @@ use pyo3::prelude::*;
 fn import_all(py: Python<'_>) -> PyResult<()> {
     pool::system(py)?;
     drop((py.get_type::<errors::ConfigError>(), py.get_type::<errors::ShapeError>()));
+    py.import("numpy")?; // where that fails, as for want of memory, what comes next would panic
     let array = numpy::PyArrayDyn::<f32>::zeros(py, [1].as_slice(), false); // NumPy's tables, and its borrows'
     buffers::borrow::<f32>("", array.as_any()).map(drop)
 }
