@@ -74,9 +74,10 @@ def test_a_first_field_reads_its_part_alone(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["z_maps/phase"][0, 299, 259] = np.nan
     source = MeasuredMap(str(path))
-    assert ask(source, OFFSETS[0])
+    for offset in OFFSETS[:2]:  # for the second, the whole map is read
+        assert ask(source, offset) == ask(MeasuredMap(str(path)), offset)
     with pytest.raises(DataError, match="x = 259, y = 299"):
-        ask(source, OFFSETS[1])
+        ask(source, OFFSETS[2])
 
 
 @contextmanager

@@ -277,6 +277,13 @@ class JobConfig(Section):
         description="Seed of the camera's noise; null: emitters.seed, but in a sweep one for each combination.",
     )
 
+    _has_zmap: bool = PrivateAttr(default=True)
+
+    @property
+    def has_zmap(self) -> bool:
+        """Whether the config names a map; one for a movie whose coefficients are known may do without."""
+        return self._has_zmap
+
     @property
     def sampling(self) -> str | int:
         """What a pixel's value is, as the core takes it: "integrated", "point", or the mean of so many samples."""

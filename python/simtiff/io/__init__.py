@@ -2,7 +2,9 @@
 
 - `files`: partial files, locks, checksums, and what may be written where
 - `hdf5`: reading HDF5 files that may be damaged, writing whole ones
+- `rows`: their numbers, row by row
+- `matlab`: what MATLAB does otherwise
 - `tiff`: OME-TIFF movies
 """
 
-__all__ = ["files", "hdf5", "tiff"]
+__all__ = ["files", "hdf5", "matlab", "rows", "tiff"]
