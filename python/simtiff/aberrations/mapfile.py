@@ -13,7 +13,7 @@ from h5py import h5z
 from simtiff._core import inflate_tiles
 from simtiff.errors import DataError
 from simtiff.io.hdf5 import H5PY_ERRORS, check_stored, find_dataset, need_dataset, reading, stated
-from simtiff.io.matlab import is_matlab
+from simtiff.io.matlab import empty_shape, is_matlab
 from simtiff.io.rows import check_numbers
 
 if TYPE_CHECKING:
@@ -115,6 +115,8 @@ def _planes_shape(path: str | Path, phase: h5py.Dataset) -> tuple[bool, tuple[in
     """Return whether MATLAB saved the planes, y, x, modes there, and their number, height and width."""
     with reading(path, PHASE):
         matlab = is_matlab(phase)
+        if (empty := empty_shape(phase)) is not None:
+            raise DataError(f"{path}: {PHASE}: is empty, shape {empty}; allowed: at least one mode and pixel")
         if phase.dtype.kind not in "iuf" or phase.dtype.subdtype is not None:
             raise DataError(f"{path}: {PHASE}: holds {phase.dtype}; allowed: real numbers")
         stored = phase.shape

@@ -53,7 +53,8 @@ def missing_filter(dataset: h5py.Dataset) -> str | None:
         shown = _NAMES.get(number) or name.decode("utf-8", "replace").strip("\0 ") or "unknown to simtiff"
         return (
             f"is compressed with HDF5 filter {number} ({shown}), which is not installed; allowed: any filter of "
-            "hdf5plugin (pip install hdf5plugin), or a copy without it (h5repack -f GZIP=4 OLD NEW)"
+            "hdf5plugin (pip install hdf5plugin), or a copy without it (h5repack -f GZIP=4 OLD NEW, "
+            "where the filter is installed)"
         )
     return None
 

@@ -21,7 +21,7 @@ import numpy as np
 from simtiff.errors import DataError
 from simtiff.io._filters import missing_filter
 from simtiff.io.files import replacing
-from simtiff.io.matlab import is_matlab, is_nothing, is_old_matlab, matlab_class, text_of
+from simtiff.io.matlab import empty_shape, is_matlab, is_nothing, is_old_matlab, matlab_class, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -288,7 +288,7 @@ def _variable(file: h5py.File, name: str) -> Any:
     if not isinstance(node, h5py.Dataset) or not is_matlab(node):
         return None
     dataset = find_dataset(file, name)
-    if dataset is None:
+    if dataset is None or 0 in (empty_shape(dataset) or ()):
         return None
     with reading(file.filename, name):
         kind = matlab_class(dataset)
