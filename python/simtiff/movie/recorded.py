@@ -118,8 +118,8 @@ def _scene_of(records: Records, config: JobConfig) -> Scene:
     xyz = records.xyz[first]
     try:
         phase, magnitude = field_coefficients(config, open_field(config), xyz)
-    except ShapeError as error:
-        raise DataError(f"positions beyond the field (emitters.area_px): {error}") from error
+    except (DataError, ShapeError) as error:
+        raise DataError(f"xyz: coefficients at these positions: {error}") from error
     frame_ix = records.frame_ix.astype(np.uint32)
     return Scene(xyz.astype(np.float64), phase, magnitude, emitter_ix, frame_ix, records.phot)
 

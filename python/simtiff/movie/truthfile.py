@@ -429,8 +429,8 @@ class TruthFile:
             self._field = open_field(self.config)
         try:
             return field_coefficients(self.config, self._field, xyz)
-        except ShapeError as error:
-            raise DataError(f"{self.path}: positions beyond the field (emitters.area_px): {error}") from error
+        except (DataError, ShapeError) as error:
+            raise DataError(f"{self.path}: coefficients at its positions: {error}") from error
 
     def _coefficients(self, columns: Rows, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         values = gather(rows, lambda low, high: read_rows(columns, low, high, np.float32), columns.shape[1])
