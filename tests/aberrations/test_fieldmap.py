@@ -208,4 +208,3 @@ def test_a_uniform_map_holds_everywhere() -> None:
 def test_arrays_are_checked(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ShapeError, match=message):
         FieldMap.from_arrays(**{"phase": np.zeros((2, 4, 4))} | arguments)
-

@@ -149,7 +149,7 @@ def _units(path: str | Path, file: h5py.File) -> tuple[str, float | None, float]
     wavelength_nm = None
     if wavelength is not None:
         try:
-            wavelength_nm = float(wavelength)  # type: ignore[arg-type]
+            wavelength_nm = float(wavelength)
         except (TypeError, ValueError):
             wavelength_nm = float("nan")
         if not 100 <= wavelength_nm <= 20000:

@@ -132,9 +132,7 @@ def load_job_config(
     if not has_zmap:
         target["zmap_path"] = BUILTIN_ZMAPS[0]
     if "base_config" in raw:
-        job = _check_batch(raw, source, folder, overrides).base_config
-        job._has_zmap = has_zmap
-        return job
+        return _marked(_check_batch(raw, source, folder, overrides).base_config, has_zmap=has_zmap)
     problems = apply_overrides(raw, overrides, batch=BatchConfig, job=JobConfig, bare=True)
     if "zmap_path" in raw:
         raw["zmap_path"] = absolute_zmap(raw["zmap_path"], folder)
@@ -142,8 +140,14 @@ def load_job_config(
     problems += checked.problems
     if problems or checked.config is None:
         raise_problems(source, problems)
-    checked.config._has_zmap = has_zmap
-    return checked.config
+    return _marked(checked.config, has_zmap=has_zmap)
+
+
+def _marked(config: JobConfig, *, has_zmap: bool) -> JobConfig:
+    """Return the config; where its map only stands in for one, the map does not count as given."""
+    if not has_zmap:
+        config.model_fields_set.discard("zmap_path")
+    return config
 
 
 def _fill_up(target: dict[str, Any], otherwise: dict[str, Any]) -> None:

@@ -277,12 +277,10 @@ class JobConfig(Section):
         description="Seed of the camera's noise; null: emitters.seed, but in a sweep one for each combination.",
     )
 
-    _has_zmap: bool = PrivateAttr(default=True)
-
     @property
     def has_zmap(self) -> bool:
         """Whether the config names a map; one for a movie whose coefficients are known may do without."""
-        return self._has_zmap
+        return "zmap_path" in self.model_fields_set
 
     @property
     def sampling(self) -> str | int:
