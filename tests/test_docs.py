@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tifffile
 
 from simtiff.batch.room import estimate_batch
 from simtiff.cli import commands as cli
@@ -86,11 +87,19 @@ def test_the_tour_works(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Everything in the tour is run as it stands there, in one folder."""
     monkeypatch.chdir(tmp_path)
     tour = text(page).partition("<!-- tour -->")[2].partition("<!-- end of tour -->")[0]
+    commands = run_blocks(tour, page, "study.json")
+    assert commands >= 6
+    assert len(list(Path("study").glob("job_*/simulation.ome.tiff"))) == 4
+    assert Path("frame.png").read_bytes().startswith(b"\x89PNG")
+
+
+def run_blocks(part: str, page: str, config: str) -> int:
+    """Run what a part of a page shows, in the current folder, with its config; return the number of commands."""
     commands = 0
-    for language, block in re.findall(r"^```(\w+)\n(.*?)^```", tour, flags=re.DOTALL | re.MULTILINE):
+    for language, block in re.findall(r"^```(\w+)\n(.*?)^```", part, flags=re.DOTALL | re.MULTILINE):
         match language:
             case "json":
-                Path("study.json").write_text(block, encoding="utf-8")
+                Path(config).write_text(block, encoding="utf-8")
             case "bash":
                 for line in block.splitlines():
                     assert line.startswith("simtiff "), line
@@ -99,9 +108,21 @@ def test_the_tour_works(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
                     commands += 1
             case "python":
                 exec(compile(block, page, "exec"), {})
-    assert commands >= 6
-    assert len(list(Path("study").glob("job_*/simulation.ome.tiff"))) == 4
-    assert Path("frame.png").read_bytes().startswith(b"\x89PNG")
+    return commands
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_your_own_emitters_make_movies(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smallest file is written, streamed and simulated as the guide shows it, and serves `run`, too."""
+    monkeypatch.chdir(tmp_path)
+    part = text(page).partition("<!-- own emitters -->")[2].partition("<!-- end of own emitters -->")[0]
+    assert run_blocks(part, page, "mine.json") == 1
+    assert tifffile.imread("mine.ome.tiff").shape == (2, 64, 64)
+    Path("out").mkdir()
+    Path("mine.h5").rename("out/emitters.h5")
+    words = ["run", "--zmap=builtin:oil", "--config=mine.json", "--output-dir=out", "--skip-emitters"]
+    assert cli.main(words) == 0
+    assert Path("out/simulation.ome.tiff").read_bytes() == Path("mine.ome.tiff").read_bytes()
 
 
 def documented(page: str) -> dict[str, tuple[str, str, str]]:
@@ -187,10 +208,10 @@ def test_languages_have_the_same_content(english: str, chinese: str) -> None:
 
     def code(page: str, language: str) -> list[str]:
         """Return code without its comments and the texts in it, which are translated."""
-        return [re.sub(r"(#|//).*|\"description\": .*", "", block) for block in blocks(page, language)]
+        return [re.sub(r"(#|//|%).*|\"description\": .*", "", block) for block in blocks(page, language)]
 
     assert shape(english) == shape(chinese)
-    for language in ("bash", "json", "python"):
+    for language in ("bash", "json", "python", "matlab"):
         assert code(english, language) == code(chinese, language)
     one, two = documented(english), documented(chinese)
     assert {key: cells[:2] for key, cells in one.items()} == {key: cells[:2] for key, cells in two.items()}

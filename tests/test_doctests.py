@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PUBLIC = [name for name in simtiff.__all__ if callable(getattr(simtiff, name))]
-WITH_EXAMPLES = {"Camera", "Optics", "Renderer", "Scene", "Simulation", "psf", "render"}
+WITH_EXAMPLES = {"Camera", "FieldMap", "Optics", "Renderer", "Scene", "Simulation", "psf", "render"}
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import os
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 
 import simtiff
-from simtiff.aberrations import fieldmap
 from simtiff.aberrations.fieldmap import METHODS, FieldMap
 from simtiff.aberrations.maps import map_digest
 from simtiff.aberrations.measured import MeasuredMap, measured_map
@@ -74,9 +72,10 @@ def test_a_first_field_reads_its_part_alone(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["z_maps/phase"][0, 299, 259] = np.nan
     source = MeasuredMap(str(path))
-    assert ask(source, OFFSETS[0])
+    for offset in OFFSETS[:2]:  # for the second, the whole map is read
+        assert ask(source, offset) == ask(MeasuredMap(str(path)), offset)
     with pytest.raises(DataError, match="x = 259, y = 299"):
-        ask(source, OFFSETS[1])
+        ask(source, OFFSETS[2])
 
 
 @contextmanager
@@ -168,6 +167,28 @@ def test_arrays_are_a_map_as_a_file_is(path: Path) -> None:
         assert FieldMap.from_arrays(np.zeros((3, 1, 1)), *points).coefficients([0.2], [0.4])[1] is None
 
 
+def test_a_uniform_map_holds_everywhere() -> None:
+    field = FieldMap.uniform([0, 0.25, -0.5], [0.1, 0, 0])
+    for method in METHODS:
+        phase, magnitude = field.coefficients([-1e6, 0.3, 1e6], [7, -0.6, 1e6], method=method)
+        assert (phase.dtype, phase.tolist()) == (np.float32, [[0, 0.25, -0.5]] * 3)
+        assert magnitude is not None
+        np.testing.assert_array_equal(magnitude, np.float32([[0.1, 0, 0]] * 3))
+    assert FieldMap.uniform([1.0], [0.0]).coefficients([0.0], [0.0])[1] is None
+    assert repr(field) == "FieldMap(uniform, 3 modes)"
+    assert [plane.tolist() for plane in field.planes()] == [[[0]], [[0.25]], [[-0.5]]]
+    field.check()
+    for arguments, message in (
+        (([],), r"coefficients: has shape \(0,\)"),
+        (([[0.1]],), r"coefficients: has shape \(1, 1\)"),
+        ((np.zeros(501),), r"coefficients: has 501 modes; allowed: at most 500"),
+        (([np.nan],), r"coefficients: holds NaN"),
+        (([0.1], [0.1, 0.2]), r"magnitude: has shape \(2,\); allowed: \(1\)"),
+    ):
+        with pytest.raises(ShapeError, match=message):
+            FieldMap.uniform(*arguments)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -187,9 +208,3 @@ def test_arrays_are_a_map_as_a_file_is(path: Path) -> None:
 def test_arrays_are_checked(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ShapeError, match=message):
         FieldMap.from_arrays(**{"phase": np.zeros((2, 4, 4))} | arguments)
-
-
-def test_the_examples_run() -> None:
-    found = doctest.testmod(fieldmap)
-    assert found.attempted > 0
-    assert found.failed == 0

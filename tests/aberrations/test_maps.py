@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import re
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +19,13 @@ from simtiff.aberrations.fieldmap import FieldMap
 from simtiff.aberrations.info import map_info, noll_name
 from simtiff.aberrations.maps import check_field, field_coefficients, open_field
 from simtiff.aberrations.synthetic import RADIANS_PER_MILLIWAVE, SyntheticMap, synthesize
+from simtiff.batch.inputs import check_inputs
+from simtiff.cli import commands as cli
+from simtiff.config.identity import Job
 from simtiff.config.settings import JobConfig
 from simtiff.errors import ConfigError, DataError, ShapeError
 from simtiff.io.hdf5 import need_dataset, open_hdf5
+from simtiff.movie.simulation import Simulation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -415,6 +421,74 @@ def test_a_job_s_field_lies_on_the_map_as_its_config_says(tmp_path: Path) -> Non
     phase, _ = field_coefficients(config, open_field(config), np.array([[29.0, 29.0, 0.0]], np.float32))
     assert phase.tolist() == [[26.0, 28.0]]
     check_field(job("builtin:oil", area=1000.5), open_field(job("builtin:oil", area=1000.5)))
+
+
+@pytest.mark.parametrize(
+    ("zernike", "message"),
+    [
+        ({"crop_size": 41}, r"crop_size 41 from zernike\.crop_offset y = 0 on ends at 41, .* allowed: up to 40"),
+        ({"crop_size": 30, "crop_offset": [30, 0]}, r"crop_offset x = 30 on ends at 60, .* 50 px along x; .* up to 20"),
+        ({"crop_offset": [0, 40]}, r"zernike\.crop_offset is y = 40, but the map has 40 px along y; allowed: 0 to 39"),
+    ],
+)
+@pytest.mark.parametrize("extrapolate", [None, "nearest"])
+def test_what_is_cut_from_the_map_lies_on_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], zernike: dict[str, Any], message: str, extrapolate: str | None
+) -> None:
+    path = write_map(tmp_path / "xy.h5", np.zeros((2, 40, 50)))
+    config = job(path, area=8, **zernike, extrapolate=extrapolate)
+    with pytest.raises(DataError, match=message):
+        Simulation(config).frames(0, 1)
+    (tmp_path / "batch.json").write_text(json.dumps({"base_config": config.model_dump(mode="json")}), encoding="utf-8")
+    for command in ("validate", "batch"):
+        assert cli.main([command, str(tmp_path / "batch.json")]) == 2
+        assert re.search(message, capsys.readouterr().err.replace("\n    ", " "))
+    whole = job(path, area=8, crop_size=40, crop_offset=[10, 0], extrapolate=extrapolate)
+    check_field(whole, open_field(whole))
+    builtin = job("builtin:oil", area=8, crop_size=1000, crop_offset=[300, 0])  # as large as it has to be
+    check_field(builtin, open_field(builtin))
+
+
+def nan_but_for(method: str) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """Return planes that have numbers only where a field of 6 px at (10, 20) needs them, and the corners of that."""
+    rim = 0 if method == "nearest" else 1  # linear: emitters within half a pixel of the field's rim
+    planes = np.full((2, 40, 50), np.nan)
+    planes[:, 20 - rim : 26 + rim, 10 - rim : 16 + rim] = 0.25
+    return planes, [(20 - rim, 10 - rim), (25 + rim, 15 + rim), (20 - rim, 15 + rim)]
+
+
+@pytest.mark.parametrize("method", ["linear", "nearest"])
+def test_only_what_the_field_needs_must_be_finite(tmp_path: Path, method: str) -> None:
+    planes, corners = nan_but_for(method)
+    planes[0, 0, 0] = np.inf
+    path = write_map(tmp_path / "map.h5", planes)
+    zernike = {"crop_offset": [10, 20], "interpolation_method": method}
+    config = job(path, area=6, **zernike)
+    for field in (open_field(config), open_field(config)):
+        field.check(method=method)  # type: ignore[arg-type]
+        places_in_field = np.random.default_rng(1).uniform(-0.5, 5.5, (500, 2)).astype(np.float32)
+        phase, _ = field_coefficients(config, field, places_in_field)
+        assert (phase == 0.25).all()
+    assert check_inputs([Job("", config)]) == []
+    with pytest.raises(DataError, match=r'Noll mode 1 is inf at pixel x = 0, y = 0; .*"cubic" needs the whole map'):
+        check_inputs([Job("", job(path, area=6, crop_offset=[10, 20]))])
+    for number, (y, x) in enumerate(corners):
+        for value in (np.nan, 1e30):
+            planes[1, y, x] = value
+            bad = write_map(tmp_path / f"bad{number}{value}.h5", planes)
+            message = rf"Noll mode 2 is .* at pixel x = {x}, y = {y}; .*the field needs"
+            with pytest.raises(DataError, match=message):
+                check_inputs([Job("", job(bad, area=6, **zernike))])
+            with pytest.raises(DataError, match=message):
+                Simulation(job(bad, area=6, **zernike)).frames(0, 1)
+            planes[1, y, x] = 0.25
+
+
+def test_a_map_with_holes_is_described(tmp_path: Path) -> None:
+    planes, _ = nan_but_for("nearest")
+    info = map_info(write_map(tmp_path / "map.h5", planes))
+    assert [(row.mean, row.low, row.high) for row in info.rows] == [(0.25, 0.25, 0.25)] * 2
+    assert any("1,964 of 2,000 pixels hold no number, first x = 0, y = 0" in note for note in info.notes)
 
 
 def test_info_tells_ranges_and_names(tmp_path: Path) -> None:

@@ -163,7 +163,10 @@ def jobs_of(content: dict[str, Any]) -> list[Any]:
 
 
 def wanted(content: dict[str, Any]) -> set[str]:
-    return {job_hash(job.config, map_digest(job.config.zmap_path)) for job in jobs_of(content)}
+    return {
+        job_hash(job.config, map_digest(job.config.zmap_path, job.config.optical.wavelength_nm))
+        for job in jobs_of(content)
+    }
 
 
 def test_a_study_that_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

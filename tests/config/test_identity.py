@@ -65,7 +65,7 @@ def test_a_new_setting_with_a_default_changes_no_hash() -> None:
 
 def jobs_of(digest: str = "d", **batch: Any) -> list[JobConfig]:
     config = load_batch_config({"base_config": JOB} | batch)
-    return [job.config for job in with_own_seeds(config, expand_jobs(config), lambda _path: digest)]
+    return [job.config for job in with_own_seeds(config, expand_jobs(config), lambda *_: digest)]
 
 
 SWEEP = {"tiff.noise_params.background": [10, 20], "emitters.intensity_mu": [1000, 2000, 3000]}

@@ -143,7 +143,8 @@ def test_settings_are_checked(tmp_path: Path) -> None:
             )
 
 
-def test_an_interrupted_movie_goes_on_from_its_journal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["movie", "m" * 255])
+def test_an_interrupted_movie_goes_on_from_its_journal(tmp_path: Path, name: str) -> None:
     pixels = movie(10)
     write(tmp_path / "whole", pixels)
     starts: list[int] = []
@@ -156,14 +157,14 @@ def test_an_interrupted_movie_goes_on_from_its_journal(tmp_path: Path) -> None:
                 starts.append(first)
                 for frame in range(first, len(pixels)):
                     if frame == killed_at:
-                        left.update({path: path.read_bytes() for path in tmp_path.glob(".movie.*")})
+                        left.update({path: path.read_bytes() for path in tmp_path.glob(".m*")})
                         raise RuntimeError("killed")
                     to(frame, pixels[frame : frame + 1], None)
                     yield frame + 1
 
         with pytest.raises(RuntimeError, match="killed") if killed_at is not None else contextlib.nullcontext():
             ometiff.write_movie(
-                tmp_path / "movie",
+                tmp_path / name,
                 Frames(),
                 pixels.shape,
                 pixels.dtype,
@@ -175,17 +176,17 @@ def test_an_interrupted_movie_goes_on_from_its_journal(tmp_path: Path) -> None:
             path.write_bytes(data)
 
     attempt(killed_at=4)
-    assert not (tmp_path / "movie").exists()
+    assert not (tmp_path / name).exists()
     assert remove_partials(tmp_path, keep_journaled=True) == []
     attempt()
     assert starts == [0, 4]
-    assert (tmp_path / "movie").read_bytes() == (tmp_path / "whole").read_bytes()
-    assert names(tmp_path) == ["movie", "whole"]
+    assert (tmp_path / name).read_bytes() == (tmp_path / "whole").read_bytes()
+    assert names(tmp_path) == [name, "whole"]
 
     attempt(killed_at=4)
     attempt(key="another job")
     assert starts[-1] == 0
-    assert names(tmp_path) == ["movie", "whole"]
+    assert names(tmp_path) == [name, "whole"]
 
 
 def test_frames_are_taken_from_all_threads_in_any_order_and_none_may_be_missing(tmp_path: Path) -> None:

@@ -399,8 +399,8 @@ GARBAGE: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     "rows of coefficients": (_put("zernike_coeffs", None), r"no dataset zernike_coeffs/phase"),
     "shape": (_put("records/xyz", np.zeros((5, 4))), r"records/xyz: has shape \(5, 4\); allowed: \(any, 3\)"),
     "float frames": (
-        _put("records/frame_ix", np.zeros(5)),
-        r"records/frame_ix: holds float64; allowed: integers",
+        lambda file: _put("records/frame_ix", file["records/frame_ix"][:] + 0.5)(file),
+        r"records/frame_ix: row 0 is 0.5; allowed: whole numbers",
     ),
     "text": (_put("records/phot", np.full(5, b"x")), r"records/phot: holds .*real numbers"),
     "nan photons": (_set("records/phot", 3, np.nan), r"records/phot: row 3 is NaN"),

@@ -10,7 +10,8 @@ import numpy as np
 
 from simtiff.aberrations.mapfile import COORDS, MAGNITUDE, MAX_COEFFICIENT, MapHeader
 from simtiff.errors import DataError
-from simtiff.io.hdf5 import find_dataset, need_dataset, read_rows
+from simtiff.io.hdf5 import find_dataset, need_dataset
+from simtiff.io.rows import check_numbers, read_rows
 
 if TYPE_CHECKING:
     import h5py
@@ -80,7 +81,8 @@ def read_magnitude(file: h5py.File, header: MapHeader) -> tuple[NDArray[np.float
     dataset = find_dataset(file, MAGNITUDE)
     if dataset is None or not header.points:
         return None
-    values = read_rows(dataset, 0, header.points, np.float64)
+    rows = check_numbers(dataset, (header.points, header.modes), "(points, modes)")
+    values = read_rows(rows, 0, header.points, np.float64)
     if not values.any():
         return None
     if np.abs(values).max() > MAX_COEFFICIENT:
@@ -89,7 +91,8 @@ def read_magnitude(file: h5py.File, header: MapHeader) -> tuple[NDArray[np.float
             f"{header.path}: {MAGNITUDE}: {values[row, mode]:g} at point {row}, Noll mode {mode + 1}; "
             f"allowed: numbers up to {MAX_COEFFICIENT:g}"
         )
-    coords = read_rows(need_dataset(file, COORDS), 0, header.points, np.float64)
+    places = check_numbers(need_dataset(file, COORDS), (header.points, 2), "(points, 2), x and y in px")
+    coords = read_rows(places, 0, header.points, np.float64)
     if np.abs(coords).max() > _MAX_POSITION_PX:
         raise DataError(
             f"{header.path}: {COORDS}: up to {np.abs(coords).max():g}; allowed: up to {_MAX_POSITION_PX:g} px"

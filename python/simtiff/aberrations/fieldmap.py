@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from simtiff.aberrations._uniform import UniformMap
 from simtiff.aberrations.grid import ArrayMap, Method, Part
 from simtiff.aberrations.mapfile import MAX_COEFFICIENT, MAX_MODES, MapHeader
 from simtiff.aberrations.measured import measured_map
@@ -32,8 +33,8 @@ class Source(Protocol):
     def planes(self) -> Iterator[NDArray[np.float32]]:
         """Yield the whole phase planes one by one, (y, x), in radians."""
 
-    def check(self, part: Part, keep: Method | None) -> None:
-        """Check every number of the map."""
+    def check(self, part: Part, method: Method, *, keep: bool) -> None:
+        """Check the numbers that a part needs for a method."""
 
     def coefficients(
         self, x: NDArray[np.float64], y: NDArray[np.float64], method: Method, part: Part
@@ -47,16 +48,17 @@ class Source(Protocol):
 class FieldMap:
     """Zernike coefficients of the pupil as functions of the place in the field.
 
-    Make one with `open` or `from_arrays`. All maps of a file in a process share what was read of it.
+    Make one with `open`, `from_arrays` or `uniform`. All maps of a file in a process share what was read of it.
 
     Attributes
     ----------
     name : str
-        The file, or ``builtin:oil``.
+        The file, or ``builtin:oil``, ``arrays``, ``uniform``.
     modes : int
         Number of Zernike modes; index i is Noll i + 1 (R. J. Noll, J. Opt. Soc. Am. 66, 207, 1976).
     shape : tuple of int
-        Height and width in px; the map covers [-0.5, width - 0.5) x [-0.5, height - 0.5).
+        Height and width in px; the map covers [-0.5, width - 0.5) x [-0.5, height - 0.5). That of a uniform map is
+        (1, 1), but it holds everywhere.
     has_magnitudes : bool
         Whether the pupil's magnitude is aberrated, too.
     header : MapHeader
@@ -64,6 +66,8 @@ class FieldMap:
 
     Examples
     --------
+    PSFs at two places of a field, without any file:
+
     >>> import simtiff
     >>> field = simtiff.FieldMap.open("builtin:oil", size=1200)
     >>> phase, magnitude = field.coefficients([0.0, 600.5], [0.0, 600.5])
@@ -73,20 +77,37 @@ class FieldMap:
     (2, 21, 21)
     """
 
-    def __init__(self, source: Source, *, size: float | None = None, offset: tuple[float, float] = (0, 0)) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        size: float | None = None,
+        offset: tuple[float, float] = (0, 0),
+        wavelength_nm: float | None = None,
+    ) -> None:
         self._source = source
         self.header = source.header
+        self._factor = np.float32(1)
+        if wavelength_nm is not None and self.header.are_lengths and self.header.wavelength_nm is not None:
+            self._factor = np.float32(self.header.wavelength_nm / wavelength_nm)
+        self._is_uniform = isinstance(source, UniformMap)
         self.name, self.modes, self.shape = self.header.path, self.header.modes, self.header.shape
         self.has_magnitudes = source.has_magnitudes
         self._part = Part.under(self.shape, size, offset)
 
     def __repr__(self) -> str:
         height, width = self.shape
-        return f"FieldMap({self.name}, {self.modes} modes, {width} x {height} px)"
+        size = "" if self._is_uniform else f", {width} x {height} px"
+        return f"FieldMap({self.name}, {self.modes} modes{size})"
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, size: float | None = None, offset: tuple[float, float] = (0, 0)
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        size: float | None = None,
+        offset: tuple[float, float] = (0, 0),
+        wavelength_nm: float | None = None,
     ) -> FieldMap:
         """Open a map, for a square field on it or as a whole.
 
@@ -100,17 +121,70 @@ class FieldMap:
             is as large as the field needs, ``max(offset) + size``; by default 256 px.
         offset
             Map pixel (x, y) of field pixel (0, 0).
+        wavelength_nm
+            That of the light, for maps of path differences: those in nm, or in waves of a wavelength that the file
+            says. Default: the file's. It changes nothing for maps in radians.
 
         Raises
         ------
+        ConfigError
+            If `wavelength_nm` is not a positive number.
         DataError
             If the file is missing, damaged, or no map.
+
+        Examples
+        --------
+        >>> import h5py
+        >>> import numpy as np
+        >>> from simtiff import FieldMap
+        >>> with h5py.File("map.h5", "w") as file:
+        ...     file["z_maps/phase"] = np.full((1, 4, 4), 100.0)  # (modes, y, x)
+        ...     file["z_maps/phase"].attrs.update(unit="nm", wavelength=660)
+        >>> for wavelength_nm in (660, 500):  # 2 pi 100 / wavelength
+        ...     field = FieldMap.open("map.h5", wavelength_nm=wavelength_nm)
+        ...     print(f"{field.coefficients([1], [2])[0][0, 0]:.3f} rad")
+        0.952 rad
+        1.257 rad
         """
+        if wavelength_nm is not None and not 0 < wavelength_nm < math.inf:
+            raise ConfigError(f"wavelength_nm: got {wavelength_nm!r}; allowed: a positive number of nanometres")
         path = os.fspath(path)
         if path == BUILTIN:
             side = _BUILTIN_PX if size is None else math.ceil(max(offset) + size)
             return cls(SyntheticMap(side), size=size, offset=offset)
-        return cls(measured_map(path), size=size, offset=offset)
+        return cls(measured_map(path), size=size, offset=offset, wavelength_nm=wavelength_nm)
+
+    @classmethod
+    def uniform(cls, coefficients: ArrayLike, magnitude: ArrayLike | None = None) -> FieldMap:
+        """Make a map that is the same everywhere.
+
+        Parameters
+        ----------
+        coefficients
+            (modes,) radians rms; number i is Noll i + 1.
+        magnitude
+            (modes,) dimensionless; default: no magnitudes.
+
+        Raises
+        ------
+        ShapeError
+            If shapes do not fit, or a number is not finite or beyond 1000.
+
+        Examples
+        --------
+        >>> import simtiff
+        >>> field = simtiff.FieldMap.uniform([0, 0, 0, 0, 0, 0.5])  # vertical astigmatism
+        >>> phase, magnitude = field.coefficients([0.0, 600.5], [-3.0, 600.5])
+        >>> phase[:, 5].tolist(), magnitude
+        ([0.5, 0.5], None)
+        >>> simtiff.psf(simtiff.Optics(), [[0, 0, 0.5], [0, 0, -0.5]], phase, size=21).shape
+        (2, 21, 21)
+        """
+        phase = _numbers("coefficients", coefficients, np.float32, (None,))
+        if len(phase) > MAX_MODES:
+            raise ShapeError(f"coefficients: has {len(phase)} modes; allowed: at most {MAX_MODES}")
+        values = None if magnitude is None else _numbers("magnitude", magnitude, np.float32, (len(phase),))
+        return cls(UniformMap(phase, values if values is not None and values.any() else None))
 
     @classmethod
     def from_arrays(
@@ -202,33 +276,46 @@ class FieldMap:
         if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
             raise ShapeError("x and y hold NaN or infinity; allowed: finite positions")
         height, width = self.shape
-        if xs.size:
+        if xs.size and not self._is_uniform:
             if extrapolate is None:
                 self._refuse_outside(xs, "x", width)
                 self._refuse_outside(ys, "y", height)
             xs, ys = np.clip(xs, 0, width - 1), np.clip(ys, 0, height - 1)
             self._refuse_beyond_part(xs, "x", *self._part.x)
             self._refuse_beyond_part(ys, "y", *self._part.y)
-        return self._source.coefficients(xs, ys, method, self._part)
+        phase, magnitude = self._source.coefficients(xs, ys, method, self._part)
+        if self._factor != 1:
+            phase *= self._factor
+            if phase.size and np.abs(phase).max() > MAX_COEFFICIENT:
+                raise DataError(
+                    f"{self.name}: up to {np.abs(phase).max():g} radians at this wavelength; "
+                    f"allowed: up to {MAX_COEFFICIENT:g}"
+                )
+        return phase, magnitude
 
     def planes(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the whole phase planes one by one, (y, x) float32, radians rms; `DataError` if the file is damaged."""
-        return self._source.planes()
+        """Yield the whole phase planes one by one, (y, x) float32, radians rms, as they are, also with NaN.
 
-    def check(self, keep: Method | None = None) -> None:
-        """Read the whole map, unless that was done before, and check every number of it.
+        `DataError` if the file is damaged.
+        """
+        return (plane if self._factor == 1 else plane * self._factor for plane in self._source.planes())
+
+    def check(self, keep: Method | None = None, *, method: Method = "cubic") -> None:
+        """Read the whole map, unless that was done before, and check the numbers that a method needs.
 
         Parameters
         ----------
         keep
-            Keep in memory what `coefficients` needs for this method; default: keep nothing.
+            Keep in memory what `coefficients` needs for this method, and check that; default: keep nothing.
+        method
+            A cubic spline needs the whole map; linear and nearest need the field that the map was opened for.
 
         Raises
         ------
         DataError
-            If the map's file is damaged, or holds NaN, infinities or absurd numbers.
+            If the map's file is damaged, or holds NaN, infinities or absurd numbers where they matter.
         """
-        self._source.check(self._part, keep)
+        self._source.check(self._part, keep or method, keep=keep is not None)
 
     def held_bytes(self, *, several: bool = False) -> float:
         """Return what the map takes in memory at most, in bytes; `several`: when it is opened for several fields."""

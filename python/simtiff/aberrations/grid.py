@@ -20,6 +20,7 @@ import numpy as np
 
 from simtiff._core import interpolate, spline_filter
 from simtiff.aberrations._scattered import ScatteredCoefficients
+from simtiff.aberrations.mapfile import MAX_COEFFICIENT, PHASE, MapHeader
 from simtiff.errors import DataError
 from simtiff.io.locks import ProcessLock
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
-
-    from simtiff.aberrations.mapfile import MapHeader
 
 Method = Literal["cubic", "linear", "nearest"]
 
@@ -69,28 +68,47 @@ class Part:
     ----------
     y, x : tuple of int
         First and last pixel of the map between which the field's places lie; those beyond the map count as at its rim.
+    pixels : Window
+        The pixels that these places lie in.
     window : Window
-        What is needed for these places, with the spline's margin.
+        What a spline needs for these places, with its margin.
     """
 
     y: tuple[int, int]
     x: tuple[int, int]
+    pixels: Window
     window: Window
+
+    def read(self, method: Method) -> Window:
+        """Return what is read for a method."""
+        return self.window if method == "cubic" else Window(self.y[0], self.y[1] + 1, self.x[0], self.x[1] + 1)
+
+    def needed(self, method: Method) -> Window:
+        """Return what must be finite for a method."""
+        return self.pixels if method == "nearest" else self.read(method)
 
     @classmethod
     def under(cls, shape: tuple[int, int], size: float | None, offset: tuple[float, float]) -> Part:
         """Return the part under a square field of `size` px at `offset` (x, y); None: the whole map."""
         height, width = shape
         if size is None:
-            return cls((0, height - 1), (0, width - 1), Window(0, height, 0, width))
+            whole = Window(0, height, 0, width)
+            return cls((0, height - 1), (0, width - 1), whole, whole)
         y, x = _span(offset[1], size, height), _span(offset[0], size, width)
-        return cls(y, x, Window(*_with_margin(y, height), *_with_margin(x, width)))
+        pixels = Window(*_pixels(offset[1], size, height), *_pixels(offset[0], size, width))
+        return cls(y, x, pixels, Window(*_with_margin(y, height), *_with_margin(x, width)))
 
 
 def _span(start: float, size: float, length: int) -> tuple[int, int]:
     """Return first and last pixel, of `length`, that `size` px from `start` on lie between."""
     first, last = math.floor(start - 0.5), math.ceil(start + size - 0.5)
     return min(max(first, 0), length - 1), min(max(last, 0), length - 1)
+
+
+def _pixels(start: float, size: float, length: int) -> tuple[int, int]:
+    """Return the first pixel, of `length`, that `size` px from `start` on lie in, and the first that they do not."""
+    first = min(max(math.floor(start), 0), length - 1)
+    return first, max(min(math.ceil(start + size), length), first + 1)
 
 
 def _with_margin(span: tuple[int, int], length: int) -> tuple[int, int]:
@@ -100,9 +118,13 @@ def _with_margin(span: tuple[int, int], length: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class _Planes:
-    """The planes of a window: those that vary, with their modes, and the values (all modes,) of the others."""
+    """The planes of a window: those that vary, with their modes, and the values (all modes,) of the others.
+
+    All are finite in `needed`, a window inside; None: nothing was checked.
+    """
 
     window: Window
+    needed: Window | None
     filtered: bool
     values: NDArray[np.float32]
     varying: list[int]
@@ -111,7 +133,7 @@ class _Planes:
     def add(self, mode: int, plane: NDArray[np.float32]) -> None:
         """Keep the plane of a mode, or only its value if it is the same everywhere."""
         # Two corners most often tell that it is not.
-        if plane[0, 0] == plane[-1, -1] and plane.min() == plane.max():
+        if plane[0, 0] == plane[-1, -1] and plane.min() == plane.max() and _is_good(plane):
             self.values[mode] = plane[0, 0]
         else:
             self.varying.append(mode)
@@ -142,35 +164,69 @@ class GridMap(ABC):
         self._points = points
         self._kept_bytes = kept_bytes
         self._lock = ProcessLock()
-        self._checked = False
+        self._bad: NDArray[np.bool_] | None = None
         self._whole: _Planes | None = None
         self._part: _Planes | None = None
         self._magnitude: ScatteredCoefficients | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave what is kept in memory behind: it is made again where it is needed."""
-        return self.__dict__ | {"_checked": False, "_whole": None, "_part": None, "_magnitude": None}
+        return self.__dict__ | {"_bad": None, "_whole": None, "_part": None, "_magnitude": None}
 
     @abstractmethod
     def read(self, window: Window) -> Iterator[NDArray[np.float32]]:
-        """Yield the phase planes of a window one by one, in radians and checked, which may be changed in place."""
+        """Yield the phase planes of a window one by one, in radians, which may be changed in place."""
 
     def planes(self) -> Iterator[NDArray[np.float32]]:
         """Yield the whole phase planes one by one, (y, x) float32, in radians."""
         return self.read(self._all)
 
-    def check(self, part: Part, keep: Method | None) -> None:
-        """Check every number of the map, once; keep what `coefficients` needs for a part and the method `keep`."""
+    def check(self, part: Part, method: Method, *, keep: bool) -> None:
+        """Check what a part needs for a method, of splines the whole map; `keep` what `coefficients` needs then.
+
+        The map is read once, whatever is checked.
+        """
         with self._lock:
-            if self._checked:
-                return
-            if keep is None:
-                for _ in self.read(self._all):
-                    pass
-            else:
-                cut = (plane[part.window.slices] for plane in self.read(self._all))
-                self._part = self._gathered(part.window, cut, filtered=keep == "cubic")
-            self._checked = True
+            needed = self._all if method == "cubic" else part.needed(method)
+            if self._bad is None:
+                bad = np.zeros(self.header.shape, np.bool_)
+                planes = self._noting(bad, self.read(self._all))
+                if keep:
+                    window = part.read(method)
+                    cut = (plane[window.slices] for plane in planes)
+                    self._part = self._gathered(window, cut, part.needed(method), method)
+                else:
+                    for _ in planes:
+                        pass
+                self._bad = bad
+            if self._bad[needed.slices].any():
+                for mode, plane in enumerate(self.read(needed)):
+                    self._refuse_bad(mode, plane, needed, needed, method)
+
+    def _noting(self, bad: NDArray[np.bool_], planes: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        for plane in planes:
+            if not _is_good(plane):
+                bad |= ~(np.abs(plane) <= MAX_COEFFICIENT)
+            yield plane
+
+    def _refuse_bad(
+        self, mode: int, plane: NDArray[np.float32], window: Window, needed: Window, method: Method
+    ) -> None:
+        """Raise `DataError` if the plane of a window has what is no coefficient, where that is needed."""
+        inside = plane[needed.y0 - window.y0 : needed.y1 - window.y0, needed.x0 - window.x0 : needed.x1 - window.x0]
+        if _is_good(inside):
+            return
+        y, x = np.argwhere(~(np.abs(inside) <= MAX_COEFFICIENT))[0]
+        where = (
+            " (the field needs them)"
+            if method != "cubic"
+            else ('; zernike.interpolation_method "cubic" needs the whole map, "linear" and "nearest" the field alone')
+        )
+        raise DataError(
+            f"{self.header.path}: {PHASE}: Noll mode {mode + 1} is {inside[y, x]} at pixel "
+            f"x = {x + needed.x0}, y = {y + needed.y0}; "
+            f"allowed: finite numbers up to {MAX_COEFFICIENT:g} radians{where}"
+        )
 
     def coefficients(
         self, x: NDArray[np.float64], y: NDArray[np.float64], method: Method, part: Part
@@ -179,11 +235,11 @@ class GridMap(ABC):
         modes = self.header.modes
         phase = np.empty((x.size, modes), np.float32)
         if x.size:
-            planes = self._planes_of(part.window, filtered=method == "cubic")
-            places = np.column_stack([x - part.window.x0, y - part.window.y0])
+            planes = self._planes_of(part, method)
+            places = np.column_stack([x - planes.window.x0, y - planes.window.y0])
             count = len(planes.varying)
             values = phase if count == modes else np.empty((x.size, count), np.float32)
-            interpolate(planes.planes, part.window.shape, method, places, values)
+            interpolate(planes.planes, planes.window.shape, method, places, values)
             if values is not phase:
                 phase[:] = planes.values
                 phase[:, planes.varying] = values
@@ -209,33 +265,40 @@ class GridMap(ABC):
     def _bytes(self, window: Window, more_planes: int = 0) -> int:
         return 4 * (self.header.modes + more_planes) * math.prod(window.shape)
 
-    def _planes_of(self, window: Window, *, filtered: bool) -> _Planes:
+    def _planes_of(self, under: Part, method: Method) -> _Planes:
         with self._lock:
+            window, needed, filtered = under.read(method), under.needed(method), method == "cubic"
             part = self._part
-            if part is None or part.window != window or part.filtered != filtered:
+            if part is None or (part.window, part.needed, part.filtered) != (window, needed, filtered):
                 another = part is not None
                 part = self._part = None  # the old part's memory goes before the new one comes
                 if another and self._whole is None and self._bytes(self._all) <= self._kept_bytes:
-                    self._whole = self._gathered(self._all, self.read(self._all), filtered=False)
+                    self._whole = self._gathered(self._all, self.read(self._all), None, method)
                 if self._whole is not None:
-                    part = _cut(self._whole, window, filtered=filtered)
+                    part = self._cut(self._whole, window, needed, method)
                 else:
-                    part = self._gathered(window, self.read(window), filtered=filtered)
+                    part = self._gathered(window, self.read(window), needed, method)
                 self._part = part
             return part
 
-    def _gathered(self, window: Window, planes: Iterable[NDArray[np.float32]], *, filtered: bool) -> _Planes:
+    def _gathered(
+        self, window: Window, planes: Iterable[NDArray[np.float32]], needed: Window | None, method: Method
+    ) -> _Planes:
+        """Return the planes of a window, for a method and checked where that needs them; None: as they are."""
         size = self._bytes(window)
         if size > _MAX_PART_BYTES:
             raise DataError(
                 f"{self.header.path}: needs {size / 2**30:.1f} GiB of memory; allowed: {_MAX_PART_BYTES / 2**30:g} GiB "
                 "(a smaller emitters.area_px needs less of the map)"
             )
-        part = _Planes(window, filtered, np.zeros(self.header.modes, np.float32), [], [])
+        filtered = needed is not None and method == "cubic"
+        part = _Planes(window, needed, filtered, np.zeros(self.header.modes, np.float32), [], [])
         # One thread filters a plane while this one reads the next.
         with ThreadPoolExecutor(1, "simtiff-zmap") as pool:
             last: Future[None] | None = None
             for mode, plane in enumerate(planes):
+                if needed is not None:
+                    self._refuse_bad(mode, plane, window, needed, method)
                 part.add(mode, np.ascontiguousarray(plane))
                 if last is not None:
                     last.result()
@@ -243,6 +306,17 @@ class GridMap(ABC):
                     last = pool.submit(spline_filter, part.planes[-1:], window.shape[1])
             if last is not None:
                 last.result()
+        return part
+
+    def _cut(self, whole: _Planes, window: Window, needed: Window, method: Method) -> _Planes:
+        """Return a copy of a window of planes; those that are the same everywhere in it keep their value alone."""
+        filtered = method == "cubic"
+        part = _Planes(window, needed, filtered, whole.values.copy(), [], [])
+        for mode, plane in zip(whole.varying, whole.planes, strict=True):
+            self._refuse_bad(mode, plane, self._all, needed, method)
+            part.add(mode, plane[window.slices].copy())
+        if filtered:
+            spline_filter(part.planes, window.shape[1])
         return part
 
     def _magnitudes(self, coords: NDArray[np.float64], values: NDArray[np.float64]) -> ScatteredCoefficients:
@@ -269,11 +343,6 @@ class ArrayMap(GridMap):
         return (plane[window.slices].copy() for plane in self._phase)
 
 
-def _cut(whole: _Planes, window: Window, *, filtered: bool) -> _Planes:
-    """Return a copy of a window of planes; those that are the same everywhere in it keep their value alone."""
-    part = _Planes(window, filtered, whole.values.copy(), [], [])
-    for mode, plane in zip(whole.varying, whole.planes, strict=True):
-        part.add(mode, plane[window.slices].copy())
-    if filtered:
-        spline_filter(part.planes, window.shape[1])
-    return part
+def _is_good(plane: NDArray[np.float32]) -> bool:
+    """Say whether all numbers of a plane may be coefficients."""
+    return bool(plane.min() >= -MAX_COEFFICIENT and plane.max() <= MAX_COEFFICIENT)

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simtiff.aberrations.fieldmap import FieldMap
+from simtiff.aberrations.mapfile import MAX_COEFFICIENT, PHASE
 from simtiff.aberrations.synthetic import BUILTIN, RADIANS_PER_MILLIWAVE
+from simtiff.errors import DataError
 
 if TYPE_CHECKING:
     import os
+
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class MapInfo:
     modes: int
     unit: str
     wavelength_nm: float | None
+    NA: float | None
     points: int
     rows: tuple[ModeRow, ...]
     total_mw: tuple[float, float, float]
@@ -76,30 +81,52 @@ def map_info(zmap_path: str | os.PathLike[str]) -> MapInfo:
     field = FieldMap.open(zmap_path)
     header = field.header
     squares = np.zeros(field.shape, np.float32)
+    bad = np.zeros(field.shape, np.bool_)
     rows = []
     for noll, plane in enumerate(field.planes(), start=1):
+        good = np.abs(plane) <= MAX_COEFFICIENT
+        bad |= ~good
+        values = plane if good.all() else plane[good]
+        if not values.size:
+            raise DataError(
+                f"{field.name}: {PHASE}: Noll mode {noll} is nowhere a number; "
+                f"allowed: finite numbers up to {MAX_COEFFICIENT:g} radians"
+            )
         if noll > 3:
-            squares += plane**2
-        mean, std = float(plane.mean(dtype=np.float64)), float(plane.std(dtype=np.float64))
-        rows.append(ModeRow(noll, noll_name(noll), mean, std, float(plane.min()), float(plane.max())))
-    total = np.sqrt(squares) / RADIANS_PER_MILLIWAVE
+            squares += np.where(good, plane, 0) ** 2
+        mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+        rows.append(ModeRow(noll, noll_name(noll), mean, std, float(values.min()), float(values.max())))
+    if bad.all():
+        raise DataError(f"{field.name}: {PHASE}: no pixel has a number in each mode")
+    total = np.sqrt(squares[~bad]) / RADIANS_PER_MILLIWAVE
     return MapInfo(
         name=field.name,
         shape=field.shape,
         modes=field.modes,
         unit=header.unit,
         wavelength_nm=header.wavelength_nm,
+        NA=header.NA,
         points=header.points,
         rows=tuple(rows),
         total_mw=(float(total.min()), float(total.mean(dtype=np.float64)), float(total.max())),
-        notes=_notes(field),
+        notes=_notes(field, bad),
     )
 
 
-def _notes(field: FieldMap) -> tuple[str, ...]:
+def _notes(field: FieldMap, bad: NDArray[np.bool_]) -> tuple[str, ...]:
     if field.name == BUILTIN:
         return (f"Synthetic, computed on the fly for a field of any size; shown at {field.shape[0]} px.",)
     notes = []
+    if field.header.matlab:
+        notes.append("Saved by MATLAB: read in its order, H x W x modes; row is y, column is x.")
+    if field.header.are_lengths:
+        notes.append("Path differences: their radians follow optical.wavelength_nm; shown at the file's wavelength.")
+    if bad.any():
+        y, x = np.argwhere(bad)[0]
+        notes.append(
+            f"{np.count_nonzero(bad):,} of {bad.size:,} pixels hold no number, first x = {x}, y = {y}: "
+            "no field may need them, and cubic interpolation needs all."
+        )
     if field.has_magnitudes:
         notes.append(f"Magnitudes: at {field.header.points} points, cubic between them, the nearest point's outside.")
     else:

@@ -1,4 +1,4 @@
-"""The HDF5 file of an aberration map: its layout, its units and its planes, checked as they are read."""
+"""The HDF5 file of an aberration map: its layout, its units and its planes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from h5py import h5z
 
 from simtiff._core import inflate_tiles
 from simtiff.errors import DataError
-from simtiff.io.hdf5 import H5PY_ERRORS, attribute, check_numbers, find, find_dataset, need_dataset, reading
+from simtiff.io.hdf5 import H5PY_ERRORS, check_stored, find_dataset, need_dataset, reading, stated
+from simtiff.io.matlab import empty_shape, is_matlab
+from simtiff.io.rows import check_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +26,7 @@ PHASE = "z_maps/phase"
 COORDS = "coords"
 MAGNITUDE = "zernike/coeff_mag"
 POINT_PHASE = "zernike/coeff_phase"
+_SAID_AT = (PHASE, "z_maps")
 
 MAX_MODES = 500
 """Most Zernike modes of a map or a truth file: as many as the core computes."""
@@ -49,8 +52,8 @@ _RADIANS_PER_UNIT = {
 class MapHeader:
     """What a map says about itself; of a file, read and checked without reading its planes.
 
-    ``path`` names the map; ``to_radians`` is what stored numbers are multiplied with; ``wavelength_nm`` is None
-    where none is known; ``points`` is the number of scattered points.
+    ``path`` names the map; ``to_radians`` is what stored numbers are multiplied with; ``wavelength_nm`` and ``NA`` are
+    None where none is known; ``points`` is the number of scattered points; ``matlab`` says that MATLAB saved it.
     """
 
     path: str
@@ -61,6 +64,13 @@ class MapHeader:
     to_radians: float = 1.0
     points: int = 0
     has_point_phase: bool = False
+    NA: float | None = None
+    matlab: bool = False
+
+    @property
+    def are_lengths(self) -> bool:
+        """Whether the numbers are path differences, so that the wavelength decides how many radians they are."""
+        return self.wavelength_nm is not None and not self.unit.lower().startswith("rad")
 
 
 def read_header(path: str | Path, file: h5py.File) -> MapHeader:
@@ -72,21 +82,12 @@ def read_header(path: str | Path, file: h5py.File) -> MapHeader:
         If a dataset is missing, or has a wrong shape or type, or an attribute says what is not known.
     """
     phase = need_dataset(file, PHASE, " as an array (modes, y, x) of Zernike coefficients, plane i for Noll i + 1")
-    check_numbers(phase, (None, None, None), "(modes, y, x)")
-    modes, height, width = phase.shape
-    if min(phase.shape) < 1:
-        raise DataError(f"{path}: {PHASE}: is empty, shape {phase.shape}; allowed: at least one mode and pixel")
-    if modes > MAX_MODES or height * width > MAX_PLANE_PX:
-        raise DataError(
-            f"{path}: {PHASE}: has shape {phase.shape}; allowed: at most {MAX_MODES} modes and "
-            f"{MAX_PLANE_PX} px a plane"
-        )
+    matlab, (modes, height, width) = _planes_shape(path, phase)
     points = 0
     magnitude, point_phase = find_dataset(file, MAGNITUDE), find_dataset(file, POINT_PHASE)
     coords = find_dataset(file, COORDS)
     if coords is not None:
-        check_numbers(coords, (None, 2), "(points, 2), x and y in px")
-        points = int(coords.shape[0])
+        points = len(check_numbers(coords, (None, 2), "(points, 2), x and y in px"))
         if points > _MAX_POINTS:
             raise DataError(f"{path}: {COORDS}: has {points} points; allowed: at most {_MAX_POINTS}")
     if magnitude is not None:
@@ -95,32 +96,60 @@ def read_header(path: str | Path, file: h5py.File) -> MapHeader:
         check_numbers(magnitude, (points, modes), f"(points of {COORDS}, modes of {PHASE})")
     if point_phase is not None and coords is not None:
         check_numbers(point_phase, (points, modes), f"(points of {COORDS}, modes of {PHASE})")
-    unit, wavelength_nm, to_radians = _units(path, file, phase)
+    unit, wavelength_nm, to_radians = _units(path, file)
     return MapHeader(
-        str(path), modes, (height, width), unit, wavelength_nm, to_radians, points, point_phase is not None
+        path=str(path),
+        modes=modes,
+        shape=(height, width),
+        unit=unit,
+        wavelength_nm=wavelength_nm,
+        to_radians=to_radians,
+        points=points,
+        has_point_phase=point_phase is not None,
+        NA=_numerical_aperture(file),
+        matlab=matlab,
     )
 
 
-def _units(path: str | Path, file: h5py.File, phase: h5py.Dataset) -> tuple[str, float | None, float]:
-    """Return unit, wavelength in nm, and radians per stored unit; the attributes may also be on the root."""
-    group = find(file, "z_maps")
-    nodes = [phase, *([] if group is None else [group]), file]
+def _planes_shape(path: str | Path, phase: h5py.Dataset) -> tuple[bool, tuple[int, int, int]]:
+    """Return whether MATLAB saved the planes, y, x, modes there, and their number, height and width."""
+    with reading(path, PHASE):
+        matlab = is_matlab(phase)
+        if (empty := empty_shape(phase)) is not None:
+            raise DataError(f"{path}: {PHASE}: is empty, shape {empty}; allowed: at least one mode and pixel")
+        if phase.dtype.kind not in "iuf" or phase.dtype.subdtype is not None:
+            raise DataError(f"{path}: {PHASE}: holds {phase.dtype}; allowed: real numbers")
+        stored = phase.shape
+        if matlab and stored is not None and len(stored) == 2:  # MATLAB drops a last axis of length 1
+            stored = (1, *stored)
+        if stored is None or len(stored) != 3:
+            allowed = "H x W x modes" if matlab else "(any, any, any), that is (modes, y, x)"
+            raise DataError(f"{path}: {PHASE}: has shape {phase.shape}; allowed: {allowed}")
+        modes, height, width = (stored[0], stored[2], stored[1]) if matlab else stored
+        shape = f"{height} x {width} x {modes} (y, x, modes, in MATLAB's order)" if matlab else str(stored)
+        if min(stored) < 1:
+            raise DataError(f"{path}: {PHASE}: is empty, shape {shape}; allowed: at least one mode and pixel")
+        check_stored(phase)
+        if modes > MAX_MODES or height * width > MAX_PLANE_PX:
+            raise DataError(
+                f"{path}: {PHASE}: has shape {shape}; allowed: at most {MAX_MODES} modes and {MAX_PLANE_PX} px a plane"
+            )
+    return matlab, (modes, height, width)
 
-    def stated(*names: str) -> object:
-        found = (attribute(node, name) for node in nodes for name in names)
-        return next((value for value in found if value is not None), None)
 
-    index = stated("index")
+def _units(path: str | Path, file: h5py.File) -> tuple[str, float | None, float]:
+    """Return unit, wavelength in nm, and radians per stored unit, at that wavelength where the unit is a length."""
+    index = stated(file, _SAID_AT, "index")
     if index is not None and str(index).strip().lower() != "noll":
         raise DataError(f"{path}: attribute index of {PHASE} is {index!r}; allowed: Noll")
-    unit = str(stated("unit", "units") or "rad").strip()
+    unit = str(stated(file, _SAID_AT, "unit", "units") or "rad").strip()
     if unit.lower() not in _RADIANS_PER_UNIT:
         raise DataError(f"{path}: attribute unit of {PHASE} is {unit!r}; allowed: rad, waves, milliwaves, nm")
-    wavelength = stated("wavelength", "wavelength_nm")
+    wavelength = stated(file, _SAID_AT, "wavelength", "wavelength_nm")
     wavelength_nm = None
     if wavelength is not None:
         try:
-            wavelength_nm = float(wavelength)  # type: ignore[arg-type]
+            wavelength_nm = float(wavelength)
         except (TypeError, ValueError):
             wavelength_nm = float("nan")
         if not 100 <= wavelength_nm <= 20000:
@@ -134,31 +163,31 @@ def _units(path: str | Path, file: h5py.File, phase: h5py.Dataset) -> tuple[str,
     return unit, wavelength_nm, 2 * np.pi / wavelength_nm
 
 
+def _numerical_aperture(file: h5py.File) -> float | None:
+    """Return the numerical aperture that the map was measured with, where the file says one."""
+    value = stated(file, _SAID_AT, "NA")
+    return float(value) if isinstance(value, int | float) and 0 < value <= 5 else None
+
+
 def read_planes(
     file: h5py.File, header: MapHeader, rows: slice = slice(None), columns: slice = slice(None)
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the phase planes one by one in radians; `DataError` names mode and first bad pixel."""
+    """Yield the phase planes, (y, x), one by one in radians, as they are: also NaN and absurd numbers."""
     dataset = need_dataset(file, PHASE)
     height, width = header.shape
     most = 2 * len(range(height)[rows]) * len(range(width)[columns]) > height * width
+    place = (columns, rows) if header.matlab else (rows, columns)
     for mode in range(header.modes):
         with reading(header.path, f"{PHASE} (mode {mode + 1})"), np.errstate(all="ignore"):
             # HDF5 reads whole tiles anyway, so where most of the plane is wanted, all of it costs nothing more.
-            tiles = read_tiles(dataset, mode) if most else None
-            stored = dataset[mode, rows, columns] if tiles is None else tiles[rows, columns]
-            plane = np.ascontiguousarray(stored, np.float32)
+            tiles = read_tiles(dataset, mode) if most and dataset.ndim == 3 else None
+            if tiles is not None:
+                stored = tiles[place]
+            else:
+                stored = dataset[mode, *place] if dataset.ndim == 3 else dataset[place]
+            plane = np.ascontiguousarray(stored.T if header.matlab else stored, np.float32)
             if header.to_radians != 1:
                 plane = plane * np.float32(header.to_radians)
-        low, high = float(plane.min()), float(plane.max())
-        if not (low >= -MAX_COEFFICIENT and high <= MAX_COEFFICIENT):
-            bad = ~(np.abs(plane) <= MAX_COEFFICIENT)
-            y, x = np.argwhere(bad)[0]
-            value = stored[y, x]
-            raise DataError(
-                f"{header.path}: {PHASE}: Noll mode {mode + 1} is {value} at pixel "
-                f"x = {x + (columns.start or 0)}, y = {y + (rows.start or 0)}; "
-                f"allowed: finite numbers up to {MAX_COEFFICIENT:g} radians"
-            )
         yield plane
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,14 +13,25 @@ from simtiff.aberrations.synthetic import BUILTIN, builtin_digest
 from simtiff.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from simtiff.config.settings import JobConfig
 
+_MOST_SHOWN = 5
+
 
 def map_under(config: JobConfig) -> FieldMap:
-    """Open a job's map for the job's field; see `FieldMap.open`."""
-    return FieldMap.open(config.zmap_path, size=config.emitters.area_px, offset=config.zernike.crop_offset)
+    """Open a job's map for the job's field and wavelength; see `FieldMap.open`. Without a map, none aberrate."""
+    if not config.has_zmap:
+        return FieldMap.uniform([0.0])
+    return FieldMap.open(
+        config.zmap_path,
+        size=config.emitters.area_px,
+        offset=config.zernike.crop_offset,
+        wavelength_nm=config.optical.wavelength_nm,
+    )
 
 
 def open_field(config: JobConfig) -> FieldMap:
@@ -30,12 +42,20 @@ def open_field(config: JobConfig) -> FieldMap:
 
 
 def check_field(config: JobConfig, field: FieldMap) -> None:
-    """Raise `DataError` if a job's field is larger than its map, unless the config allows that."""
-    zernike = config.zernike
+    """Raise `DataError` if a job's field or what it uses of the map is larger than its map.
+
+    A field may be larger where the config allows that. The built-in map is as large as it has to be.
+    """
+    if not config.has_zmap:
+        return
+    zernike, (height, width) = config.zernike, field.shape
+    sides = ("x", width, zernike.crop_offset[0]), ("y", height, zernike.crop_offset[1])
+    if config.zmap_path != BUILTIN:
+        for axis, length, offset in sides:
+            _check_crop(field.name, axis, length, offset, zernike.crop_size)
     if zernike.extrapolate is not None:
         return
-    height, width = field.shape
-    for axis, length, offset in (("x", width, zernike.crop_offset[0]), ("y", height, zernike.crop_offset[1])):
+    for axis, length, offset in sides:
         stop = offset + config.emitters.area_px
         end = length if zernike.crop_size is None else min(length, offset + zernike.crop_size)
         if stop > end:
@@ -44,6 +64,62 @@ def check_field(config: JobConfig, field: FieldMap) -> None:
             if zernike.crop_size is not None:
                 name, first = f"{name} (cut to zernike.crop_size {zernike.crop_size})", offset
             raise DataError(outside_message(name, axis, offset - 0.5, stop - 0.5, end - first, first))
+
+
+def _check_crop(name: str, axis: str, length: int, offset: int, size: int | None) -> None:
+    """Raise `DataError` if what a job uses of its map begins or ends beyond it."""
+    if offset >= length:
+        raise DataError(
+            f"{name}: zernike.crop_offset is {axis} = {offset}, but the map has {length} px along {axis}; "
+            f"allowed: 0 to {length - 1}"
+        )
+    if size is not None and offset + size > length:
+        raise DataError(
+            f"{name}: zernike.crop_size {size} from zernike.crop_offset {axis} = {offset} on ends at "
+            f"{offset + size}, but the map has {length} px along {axis}; allowed: up to {length - offset}"
+        )
+
+
+def map_notes(configs: Iterable[JobConfig]) -> list[str]:
+    """Return what a user should know of maps that were measured with other optics than those of jobs, a sentence each.
+
+    `DataError` if a map cannot be read.
+    """
+    wavelengths: dict[str, set[float]] = {}
+    apertures: dict[str, set[float]] = {}
+    headers = {}
+    for config in configs:
+        path = config.zmap_path
+        if path != BUILTIN:
+            headers[path] = measured_map(path).header
+            wavelengths.setdefault(path, set()).add(config.optical.wavelength_nm)
+            apertures.setdefault(path, set()).add(config.optical.NA)
+    notes = []
+    for path, header in headers.items():
+        others = wavelengths[path] - {header.wavelength_nm}
+        if header.wavelength_nm is not None and others:
+            what = (
+                f"coefficients in {header.unit} are path differences, and their radians follow the wavelength"
+                if header.are_lengths
+                else f"coefficients in {header.unit} stay as they are (path differences in nm would follow)"
+            )
+            notes.append(
+                f"{path}: measured at a wavelength of {header.wavelength_nm:g} nm, optical.wavelength_nm is "
+                f"{_numbers(others)}: {what}"
+            )
+        others = apertures[path] - {header.NA}
+        if header.NA is not None and others:
+            notes.append(
+                f"{path}: measured with NA {header.NA:g}, optical.NA is {_numbers(others)}: coefficients are "
+                "used as they are, over the pupil of optical.NA"
+            )
+    return notes
+
+
+def _numbers(values: set[float]) -> str:
+    """Return the first few of some numbers."""
+    first = [f"{value:g}" for value in sorted(values)]
+    return ", ".join(first if len(first) <= _MOST_SHOWN else [*first[:_MOST_SHOWN], "..."])
 
 
 def field_coefficients(
@@ -69,9 +145,29 @@ def field_coefficients(
     return field.coefficients(x, y, method=zernike.interpolation_method, extrapolate=zernike.extrapolate)
 
 
-def map_digest(zmap_path: str) -> str:
-    """Return the SHA-256 of a map's content as hex digits; of the built-in map, of its recipe.
+def map_digest(zmap_path: str, wavelength_nm: float | None = None) -> str:
+    """Return a SHA-256, as hex digits, of what decides a job's coefficients besides its settings: its map's content.
 
-    `DataError` if the file cannot be read.
+    Of the built-in map, that of its recipe. Where MATLAB saved the map, or its path differences become radians of
+    another wavelength than its own, the digest says so: versions that did neither gave other coefficients.
+
+    Parameters
+    ----------
+    zmap_path
+        HDF5 file or ``builtin:oil``.
+    wavelength_nm
+        The job's; default: the map's.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
     """
-    return builtin_digest() if zmap_path == BUILTIN else measured_map(zmap_path).digest
+    if zmap_path == BUILTIN:
+        return builtin_digest()
+    source = measured_map(zmap_path)
+    header = source.header
+    reads = ["in MATLAB's order"] if header.matlab else []
+    if header.are_lengths and wavelength_nm not in (None, header.wavelength_nm):
+        reads.append(f"at {wavelength_nm!r} nm")
+    return hashlib.sha256(" ".join([source.digest, *reads]).encode()).hexdigest() if reads else source.digest

@@ -160,7 +160,7 @@ class SyntheticMap:
         phase, _ = self.coefficients(x, y)
         return (phase[:, mode].reshape(height, width) for mode in range(self.header.modes))
 
-    def check(self, *_: object) -> None:
+    def check(self, *_: object, **__: object) -> None:
         """Do nothing: no number can be wrong."""
 
     def held_bytes(self, *_: object, **__: object) -> float:

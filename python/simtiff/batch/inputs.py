@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING
 
-from simtiff.aberrations.maps import check_field, map_under
+from simtiff.aberrations.maps import check_field, map_notes, map_under
 from simtiff.config.messages import Problem, listing
 from simtiff.errors import ConfigError, DataError
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from simtiff.config.settings import BatchConfig
 
 
-def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep: bool = False) -> None:
-    """Read each map once, and check that it covers the fields.
+def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep: bool = False) -> list[str]:
+    """Read each map once, check that it covers the fields, and return what a user should know of them.
 
     Parameters
     ----------
@@ -43,7 +43,8 @@ def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep:
         config = job.config
         plots = plots or not (config.emitters.no_plot and config.zernike.no_plot)
         path, zernike = config.zmap_path, config.zernike
-        need = (path, config.emitters.area_px, zernike.crop_size, zernike.crop_offset, zernike.extrapolate)
+        method = zernike.interpolation_method
+        need = (path, config.emitters.area_px, zernike.crop_size, zernike.crop_offset, zernike.extrapolate, method)
         if need in seen:
             continue
         seen.add(need)
@@ -51,11 +52,13 @@ def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep:
         try:
             if path not in good:
                 good[path] = False
-                map_under(config).check(zernike.interpolation_method if keep else None)
+                map_under(config).check(method if keep else None, method=method)
                 good[path] = True
             if good[path]:
                 where += f", {job.id}" if len(jobs) > 1 else ""
-                check_field(config, map_under(config))
+                field = map_under(config)
+                field.check(method=method)
+                check_field(config, field)
         except DataError as error:
             problems.append(Problem(where, str(error).replace("\n", "\n    ")))
     if problems and batch is None:
@@ -68,6 +71,7 @@ def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep:
             f"{source}emitters.no_plot, zernike.no_plot: plots need matplotlib; install it "
             "(pip install matplotlib) or set both to true"
         )
+    return map_notes(job.config for job in jobs)
 
 
 def _key(path: str, batch: BatchConfig | None) -> str:

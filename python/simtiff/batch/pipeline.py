@@ -126,9 +126,9 @@ def check_reuse(config: JobConfig, path: Path, *, coefficients: bool) -> None:
     if not path.exists():
         skipped = "--skip-zernike" if coefficients else "--skip-emitters"
         raise DataError(f"{path}: no such file, but {skipped} needs it; run once without")
-    with TruthFile(path, config) as truth:
-        made_with = truth.stored_config
-        if truth.n_frames != config.emitters.frames:
+    with TruthFile(path, config, coefficients="stored" if coefficients else "unused") as truth:
+        made_with, frames = truth.stored_config, config.emitters.frames
+        if truth.n_frames != frames and (truth.states_frames or truth.n_frames > frames):
             raise DataError(f"{path}: holds {truth.n_frames} frames, emitters.frames asks for {config.emitters.frames}")
     if made_with is None:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import time
@@ -185,17 +186,17 @@ def plan_batch(batch: BatchConfig, folder: Path, *, resume: bool = True, retry_f
 
 def _identified(batch: BatchConfig, jobs: Sequence[Job]) -> tuple[dict[str, Job], dict[str, JobRecord]]:
     """Return the jobs with their seeds by id, and what determines the files of each."""
-    digests = {path: map_digest(path) for path in {job.config.zmap_path for job in jobs}}
-    identified = {job.id: job for job in with_own_seeds(batch, jobs, digests.__getitem__)}
-    wanted = {
-        job.id: JobRecord(
-            hash=job_hash(job.config, digests[job.config.zmap_path]),
+    digest = functools.cache(map_digest)  # of each map and wavelength once
+    identified = {job.id: job for job in with_own_seeds(batch, jobs, digest)}
+    wanted = {}
+    for job in identified.values():
+        zmap = digest(job.config.zmap_path, job.config.optical.wavelength_nm)
+        wanted[job.id] = JobRecord(
+            hash=job_hash(job.config, zmap),
             data_version=DATA_VERSION,
-            zmap=digests[job.config.zmap_path],
+            zmap=zmap,
             frames=job.config.emitters.frames,
         )
-        for job in identified.values()
-    }
     return identified, wanted
 
 
@@ -239,7 +240,8 @@ class _Run:
 
     def check(self, batch: BatchConfig) -> None:
         """Check the jobs' inputs, and hash what determines the jobs' files."""
-        check_inputs(list(self.jobs.values()), batch)
+        for note in check_inputs(list(self.jobs.values()), batch):
+            self.tell(Message(f"note: {note}"))
         self.jobs, self.wanted = _identified(batch, list(self.jobs.values()))
 
     def start_workers(self, pool: Pool, jobs: int) -> None:

@@ -209,11 +209,11 @@ def _pipeline(arguments: Arguments) -> int:
     from simtiff.config.identity import Job, job_files
     from simtiff.config.loading import load_job_config
     from simtiff.io.files import refuse_overwriting
+    from simtiff.movie.events import Message
 
     output_dir = Path(_output_dir(arguments) or "output")
     config = load_job_config(arguments["--config"] or {}, zmap_path=arguments["--zmap"])
-    if not arguments["--skip-zernike"]:
-        check_inputs([Job("", config)], keep=True)
+    notes = [] if arguments["--skip-zernike"] else check_inputs([Job("", config)], keep=True)
     if not arguments["--skip-tiff"]:
         from simtiff.aberrations.maps import map_under
         from simtiff.movie.estimate import check_disk
@@ -225,6 +225,8 @@ def _pipeline(arguments: Arguments) -> int:
         (output_dir / name for name in (*job_files(config), LOCK_NAME)), [arguments["--config"] or "", config.zmap_path]
     )
     with _counting_line() as watch:
+        for note in notes:
+            watch(Message(f"note: {note}"))
         files = run_pipeline(
             config,
             output_dir,
@@ -348,8 +350,8 @@ def _validate(arguments: Arguments) -> int:
 
     batch = load_any_config(arguments["CONFIG"])
     jobs = expand_jobs(batch)
-    check_inputs(jobs, batch)
-    lines = [f"{batch.source}: valid; {_totals(jobs)}"]
+    notes = check_inputs(jobs, batch)
+    lines = [f"{batch.source}: valid; {_totals(jobs)}", *(f"note: {note}" for note in notes)]
     if any(_reaches_beyond_field(job.config) for job in jobs):
         lines.append("note: frames reach beyond the field of view (emitters.area_px) and show background there")
     if (note := light_note(job.config for job in jobs)) is not None:
@@ -420,6 +422,7 @@ def _zmap_info(arguments: Arguments) -> int:
     info = map_info(arguments["FILE"])
     height, width = info.shape
     wavelength = f", wavelength {info.wavelength_nm:g} nm" if info.wavelength_nm else ""
+    wavelength += f", NA {info.NA:g}" if info.NA else ""
     low, mean, high = info.total_mw
     figures = ("mean", "std", "min", "max")
     head = ("Noll", "mode", *(f"{name} {unit}" for unit in ("mλ", "rad") for name in figures))

@@ -108,7 +108,8 @@ def load_job_config(
     zmap_path
         Replaces the config's ``zmap_path`` (which may then be missing); relative to the current directory.
     needs_zmap
-        False where coefficients are known already: ``zmap_path`` may be missing and says nothing.
+        False where coefficients may be known already: ``zmap_path`` may be missing; ``has_zmap`` of the config is
+        False then.
     otherwise
         Has the values that the config does not give; default: those of the program.
 
@@ -127,10 +128,11 @@ def load_job_config(
         _fill_up(target, otherwise.model_dump(mode="json"))
     if zmap_path is not None and isinstance(target, dict):
         target["zmap_path"] = absolute_zmap(os.fspath(zmap_path), Path.cwd())
-    if not needs_zmap and isinstance(target, dict):
-        target.setdefault("zmap_path", BUILTIN_ZMAPS[0])
+    has_zmap = needs_zmap or not isinstance(target, dict) or "zmap_path" in target
+    if not has_zmap:
+        target["zmap_path"] = BUILTIN_ZMAPS[0]
     if "base_config" in raw:
-        return _check_batch(raw, source, folder, overrides).base_config
+        return _marked(_check_batch(raw, source, folder, overrides).base_config, has_zmap=has_zmap)
     problems = apply_overrides(raw, overrides, batch=BatchConfig, job=JobConfig, bare=True)
     if "zmap_path" in raw:
         raw["zmap_path"] = absolute_zmap(raw["zmap_path"], folder)
@@ -138,7 +140,14 @@ def load_job_config(
     problems += checked.problems
     if problems or checked.config is None:
         raise_problems(source, problems)
-    return checked.config
+    return _marked(checked.config, has_zmap=has_zmap)
+
+
+def _marked(config: JobConfig, *, has_zmap: bool) -> JobConfig:
+    """Return the config; where its map only stands in for one, the map does not count as given."""
+    if not has_zmap:
+        config.model_fields_set.discard("zmap_path")
+    return config
 
 
 def _fill_up(target: dict[str, Any], otherwise: dict[str, Any]) -> None:

@@ -278,6 +278,11 @@ class JobConfig(Section):
     )
 
     @property
+    def has_zmap(self) -> bool:
+        """Whether the config names a map; one for a movie whose coefficients are known may do without."""
+        return "zmap_path" in self.model_fields_set
+
+    @property
     def sampling(self) -> str | int:
         """What a pixel's value is, as the core takes it: "integrated", "point", or the mean of so many samples."""
         return self.tiff.samples_per_pixel or ("integrated" if self.psf.pixel_integration else "point")

@@ -5,8 +5,10 @@ Knows no config and no physics.
 - `files`: partial files, locks, checksums, and what may be written where
 - `hdf5`: reading HDF5 files that may be damaged, writing whole ones
 - `locks`: locks that a forked child finds open
+- `matlab`: what MATLAB does otherwise
+- `rows`: their numbers, row by row
 - `system`: CPUs and control groups
 - `tiff`: OME-TIFF movies
 """
 
-__all__ = ["files", "hdf5", "locks", "system", "tiff"]
+__all__ = ["files", "hdf5", "locks", "matlab", "rows", "system", "tiff"]

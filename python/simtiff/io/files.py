@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import hashlib
 import os
 import secrets
 import stat
@@ -29,6 +30,7 @@ except ImportError:  # Windows has no flock; open files cannot be removed there,
 
 PARTIAL_SUFFIX = ".partial"
 JOURNAL_SUFFIX = ".journal"
+_LONGEST_IN_HIDDEN = 99  # and 44 more with two tokens and suffixes: 143, as eCryptfs allows; others allow 255
 _BLOCK_BYTES = 1 << 22
 _waiting_folders: ContextVar[set[Path] | None] = ContextVar("_waiting_folders", default=None)
 
@@ -59,7 +61,20 @@ def software() -> str:
 
 def partial_path(path: Path, token: str | None = None) -> Path:
     """Return the hidden name under which `path` is written; unique unless `token` fixes it."""
-    return path.with_name(f".{path.name}.{token or secrets.token_hex(6)}{PARTIAL_SUFFIX}")
+    return path.with_name(f"{hidden_prefix(path.name)}{token or secrets.token_hex(6)}{PARTIAL_SUFFIX}")
+
+
+def hidden_prefix(name: str) -> str:
+    """Return what the names of a file's partial file and journal begin with.
+
+    Where the name is so long that these (and the journal's own partial file) might be longer than a file system allows,
+    it is cut and marked with a hash of the whole.
+    """
+    data = name.encode(errors="surrogateescape")
+    if len(data) > _LONGEST_IN_HIDDEN:
+        digest = hashlib.sha256(data).hexdigest()[:12]
+        name = f"{data[: _LONGEST_IN_HIDDEN - 13].decode(errors='ignore')}-{digest}"
+    return f".{name}."
 
 
 def try_lock(fd: int) -> bool:
@@ -238,7 +253,7 @@ def remove_partials(
     keep_journaled : bool or str
         Leave movies that have a journal and can be continued (see `simtiff.io.tiff`); only that of this name.
     """
-    prefix = "." if of is None else f".{of}."
+    prefix = "." if of is None else hidden_prefix(of)
     removed: list[Path] = []
     try:
         paths = sorted(path for path in folder.iterdir() if path.name.startswith(prefix))
@@ -249,7 +264,7 @@ def remove_partials(
         partial = path.with_suffix(PARTIAL_SUFFIX)
         if path.suffix not in {PARTIAL_SUFFIX, JOURNAL_SUFFIX} or partial == keep:
             continue
-        kept = keep_journaled is True or (keep_journaled and path.name.startswith(f".{keep_journaled}."))
+        kept = keep_journaled is True or (keep_journaled and path.name.startswith(hidden_prefix(keep_journaled)))
         if kept and partial in journaled and partial in paths:
             continue
         with contextlib.suppress(OSError):

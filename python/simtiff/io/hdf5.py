@@ -19,12 +19,12 @@ import h5py
 import numpy as np
 
 from simtiff.errors import DataError
+from simtiff.io._filters import missing_filter
 from simtiff.io.files import replacing
+from simtiff.io.matlab import empty_shape, is_matlab, is_nothing, is_old_matlab, matlab_class, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from numpy.typing import NDArray
 
 # What h5py raises for damaged files, besides MemoryError for sizes that cannot be.
 H5PY_ERRORS = (
@@ -148,6 +148,8 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
     except PermissionError as error:
         raise DataError(f"{path}: permission denied") from error
     except H5PY_ERRORS as error:
+        if is_old_matlab(path):
+            raise DataError(f"{path}: is of MATLAB's older format; allowed: one saved with -v7.3 (HDF5)") from error
         reason = str(error).strip() or type(error).__name__
         raise DataError(f"{path}: not a readable HDF5 file, or a truncated one ({reason})") from error
     if file is None:
@@ -196,7 +198,10 @@ def _open(file: h5py.File, name: str) -> Any:
 
 
 def find_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
-    """Return the dataset `name`, or None if there is none; refuse data stored outside the file."""
+    """Return the dataset `name`, or None if there is none (or MATLAB's ``[]``).
+
+    Refuse what is stored outside the file, or with a filter that is not there.
+    """
     node = find(file, name)
     if node is None:
         return None
@@ -207,7 +212,9 @@ def find_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
             raise DataError(
                 f"{file.filename}: {name}: keeps its data in other files; allowed: data stored in the file itself"
             )
-    return node
+        if (problem := missing_filter(node)) is not None:
+            raise DataError(f"{file.filename}: {name}: {problem}")
+        return None if is_nothing(node) else node
 
 
 def need_dataset(file: h5py.File, name: str, also: str = "") -> h5py.Dataset:
@@ -220,71 +227,13 @@ def need_dataset(file: h5py.File, name: str, also: str = "") -> h5py.Dataset:
     return dataset
 
 
-def check_numbers(dataset: h5py.Dataset, shape: tuple[int | None, ...], meaning: str, *, integer: bool = False) -> None:
-    """Check dtype, shape and stored size of a dataset before any of it is read.
-
-    Parameters
-    ----------
-    dataset
-        The dataset.
-    shape
-        What is allowed; None where any length is.
-    meaning
-        The axes in words, for the message, e.g. ``"(modes, y, x)"``.
-    integer
-        Whether only integers are allowed; otherwise any real numbers are.
-    """
+def check_stored(dataset: h5py.Dataset) -> None:
+    """Raise `DataError` if a dataset declares more than its file can hold."""
     path, name = dataset.file.filename, str(dataset.name).lstrip("/")
-    with reading(path, name):
-        kinds = "iu" if integer else "iuf"
-        if dataset.dtype.kind not in kinds or dataset.dtype.subdtype is not None:
-            allowed = "integers" if integer else "real numbers"
-            raise DataError(f"{path}: {name}: holds {dataset.dtype}; allowed: {allowed}")
-        found = dataset.shape
-        fits = (
-            found is not None
-            and len(found) == len(shape)
-            and all(want is None or want == have for want, have in zip(shape, found, strict=True))
-        )
-        if not fits:
-            wanted = "(" + ", ".join("any" if want is None else str(want) for want in shape) + ")"
-            raise DataError(f"{path}: {name}: has shape {found}; allowed: {wanted}, that is {meaning}")
-        stored = Path(path).stat().st_size
-        if dataset.nbytes > _MAX_RATIO * stored + _MAX_UNWRITTEN_BYTES:
-            raise DataError(
-                f"{path}: {name}: declares shape {found}, {dataset.nbytes:.3g} bytes, but the file holds only {stored}"
-            )
-
-
-def read_rows(
-    dataset: h5py.Dataset,
-    start: int,
-    stop: int,
-    dtype: Any,
-    *,
-    finite: bool = True,
-) -> NDArray[Any]:
-    """Read rows ``start:stop`` as `dtype`; `DataError` names the first row that is NaN or too large."""
-    path, name = dataset.file.filename, str(dataset.name).lstrip("/")
-    with reading(path, name), np.errstate(all="ignore"):
-        values = dataset[start:stop]
-        target = np.dtype(dtype)
-        if finite and values.dtype.kind == "f":
-            good = np.isfinite(values)
-            if target.kind in "iu":
-                good &= np.abs(values) < 2.0**53
-            if not good.all():
-                row = start + int(np.argwhere(~good)[0][0])
-                raise DataError(f"{path}: {name}: row {row} is NaN, infinite or too large; allowed: finite numbers")
-        if target.kind in "iu" and values.dtype.kind in "iu" and values.dtype != target and values.size:
-            limits = np.iinfo(target)
-            if int(values.min()) < limits.min or int(values.max()) > limits.max:
-                raise DataError(f"{path}: {name}: numbers too large; allowed: {limits.min} to {limits.max}")
-        converted = np.ascontiguousarray(values, dtype=target)
-        if finite and target.kind == "f" and not np.isfinite(converted).all():
-            row = start + int(np.argwhere(~np.isfinite(converted))[0][0])
-            raise DataError(f"{path}: {name}: row {row} is too large for {target}")
-        return converted
+    stored = Path(path).stat().st_size
+    if dataset.nbytes > _MAX_RATIO * stored + _MAX_UNWRITTEN_BYTES:
+        shape, size = dataset.shape, dataset.nbytes
+        raise DataError(f"{path}: {name}: declares shape {shape}, {size:.3g} bytes, but the file holds only {stored}")
 
 
 def describe(node: h5py.Dataset | h5py.Group, **attributes: str | float) -> None:
@@ -314,3 +263,40 @@ def attribute(node: h5py.Dataset | h5py.Group, name: str) -> Any:
         if not isinstance(value, str | int | float):
             raise DataError(f"{path}: {what}: holds {stored!r:.60}; allowed: one text or number")
         return value
+
+
+def stated(file: h5py.File, places: tuple[str, ...], *names: str) -> Any:
+    """Return what a file says under one of `names`, a str, int or float; None if nothing.
+
+    That is an attribute of the objects at `places` or of the file itself; in files of MATLAB, which saves no
+    attributes, a field or a variable beside, too. NaN there says nothing.
+    """
+    for place in (*places, ""):
+        node = find(file, place) if place else file
+        for name in names if node is not None else ():
+            value = attribute(node, name)
+            if value is None and isinstance(node, h5py.Group):
+                value = _variable(file, f"{place}/{name}".lstrip("/"))
+            if value is not None and value == value:  # not NaN
+                return value
+    return None
+
+
+def _variable(file: h5py.File, name: str) -> Any:
+    """Return a text or number that MATLAB saved; None if there is none."""
+    node = find(file, name)
+    if not isinstance(node, h5py.Dataset) or not is_matlab(node):
+        return None
+    dataset = find_dataset(file, name)
+    if dataset is None or 0 in (empty_shape(dataset) or ()):
+        return None
+    with reading(file.filename, name):
+        kind = matlab_class(dataset)
+        if kind == "string":
+            raise DataError(f"{file.filename}: {name}: is a string of MATLAB; allowed: a char array ('...')")
+        if dataset.dtype.kind not in "iuf" or (kind != "char" and dataset.size != 1):
+            shape = dataset.shape[::-1]
+            found = f"{dataset.dtype} of shape {shape}"
+            raise DataError(f"{file.filename}: {name}: holds {found}; allowed: one text or number")
+        check_stored(dataset)
+        return text_of(dataset[...].T) if kind == "char" else dataset[...].reshape(-1)[0].item()

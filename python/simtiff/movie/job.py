@@ -23,10 +23,10 @@ from simtiff.movie.estimate import check_disk, show_bytes
 from simtiff.movie.events import Message, MovieMade, Progress, ignore
 from simtiff.movie.frames import Buffers, Movie
 from simtiff.movie.truth import write_truth
-from simtiff.movie.truthfile import TruthFile
+from simtiff.movie.truthfile import Coefficients, TruthFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -43,6 +43,7 @@ def run_job(
     resume_key: str | None = None,
     replaced: tuple[str, ...] = (),
     buffers: Buffers | None = None,
+    given: Callable[[Path], object] | None = None,
 ) -> dict[str, FileInfo]:
     """Make all files of a job and return them by name.
 
@@ -60,6 +61,8 @@ def run_job(
         Files of earlier runs to remove first, in this order, so that what lies together belongs together.
     buffers : Buffers, optional
         Memory that one job leaves to the next.
+    given : callable, optional
+        Writes the truth to a path, in place of making it.
 
     Raises
     ------
@@ -78,7 +81,10 @@ def run_job(
         remove_old(directory / name)
     truth_path = directory / TRUTH_NAME
     with folders_synced_once():
-        make_truth(config, truth_path, watch)
+        if given is None:
+            make_truth(config, truth_path, watch)
+        else:
+            given(truth_path)
         movie = make_movie(config, truth_path, directory, watch, resume_key=resume_key, buffers=buffers)
     files = {TRUTH_NAME: checksum(truth_path), config.tiff.filename: movie}
     if len(job_files(config)) > len(files):
@@ -121,11 +127,12 @@ def make_movie(
     chunk_size: int | None = None,
     resume_key: str | None = None,
     buffers: Buffers | None = None,
+    coefficients: Coefficients = "stored",
 ) -> FileInfo:
     """Render a movie from a truth file and write it, chunk by chunk."""
     begin = time.perf_counter()
     path = directory / (name or config.tiff.filename)
-    with TruthFile(truth_path, config) as truth:
+    with TruthFile(truth_path, config, coefficients=coefficients) as truth:
         movie = Movie(config, truth)
         info = write_movie(
             path,
@@ -200,7 +207,8 @@ def stream_movie(
     Parameters
     ----------
     h5 : Path
-        Truth file; it is only read.
+        Truth file; it is only read. ``records/{xyz, phot, frame_ix}`` are enough: without coefficients, those of the
+        config's map are taken.
     output : Path
         The OME-TIFF to write.
     config : JobConfig, optional
@@ -223,10 +231,15 @@ def stream_movie(
         raise ConfigError(f"--chunk-size: got {chunk_size}, allowed are whole numbers from 1")
     if (problem := target_problem(output)) is not None:
         raise ConfigError(f"--output: {output}: {problem}")
-    with TruthFile(h5, config) as truth:
-        config, frames = truth.config, truth.n_frames
+    with TruthFile(h5, config, coefficients="computed") as truth:
+        config, frames, computed = truth.config, truth.n_frames, truth.computes
     if frames != config.emitters.frames:  # a file by hand, with a config that says something else
         emitters = config.emitters.model_copy(update={"frames": frames})
         config = config.model_copy(update={"emitters": emitters})
     check_disk(config, output.parent, replaces=output)
-    return make_movie(config, h5, output.parent, watch, name=output.name, chunk_size=chunk_size)
+    if computed:
+        source = f"they are those of {config.zmap_path}" if config.has_zmap else "nor a map: PSFs have no aberrations"
+        watch(Message(f"the file has no coefficients; {source}"))
+    return make_movie(
+        config, h5, output.parent, watch, name=output.name, chunk_size=chunk_size, coefficients="computed"
+    )

@@ -107,7 +107,7 @@ def plot_map(zmap_path: str | os.PathLike[str], png: str | Path) -> None:
     rows = -(-(len(shown) + 1) // columns)
     figure = _figure(2.5 * columns + 0.4, 2.5 * rows + 0.7)
     axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
-    limit = max([float(np.abs(plane).max()) for _, plane in shown], default=1.0)
+    limit = max([float(np.nanmax(np.abs(plane))) for _, plane in shown], default=1.0)
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     for axis, (title, plane) in zip(axes, shown, strict=False):
         image = axis.imshow(plane, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=extent)

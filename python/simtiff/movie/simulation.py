@@ -9,9 +9,10 @@ import numpy as np
 
 from simtiff.aberrations.maps import open_field
 from simtiff.config.loading import load_job_config
-from simtiff.errors import ShapeError
+from simtiff.errors import DataError, ShapeError
 from simtiff.imaging.arrays import output
 from simtiff.movie.frames import Movie
+from simtiff.movie.recorded import RecordedTruth
 from simtiff.movie.truth import MemoryTruth
 
 if TYPE_CHECKING:
@@ -36,20 +37,27 @@ class Simulation:
     ----------
     config : path, dict or JobConfig
         A job's config (or a batch's, whose ``base_config`` is taken).
+    emitters : path or dict, optional
+        Light to use in place of the config's emitters: a truth file, of which ``records/{xyz, phot, frame_ix}`` are
+        enough, or a dict of these arrays: (m, 3) px, px, um; (m,) photons; (m,) frames from 0; and ``id`` (m,) where
+        several records are of one emitter. Coefficients that the file does not have are those of the config's map.
 
     Attributes
     ----------
     config : JobConfig
         The checked config.
     shape : tuple of int
-        (t, y, x) of the movie.
+        (t, y, x) of the movie. With `emitters`, t is that of the file; where neither it nor the config says one, it is
+        up to the last frame with light.
 
     Raises
     ------
     ConfigError
         The config is wrong.
     DataError
-        The zmap is damaged or does not cover the field (raised when it is first needed).
+        The zmap is damaged or does not cover the field (raised when it is first needed; with `emitters`, at once).
+    ShapeError
+        The arrays of `emitters` do not fit.
 
     Examples
     --------
@@ -62,28 +70,45 @@ class Simulation:
     (dtype('uint16'), (2, 64, 64))
     >>> sim.expected(0, 3).dtype  # photons, before background and noise
     dtype('float32')
+
+    Two emitters of your own, in frames 0 and 1:
+
+    >>> light = {"xyz": [[10, 12, 0], [30.5, 8, 0.3]], "phot": [900, 700], "frame_ix": [0, 1]}
+    >>> sim = simtiff.Simulation({"zmap_path": "builtin:oil", "emitters": {"area_px": 64}, "tiff": {"roi_size": 64}},
+    ...                          emitters=light)
+    >>> sim.expected(0, 2).sum(axis=(1, 2)).round(-2)
+    array([900., 700.], dtype=float32)
     """
 
-    def __init__(self, config: str | os.PathLike[str] | Mapping[str, Any] | JobConfig) -> None:
+    def __init__(
+        self,
+        config: str | os.PathLike[str] | Mapping[str, Any] | JobConfig,
+        emitters: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    ) -> None:
         self.config = load_job_config(config)
+        self._recorded = None if emitters is None else RecordedTruth(emitters, self.config)
+        if self._recorded is not None:
+            self.config = self._recorded.config
         size = self.config.tiff.roi_size
         self.shape = (self.config.emitters.frames, size, size)
-        self._made: tuple[MemoryTruth, Movie] | None = None
+        self._made: tuple[MemoryTruth | RecordedTruth, Movie] | None = None
 
     def __repr__(self) -> str:
         emitters = self.config.emitters
+        if self._recorded is not None:
+            return f"Simulation({len(self._recorded.records)} records, shape {self.shape})"
         return f"Simulation({emitters.num_emitters} emitters, shape {self.shape}, seed {emitters.seed})"
 
-    def _make(self) -> tuple[MemoryTruth, Movie]:
+    def _make(self) -> tuple[MemoryTruth | RecordedTruth, Movie]:
         """Return truth and movie, made when they are first needed."""
         # Without a lock, as `functools.cached_property` had one: a forked child could find it taken.
         if self._made is None:
-            truth = MemoryTruth(self.config, open_field(self.config))
+            truth = self._recorded or MemoryTruth(self.config, open_field(self.config))
             self._made = truth, Movie(self.config, truth)
         return self._made
 
     @property
-    def _truth(self) -> MemoryTruth:
+    def _truth(self) -> MemoryTruth | RecordedTruth:
         return self._make()[0]
 
     @property
@@ -92,7 +117,12 @@ class Simulation:
 
     @property
     def emitters(self) -> Emitters:
-        """All emitters: xyz (n, 3) in px, px, um; intensity in photons; t0 and on_time in frames; id."""
+        """All emitters: xyz (n, 3) in px, px, um; intensity in photons; t0 and on_time in frames; id.
+
+        `DataError` where records were given.
+        """
+        if isinstance(self._truth, RecordedTruth):
+            raise DataError("emitters: only records were given, which do not say when emitters are on")
         return self._truth.emitters
 
     @property
@@ -191,7 +221,8 @@ class Simulation:
         from simtiff.movie.job import run_job
 
         folder = Path(directory)
-        return {name: folder / name for name in run_job(self.config, folder)}
+        given = None if self._recorded is None else self._recorded.write
+        return {name: folder / name for name in run_job(self.config, folder, given=given)}
 
     def _range(self, start: int, stop: int) -> tuple[int, int, int]:
         if not 0 <= start <= stop <= self.shape[0]:

@@ -131,6 +131,31 @@ def write_truth(
     return TruthSize(emitters_done, records_done)
 
 
+def write_records(path: str | Path, config: JobConfig, records: Records, scene: Scene) -> None:
+    """Write a truth file of records without emitters, with a row of coefficients for each.
+
+    Parameters
+    ----------
+    path
+        The file to write; its folder must exist.
+    config
+        The job.
+    records, scene
+        All records by frame, and the same as a scene.
+    """
+    rows, modes = len(records), scene.phase.shape[1]
+    with writing_hdf5(path) as (file, check):
+        for name, (columns, dtype, unit) in _RECORDS.items():
+            _dataset(file, f"records/{name}", rows, columns, dtype, unit)[...] = getattr(records, name)
+        unit = "rad rms, Noll 1 and up"
+        _dataset(file, "zernike_coeffs/phase", rows, modes, "f4", unit)[...] = scene.phase[scene.emitter_ix]
+        if scene.magnitude is not None:
+            unit = "1, Noll 1 and up"
+            _dataset(file, "zernike_coeffs/mag", rows, modes, "f4", unit)[...] = scene.magnitude[scene.emitter_ix]
+        check()
+        _describe(file, config)
+
+
 def replace_coefficients(path: str | Path, config: JobConfig, field: FieldMap) -> None:
     """Compute the coefficients of a truth file's emitters anew and put them in place of the old ones.
 
@@ -142,7 +167,7 @@ def replace_coefficients(path: str | Path, config: JobConfig, field: FieldMap) -
     DataError
         If the file is damaged, or the map does not cover the field.
     """
-    with TruthFile(path, config) as truth:
+    with TruthFile(path, config, coefficients="unused") as truth:
         places = truth.places()
         with writing_hdf5(path) as (file, check):
             truth.copy_into(file)

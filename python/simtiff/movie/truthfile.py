@@ -1,8 +1,10 @@
 """Read ``emitters.h5``: any range of frames, reading just what these frames need.
 
-Files of other programs are understood, too: without ``emitters/`` (records carry the positions), with
-coefficients per record instead of per emitter (the number of rows decides), without ``records/id``,
-``records/frame_start`` or a config. Records that are not in the order of frames are sorted in memory.
+Files of other programs are understood, too, and ``records/{xyz, phot, frame_ix}`` are enough: without ``emitters/``
+(records carry the positions), with coefficients per record instead of per emitter (the number of rows decides) or
+without any (they are computed from the config's map), without ``records/id``, ``records/frame_start`` or a config.
+Vectors may be columns, whole numbers may be doubles, and MATLAB may have saved the file. Records that are not in the
+order of frames are sorted in memory.
 Whatever is wrong with a file is a `DataError` that names file and dataset.
 """
 
@@ -16,17 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from simtiff.aberrations.mapfile import MAX_MODES
-from simtiff.errors import DataError
+from simtiff.aberrations.maps import field_coefficients, open_field
+from simtiff.errors import DataError, ShapeError
 from simtiff.imaging.scene import Scene, same_psf
-from simtiff.io.hdf5 import (
-    attribute,
-    check_numbers,
-    find_dataset,
-    need_dataset,
-    open_hdf5,
-    read_rows,
-    reading,
-)
+from simtiff.io.hdf5 import find_dataset, need_dataset, open_hdf5, reading, stated
+from simtiff.io.rows import Rows, check_numbers, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +31,7 @@ if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
 
+    from simtiff.aberrations.fieldmap import FieldMap
     from simtiff.config.settings import JobConfig
 
 MAX_FRAMES = 10**7
@@ -42,21 +39,13 @@ _SCAN_ROWS = 1 << 20
 # Beyond any microscope; what is larger is garbage and would make rendering take forever.
 _LIMITS = {"x and y": 1e7, "z": 1001.0, "photons": 1e15, "coefficients": 1e3}
 
-_COLUMNS: dict[str, dict[str, tuple[tuple[int | None, ...], bool]]] = {
-    "emitters": {
-        "xyz": ((None, 3), False),
-        "intensity": ((None,), False),
-        "t0": ((None,), False),
-        "on_time": ((None,), False),
-        "id": ((None,), True),
-    },
-    "records": {
-        "xyz": ((None, 3), False),
-        "phot": ((None,), False),
-        "frame_ix": ((None,), True),
-        "id": ((None,), True),
-    },
+_COLUMNS: dict[str, dict[str, tuple[int | None, ...]]] = {
+    "emitters": {"xyz": (None, 3), "intensity": (None,), "t0": (None,), "on_time": (None,), "id": (None,)},
+    "records": {"xyz": (None, 3), "phot": (None,), "frame_ix": (None,), "id": (None,)},
 }
+Coefficients = Literal["stored", "computed", "unused"]
+"""What is made of a file's coefficients: read; read, or computed where there are none; or nothing."""
+
 MAX_GAP_ROWS = 2048
 """Reading so many rows for nothing costs less than another read."""
 
@@ -92,6 +81,9 @@ class TruthFile:
         The file.
     config
         Used instead of the config that the file carries, if any.
+    coefficients
+        ``"stored"``: the file must have coefficients; ``"computed"``: where it has none, they are those of the config's
+        map; ``"unused"``: they are not looked at, and there are no scenes.
 
     Attributes
     ----------
@@ -100,7 +92,10 @@ class TruthFile:
     stored_config : JobConfig or None
         The config that the file carries.
     n_frames : int
-        Number of frames of the movie.
+        Number of frames of the movie. Where the file does not say it, that of the config if it says one, else up to
+        the last frame with light.
+    states_frames : bool
+        Whether the file says how many frames there are.
 
     Raises
     ------
@@ -108,9 +103,12 @@ class TruthFile:
         If the file is missing, damaged, or no truth file.
     """
 
-    def __init__(self, path: str | Path, config: JobConfig | None = None) -> None:
+    def __init__(
+        self, path: str | Path, config: JobConfig | None = None, *, coefficients: Coefficients = "stored"
+    ) -> None:
         self.path = str(path)
         self._given_config = config
+        self._field: FieldMap | None = None
         with ExitStack() as stack:
             self._file = stack.enter_context(open_hdf5(path))
             self._emitters = self._group("emitters")
@@ -120,8 +118,10 @@ class TruthFile:
             self._sorted: _RecordRows | None = None
             self._frame_start = self._read_index()
             self.n_frames = len(self._frame_start) - 1
-            self._phase, self._magnitude = self._find_coefficients()
             self._emitter_ids = self._read_emitter_ids()
+            self._phase, self._magnitude = (None, None) if coefficients == "unused" else self._find_coefficients()
+            if self._phase is None and coefficients == "stored":
+                need_dataset(self._file, "zernike_coeffs/phase")
             self._per = self._what_coefficients_belong_to()
             self._closing = stack.pop_all()
 
@@ -143,6 +143,11 @@ class TruthFile:
             raise DataError(f"{self.path}: carries no config (attribute config); give one with --config")
         return config
 
+    @property
+    def computes(self) -> bool:
+        """Whether the file has no coefficients, so that those of the config's map are taken."""
+        return self._phase is None
+
     def scene(self, start: int, stop: int) -> Scene:
         """Return the emitters and records of frames ``start..stop - 1``."""
         low, high = (int(self._frame_start[min(max(frame, 0), self.n_frames)]) for frame in (start, stop))
@@ -161,24 +166,38 @@ class TruthFile:
         group, name = (self._emitters, "emitters") if "xyz" in self._emitters else (self._records, "records")
         if "xyz" not in group:
             raise DataError(f"{self.path}: no dataset {name}/xyz")
-        dataset = group["xyz"]
-        return Places(dataset.shape[0], lambda start, stop: self._positions(dataset, start, stop))
+        rows = group["xyz"]
+        return Places(len(rows), lambda start, stop: self._positions(rows, start, stop))
+
+    def records(self) -> tuple[NDArray[np.float32] | None, NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
+        """Return all records by frame: position (None where only emitters have one), photons, frame and id."""
+        every = self._read_records(0, int(self._frame_start[-1]))
+        return every.xyz, every.phot, every.frame_ix, every.rows if every.id is None else every.id
 
     def copy_into(self, file: h5py.File) -> None:
         """Copy emitters and records, not the coefficients, to another open file."""
         for name, columns in (("emitters", self._emitters), ("records", self._records)):
             group = file.create_group(name)
-            for column, dataset in columns.items():
+            for column, rows in columns.items():
                 with reading(self.path, f"{name}/{column}"):
-                    self._file.copy(dataset, group, column)
+                    if rows.as_meant:
+                        self._file.copy(rows.dataset, group, column)
+                        continue
+                    copy = group.create_dataset(column, rows.shape, rows.dataset.dtype, track_times=False)
+                    for start in range(0, len(rows), _SCAN_ROWS):
+                        copy[start : start + _SCAN_ROWS] = rows[start : start + _SCAN_ROWS]
 
     # Opening
 
-    def _group(self, group: str) -> dict[str, h5py.Dataset]:
-        """Return the known datasets of a group that are there."""
-        names = [*_COLUMNS[group], *(["frame_start"] if group == "records" else [])]
-        found = {name: find_dataset(self._file, f"{group}/{name}") for name in names}
-        return {name: dataset for name, dataset in found.items() if dataset is not None}
+    def _group(self, group: str) -> dict[str, Rows]:
+        """Return the known columns of a group that are there."""
+        found = {}
+        for name, shape in [*_COLUMNS[group].items(), *([("frame_start", (None,))] if group == "records" else [])]:
+            dataset = find_dataset(self._file, f"{group}/{name}")
+            if dataset is not None:
+                meaning = "a row each for x and y (px) and z (um)" if len(shape) == 2 else "a plain list"
+                found[name] = check_numbers(dataset, shape, meaning)
+        return found
 
     def _check_columns(self) -> None:
         for name in ("phot", "frame_ix"):
@@ -189,12 +208,7 @@ class TruthFile:
         if "id" not in self._records and "xyz" not in self._records:
             need_dataset(self._file, "records/id", " where records have no xyz")
         for group, columns in (("emitters", self._emitters), ("records", self._records)):
-            lengths = {}
-            for name, (shape, integer) in _COLUMNS[group].items():
-                if name in columns:
-                    meaning = "a row each for x and y (px) and z (um)" if len(shape) == 2 else "a plain list"
-                    check_numbers(columns[name], shape, meaning, integer=integer)
-                    lengths[f"{group}/{name}"] = columns[name].shape[0]
+            lengths = {f"{group}/{name}": len(rows) for name, rows in columns.items() if name != "frame_start"}
             if len(set(lengths.values())) > 1:
                 shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
                 raise DataError(f"{self.path}: lengths disagree: {shown}; allowed: one length")
@@ -212,18 +226,22 @@ class TruthFile:
 
     def _read_index(self) -> NDArray[np.int64]:
         """Return the first record of each frame, and at the end the number of records."""
-        count = self._records["frame_ix"].shape[0]
+        count = len(self._records["frame_ix"])
         if "frame_start" in self._records:
-            dataset = self._records["frame_start"]
-            check_numbers(dataset, (None,), "one per frame, and one", integer=True)
-            if not 2 <= dataset.shape[0] <= MAX_FRAMES + 1:
-                raise DataError(f"{self.path}: records/frame_start: has {dataset.shape[0]} rows; allowed: frames + 1")
-            index = read_rows(dataset, 0, dataset.shape[0], np.int64)
+            rows = self._records["frame_start"]
+            if not 2 <= len(rows) <= MAX_FRAMES + 1:
+                raise DataError(f"{self.path}: records/frame_start: has {len(rows)} rows; allowed: frames + 1")
+            index = read_rows(rows, 0, len(rows), np.int64)
             if index[0] != 0 or index[-1] != count or (np.diff(index) < 0).any():
                 raise DataError(f"{self.path}: records/frame_start: does not rise from 0 to the {count} records")
         else:
             index = self._scan_frames(count)
         stored = self.stored_config.emitters.frames if self.stored_config else None
+        self.states_frames = stored is not None or "frame_start" in self._records
+        if not self.states_frames and self._given_config is not None:
+            given = self._given_config.emitters
+            if "frames" in given.model_fields_set and given.frames >= len(index) - 1:
+                stored = given.frames
         if stored is not None and stored != len(index) - 1:
             if "frame_start" in self._records or stored < len(index) - 1:
                 raise DataError(
@@ -256,40 +274,45 @@ class TruthFile:
                 self._sorted = _take_records(every, order)
         return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
-    def _find_coefficients(self) -> tuple[h5py.Dataset, h5py.Dataset | None]:
-        """Return phase and magnitude coefficients; magnitudes that were never written are none."""
-        phase = need_dataset(self._file, "zernike_coeffs/phase")
-        check_numbers(phase, (None, None), "(emitters or records, modes)")
-        if phase.shape[0] and not 1 <= phase.shape[1] <= MAX_MODES:
+    def _find_coefficients(self) -> tuple[Rows | None, Rows | None]:
+        """Return phase and magnitude coefficients, if there are any; magnitudes that were never written are none."""
+        dataset = find_dataset(self._file, "zernike_coeffs/phase")
+        if dataset is None:
+            return None, None
+        phase = check_numbers(dataset, (None, None), "(emitters or records, modes)")
+        if len(phase) and not 1 <= phase.shape[1] <= MAX_MODES:
             raise DataError(f"{self.path}: zernike_coeffs/phase: has {phase.shape[1]} modes; allowed: 1 to {MAX_MODES}")
         magnitude = find_dataset(self._file, "zernike_coeffs/mag")
         if magnitude is None:
             return phase, None
-        check_numbers(magnitude, phase.shape, "the same as zernike_coeffs/phase")
+        rows = check_numbers(magnitude, phase.shape, "the same as zernike_coeffs/phase")
         with reading(self.path, "zernike_coeffs/mag"):
             written = magnitude.id.get_storage_size() > 0 or bool(magnitude.fillvalue)
-        return phase, magnitude if written else None
+        return phase, rows if written else None
 
     def _read_emitter_ids(self) -> NDArray[np.int64] | None:
         """Return the emitters' ids, or None where emitter i is row i."""
-        dataset = self._emitters.get("id")
-        if dataset is None or not dataset.shape[0]:
+        rows = self._emitters.get("id")
+        if rows is None:
             return None
-        count = dataset.shape[0]
+        count = len(rows)
         for start in range(0, count, _SCAN_ROWS):
             stop = min(start + _SCAN_ROWS, count)
-            if not np.array_equal(read_rows(dataset, start, stop, np.int64), np.arange(start, stop)):
-                ids: NDArray[np.int64] = read_rows(dataset, 0, count, np.int64)
+            if not np.array_equal(read_rows(rows, start, stop, np.int64), np.arange(start, stop)):
+                ids: NDArray[np.int64] = read_rows(rows, 0, count, np.int64)
                 if len(np.unique(ids)) != count:
                     raise DataError(f"{self.path}: emitters/id: holds an id twice; allowed: each once")
                 return ids
         return None
 
     def _emitter_count(self) -> int | None:
-        return next((dataset.shape[0] for dataset in self._emitters.values()), None)
+        return next((len(rows) for rows in self._emitters.values()), None)
 
     def _what_coefficients_belong_to(self) -> Literal["emitter", "record", "id"]:
-        rows, records, emitters = self._phase.shape[0], self._records["phot"].shape[0], self._emitter_count()
+        records, emitters = len(self._records["phot"]), self._emitter_count()
+        if self._phase is None:  # coefficients are computed
+            return "id" if "xyz" in self._records else "emitter"
+        rows = len(self._phase)
         if emitters is not None and "id" in self._records and rows == emitters:
             return "emitter"
         if rows == records and "xyz" in self._records:
@@ -326,12 +349,12 @@ class TruthFile:
             id=read_rows(columns["id"], low, high, np.int64) if "id" in columns else None,
         )
 
-    def _positions(self, dataset: h5py.Dataset, low: int, high: int) -> NDArray[np.float32]:
-        xyz: NDArray[np.float32] = read_rows(dataset, low, high, np.float32)
+    def _positions(self, rows: Rows, low: int, high: int) -> NDArray[np.float32]:
+        xyz: NDArray[np.float32] = read_rows(rows, low, high, np.float32)
         for what, part in (("x and y", xyz[:, :2]), ("z", xyz[:, 2])):
             if part.size and np.abs(part).max() > _LIMITS[what]:
                 raise DataError(
-                    f"{self.path}: {str(dataset.name).lstrip('/')}: {what} up to {np.abs(part).max():g}; "
+                    f"{self.path}: {str(rows.dataset.name).lstrip('/')}: {what} up to {np.abs(part).max():g}; "
                     f"allowed: up to {_LIMITS[what]:g} {'um' if what == 'z' else 'px'}"
                 )
         return xyz
@@ -358,12 +381,12 @@ class TruthFile:
             rows = order[at]
             unknown = ids[self._emitter_ids[rows] != ids]
         else:
-            unknown = ids[(ids < 0) | (ids >= self._phase.shape[0])]
+            unknown = ids[(ids < 0) | (ids >= (self._emitter_count() or 0))]
         if unknown.size:
             raise DataError(f"{self.path}: records/id: {unknown[0]} is no emitter; allowed: those of emitters/id")
         if records.xyz is None:
-            dataset = self._emitters["xyz"]
-            xyz = gather(rows, lambda low, high: self._positions(dataset, low, high), 3)
+            positions = self._emitters["xyz"]
+            xyz = gather(rows, lambda low, high: self._positions(positions, low, high), 3)
         else:
             xyz = records.xyz[first]
         return self._scene(xyz, rows, emitter_ix, records, start)
@@ -376,7 +399,7 @@ class TruthFile:
             return self._scene(records.xyz, records.rows, alone, records, start)
         if self._per == "id":
             first, emitter_ix = same_psf(records.id, records.xyz)
-            rows = np.searchsorted(self._all_ids, records.id[first])
+            rows = first if self._phase is None else np.searchsorted(self._all_ids, records.id[first])
             return self._scene(records.xyz[first], rows, emitter_ix, records, start)
         every = self._scene(records.xyz, records.rows, alone, records, start)
         first, emitter_ix = same_psf(records.id, every.xyz, every.phase, every.magnitude)
@@ -392,16 +415,28 @@ class TruthFile:
         start: int,
     ) -> Scene:
         """Add the coefficients of `rows`, one per emitter of the scene."""
-        phase = self._coefficients(self._phase, rows)
-        magnitude = None if self._magnitude is None else self._coefficients(self._magnitude, rows)
+        if self._phase is None:
+            phase, magnitude = self._computed(xyz)
+        else:
+            phase = self._coefficients(self._phase, rows)
+            magnitude = None if self._magnitude is None else self._coefficients(self._magnitude, rows)
         frame_ix = (records.frame_ix - start).astype(np.uint32)
         return Scene(xyz.astype(np.float64), phase, magnitude, emitter_ix, frame_ix, records.phot)
 
-    def _coefficients(self, dataset: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        values = gather(rows, lambda low, high: read_rows(dataset, low, high, np.float32), dataset.shape[1])
+    def _computed(self, xyz: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return the coefficients of the config's map at positions."""
+        if self._field is None:
+            self._field = open_field(self.config)
+        try:
+            return field_coefficients(self.config, self._field, xyz)
+        except (DataError, ShapeError) as error:
+            raise DataError(f"{self.path}: coefficients at its positions: {error}") from error
+
+    def _coefficients(self, columns: Rows, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        values = gather(rows, lambda low, high: read_rows(columns, low, high, np.float32), columns.shape[1])
         if values.size and np.abs(values).max() > _LIMITS["coefficients"]:
             raise DataError(
-                f"{self.path}: {str(dataset.name).lstrip('/')}: numbers up to {np.abs(values).max():g}; "
+                f"{self.path}: {str(columns.dataset.name).lstrip('/')}: numbers up to {np.abs(values).max():g}; "
                 f"allowed: up to {_LIMITS['coefficients']:g}"
             )
         return values
@@ -422,7 +457,7 @@ def _stored_config(file: h5py.File) -> JobConfig | None:
     """Return the config in an open file, or None; `ValueError` or `TypeError` if it is not valid."""
     from simtiff.config.settings import JobConfig
 
-    text = attribute(file, "config")
+    text = stated(file, (), "config")
     return None if text is None else JobConfig.model_validate_json(text)
 
 

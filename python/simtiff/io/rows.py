@@ -1,0 +1,128 @@
+"""Numbers of a HDF5 file, checked and read row by row, in whatever order of axes they are stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simtiff.errors import DataError
+from simtiff.io.hdf5 import check_stored, reading
+from simtiff.io.matlab import empty_shape, is_matlab
+
+if TYPE_CHECKING:
+    import h5py
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A dataset of numbers, row by row as it is meant, whose type, shape and stored size are right.
+
+    Axes are in the order that is documented, also of files of MATLAB, which reverse them; a vector is a plain list,
+    also where it is stored as a column or a row.
+
+    Attributes
+    ----------
+    dataset : h5py.Dataset
+        Where the numbers are.
+    shape : tuple of int
+        Their shape as it is meant.
+    reversed : bool
+        Whether the stored axes are in MATLAB's order.
+    """
+
+    dataset: h5py.Dataset
+    shape: tuple[int, ...]
+    reversed: bool = False
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def as_meant(self) -> bool:
+        """Whether the numbers are stored in the shape that is meant."""
+        return self.dataset.shape == self.shape and not (self.reversed and len(self.shape) > 1)
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        stored = self.dataset.shape
+        if 0 in self.shape:
+            return np.zeros((len(range(*rows.indices(self.shape[0]))), *self.shape[1:]), self.dataset.dtype)
+        if len(self.shape) < len(stored):
+            place: tuple[int | slice, ...] = (rows, 0) if stored[0] == self.shape[0] else (0, rows)
+            return np.asarray(self.dataset[place])
+        return np.asarray(self.dataset[..., rows].T if self.reversed else self.dataset[rows])
+
+
+def check_numbers(dataset: h5py.Dataset, shape: tuple[int | None, ...], meaning: str) -> Rows:
+    """Check dtype, shape and stored size of a dataset before any of it is read, and return its rows.
+
+    Parameters
+    ----------
+    dataset
+        The dataset.
+    shape
+        What is allowed; None where any length is. Where one axis is meant, a column or a row is allowed, too.
+    meaning
+        The axes in words, for the message, e.g. ``"(modes, y, x)"``.
+    """
+    path, name = dataset.file.filename, str(dataset.name).lstrip("/")
+    with reading(path, name):
+        if dataset.dtype.kind not in "iuf" or dataset.dtype.subdtype is not None:
+            raise DataError(f"{path}: {name}: holds {dataset.dtype}; allowed: real numbers")
+        reverse = is_matlab(dataset)
+        found = dataset.shape
+        if found is not None and reverse:
+            found = empty_shape(dataset) or found[::-1]
+        if found is not None and len(shape) == 1 and len(found) == 2 and 1 in found:
+            found = (found[0] if found[1] == 1 else found[1],)
+        fits = (
+            found is not None
+            and len(found) == len(shape)
+            and all(want is None or want == have for want, have in zip(shape, found, strict=True))
+        )
+        if not fits:
+            wanted = "(" + ", ".join("any" if want is None else str(want) for want in shape) + ")"
+            order = " in MATLAB's order" if reverse else ""
+            raise DataError(f"{path}: {name}: has shape {found}{order}; allowed: {wanted}, that is {meaning}")
+        check_stored(dataset)
+        return Rows(dataset, found, reverse)
+
+
+def read_rows(
+    rows: Rows,
+    start: int,
+    stop: int,
+    dtype: Any,
+    *,
+    finite: bool = True,
+) -> NDArray[Any]:
+    """Read rows ``start:stop`` as `dtype`; `DataError` names the first row that is NaN, too large, or not whole."""
+    dataset = rows.dataset
+    path, name = dataset.file.filename, str(dataset.name).lstrip("/")
+    with reading(path, name), np.errstate(all="ignore"):
+        values = rows[start:stop]
+        target = np.dtype(dtype)
+
+        def refuse(good: NDArray[np.bool_], problem: str) -> None:
+            if not good.all():
+                row = int(np.argwhere(~good)[0][0])
+                raise DataError(f"{path}: {name}: row {start + row} {problem.format(values[row])}")
+
+        if finite and values.dtype.kind == "f":
+            good = np.isfinite(values)
+            if target.kind in "iu":
+                good &= np.abs(values) < 2.0**53
+            refuse(good, "is NaN, infinite or too large; allowed: finite numbers")
+        if target.kind in "iu" and values.dtype.kind == "f":
+            refuse(values == np.rint(values), "is {}; allowed: whole numbers")
+            values = values.astype(np.int64)
+        if target.kind in "iu" and values.dtype != target and values.size:
+            limits = np.iinfo(target)
+            if int(values.min()) < limits.min or int(values.max()) > limits.max:
+                raise DataError(f"{path}: {name}: numbers too large; allowed: {limits.min} to {limits.max}")
+        converted = np.ascontiguousarray(values, dtype=target)
+        if finite and target.kind == "f":
+            refuse(np.isfinite(converted), f"is too large for {target}")
+        return converted

@@ -1,0 +1,142 @@
+"""Light that is given instead of made: records from a truth file or from arrays, in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simtiff.aberrations.maps import field_coefficients, open_field
+from simtiff.emitters.tables import Records
+from simtiff.errors import ConfigError, DataError, ShapeError
+from simtiff.imaging.arrays import numbers
+from simtiff.imaging.scene import Scene, same_psf
+from simtiff.movie.truth import write_records
+from simtiff.movie.truthfile import MAX_FRAMES, TruthFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from simtiff.config.settings import JobConfig
+
+_COLUMNS = ("xyz", "phot", "frame_ix", "id")
+
+
+class RecordedTruth:
+    """Records and their coefficients; gives the same scenes as a truth file that holds them.
+
+    Parameters
+    ----------
+    given : path or mapping
+        A truth file, of which ``records/{xyz, phot, frame_ix}`` are enough; or arrays of these names (and ``id``).
+    config : JobConfig
+        The job. Its map gives the coefficients that are not in the file.
+
+    Attributes
+    ----------
+    config : JobConfig
+        The job, with the number of frames that are given.
+    records : Records
+        By frame.
+
+    Raises
+    ------
+    DataError
+        The file is damaged, or a position is beyond the map.
+    ShapeError, ConfigError
+        The arrays do not fit.
+    """
+
+    def __init__(self, given: str | os.PathLike[str] | Mapping[str, Any], config: JobConfig) -> None:
+        self.path = None if isinstance(given, Mapping) else os.fspath(given)
+        if isinstance(given, Mapping):
+            self.records, frames = _records_of(given, config)
+            self._whole = _scene_of(self.records, config)
+        else:
+            with TruthFile(os.fspath(given), config, coefficients="computed") as truth:
+                frames = truth.n_frames
+                self._whole = truth.scene(0, frames)
+                _, phot, frame_ix, ids = truth.records()
+            xyz = self._whole.xyz[self._whole.emitter_ix].astype(np.float32)
+            self.records = Records(xyz, phot, frame_ix, ids)
+        emitters = config.emitters.model_copy(update={"frames": frames})
+        self.config = config.model_copy(update={"emitters": emitters})
+
+    def scene(self, start: int, stop: int) -> Scene:
+        """Return the emitters and records of frames ``start..stop - 1``."""
+        whole = self._whole
+        low, high = np.searchsorted(whole.frame_ix, [start, stop])
+        used, emitter_ix = np.unique(whole.emitter_ix[low:high], return_inverse=True)
+        return Scene(
+            xyz=whole.xyz[used],
+            phase=whole.phase[used],
+            magnitude=None if whole.magnitude is None else whole.magnitude[used],
+            emitter_ix=emitter_ix.astype(np.uint32),
+            frame_ix=whole.frame_ix[low:high] - np.uint32(start),
+            photons=whole.photons[low:high],
+        )
+
+    def write(self, path: Path) -> None:
+        """Write a truth file with a row of coefficients for each record."""
+        write_records(path, self.config, self.records, self._whole)
+
+
+def _records_of(given: Mapping[str, Any], config: JobConfig) -> tuple[Records, int]:
+    """Return arrays as records, by frame, and the number of frames."""
+    unknown = [name for name in given if name not in _COLUMNS]
+    missing = [name for name in _COLUMNS[:3] if name not in given]
+    if unknown or missing:
+        what = f"there is no {', '.join(missing)}" if missing else f"{', '.join(map(str, unknown))} is not known"
+        raise ConfigError(f"emitters: {what}; allowed: xyz, phot, frame_ix, and id")
+    xyz = numbers("xyz", given["xyz"], np.float32, 2)
+    count = len(xyz)
+    if xyz.shape[1] != 3 or not np.isfinite(xyz).all():
+        raise ShapeError(f"xyz has shape {xyz.shape}; expected finite numbers (m, 3)")
+    phot = _column("phot", given["phot"], count)
+    if not (np.isfinite(phot).all() and (phot >= 0).all()):
+        raise ShapeError("phot holds NaN, infinity or numbers below 0; expected photons")
+    frame_ix = _whole("frame_ix", given["frame_ix"], count)
+    if count and not (frame_ix.min() >= 0 and frame_ix.max() < MAX_FRAMES):
+        raise ShapeError(f"frame_ix goes from {frame_ix.min()} to {frame_ix.max()}; expected 0 to {MAX_FRAMES - 1}")
+    ids = _whole("id", given["id"], count) if "id" in given else np.arange(count)
+    order = np.argsort(frame_ix, kind="stable")
+    needed = int(frame_ix.max(initial=0)) + 1
+    frames = config.emitters.frames if "frames" in config.emitters.model_fields_set else needed
+    if frames < needed:
+        raise ConfigError(f"emitters.frames is {frames}, but frame_ix goes to {needed - 1}; allowed: from {needed}")
+    light = phot.astype(np.float32)[order]
+    return Records(xyz[order], light, frame_ix[order].astype(np.int32), ids[order].astype(np.int64)), frames
+
+
+def _scene_of(records: Records, config: JobConfig) -> Scene:
+    """Return all records as a scene, with the coefficients of the config's map."""
+    first, emitter_ix = same_psf(records.id, records.xyz)
+    xyz = records.xyz[first]
+    try:
+        phase, magnitude = field_coefficients(config, open_field(config), xyz)
+    except (DataError, ShapeError) as error:
+        raise DataError(f"xyz: coefficients at these positions: {error}") from error
+    frame_ix = records.frame_ix.astype(np.uint32)
+    return Scene(xyz.astype(np.float64), phase, magnitude, emitter_ix, frame_ix, records.phot)
+
+
+def _column(name: str, values: Any, count: int) -> NDArray[np.float64]:
+    """Return a vector, also of a column or a row, of `count` numbers."""
+    array = numbers(name, values, np.float64, (1, 2))
+    if array.size != count or count not in array.shape:
+        raise ShapeError(f"{name} has shape {array.shape}; expected ({count},), a row of xyz each")
+    return array.reshape(-1)
+
+
+def _whole(name: str, values: Any, count: int) -> NDArray[np.int64]:
+    """Return a vector of whole numbers, also of doubles that are whole."""
+    array = np.asarray(values)
+    column = _column(name, array, count)
+    wrong = ~(column == np.rint(column)) | (np.abs(column) >= 2.0**63)
+    if wrong.any():
+        raise ShapeError(f"{name}: row {int(np.argmax(wrong))} is {column[wrong][0]}; expected whole numbers")
+    return array.reshape(-1).astype(np.int64)
