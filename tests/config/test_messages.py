@@ -6,6 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -324,6 +325,27 @@ def test_frames_have_one_owner() -> None:
     assert "sample_configs.frames_per_sample sets the frames too" in message
     message = error_of(batch(sample_configs=samples), ("emitters.frames=3",))
     assert "use --set sample_configs.frames_per_sample=N" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"emitters": {"frames": np.True_}}, "emitters.frames: true is a boolean; allowed: an integer"),
+        ({"emitters": {"frames": np.array([1, 2])}}, "emitters.frames: [1, 2] is a list; allowed: an integer"),
+        ({"emitters": {"frames": np.float64(1.5)}}, "emitters.frames: 1.5 is not an integer"),
+        ({"emitters": {"frames": np.datetime64("2020-01-01")}}, "is of type numpy.datetime64; allowed: an integer"),
+        ({"emitters": {"frames": np.ma.masked}}, "MaskedConstant; allowed: an integer"),
+        ({"emitters": {"area_px": 1j}}, "is of type complex; allowed: a number"),
+        ({"tiff": {"add_noise": np.int8(1)}}, "tiff.add_noise: 1 is an integer; allowed: true or false"),
+        ({"tiff": {"crop_offset": np.array([1, 2, 3])}}, "tiff.crop_offset: [1, 2, 3] is a list; allowed: a list of 2"),
+        ({"tiff": {"crop_offset": np.array([1, 2.5])}}, "tiff.crop_offset[1]: 2.5 is not an integer"),
+        ({"tiff": {1: 2}}, "tiff: the key 1 is an integer; allowed: strings"),
+    ],
+)
+def test_values_from_python_that_are_not_allowed_are_named_for_what_they_are(changes: Any, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_job_config({"zmap_path": "builtin:oil"} | changes)
+    assert words in str(caught.value)
 
 
 @pytest.mark.parametrize(

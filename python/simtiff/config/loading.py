@@ -153,7 +153,10 @@ def _read(config: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[dict[str,
     """Return the raw config, its name for messages, and the folder that its paths are relative to."""
     if isinstance(config, Mapping):
         problems: list[Problem] = []
-        return plain(config, "config", problems), "config", Path.cwd()
+        raw = plain(config, "config", problems)
+        if problems:
+            raise_problems("config", problems)
+        return raw, "config", Path.cwd()
     if isinstance(config, str | os.PathLike):
         return read_config_file(config), printable(os.fspath(config)), Path(config).absolute().parent
     raise ConfigError(f"a config must be the path of a file or a dict, not {type(config).__name__}")

@@ -8,11 +8,16 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from simtiff.config.messages import Problem, join_path, kind, raise_problems, show_key
+import numpy as np
+
+from simtiff.config.messages import Problem, join_path, kind, raise_problems, show, show_key
 from simtiff.errors import ConfigError, printable
 from simtiff.io.files import read_regular
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAX_BYTES = 16 << 20
 # The JSON5 parser is written in Python and slow; longer files must be strict JSON.
@@ -97,20 +102,28 @@ def parse_value(text: str) -> Any:
 
 
 def plain(value: Any, source: str, problems: list[Problem], loc: tuple[object, ...] = ()) -> Any:
-    """Return a deep copy of plain dicts, lists and Python numbers; keys that came twice go to `problems`.
+    """Return a deep copy of plain dicts, lists and Python values; keys that came twice go to `problems`.
 
-    NumPy numbers and paths, which a caller of the Python functions may well use, become plain ones.
+    What a caller of the Python functions may well use becomes plain: NumPy's numbers, booleans and texts, arrays of
+    them (also those of pandas and the like), tuples, ranges and paths.
     """
     if len(loc) > MAX_DEPTH:
         raise ConfigError(f"{source}: is nested more than {MAX_DEPTH} levels deep")
     match value:
-        case None | bool() | str():
+        case None | bool():
             return value
+        case str():
+            return str.__str__(value)
         case Mapping():
             repeated = [join_path("", (*loc, key)) for key in getattr(value, "repeated", ())]
             problems += [Problem(path, "the key is there more than once") for path in repeated]
-            return {key: plain(item, source, problems, (*loc, key)) for key, item in value.items()}
-        case list() | tuple():
+            strange = [key for key in value if not isinstance(key, str)]
+            problems += [
+                Problem(join_path("", loc), f"the key {show(key)} is {kind(key)}; allowed: strings") for key in strange
+            ]
+            items = ((str.__str__(key), item) for key, item in value.items() if isinstance(key, str))
+            return {key: plain(item, source, problems, (*loc, key)) for key, item in items}
+        case list() | tuple() | range():
             return [plain(item, source, problems, (*loc, i)) for i, item in enumerate(value)]
         case numbers.Integral():
             return int(value)
@@ -118,7 +131,23 @@ def plain(value: Any, source: str, problems: list[Problem], loc: tuple[object, .
             return float(value)
         case os.PathLike():
             return os.fspath(value)
-    return value
+    array = _array(value)
+    if array is None:
+        return value
+    if array.ndim == 0:
+        return array.item()
+    return plain(list(array), source, problems, loc)
+
+
+def _array(value: Any) -> NDArray[Any] | None:
+    """Return an array of booleans, numbers, texts or objects as NumPy has it; None for anything else."""
+    if not hasattr(value, "__array__") or isinstance(value, np.ma.MaskedArray):
+        return None
+    try:
+        array = np.asarray(value)
+    except Exception:  # another library's object; what it is will be said
+        return None
+    return array if array.dtype.kind in ("biufUO" if array.ndim else "biufU") else None
 
 
 def _parse(text: str, source: str) -> Any:
