@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from batch_helpers import batch
-from simtiff.config.loading import json_schema, load_any_config, load_batch_config, load_job_config
+from simtiff.config.loading import json_schema, load_batch_config, load_job_config
 from simtiff.config.settings import BatchConfig
 from simtiff.config.sweeps import expand_jobs
 from simtiff.config.text import parse_config_text, plain
@@ -145,7 +145,7 @@ def test_guide_fragments_load_in_the_quick_start_config(name: str, count: int) -
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.name)
 def test_example_configs_load_and_fit_the_schema(path: Path) -> None:
     jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), json_schema())
-    assert expand_jobs(load_any_config(path))
+    assert expand_jobs(load_batch_config(path))
 
 
 def test_schema_is_a_schema_and_refuses_what_the_program_refuses() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -174,7 +173,7 @@ def test_paths_are_not_expanded_and_names_fit_every_system() -> None:
         ({}, "base_config: required key is missing"),
         ({"base_config": {}}, "base_config.zmap_path: required key is missing; allowed: a string"),
         ({"base_config": 3}, "base_config: 3 is an integer; allowed: an object"),
-        ({"zmap_path": "builtin:oil"}, 'put the settings of a job under "base_config"'),
+        ({"emitters": {}, "max_workers": 2}, 'put the settings of a job under "base_config"'),
     ],
 )
 def test_wrong_structure_is_named(config: dict[str, Any], line: str) -> None:
@@ -374,15 +373,14 @@ def test_files_that_are_no_config_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.json").write_bytes(b"\x89HDF\r\n\xff\xfe")
     with (tmp_path / "large.json").open("wb") as file:
         file.truncate((16 << 20) + 1)
-    os.mkfifo(tmp_path / "pipe.json")
     for path, words in (
         (tmp_path / "missing.json", "no such config file"),
         (tmp_path, "is a directory"),
         (tmp_path / "binary.json", "is not UTF-8 text .*; save it as UTF-8"),
         ("a\0b.json", "cannot be read"),
         (tmp_path / "large.json", "is larger than"),
-        (tmp_path / "pipe.json", "is a pipe, not a file"),
-        ("/dev/zero", "is a device, not a file"),
+        ("/dev/zero", "is larger than"),
+        ("/dev/null", "is empty"),
     ):
         with pytest.raises(ConfigError, match=words):
             load_batch_config(path)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import numbers
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -36,17 +40,36 @@ class _Object(dict[str, Any]):
         self.repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
 
 
-def read_config_file(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a config file (JSON, or JSON5 with comments); see `parse_config_text`.
+@dataclass(frozen=True)
+class ConfigFile:
+    """What was read of a config file.
+
+    Attributes
+    ----------
+    text, source : str
+        All of it, and its name for messages.
+    folder : Path
+        The folder that paths in it are relative to; of stdin and other pipes the current directory.
+    """
+
+    text: str
+    source: str
+    folder: Path
+
+
+def read_config_file(path: str | os.PathLike[str]) -> ConfigFile:
+    """Read a config file, a pipe, or stdin where `path` is ``-``; see `parse_config_text`.
 
     Raises
     ------
     ConfigError
-        If the file cannot be read, is no UTF-8 text or no valid object.
+        If it cannot be read, or is no UTF-8 text.
     """
-    source = printable(os.fspath(path))
+    is_stdin = os.fspath(path) == "-"
+    source = "stdin" if is_stdin else printable(os.fspath(path))
     try:
-        data = read_regular(path, MAX_BYTES)
+        in_folder = not is_stdin and Path(path).is_file()
+        data = _read_stdin() if is_stdin else read_regular(path, MAX_BYTES) if in_folder else _read_pipe(path)
     except FileNotFoundError:
         raise ConfigError(f"{source}: no such config file") from None
     except IsADirectoryError:
@@ -60,7 +83,18 @@ def read_config_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{source}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    return parse_config_text(text, source)
+    return ConfigFile(text, source, Path(path).absolute().parent if in_folder else Path.cwd())
+
+
+def _read_pipe(path: str | os.PathLike[str]) -> bytes:
+    with Path(path).open("rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def _read_stdin() -> bytes:
+    if sys.stdin is None or sys.stdin.closed:
+        raise OSError(errno.EBADF, "stdin is closed")
+    return sys.stdin.buffer.read(MAX_BYTES + 1)
 
 
 def parse_config_text(text: str, source: str) -> dict[str, Any]:
