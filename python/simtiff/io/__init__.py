@@ -2,7 +2,8 @@
 
 - `files`: partial files, locks, checksums, and what may be written where
 - `hdf5`: reading HDF5 files that may be damaged, writing whole ones
+- `omexml`: what an OME-TIFF says of its movie
 - `tiff`: OME-TIFF movies
 """
 
-__all__ = ["files", "hdf5", "tiff"]
+__all__ = ["files", "hdf5", "omexml", "tiff"]
