@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import numbers
@@ -68,8 +69,8 @@ def read_config_file(path: str | os.PathLike[str]) -> ConfigFile:
     is_stdin = os.fspath(path) == "-"
     source = "stdin" if is_stdin else printable(os.fspath(path))
     try:
-        in_folder = not is_stdin and Path(path).is_file()
-        data = _read_stdin() if is_stdin else read_regular(path, MAX_BYTES) if in_folder else _read_pipe(path)
+        is_pipe = not is_stdin and Path(path).is_fifo()
+        data = _read_stdin() if is_stdin else _read_pipe(path) if is_pipe else read_regular(path, MAX_BYTES)
     except FileNotFoundError:
         raise ConfigError(f"{source}: no such config file") from None
     except IsADirectoryError:
@@ -83,12 +84,20 @@ def read_config_file(path: str | os.PathLike[str]) -> ConfigFile:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{source}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    return ConfigFile(text, source, Path(path).absolute().parent if in_folder else Path.cwd())
+    return ConfigFile(text, source, Path.cwd() if is_stdin or is_pipe else Path(path).absolute().parent)
 
 
 def _read_pipe(path: str | os.PathLike[str]) -> bytes:
-    with Path(path).open("rb") as file:
-        return file.read(MAX_BYTES + 1)
+    """Read a pipe until its writer is done; one that nobody has opened for writing might never end, and is refused."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(fd, "rb") as pipe:  # noqa: PTH123 - a descriptor
+        begin = b""
+        with contextlib.suppress(BlockingIOError):
+            begin = os.read(fd, 1 << 16)
+            if not begin:
+                raise OSError(errno.EPIPE, "is a pipe that nothing writes to")
+        os.set_blocking(fd, True)
+        return begin + pipe.read(MAX_BYTES + 1 - len(begin))
 
 
 def _read_stdin() -> bytes:
