@@ -21,7 +21,7 @@ from batch_helpers import TINY_JOB, config
 from fuzzing import assert_answered, bounded, damage_hdf5, fuzz, json_values, memory_limited, mutate_bytes, run
 from simtiff.aberrations.synthetic import synthesize
 from simtiff.batch.run import run_batch
-from simtiff.config.loading import json_schema, load_any_config, load_job_config
+from simtiff.config.loading import json_schema, load_batch_config, load_job_config
 from simtiff.config.names import name_problem
 from simtiff.config.sweeps import expand_jobs
 from simtiff.errors import ConfigError
@@ -212,7 +212,7 @@ def check_config(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     with bounded():
         message, jobs = None, []
         try:
-            jobs = expand_jobs(load_any_config(path))
+            jobs = expand_jobs(load_batch_config(path))
         except ConfigError as error:
             message = str(error)
     assert message is None or str(path) in message

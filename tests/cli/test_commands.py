@@ -135,7 +135,7 @@ def test_command_lines_of_the_guide_and_the_design(line: str, name: str, wanted:
         ("--dry-run batch c", "--dry-run must come after a command"),
         ("batch", "usage: simtiff batch (CONFIG | --batch-config=FILE)"),
         ("batch a b", "usage: simtiff batch"),
-        ("run", "usage: simtiff run --zmap=FILE"),
+        ("run out", "usage: simtiff run [--zmap=FILE]"),
         ("stream --h5=a", "usage: simtiff stream"),
         ("status", "usage: simtiff status DIR"),
     ],
@@ -165,7 +165,9 @@ def test_wrong_command_line_says_what_was_probably_meant(command: Command, line:
         ("verify . --frames=-1", '--frames: "-1"'),
         ("preview missing.tif", "missing.tif: no such file"),
         ("zmap info missing.h5", "missing.h5: "),
-        ("run --zmap=missing.h5", "missing.h5: "),
+        ("run", "simtiff run needs an aberration map: --zmap=FILE, or --config=FILE with a zmap_path"),
+        ("run --zmap=missing.h5", "--zmap: "),
+        ("run --set=zmap_path=missing.h5", "zmap_path: "),
         ("run --zmap=builtin:water", "zmap_path: "),
         ("run --zmap=~/map.h5", 'zmap_path: "~/map.h5" begins with ~, which is not expanded'),
         ("run --zmap=builtin:oil --output-dir=~/out", '--output-dir: "~/out" begins with ~'),
@@ -276,6 +278,106 @@ def test_validate_counts_jobs_and_checks_the_map(command: Command, tmp_path: Pat
     command("batch", path, "--dry-run", "--set=zernike.extrapolate=nearest")
 
 
+def test_validate_counts_the_emitters_that_are_on(command: Command, tmp_path: Path) -> None:
+    """The same numbers as in the truth, of a movie long enough for the mean to be sharp."""
+    path = tmp_path / "job.json"
+    emitters = {"num_emitters": 40_000, "frames": 400, "area_px": 20, "lifetime_avg": 3.0}
+    path.write_text(json.dumps(TINY_JOB | {"emitters": emitters, "tiff": {"roi_size": 20}}))
+
+    def numbers(*words: str) -> list[float]:
+        line = command("validate", path, *words).splitlines()[1]
+        return [float(text.replace(",", "")) for text in re.findall(r"(?<=[ (])[0-9][0-9,.]*(?= )", line)]
+
+    total, on, in_a_frame = numbers()
+    assert total == 40_000
+    sim = simtiff.Simulation(path)
+    records = sim.records
+    assert in_a_frame == pytest.approx(len(records.frame_ix) / 400, rel=0.02)
+    start, stop = sim.emitters.t0, sim.emitters.t0 + sim.emitters.on_time
+    seen = [np.count_nonzero((start <= time) & (time < stop)) for time in np.arange(0.5, 400)]
+    assert on == pytest.approx(np.mean(seen), rel=0.02)
+    assert numbers("--set=variables.emitters.num_emitters=[40000,80000]") == pytest.approx(
+        [total, 2 * total, on, 2 * on, in_a_frame, 2 * in_a_frame], rel=0.01
+    )
+
+
+def test_one_pixel_size_alone_is_noted(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "job.json"
+    words = (
+        "note: pixels are 65 nm x 98.83 nm: optical.pixel_size_nm_x is given, optical.pixel_size_nm_y has its default"
+    )
+
+    def answers(optical: dict[str, Any], **batch: Any) -> list[str]:
+        job = TINY_JOB | {"optical": optical}
+        path.write_text(json.dumps({"base_config": job} | batch if batch else job))
+        return [command("validate", path), command("batch", path, "--dry-run")]
+
+    assert all(words in text for text in answers({"pixel_size_nm_x": 65}))
+    cli.main(["run", f"--config={path}", "--skip-tiff"])
+    assert words in capsys.readouterr().err
+    cli.main(["batch", str(path), "--max-workers=1"])
+    assert words in capsys.readouterr().err
+    swept = {"optical.pixel_size_nm_x": [65]}
+    assert all(words in text for text in answers({}, variables=swept))
+    whole = [{}, {"pixel_size_nm_x": 98.83}, {"pixel_size_nm": 65}, {"pixel_size_nm_x": 65, "pixel_size_nm_y": 60}]
+    for optical in whole:
+        assert not any("pixels are" in text for text in answers(optical))
+    assert not any("pixels are" in text for text in answers({"pixel_size_nm": 60}, variables=swept))
+
+
+def test_a_job_s_config_is_a_batch_of_one_job(command: Command, job_file: Path, tmp_path: Path) -> None:
+    assert "job.json: valid; 1 job, 3 frames" in command("validate", job_file)
+    command("batch", job_file, "--output-dir=out", "--max-workers=1", "--set=emitters.frames=2")
+    command("run", f"--config={job_file}", "--output-dir=single", "--set", "emitters.frames=2")
+    of_batch, of_run = (tmp_path / name / "simulation.ome.tiff" for name in ("out/single_job", "single"))
+    assert of_batch.read_bytes() == of_run.read_bytes()
+    assert tifffile.imread(of_run).shape == (2, 40, 40)
+    assert "2 jobs, 6 frames" in command("validate", job_file, "--set=variables.emitters.seed=[1,2]")
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(json.dumps({"emitters": {"frames": 0}, "roi_size": 3}))
+    message = command("validate", wrong, code=2)
+    assert command("batch", wrong, code=2) == message
+    assert message.splitlines() == [
+        f"simtiff: {wrong}: 3 errors in the config",
+        "  zmap_path: required key is missing; allowed: a string",
+        "  emitters.frames: 0 is too small; allowed: an integer from 1 to 10,000,000",
+        '  roi_size: unknown key; it belongs at "tiff.roi_size"',
+    ]
+    wrong.write_text(json.dumps(TINY_JOB | {"zmap_path": "missing.h5"}))
+    assert "\n  zmap_path: " in command("validate", wrong, code=2)
+    assert command("run", f"--config={wrong}", code=2).startswith("simtiff: zmap_path: ")
+    study = tmp_path / "study.json"
+    study.write_text(json.dumps({"base_config": TINY_JOB, "variables": {"emitters.frames": [4, 5]}}))
+    command("run", f"--config={study}", "--output-dir=of_study", "--set=emitters.frames=2")
+    assert (tmp_path / "of_study" / "simulation.ome.tiff").read_bytes() == of_run.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin", "pipe"])
+def test_a_config_may_come_through_a_pipe(tmp_path: Path, name: str) -> None:
+    synthesize(tmp_path / "map.h5", size=64)
+    text = json.dumps(TINY_JOB | {"zmap_path": "map.h5"})  # relative to the current directory
+
+    def simtiff_(*words: str, config: str = text) -> subprocess.CompletedProcess[str]:
+        shell = ["bash", "-c", '"$@" <(cat)', "bash"] if name == "pipe" else []
+        last = [] if name == "pipe" else [name]
+        return subprocess.run(
+            [*shell, sys.executable, "-m", "simtiff", *words, *last],
+            input=config,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+        )
+
+    done = simtiff_("validate")
+    assert "valid; 1 job, 3 frames" in done.stdout, done.stderr
+    assert "1 completed" in simtiff_("batch", "--max-workers=1", "--output-dir=out").stdout
+    assert (tmp_path / "out" / "single_job" / "simulation.ome.tiff").exists()
+    wrong = simtiff_("validate", config='{"emitters": {"frames": 0}}')
+    assert wrong.returncode == 2
+    assert "emitters.frames: 0 is too small" in wrong.stderr
+
+
 def test_validate_says_how_much_light_a_stamp_holds(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,7 +392,7 @@ def test_validate_says_how_much_light_a_stamp_holds(
         variables = {f"emitters.{key}": values for key, values in variables.items()}
         path.write_text(json.dumps({"base_config": base | {"emitters": {"z_range_um": z_um}}, "variables": variables}))
         computed.clear()
-        return command("validate", path).splitlines()[1:]
+        return command("validate", path).splitlines()[2:]
 
     for size, percent in ((31, 60), (41, 76)):
         words = f"note: a stamp of {size} px (psf.size_px) holds {percent} % of the light"

@@ -6,18 +6,24 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from batch_helpers import batch
-from simtiff.config.loading import json_schema, load_any_config, load_batch_config, load_job_config
+from simtiff.config.loading import json_schema, load_batch_config, load_job_config
 from simtiff.config.settings import BatchConfig
 from simtiff.config.sweeps import expand_jobs
-from simtiff.config.text import parse_config_text
+from simtiff.config.text import parse_config_text, plain
 from simtiff.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 GUIDE = Path(__file__).parents[1] / "data" / "guide_examples"
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -139,7 +145,7 @@ def test_guide_fragments_load_in_the_quick_start_config(name: str, count: int) -
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.name)
 def test_example_configs_load_and_fit_the_schema(path: Path) -> None:
     jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), json_schema())
-    assert expand_jobs(load_any_config(path))
+    assert expand_jobs(load_batch_config(path))
 
 
 def test_schema_is_a_schema_and_refuses_what_the_program_refuses() -> None:
@@ -230,6 +236,76 @@ def test_job_config_from_dict_file_batch_or_object(tmp_path: Path) -> None:
         load_job_config({"zmap_path": "builtin:oil", "emitters": {"frames": 0}})
     with pytest.raises(ConfigError, match="must be the path of a file or a dict, not list"):
         load_job_config([1])  # type: ignore[arg-type]
+
+
+class LikeAnArray:
+    """As tables and tensors of other libraries are: NumPy can make an array of it."""
+
+    def __init__(self, values: list[Any]) -> None:
+        self.values = values
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.values, dtype)
+
+
+def forms(*makers: Callable[[Any], Any]) -> Callable[[Any], st.SearchStrategy[tuple[Any, Any]]]:
+    """Return what draws a plain value in one of its forms, with the plain value itself."""
+    return lambda value: st.sampled_from(makers).map(lambda make: (make(value), value))
+
+
+NUMPY_VALUES = st.one_of(
+    st.booleans().flatmap(forms(np.bool_, np.array)),
+    st.integers(-100, 100).flatmap(forms(np.int8, np.int64, np.float32, np.array)),
+    st.floats(-1e6, 1e6, width=32).flatmap(forms(np.float32, np.float64, np.longdouble, np.array)),
+    st.text(max_size=4).flatmap(forms(np.str_)),
+    st.lists(st.integers(-100, 100), max_size=4).flatmap(
+        forms(tuple, np.array, LikeAnArray, lambda values: np.array(values, object))
+    ),
+)
+
+
+@given(NUMPY_VALUES)
+def test_values_of_numpy_are_what_they_stand_for(values: tuple[Any, Any]) -> None:
+    made, expected = values
+    problems: list[Any] = []
+    found = plain({np.str_("a"): [made]}, "config", problems)
+    assert (found, problems) == ({"a": [expected]}, [])
+    assert json.loads(json.dumps(found)) == found
+    assert isinstance(found["a"][0], bool) == isinstance(expected, bool)
+
+
+def test_a_config_of_numpy_values_is_that_of_plain_ones() -> None:
+    made = {
+        "zmap_path": np.str_("builtin:oil"),
+        "emitters": {"frames": np.array(3), "area_px": np.float32(64), "no_plot": np.True_},
+        "tiff": {"roi_size": np.uint8(16), "crop_offset": np.array([3, 4]), "add_noise": np.bool_(False)},
+    }
+    plain_one = {
+        "zmap_path": "builtin:oil",
+        "emitters": {"frames": 3, "area_px": 64.0, "no_plot": True},
+        "tiff": {"roi_size": 16, "crop_offset": [3, 4], "add_noise": False},
+    }
+    assert load_job_config(made) == load_job_config(plain_one)
+    variables = {
+        "emitters.num_emitters": np.arange(5, 7),
+        "emitters.intensity_mu": np.linspace(1, 2, 3),
+        "tiff.add_noise": (np.True_,),
+        "emitters.seed,tiff.crop_offset": ((np.int32(1), np.array([0, 2])),),
+    }
+    jobs = expand_jobs(load_batch_config({"base_config": made, "variables": variables}))
+    assert [job.id for job in jobs][:2] == [
+        "job_0000_num_emitters_5_intensity_mu_1.0_add_noise_true_seed_1_crop_offset_0-2",
+        "job_0001_num_emitters_5_intensity_mu_1.5_add_noise_true_seed_1_crop_offset_0-2",
+    ]
+    last = dict(jobs[-1].variables)
+    assert json.loads(json.dumps(last)) == last
+    assert last == {
+        "emitters.num_emitters": 6,
+        "emitters.intensity_mu": 2.0,
+        "tiff.add_noise": True,
+        "emitters.seed": 1,
+        "tiff.crop_offset": [0, 2],
+    }
 
 
 def test_whole_numbers_may_be_written_as_floats() -> None:

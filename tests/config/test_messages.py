@@ -6,6 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -173,7 +174,7 @@ def test_paths_are_not_expanded_and_names_fit_every_system() -> None:
         ({}, "base_config: required key is missing"),
         ({"base_config": {}}, "base_config.zmap_path: required key is missing; allowed: a string"),
         ({"base_config": 3}, "base_config: 3 is an integer; allowed: an object"),
-        ({"zmap_path": "builtin:oil"}, 'put the settings of a job under "base_config"'),
+        ({"emitters": {}, "max_workers": 2}, 'put the settings of a job under "base_config"'),
     ],
 )
 def test_wrong_structure_is_named(config: dict[str, Any], line: str) -> None:
@@ -327,6 +328,27 @@ def test_frames_have_one_owner() -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"emitters": {"frames": np.True_}}, "emitters.frames: true is a boolean; allowed: an integer"),
+        ({"emitters": {"frames": np.array([1, 2])}}, "emitters.frames: [1, 2] is a list; allowed: an integer"),
+        ({"emitters": {"frames": np.float64(1.5)}}, "emitters.frames: 1.5 is not an integer"),
+        ({"emitters": {"frames": np.datetime64("2020-01-01")}}, "is of type numpy.datetime64; allowed: an integer"),
+        ({"emitters": {"frames": np.ma.masked}}, "MaskedConstant; allowed: an integer"),
+        ({"emitters": {"area_px": 1j}}, "is of type complex; allowed: a number"),
+        ({"tiff": {"add_noise": np.int8(1)}}, "tiff.add_noise: 1 is an integer; allowed: true or false"),
+        ({"tiff": {"crop_offset": np.array([1, 2, 3])}}, "tiff.crop_offset: [1, 2, 3] is a list; allowed: a list of 2"),
+        ({"tiff": {"crop_offset": np.array([1, 2.5])}}, "tiff.crop_offset[1]: 2.5 is not an integer"),
+        ({"tiff": {1: 2}}, "tiff: the key 1 is an integer; allowed: strings"),
+    ],
+)
+def test_values_from_python_that_are_not_allowed_are_named_for_what_they_are(changes: Any, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_job_config({"zmap_path": "builtin:oil"} | changes)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", "is empty"),
@@ -359,7 +381,7 @@ def test_files_that_are_no_config_are_refused(tmp_path: Path) -> None:
         (tmp_path / "binary.json", "is not UTF-8 text .*; save it as UTF-8"),
         ("a\0b.json", "cannot be read"),
         (tmp_path / "large.json", "is larger than"),
-        (tmp_path / "pipe.json", "is a pipe, not a file"),
+        (tmp_path / "pipe.json", "is a pipe that nothing writes to"),
         ("/dev/zero", "is a device, not a file"),
     ):
         with pytest.raises(ConfigError, match=words):

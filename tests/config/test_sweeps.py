@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_helpers import batch
-from simtiff.config.identity import Job, sample_seed, split_settings
+from simtiff.config.identity import Job, changed_settings, job_hash, sample_seed, split_settings
 from simtiff.config.loading import load_batch_config
 from simtiff.config.names import name_problem, sample_naming_problem, shorten, value_name
 from simtiff.config.sweeps import expand_jobs
@@ -235,3 +235,76 @@ def test_a_job_says_its_number_and_its_variables() -> None:
     jobs = expand(variables=swept, sample_configs={"num_samples": 2})
     assert [job.number for job in jobs] == [0, 1, 2, 3]
     assert jobs[3].variables == {"emitters.num_emitters": 4, "emitters.frames": 5, "psf.size_px": 7, "sample_id": 2}
+
+
+def sizes(job: Job) -> tuple[float, float]:
+    return job.config.optical.pixel_size_nm_x, job.config.optical.pixel_size_nm_y
+
+
+def test_pixel_sizes_are_the_same_however_they_are_given() -> None:
+    """The same sizes are the same job: identity, settings, and config."""
+    plain = {"pixel_size_nm_x": 65, "pixel_size_nm_y": 70}
+    one_way, other_way = (expand({"optical": optical})[0] for optical in (plain, {"pixel_size_nm": [65, 70.0]}))
+    assert one_way.config == other_way.config
+    assert job_hash(one_way.config, "d") == job_hash(other_way.config, "d")
+    assert changed_settings(other_way.config) == {"optical.pixel_size_nm_x": 65.0, "optical.pixel_size_nm_y": 70.0}
+    assert sizes(expand({"optical": {"pixel_size_nm": 65}})[0]) == (65, 65)
+    default = {"pixel_size_nm": [101.11, 98.83]}
+    assert changed_settings(expand({"optical": default})[0].config) == {}
+
+
+def test_pixel_sizes_can_be_swept_and_replaced() -> None:
+    base = {"optical": {"pixel_size_nm_x": 90, "pixel_size_nm_y": 80, "NA": 1.2}}
+    jobs = expand(base, variables={"optical.pixel_size_nm": [65, [70, 75], None]})
+    assert [sizes(job) for job in jobs] == [(65, 65), (70, 75), (90, 80)]
+    assert [job.id.partition("nm_")[2] for job in jobs] == ["65", "70-75", "null"]
+    assert {job.config.optical.NA for job in jobs} == {1.2}
+    both = {"optical": {"pixel_size_nm": 100}}
+    assert sizes(expand(both, variables={"optical.pixel_size_nm_x": [65]})[0]) == (65, 100)
+    sections = [{"pixel_size_nm": 65}, {"pixel_size_nm_y": 70}]
+    assert [sizes(job) for job in expand(both, variables={"optical": sections})] == [(65, 65), (100, 70)]
+
+    def replaced(optical: dict[str, Any], *overrides: str) -> tuple[float, float]:
+        return sizes(expand_jobs(load_batch_config(batch({"optical": optical}), overrides))[0])
+
+    assert replaced(base["optical"], "optical.pixel_size_nm=65") == (65, 65)
+    assert replaced({"pixel_size_nm": [65, 70]}, "optical.pixel_size_nm_y=75") == (65, 75)
+    assert replaced({"pixel_size_nm": 65}, "optical.pixel_size_nm_y=75") == (65, 75)
+    assert replaced({}, "optical.pixel_size_nm=65", "optical.pixel_size_nm_y=75") == (65, 75)
+    loaded = load_batch_config(batch(both))
+    assert sizes(expand_jobs(load_batch_config(loaded, ["optical.pixel_size_nm=65"]))[0]) == (65, 65)
+
+
+@pytest.mark.parametrize(
+    ("base", "variables", "overrides", "words"),
+    [
+        (
+            {"pixel_size_nm": 65, "pixel_size_nm_x": 65},
+            {},
+            (),
+            "base_config.optical.pixel_size_nm: is given, and optical.pixel_size_nm_x too; allowed: either",
+        ),
+        (
+            {},
+            {"optical.pixel_size_nm": [65], "optical.pixel_size_nm_y": [70]},
+            (),
+            "optical.pixel_size_nm: is given, and optical.pixel_size_nm_y too",
+        ),
+        ({}, {"optical": [{"pixel_size_nm": 65, "pixel_size_nm_x": 1}]}, (), "and optical.pixel_size_nm_x too"),
+        ({"pixel_size_nm": [65]}, {}, (), "optical.pixel_size_nm[1]: required value is missing"),
+        ({"pixel_size_nm": [65, 0]}, {}, (), "optical.pixel_size_nm[1]: 0 is too small; allowed: a number from 1"),
+        ({"pixel_size_nm": "65"}, {}, (), 'optical.pixel_size_nm: "65" is a string; allowed: a number from 1 to'),
+        ({}, {"optical.pixel_size_nm": [65, True]}, (), "variables.optical.pixel_size_nm[1]: true is a boolean"),
+        (
+            {},
+            {"optical.pixel_size_nm": [65, 70]},
+            ("optical.pixel_size_nm_x=60",),
+            '"variables" sets this key for each job; use --set "variables.optical.pixel_size_nm=[...]"',
+        ),
+    ],
+)
+def test_wrong_pixel_sizes_are_named(base: Any, variables: Any, overrides: tuple[str, ...], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        expand_jobs(load_batch_config(batch({"optical": base}, variables=variables), overrides))
+    assert words in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 2

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from simtiff.config.settings import BatchConfig
 
 
-def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep: bool = False) -> list[str]:
+def check_inputs(
+    jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep: bool = False, named: str = "--zmap"
+) -> list[str]:
     """Read each map once, check that it covers the fields, and return what a user should know of them.
 
     Parameters
@@ -24,9 +26,11 @@ def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep:
     jobs : sequence of Job
         The jobs.
     batch : BatchConfig, optional
-        Where they are from, for messages; default: one job, whose map is named on the command line.
+        Where they are from, for messages; default: one job, whose map is from where `named` says.
     keep : bool
         Keep in memory what the jobs need of the last map; `open_field` then reads nothing again.
+    named : str
+        Option or key that names the map of that one job.
 
     Raises
     ------
@@ -48,7 +52,7 @@ def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep:
         if need in seen:
             continue
         seen.add(need)
-        where = _key(path, batch)
+        where = named if batch is None else _key(path, batch)
         try:
             if path not in good:
                 good[path] = False
@@ -74,9 +78,7 @@ def check_inputs(jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep:
     return map_notes(job.config for job in jobs)
 
 
-def _key(path: str, batch: BatchConfig | None) -> str:
+def _key(path: str, batch: BatchConfig) -> str:
     """Return where the path of a map stands."""
-    if batch is None:
-        return "--zmap"
     values = batch.variables.get("zmap_path", ())
     return f"variables.zmap_path[{values.index(path)}]" if path in values else f"{batch.prefix}zmap_path"

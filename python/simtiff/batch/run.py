@@ -34,6 +34,7 @@ from simtiff.config.sweeps import expand_jobs, with_own_seeds
 from simtiff.errors import BatchError, ConfigError, UnsavedError, in_words
 from simtiff.io.files import refuse_overwriting, remove_partials, version
 from simtiff.io.system import cores
+from simtiff.movie.estimate import pixel_size_note
 from simtiff.movie.events import Message, ignore
 
 if TYPE_CHECKING:
@@ -264,6 +265,8 @@ class _Run:
             self.plan.refuse_replacing()
         self.pending.extend(self.plan.pending)
         self.skipped = len(self.jobs) - len(self.pending)
+        if (of_pixels := pixel_size_note(job.config for job in self.jobs.values())) is not None:
+            self.tell(Message(f"note: {of_pixels}"))
         for note in (*self.found.notes, str(self.plan), *self.plan.notes):
             self.tell(Message(note))
 

@@ -17,13 +17,14 @@ Usage:
   simtiff batch (CONFIG | --batch-config=FILE) [--output-dir=DIR] [--max-workers=N] [--no-resume]
                 [--retry-failed] [--overwrite] [--set=KEY=VALUE]... [--dry-run] [--json] [--force]
                 [--log-file=FILE] [--quiet]
-  simtiff run --zmap=FILE [--config=FILE] [--output-dir=DIR] [--skip-emitters] [--skip-zernike] [--skip-tiff]
+  simtiff run [--zmap=FILE] [--config=FILE] [--set=KEY=VALUE]... [--output-dir=DIR]
+              [--skip-emitters] [--skip-zernike] [--skip-tiff]
   simtiff stream --h5=FILE --output=FILE [--config=FILE] [--chunk-size=N]
   simtiff status DIR [--json]
   simtiff table DIR [--output=FILE]
   simtiff verify DIR [--frames=N] [--mark]
   simtiff clean DIR [--yes]
-  simtiff validate CONFIG
+  simtiff validate CONFIG [--set=KEY=VALUE]...
   simtiff schema
   simtiff preview TIFF [--output=PNG] [--frame=N]
   simtiff zmap synth OUT [--size=N] [--seed=N]
@@ -37,15 +38,15 @@ Commands:
   table     Print a table of all jobs as CSV, or write it: variables, results, paths.
   verify    Check the files of finished jobs, and render some of their frames again.
   clean     List the finished jobs of earlier configs in a folder, and remove them if asked.
-  validate  Check a config and its map without running it.
+  validate  Check a config and its map without running it; count jobs, frames and emitters in a frame.
   schema    Print the JSON schema of the config, for editors.
   preview   Save a frame of a movie as a PNG, the brightest or a given one.
   zmap      Write the built-in synthetic aberration map, or show what a map holds.
 
 Options:
-  --batch-config=FILE  The config, as CONFIG.
-  --config=FILE        A job's config (run: default settings without it; stream: its values replace those
-                       of the h5 file's own config).
+  --batch-config=FILE  The config, as CONFIG: a batch's or a job's; - reads it from stdin.
+  --config=FILE        A job's config, or a batch's base_config (run: default settings without it; stream: its
+                       values replace those of the h5 file's own config); - reads it from stdin.
   --output-dir=DIR     Folder of the results (batch: instead of base_output_dir; run: default "output").
   --max-workers=N      Worker processes, instead of the config's max_workers.
   --no-resume          Make every job again, also finished ones.
@@ -61,7 +62,7 @@ Options:
   --frames=N           Frames of each movie to render again and compare [default: 3].
   --mark               Mark the jobs that are wrong, so that the next simtiff batch mends them.
   --yes                Remove what is listed.
-  --zmap=FILE          Aberration map (HDF5), or builtin:oil.
+  --zmap=FILE          Aberration map (HDF5), or builtin:oil, instead of the config's zmap_path.
   --skip-emitters      Keep the emitters of the emitters.h5 that is in the output folder.
   --skip-zernike       Keep its coefficients.
   --skip-tiff          Make no movie.

@@ -169,6 +169,7 @@ def _dry_run(config: BatchConfig, output_dir: str, arguments: Arguments) -> str:
 
     from simtiff.batch.run import plan_batch
     from simtiff.config.identity import split_settings
+    from simtiff.movie.estimate import pixel_size_note
 
     plan = plan_batch(
         config,
@@ -181,6 +182,8 @@ def _dry_run(config: BatchConfig, output_dir: str, arguments: Arguments) -> str:
     jobs = list(plan.jobs.values())
     shared, varied = split_settings(jobs)
     lines = [f"{config.source}: {_totals(jobs)}, to be written to {output_dir}", *plan.found.notes, *plan.lines()]
+    if (note := pixel_size_note(job.config for job in jobs)) is not None:
+        lines.insert(1, f"note: {note}")
     if plan.counts()["replace"] and not (arguments["--overwrite"] or arguments["--no-resume"]):
         lines.append("a run would stop here: it replaces finished jobs only with --overwrite")
     lines.append("settings of each job:")
@@ -209,11 +212,18 @@ def _pipeline(arguments: Arguments) -> int:
     from simtiff.config.identity import Job, job_files
     from simtiff.config.loading import load_job_config
     from simtiff.io.files import refuse_overwriting
+    from simtiff.movie.estimate import pixel_size_note
     from simtiff.movie.events import Message
 
     output_dir = Path(_output_dir(arguments) or "output")
-    config = load_job_config(arguments["--config"] or {}, zmap_path=arguments["--zmap"])
-    notes = [] if arguments["--skip-zernike"] else check_inputs([Job("", config)], keep=True)
+    overrides = list(arguments["--set"])
+    if not (arguments["--zmap"] or arguments["--config"] or overrides):
+        raise UsageError("simtiff run needs an aberration map: --zmap=FILE, or --config=FILE with a zmap_path")
+    config = load_job_config(arguments["--config"] or {}, overrides, zmap_path=arguments["--zmap"])
+    notes = [note for note in [pixel_size_note([config])] if note is not None]
+    if not arguments["--skip-zernike"]:
+        named = "--zmap" if arguments["--zmap"] else "zmap_path"
+        notes += check_inputs([Job("", config)], keep=True, named=named)
     if not arguments["--skip-tiff"]:
         from simtiff.aberrations.maps import map_under
         from simtiff.movie.estimate import check_disk
@@ -344,18 +354,19 @@ def _clean(arguments: Arguments) -> int:
 
 def _validate(arguments: Arguments) -> int:
     from simtiff.batch.inputs import check_inputs
-    from simtiff.config.loading import load_any_config
+    from simtiff.config.loading import load_batch_config
     from simtiff.config.sweeps import expand_jobs
-    from simtiff.movie.estimate import light_note
+    from simtiff.movie.estimate import light_note, pixel_size_note, show_emitters
 
-    batch = load_any_config(arguments["CONFIG"])
+    batch = load_batch_config(arguments["CONFIG"], list(arguments["--set"]))
     jobs = expand_jobs(batch)
-    notes = check_inputs(jobs, batch)
-    lines = [f"{batch.source}: valid; {_totals(jobs)}", *(f"note: {note}" for note in notes)]
+    map_notes = check_inputs(jobs, batch)
+    lines = [f"{batch.source}: valid; {_totals(jobs)}", show_emitters([job.config for job in jobs])]
+    lines += [f"note: {note}" for note in map_notes]
     if any(_reaches_beyond_field(job.config) for job in jobs):
         lines.append("note: frames reach beyond the field of view (emitters.area_px) and show background there")
-    if (note := light_note(job.config for job in jobs)) is not None:
-        lines.append(f"note: {note}")
+    notes = (pixel_size_note(job.config for job in jobs), light_note(job.config for job in jobs))
+    lines += [f"note: {note}" for note in notes if note is not None]
     _print("\n".join(lines))
     return DONE
 

@@ -7,6 +7,7 @@
 - `sweeps`: the jobs of a batch: combinations of variables, and samples
 - `identity`: a job, its files, and the hash of what determines them
 - `names`: names of files and folders that are safe on every system
+- `pixelsize`: the two ways to give the size of a pixel
 """
 
-__all__ = ["identity", "loading", "messages", "names", "settings", "sweeps", "text"]
+__all__ = ["identity", "loading", "messages", "names", "pixelsize", "settings", "sweeps", "text"]

@@ -17,6 +17,7 @@ from simtiff.config.messages import (
     unknown_key,
     value_paths,
 )
+from simtiff.config.pixelsize import BOTH, EACH, drop_replaced, split
 from simtiff.config.text import parse_value, split_override
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+_PIXEL_SIZES = tuple(f"optical.{key}" for key in EACH)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -94,9 +96,10 @@ def apply_overrides(
         if field.annotation is str and not isinstance(value, str):
             value = text  # a folder may well be called 2024
         inside = key.removeprefix("base_config.") if top_level else key
-        if any(_sets(name, values, inside) for name, values in variables.items()):
-            message = f'"variables" sets this key for each job; use --set "variables.{inside}=[...]"'
-            problems.append(Problem(shown, message))
+        for varied in (inside, f"optical.{BOTH}") if inside in _PIXEL_SIZES else (inside,):
+            if any(_sets(name, values, varied) for name, values in variables.items()):
+                message = f'"variables" sets this key for each job; use --set "variables.{varied}=[...]"'
+                problems.append(Problem(shown, message))
         path = key.split(".") if top_level or bare else ["base_config", *key.split(".")]
         _set_value(raw, path, absolute_zmap(value, Path.cwd()) if inside == "zmap_path" else value)
     samples = raw.get("sample_configs")
@@ -135,6 +138,9 @@ def _set_value(raw: dict[str, Any], path: list[str], value: Any) -> None:
         if not isinstance(inner, dict):
             return  # the check of the whole config reports it
         raw = inner
+    if ".".join(path[-2:]) in _PIXEL_SIZES:
+        split(raw)
+    drop_replaced(raw, {path[-1]: value})
     raw[path[-1]] = value
 
 

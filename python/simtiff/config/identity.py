@@ -178,6 +178,22 @@ def flat_settings(config: BaseModel) -> dict[str, Any]:
     return result
 
 
+def settings_with_effect(config: JobConfig) -> dict[str, Any]:
+    """Return all settings that change a byte of movie or truth, also those at their defaults, as a job's config.
+
+    ``noise_seed`` is said; where the map lies is not: its content counts.
+    """
+    result: dict[str, Any] = {}
+    for key, value in flat_settings(with_noise_seed(config)).items():
+        if not without_effect(key):
+            *sections, last = key.split(".")
+            inner = result
+            for section in sections:
+                inner = inner.setdefault(section, {})
+            inner[last] = value
+    return result
+
+
 def setting_changes(before: Mapping[str, Any], config: JobConfig) -> dict[str, tuple[Any, Any]]:
     """Return the settings that differ from those of an earlier job, by dotted key: the value then, and that of now.
 

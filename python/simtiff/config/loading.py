@@ -23,6 +23,7 @@ from simtiff.config.messages import (
     section_paths,
     value_paths,
 )
+from simtiff.config.pixelsize import drop_replaced
 from simtiff.config.settings import (
     BUILTIN_ZMAPS,
     MAX_JOBS,
@@ -32,8 +33,8 @@ from simtiff.config.settings import (
     is_note,
 )
 from simtiff.config.sweeps import combinations, one_variable_problems, variable_problems
-from simtiff.config.text import plain, read_config_file
-from simtiff.errors import ConfigError, printable
+from simtiff.config.text import parse_config_text, plain, read_config_file
+from simtiff.errors import ConfigError
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -44,12 +45,13 @@ _STAND_INS: dict[str, Any] = {"base_config": {"zmap_path": "builtin:oil"}, "zmap
 def load_batch_config(
     config: str | os.PathLike[str] | Mapping[str, Any] | BatchConfig, overrides: Sequence[str] = ()
 ) -> BatchConfig:
-    """Load and check a batch's config.
+    """Load and check a batch's config, or a job's as a batch of one job.
 
     Parameters
     ----------
     config
-        A file (JSON, or JSON5 with comments), or its content as a dict.
+        A file (JSON, or JSON5 with comments; also a pipe, and ``-`` for stdin), or its content as a dict. A job's
+        config has the keys of a job at the top level, and none of a batch's.
     overrides
         ``KEY=VALUE`` texts that replace values; keys are those of base_config (``emitters.frames=3``)
         or of the top level (``max_workers=2``, ``variables.emitters.frames=[5,10]``).
@@ -58,7 +60,7 @@ def load_batch_config(
     -------
     BatchConfig
         With ``zmap_path`` made absolute: it is relative to the config file, or to the current directory where
-        `config` is a dict.
+        `config` is a dict or a pipe.
 
     Raises
     ------
@@ -69,24 +71,16 @@ def load_batch_config(
         if not overrides:
             return config
         raw = config.model_dump(mode="json", exclude_none=True)
-        return _check_batch(raw, config.source, Path.cwd(), overrides)
+        return _check_batch(raw, config.source, Path.cwd(), overrides, of_job=not config.prefix)
     raw, source, folder = _read(config)
-    if "base_config" not in raw and "zmap_path" in raw:
+    if "base_config" in raw or not any(key in raw for key in JobConfig.model_fields):
+        return _check_batch(raw, source, folder, overrides)
+    if any(key in raw for key in BatchConfig.model_fields if not is_note(key)):
         raise_problems(
             source,
             [Problem("base_config", 'required key is missing: put the settings of a job under "base_config"')],
         )
-    return _check_batch(raw, source, folder, overrides)
-
-
-def load_any_config(config: str | os.PathLike[str] | Mapping[str, Any]) -> BatchConfig:
-    """Load a batch's config, or a job's as a batch of one job; see `load_batch_config`."""
-    raw, source, folder = _read(config)
-    if "base_config" in raw or "zmap_path" not in raw:
-        return _check_batch(raw, source, folder, ())
-    batch = BatchConfig(base_config=load_job_config(config))
-    batch._source, batch._prefix = source, ""
-    return batch
+    return _check_batch({"base_config": raw}, source, folder, overrides, of_job=True)
 
 
 def load_job_config(
@@ -125,14 +119,22 @@ def load_job_config(
     raw, source, folder = _read(config)
     target = raw.get("base_config", raw)
     if otherwise is not None and isinstance(target, dict):
-        _fill_up(target, otherwise.model_dump(mode="json"))
+        values = otherwise.model_dump(mode="json")
+        if isinstance(optical := target.get("optical"), dict):
+            drop_replaced(values["optical"], optical)
+        _fill_up(target, values)
     if zmap_path is not None and isinstance(target, dict):
         target["zmap_path"] = absolute_zmap(os.fspath(zmap_path), Path.cwd())
     has_zmap = needs_zmap or not isinstance(target, dict) or "zmap_path" in target
     if not has_zmap:
         target["zmap_path"] = BUILTIN_ZMAPS[0]
     if "base_config" in raw:
-        return _marked(_check_batch(raw, source, folder, overrides).base_config, has_zmap=has_zmap)
+        keys = [override.strip().removeprefix("base_config.") for override in overrides]
+        if isinstance(target, dict):
+            problems = apply_overrides(target, keys, batch=BatchConfig, job=JobConfig, bare=True)
+            if problems:
+                raise_problems(source, problems)
+        return _marked(_check_batch(raw, source, folder, ()).base_config, has_zmap=has_zmap)
     problems = apply_overrides(raw, overrides, batch=BatchConfig, job=JobConfig, bare=True)
     if "zmap_path" in raw:
         raw["zmap_path"] = absolute_zmap(raw["zmap_path"], folder)
@@ -162,17 +164,28 @@ def _read(config: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[dict[str,
     """Return the raw config, its name for messages, and the folder that its paths are relative to."""
     if isinstance(config, Mapping):
         problems: list[Problem] = []
-        return plain(config, "config", problems), "config", Path.cwd()
+        raw = plain(config, "config", problems)
+        if problems:
+            raise_problems("config", problems)
+        return raw, "config", Path.cwd()
     if isinstance(config, str | os.PathLike):
-        return read_config_file(config), printable(os.fspath(config)), Path(config).absolute().parent
+        file = read_config_file(config)
+        return parse_config_text(file.text, file.source), file.source, file.folder
     raise ConfigError(f"a config must be the path of a file or a dict, not {type(config).__name__}")
 
 
-def _check_batch(raw: dict[str, Any], source: str, folder: Path, overrides: Sequence[str]) -> BatchConfig:
+def _check_batch(
+    raw: dict[str, Any], source: str, folder: Path, overrides: Sequence[str], *, of_job: bool = False
+) -> BatchConfig:
+    """Check a batch; `of_job`: its base_config is all that was read, and messages name the keys as they stand there."""
     problems = apply_overrides(raw, overrides, batch=BatchConfig, job=JobConfig, bare=False)
     base = raw.get("base_config")
     if isinstance(base, dict) and "zmap_path" in base:
         base["zmap_path"] = absolute_zmap(base["zmap_path"], folder)
+    if of_job and isinstance(base, dict):
+        problems += _check(JobConfig, base).problems
+        if problems:
+            raise_problems(source, problems)
     variables = raw.get("variables")
     if isinstance(variables, dict):
         variables = {key: values for key, values in variables.items() if not is_note(key)}
@@ -193,6 +206,7 @@ def _check_batch(raw: dict[str, Any], source: str, folder: Path, overrides: Sequ
                 pass
         raise_problems(source, problems)
     batch._source = source
+    batch._prefix = "" if of_job else "base_config."
     return batch
 
 

@@ -212,7 +212,9 @@ def kind(value: Any) -> str:
     """Return what a value of a config is, in words."""
     kinds = {bool: "a boolean", int: "an integer", float: "a number", str: "a string", type(None): "null"}
     kinds |= {list: "a list", tuple: "a list", dict: "an object"}
-    return kinds.get(type(value), f"of type {type(value).__name__}")
+    other = type(value)
+    full_name = other.__qualname__ if other.__module__ == "builtins" else f"{other.__module__}.{other.__qualname__}"
+    return kinds.get(other, f"of type {full_name}")
 
 
 def _sentence(error: ErrorDetails, allowed: str) -> str:

@@ -18,6 +18,9 @@ from pydantic import (
     Field,
     JsonValue,
     PrivateAttr,
+    Strict,
+    TypeAdapter,
+    WrapValidator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -32,6 +35,7 @@ from simtiff.config.names import (
     sample_name,
     sample_naming_problem,
 )
+from simtiff.config.pixelsize import BOTH, EACH
 from simtiff.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
 BUILTIN_ZMAPS = ("builtin:oil",)
 MAX_JOBS = 100_000
 NOTES: dict[str, Any] = {r"^(description|version|\$schema)$|_note$": {}}
-_OPTICS = ("optical.NA", "optical.wavelength_nm", "optical.pixel_size_nm_x", "optical.pixel_size_nm_y")
+_OPTICS = tuple(f"optical.{key}" for key in ("NA", "wavelength_nm", BOTH, *EACH))
 _SAMPLING = ("psf.pixel_integration", "tiff.use_direct_rendering", "tiff.hr_size")
 _FREE_KEYS = frozenset({"description", "version", "$schema"})
 
@@ -121,6 +125,21 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**63 else value
 
 
+_PixelSize = Annotated[float, Field(ge=1, le=100_000)]
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+_ONE_SIZE: TypeAdapter[float] = TypeAdapter(_PixelSize, config=_STRICT)
+_TWO_SIZES: TypeAdapter[tuple[float, float]] = TypeAdapter(
+    Annotated[tuple[_PixelSize, _PixelSize], Strict(False)], config=_STRICT
+)
+
+
+def _pixel_size(value: Any, _: object) -> Any:
+    """Check a number, or a list of two, by itself: an error then tells of what was meant alone."""
+    if value is None:
+        return None
+    return (_TWO_SIZES if isinstance(value, list | tuple) else _ONE_SIZE).validate_python(value)
+
+
 _WHOLE = BeforeValidator(_whole)
 Whole = Annotated[int, _WHOLE]
 WholeOrNull = Annotated[int | None, _WHOLE]
@@ -183,12 +202,30 @@ class OpticalConfig(Section):
     wavelength_nm: float = Field(660.0, ge=100, le=5000, description="Emission wavelength in vacuum, in nanometres.")
     NA: float = Field(1.4, gt=0, le=5, description="Numerical aperture, at most n_immersion.")
     n_immersion: float = Field(1.518, ge=1, le=5, description="Refractive index of the immersion medium.")
+    pixel_size_nm: Annotated[_PixelSize | tuple[_PixelSize, _PixelSize] | None, WrapValidator(_pixel_size)] = Field(
+        None,
+        exclude=True,
+        description="Both pixel sizes at once: a number, or [x, y]; in place of pixel_size_nm_x and pixel_size_nm_y.",
+        json_schema_extra={"x-allowed": "a number from 1 to 100,000, a list [x, y] of two, or null"},
+    )
     pixel_size_nm_x: float = Field(
         101.11, ge=1, le=100_000, description="Camera pixel in the sample, along x, in nanometres."
     )
     pixel_size_nm_y: float = Field(
         98.83, ge=1, le=100_000, description="Camera pixel in the sample, along y, in nanometres."
     )
+
+    @model_validator(mode="after")
+    def _each_pixel_size_has_its_key(self) -> OpticalConfig:
+        if self.pixel_size_nm is None:
+            return self
+        size = self.pixel_size_nm
+        if given := [key for key in EACH if key in self.model_fields_set]:
+            others = " and ".join(f"optical.{key}" for key in given)
+            message = f"is given, and {others} too; allowed: either it, or the keys for x and y"
+            return _checked_relations(self, [Relation((BOTH, *given), message)])
+        sizes = size if isinstance(size, tuple) else (size, size)
+        return self.model_copy(update={BOTH: None, **dict(zip(EACH, sizes, strict=True))})
 
 
 class PsfConfig(Section):

@@ -26,6 +26,7 @@ from simtiff.config.messages import (
     show_key,
 )
 from simtiff.config.names import LONGEST_NAME, sample_name, shorten, value_name
+from simtiff.config.pixelsize import drop_replaced
 from simtiff.config.settings import MAX_JOBS, BatchConfig, JobConfig, SampleConfigs, is_note
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ class _Builder:
 
     def __init__(self, base: JobConfig) -> None:
         self._base = base
-        self._checked: dict[tuple[str, str], BaseModel] = {}
+        self._checked: dict[tuple[str, str], BaseModel | dict[str, Any]] = {}
 
     def build(self, settings: Mapping[str, Any]) -> JobConfig:
         """Return the config with one combination's settings; `ValidationError` if they do not go together."""
@@ -273,13 +274,17 @@ class _Builder:
             fields[section] = self._checked[known]
         return JobConfig.model_validate(fields)
 
-    def _section(self, section: str, changes: Mapping[str, Any]) -> BaseModel:
+    def _section(self, section: str, changes: Mapping[str, Any]) -> BaseModel | dict[str, Any]:
         base: BaseModel = getattr(self._base, section)
-        raw = base.model_dump()
+        raw = base.model_dump(exclude_unset=True)  # what is a default stays one
+        drop_replaced(raw, changes)
         for key, value in changes.items():
             *path, last = key.split(".")
             inner = raw
             for part in path:
-                inner = inner[part]
+                inner = inner.setdefault(part, {})
             inner[last] = value
-        return type(base).model_validate(raw)
+        try:
+            return type(base).model_validate(raw)
+        except ValidationError:  # the check of the whole config will say what is wrong, and where
+            return raw

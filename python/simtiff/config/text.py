@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import numbers
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from simtiff.config.messages import Problem, join_path, kind, raise_problems, show_key
+import numpy as np
+
+from simtiff.config.messages import Problem, join_path, kind, raise_problems, show, show_key
 from simtiff.errors import ConfigError, printable
 from simtiff.io.files import read_regular
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAX_BYTES = 16 << 20
 # The JSON5 parser is written in Python and slow; longer files must be strict JSON.
@@ -31,17 +41,36 @@ class _Object(dict[str, Any]):
         self.repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
 
 
-def read_config_file(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a config file (JSON, or JSON5 with comments); see `parse_config_text`.
+@dataclass(frozen=True)
+class ConfigFile:
+    """What was read of a config file.
+
+    Attributes
+    ----------
+    text, source : str
+        All of it, and its name for messages.
+    folder : Path
+        The folder that paths in it are relative to; of stdin and other pipes the current directory.
+    """
+
+    text: str
+    source: str
+    folder: Path
+
+
+def read_config_file(path: str | os.PathLike[str]) -> ConfigFile:
+    """Read a config file, a pipe, or stdin where `path` is ``-``; see `parse_config_text`.
 
     Raises
     ------
     ConfigError
-        If the file cannot be read, is no UTF-8 text or no valid object.
+        If it cannot be read, or is no UTF-8 text.
     """
-    source = printable(os.fspath(path))
+    is_stdin = os.fspath(path) == "-"
+    source = "stdin" if is_stdin else printable(os.fspath(path))
     try:
-        data = read_regular(path, MAX_BYTES)
+        is_pipe = not is_stdin and Path(path).is_fifo()
+        data = _read_stdin() if is_stdin else _read_pipe(path) if is_pipe else read_regular(path, MAX_BYTES)
     except FileNotFoundError:
         raise ConfigError(f"{source}: no such config file") from None
     except IsADirectoryError:
@@ -55,7 +84,26 @@ def read_config_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{source}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    return parse_config_text(text, source)
+    return ConfigFile(text, source, Path.cwd() if is_stdin or is_pipe else Path(path).absolute().parent)
+
+
+def _read_pipe(path: str | os.PathLike[str]) -> bytes:
+    """Read a pipe until its writer is done; one that nobody has opened for writing might never end, and is refused."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(fd, "rb") as pipe:  # noqa: PTH123 - a descriptor
+        begin = b""
+        with contextlib.suppress(BlockingIOError):
+            begin = os.read(fd, 1 << 16)
+            if not begin:
+                raise OSError(errno.EPIPE, "is a pipe that nothing writes to")
+        os.set_blocking(fd, True)
+        return begin + pipe.read(MAX_BYTES + 1 - len(begin))
+
+
+def _read_stdin() -> bytes:
+    if sys.stdin is None or sys.stdin.closed:
+        raise OSError(errno.EBADF, "stdin is closed")
+    return sys.stdin.buffer.read(MAX_BYTES + 1)
 
 
 def parse_config_text(text: str, source: str) -> dict[str, Any]:
@@ -97,20 +145,28 @@ def parse_value(text: str) -> Any:
 
 
 def plain(value: Any, source: str, problems: list[Problem], loc: tuple[object, ...] = ()) -> Any:
-    """Return a deep copy of plain dicts, lists and Python numbers; keys that came twice go to `problems`.
+    """Return a deep copy of plain dicts, lists and Python values; keys that came twice go to `problems`.
 
-    NumPy numbers and paths, which a caller of the Python functions may well use, become plain ones.
+    What a caller of the Python functions may well use becomes plain: NumPy's numbers, booleans and texts, arrays of
+    them (also those of pandas and the like), tuples, ranges and paths.
     """
     if len(loc) > MAX_DEPTH:
         raise ConfigError(f"{source}: is nested more than {MAX_DEPTH} levels deep")
     match value:
-        case None | bool() | str():
+        case None | bool():
             return value
+        case str():
+            return str.__str__(value)
         case Mapping():
             repeated = [join_path("", (*loc, key)) for key in getattr(value, "repeated", ())]
             problems += [Problem(path, "the key is there more than once") for path in repeated]
-            return {key: plain(item, source, problems, (*loc, key)) for key, item in value.items()}
-        case list() | tuple():
+            strange = [key for key in value if not isinstance(key, str)]
+            problems += [
+                Problem(join_path("", loc), f"the key {show(key)} is {kind(key)}; allowed: strings") for key in strange
+            ]
+            items = ((str.__str__(key), item) for key, item in value.items() if isinstance(key, str))
+            return {key: plain(item, source, problems, (*loc, key)) for key, item in items}
+        case list() | tuple() | range():
             return [plain(item, source, problems, (*loc, i)) for i, item in enumerate(value)]
         case numbers.Integral():
             return int(value)
@@ -118,7 +174,23 @@ def plain(value: Any, source: str, problems: list[Problem], loc: tuple[object, .
             return float(value)
         case os.PathLike():
             return os.fspath(value)
-    return value
+    array = _array(value)
+    if array is None:
+        return value
+    if array.ndim == 0:
+        return array.item()
+    return plain(list(array), source, problems, loc)
+
+
+def _array(value: Any) -> NDArray[Any] | None:
+    """Return an array of booleans, numbers, texts or objects as NumPy has it; None for anything else."""
+    if not hasattr(value, "__array__") or isinstance(value, np.ma.MaskedArray):
+        return None
+    try:
+        array = np.asarray(value)
+    except Exception:  # another library's object; what it is will be said
+        return None
+    return array if array.dtype.kind in ("biufUO" if array.ndim else "biufU") else None
 
 
 def _parse(text: str, source: str) -> Any:

@@ -38,11 +38,14 @@ from simtiff.io.files import (
     try_lock,
     write_whole,
 )
+from simtiff.io.omexml import ome_xml
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import DTypeLike, NDArray
+
+    from simtiff.io.omexml import Acquisition
 
 COMPRESSIONS = ("none", "zlib")
 DTYPES = ("uint16", "float32")
@@ -93,6 +96,7 @@ def write_movie(
     pixel_size_um: tuple[float, float],
     compression: str = "none",
     identity: str = "",
+    acquisition: Acquisition | None = None,
     bigtiff: bool | None = None,
     resume_key: str | None = None,
     journal_seconds: float | None = None,
@@ -117,6 +121,8 @@ def write_movie(
     compression : {"none", "zlib"}
     identity : str
         What makes this movie this movie (its config); the file's UUID is derived from it.
+    acquisition : Acquisition, optional
+        How the movie was taken, for its OME-XML.
     bigtiff : bool, optional
         Default: when the file can pass 4 GB.
     resume_key : str, optional
@@ -147,7 +153,8 @@ def write_movie(
         raise ShapeError(f"a movie needs a shape (T, Y, X) of positive numbers, got {shape}")
     if bigtiff is None:
         bigtiff = needs_bigtiff(shape, dtype)
-    layout = _Layout(shape, dtype, pixel_size_um, str(uuid.uuid5(_UUID_NAMESPACE, identity)), bigtiff)
+    file_uuid = str(uuid.uuid5(_UUID_NAMESPACE, identity))
+    layout = _Layout(shape, dtype, pixel_size_um, ome_xml(shape, dtype, pixel_size_um, file_uuid, acquisition), bigtiff)
     token = None
     again = hasattr(frames, "hand_over")
     source: Source = frames if again else _Chunks(frames)  # type: ignore[assignment, arg-type]
@@ -170,14 +177,14 @@ def write_movie(
 
 
 class _Layout:
-    """How tifffile is to describe the movie; the same for both ways of writing."""
+    """What tifffile is to write around the frames; the same for both ways of writing."""
 
     def __init__(
         self,
         shape: tuple[int, int, int],
         dtype: np.dtype[Any],
         pixel_size_um: tuple[float, float],
-        file_uuid: str,
+        description: bytes,
         bigtiff: bool,
     ) -> None:
         size_x, size_y = (float(f"{size:.12g}") for size in pixel_size_um)
@@ -191,18 +198,11 @@ class _Layout:
             "software": software(),
             "resolution": (1e4 / size_x, 1e4 / size_y),
             "resolutionunit": "CENTIMETER",
-            "metadata": {
-                "axes": "TYX",
-                "UUID": file_uuid,
-                "Creator": software(),
-                "Name": "simulation",
-                "PhysicalSizeX": size_x,
-                "PhysicalSizeXUnit": "µm",
-                "PhysicalSizeY": size_y,
-                "PhysicalSizeYUnit": "µm",
-            },
+            "description": description,
+            "metadata": None,  # all is in the description
         }
-        self.key = f"{shape} {dtype.str} {size_x} {size_y} {bigtiff} {software()}"
+        # A movie that was begun with another header starts again.
+        self.key = f"{dtype.str} {bigtiff} {software()} {description.decode()}"
 
     def check(self, first: int, frames: NDArray[Any]) -> None:
         """Raise `ShapeError` unless these can be the frames from `first` on."""
@@ -307,7 +307,7 @@ def _write_plain(partial: _Partial, layout: _Layout, source: Source, *, resume: 
     state = partial.resume() if resume else None
     if state is None:
         partial.journal.unlink(missing_ok=True)
-        with tifffile.TiffWriter(partial.path, bigtiff=layout.bigtiff, ome=True) as tiff:
+        with tifffile.TiffWriter(partial.path, bigtiff=layout.bigtiff, ome=False) as tiff:
             place = tiff.write(None, returnoffset=True, **layout.arguments)
         if place is None:
             raise AssertionError("tifffile did not lay the frames out in one run")
@@ -334,7 +334,7 @@ def _write_compressed(partial: _Partial, layout: _Layout, frames: Frames, thread
     arguments = layout.arguments | {"compression": "zlib", "rowsperstrip": rows}
     with (
         ThreadPoolExecutor(threads) as pool,
-        tifffile.TiffWriter(partial.path, bigtiff=layout.bigtiff, ome=True) as tiff,
+        tifffile.TiffWriter(partial.path, bigtiff=layout.bigtiff, ome=False) as tiff,
     ):
         chunks = layout.checked(frames)
         tiff.write(_strips(chunks, rows, pool), **arguments)

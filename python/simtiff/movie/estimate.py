@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simtiff.config.identity import job_files
+from simtiff.config.pixelsize import BOTH, EACH
 from simtiff.emitters.sampling import BLOCK_RECORDS, MAX_SLAB_EMITTERS, birth_range
 from simtiff.errors import BatchError, SimtiffError
 from simtiff.imaging.rendering import psf
@@ -21,7 +22,7 @@ from simtiff.movie.plots import MAX_RECORDS
 from simtiff.movie.truthfile import MAX_RUN_ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from simtiff.aberrations.fieldmap import FieldMap
@@ -127,6 +128,36 @@ def expected_records(config: JobConfig, frames: int) -> float:
     return emitters.num_emitters * in_a_frame * min(frames, emitters.frames)
 
 
+def emitters_on(config: JobConfig) -> float:
+    """Return how many emitters are on at a time, on average; a frame, in which they come and go, has more records."""
+    first, last = birth_range(config.emitters)
+    return config.emitters.num_emitters * config.emitters.lifetime_avg / (last - first)
+
+
+def show_emitters(configs: Sequence[JobConfig]) -> str:
+    """Return a line on how many emitters the movies have: in all, on at a time, and with light in a frame."""
+    total, on, records = (
+        _range([count(config) for config in configs])
+        for count in (
+            lambda config: config.emitters.num_emitters,
+            emitters_on,
+            lambda config: expected_records(config, 1),
+        )
+    )
+    return (
+        f"emitters: {total} in the whole movie (emitters.num_emitters); on average {on} on at a time, "
+        f"{records} records in a frame"
+    )
+
+
+def _range(values: Sequence[float]) -> str:
+    texts = [
+        f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:.3g}"
+        for value in (min(values), max(values))
+    ]
+    return " to ".join(dict.fromkeys(texts))
+
+
 def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, several: bool = False) -> float:
     """Return the memory that a worker with so many threads needs for a job at its peak, in bytes.
 
@@ -230,3 +261,18 @@ def light_note(configs: Iterable[JobConfig]) -> str | None:
         f"a stamp of {config.psf.size_px} px (psf.size_px) holds {100 * least:.0f} % of the light of an emitter "
         f"without aberrations at z = {config.emitters.z_range_um:g} um (emitters.z_range_um); the rest is lost"
     )
+
+
+def pixel_size_note(configs: Iterable[JobConfig]) -> str | None:
+    """Return a note on pixels of which a config gives one size alone, or None where there are none."""
+    optics = {id(config.optical): config.optical for config in configs}
+    for optical in optics.values():
+        given = [key for key in EACH if key in optical.model_fields_set]
+        x, y = (getattr(optical, key) for key in EACH)
+        if len(given) == 1 and x != y:
+            (other,) = set(EACH) - set(given)
+            return (
+                f"pixels are {x:g} nm x {y:g} nm: optical.{given[0]} is given, optical.{other} has its default "
+                f"(optical.{BOTH} sets both)"
+            )
+    return None

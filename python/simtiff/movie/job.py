@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
 from simtiff.aberrations.maps import open_field
-from simtiff.config.identity import TRUTH_NAME, job_files, job_hash
+from simtiff.config.identity import TRUTH_NAME, job_files, job_hash, settings_with_effect
 from simtiff.errors import ConfigError, DataError
 from simtiff.imaging.rendering import threads
 from simtiff.io.files import (
@@ -18,6 +19,7 @@ from simtiff.io.files import (
     remove_partials,
     target_problem,
 )
+from simtiff.io.omexml import Acquisition
 from simtiff.io.tiff import HandOver, write_movie
 from simtiff.movie.estimate import check_disk, show_bytes
 from simtiff.movie.events import Message, MovieMade, Progress, ignore
@@ -142,6 +144,7 @@ def make_movie(
             pixel_size_um=(config.optical.pixel_size_nm_x / 1000, config.optical.pixel_size_nm_y / 1000),
             compression=config.tiff.compression,
             identity=without_map(config),
+            acquisition=acquisition(config),
             resume_key=resume_key,
             threads=threads(),
         )
@@ -175,6 +178,19 @@ class _Watched:
         for done in self._movie.hand_over(to, first, self._chunk_size, self._buffers):
             yield done
             self._watch(Progress("frames", done, total))
+
+
+def acquisition(config: JobConfig) -> Acquisition:
+    """Return what is known of how a job's movie is taken; the camera gives one ADU for each electron, no offset."""
+    optical = config.optical
+    return Acquisition(
+        wavelength_nm=optical.wavelength_nm,
+        numerical_aperture=optical.NA,
+        n_immersion=optical.n_immersion,
+        gain_adu_per_e=1.0,
+        offset_adu=0.0,
+        config=json.dumps(settings_with_effect(config)),
+    )
 
 
 def without_map(config: JobConfig) -> str:
