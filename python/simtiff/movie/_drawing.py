@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from simtiff.errors import ConfigError
 from simtiff.io.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
 
 DPI = 130
 INK = "0.25"
@@ -64,22 +68,20 @@ def drawing() -> Iterator[None]:
 
 
 def _matplotlib() -> Any:
-    """Import what is needed of matplotlib, though ``MPLBACKEND`` may name a backend that is not installed here."""
+    """Import what is needed of matplotlib, which refuses to load where ``MPLBACKEND`` is not installed."""
+    backend = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
     try:
-        try:
-            import matplotlib as mpl
-        except ValueError:
-            backend = os.environ.pop("MPLBACKEND", None)
-            if backend is None:
-                raise
-            try:
-                import matplotlib as mpl
-            finally:
-                os.environ["MPLBACKEND"] = backend
+        import matplotlib as mpl
         import matplotlib.backends.backend_agg
         import matplotlib.figure
     except ImportError as error:
         raise ConfigError("plots need matplotlib, which is not installed: pip install matplotlib") from error
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with suppress(ValueError):  # the caller's, where it can be had
+            mpl.rcParams["backend"] = backend
     return mpl
 
 
@@ -132,11 +134,15 @@ def sequential() -> Colormap:
 
 def add_um_axes(axis: Axes, pixel_um: tuple[float, float]) -> None:
     """Add axes in micrometres, 0 at the centre of pixel 0, above and to the right of those in pixels."""
-    across, down = pixel_um
-    top = axis.secondary_xaxis("top", functions=(lambda px: px * across, lambda um: um / across))
-    right = axis.secondary_yaxis("right", functions=(lambda px: px * down, lambda um: um / down))
+    top = axis.secondary_xaxis("top", functions=_scaling(pixel_um[0]))
+    right = axis.secondary_yaxis("right", functions=_scaling(pixel_um[1]))
     top.set_xlabel("x, µm")
     right.set_ylabel("y, µm")
+
+
+def _scaling(factor: float) -> tuple[Callable[[ArrayLike], ArrayLike], Callable[[ArrayLike], ArrayLike]]:
+    """Return a multiplication and its inverse."""
+    return (lambda values: np.multiply(values, factor)), (lambda values: np.divide(values, factor))
 
 
 def add_scale_bar(axis: Axes, pixel_um: float | None, below_points: float = 30) -> None:
@@ -144,17 +150,17 @@ def add_scale_bar(axis: Axes, pixel_um: float | None, below_points: float = 30) 
     from matplotlib.lines import Line2D
     from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
-    low, high = sorted(axis.get_xlim())
+    low, high = (float(side) for side in sorted(axis.get_xlim()))
     unit, size = ("px", 1.0) if pixel_um is None else ("µm", pixel_um)
     length = round_length((high - low) * size / 4)
     figure = axis.get_figure()
+    start = high - length / size
     down = ScaledTranslation(0, -below_points / 72, figure.dpi_scale_trans)  # type: ignore[union-attr]
     place = blended_transform_factory(axis.transData, axis.transAxes + down)
-    start = high - length / size
     axis.add_line(Line2D([start, high], [0, 0], color="black", lw=3, transform=place, clip_on=False))
     down = ScaledTranslation(0, -(below_points + 4) / 72, figure.dpi_scale_trans)  # type: ignore[union-attr]
     place = blended_transform_factory(axis.transData, axis.transAxes + down)
-    axis.text((start + high) / 2, 0, f"{length:g} {unit}", transform=place, ha="center", va="top", fontsize=8)
+    axis.text(high - length / size / 2, 0, f"{length:g} {unit}", transform=place, ha="center", va="top", fontsize=8)
 
 
 def round_length(most: float) -> float:
@@ -164,9 +170,10 @@ def round_length(most: float) -> float:
 
 
 def drawable(text: str) -> str:
-    """Return a name as it can be drawn: characters that the font lacks become question marks."""
+    """Return a name as it can be drawn: not long, and characters that the font lacks become question marks."""
     from matplotlib.font_manager import findfont
     from matplotlib.ft2font import FT2Font
 
+    text = text if len(text) <= 48 else f"{text[:22]}…{text[-22:]}"
     glyphs = FT2Font(findfont("DejaVu Sans")).get_charmap()
     return "".join(letter if ord(letter) in glyphs and letter.isprintable() else "?" for letter in text)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["write_plots"]
 
 MAX_RECORDS = 2_000_000
-_MAX_POINTS = 20_000
+MAX_POINTS = 20_000
 _MAX_LEGEND = 12
 _DASHED = (0, (4, 2))
 # Cells of the timeline: each is at least two pixels of the picture high and wide.
@@ -120,7 +120,7 @@ def _draw_positions(config: JobConfig, seen: _Seen) -> Figure:
     from matplotlib.patches import Patch, Rectangle
 
     xyz = seen.scene.xyz
-    shown = xyz[:: max(1, -(-len(xyz) // _MAX_POINTS))]
+    shown = xyz[:: max(1, -(-len(xyz) // MAX_POINTS))]
     field = np.broadcast_to(config.emitters.area_px, 2)
     frame = np.broadcast_to(config.tiff.roi_size, 2)
     offset = np.asarray(config.tiff.crop_offset)
@@ -223,8 +223,8 @@ def _draw_timeline(config: JobConfig, seen: _Seen) -> Figure:
     total.set_ylim(0, max(1, active.max()) * 1.1)
     for axis in (light, total):
         _open(axis)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.yaxis.set_major_locator(MaxNLocator(nbins=6 if axis is light else 4, integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axis.yaxis.set_major_locator(MaxNLocator(nbins=6 if axis is light else 4, integer=True, min_n_ticks=1))
     if columns < frames or rows < count:
         cell = f"{-(-count // rows):,} emitters × {-(-frames // columns):,} frames"
         note = f"Each cell above is up to {cell} and shows their brightest record."
@@ -243,9 +243,7 @@ def _draw_coefficients(config: JobConfig, seen: _Seen) -> Figure:
         drawn.append(("magnitude", seen.scene.magnitude))
     figure = new_figure(1080, 190 + 440 * len(drawn))
     axes = [add_axes(figure, 100, 50 + 440 * row, 820, 410) for row in range(len(drawn))]
-    chosen = np.unique(
-        np.linspace(0, max(seen.count - 1, 0), min(seen.count, config.zernike.num_plot)).astype(int)
-    )
+    chosen = np.unique(np.linspace(0, max(seen.count - 1, 0), min(seen.count, config.zernike.num_plot)).astype(int))
     pixel_um = np.array((config.optical.pixel_size_nm_x, config.optical.pixel_size_nm_y)) / 1000
     middle = (np.broadcast_to(config.emitters.area_px, 2) - 1) / 2
     away = np.hypot(*((seen.scene.xyz[chosen, :2] - middle) * pixel_um).T)
@@ -256,7 +254,9 @@ def _draw_coefficients(config: JobConfig, seen: _Seen) -> Figure:
     for axis, (label, values) in zip(axes, drawn, strict=True):
         lines = np.stack([np.broadcast_to(noll, (len(chosen), len(noll))), values[chosen]], axis=-1)
         axis.add_collection(LineCollection(list(lines), colors=colours, linewidths=1))
-        axis.scatter(lines[..., 0], lines[..., 1], s=12, c=np.repeat(colours, len(noll), axis=0), linewidths=0, zorder=3)
+        axis.scatter(
+            lines[..., 0], lines[..., 1], s=12, c=np.repeat(colours, len(noll), axis=0), linewidths=0, zorder=3
+        )
         axis.axhline(0, color=INK, lw=0.6, zorder=0)
         axis.set_ylabel(label)
         axis.grid(axis="x", color="0.92")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import struct
 import zlib
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 _MOST_FRAMES_LOOKED_AT = 32
 _LARGEST_FRAME_BYTES = 1 << 32
 _WIDE_PX, _HIGH_PX, _LARGEST_PX = 640, 1400, 4096
-# Black is a little below the background of a sparse frame; few pixels are white, or sparse emitters would all be.
-_BLACK, _MOST_WHITE, _GAMMA = 0.1, 3e-4, 0.6
+# Black is a little below the background; white are a few pixels: those of a sparse frame's emitters would be all.
+_BLACK, _WHITE, _GAMMA = 0.2, 2e-4, 0.6
 _UM = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3}
 
 
@@ -56,8 +55,8 @@ def preview(
 
     Small frames are enlarged by whole factors, without smoothing; frames of more than 4096 px are shown by the
     brightest of each 2 x 2 pixels, 3 x 3, and so on. The axes are in pixels and, where the movie tells the size of its
-    pixels, in micrometres, 0 at the centre of the first pixel. The darkest 1 % of the pixels become black, the
-    brightest 0.1 % white; between them dim light is raised (gamma 0.7). Without matplotlib there is the bare frame.
+    pixels, in micrometres, 0 at the centre of the first pixel. Without matplotlib there is the bare frame. `stretch`
+    says what becomes black and white.
 
     Parameters
     ----------
@@ -118,7 +117,8 @@ def _read_frame(source: Path, frame: int | None) -> _Frame:
         else:
             numbers = range(0, count, -(-count // _MOST_FRAMES_LOOKED_AT))
         frames = ((_checked(source, pages[index]), index) for index in numbers)
-        image, number = max(frames, key=lambda pair: float(pair[0].sum(dtype=np.float64)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            image, number = max(frames, key=lambda pair: float(pair[0].sum(dtype=np.float64)))
         return _Frame(image, number, count, _pixel_um(file.ome_metadata))
 
 
@@ -155,7 +155,7 @@ def _marks(source: Path, shown: _Frame, truth_path: Path, config: JobConfig | No
             rows, columns = shown.image.shape
             raise DataError(
                 f"{truth_path}: is the truth of {truth.n_frames} frames of {width} x {height} px, not that of "
-                f"{source} ({shown.count} frames of {columns} x {rows} px)"
+                f"{source} ({shown.count} frames of {columns} x {rows} px); another config: --config"
             )
         scene = truth.scene(shown.number, shown.number + 1)
     places = scene.xyz[np.unique(scene.emitter_ix[scene.photons > 0]), :2] - np.asarray(tiff.crop_offset)
@@ -168,7 +168,7 @@ def _save_picture(source: Path, shown: _Frame, marks: NDArray[np.float64] | None
     import importlib.util
 
     if marks is None and importlib.util.find_spec("matplotlib") is None:
-        factors = _factors(shown.image.shape, None)
+        factors = _factors(shown.image.shape, None, 800)
         write_whole(target, png_bytes(_enlarged(stretch(shown.image), factors)))
         return
     from simtiff.movie._drawing import drawing, save
@@ -177,11 +177,11 @@ def _save_picture(source: Path, shown: _Frame, marks: NDArray[np.float64] | None
         save(_draw(source, shown, marks), target)
 
 
-def _factors(shape: tuple[int, ...], pixel_um: tuple[float, float] | None) -> tuple[int, int]:
+def _factors(shape: tuple[int, ...], pixel_um: tuple[float, float] | None, wide: int = _WIDE_PX) -> tuple[int, int]:
     """Return how many pixels of the picture a pixel takes along x and y: as many as give a picture of a good size."""
     height, width = shape
     ratio = min(max(pixel_um[1] / pixel_um[0], 0.1), 10.0) if pixel_um else 1.0
-    across = max(1, round(1 / ratio), min(-(-_WIDE_PX // width), int(_HIGH_PX / (height * ratio))))
+    across = max(1, round(1 / ratio), min(-(-wide // width), int(_HIGH_PX / (height * ratio))))
     return across, max(1, round(across * ratio))
 
 
@@ -202,6 +202,7 @@ def _reduced(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _draw(source: Path, shown: _Frame, marks: NDArray[np.float64] | None) -> Figure:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import PowerNorm
+    from matplotlib.ticker import MaxNLocator
 
     from simtiff.movie._drawing import (
         DPI,
@@ -220,17 +221,27 @@ def _draw(source: Path, shown: _Frame, marks: NDArray[np.float64] | None) -> Fig
     tall, wide = grey.shape
     left = max(90, 310 - wide // 2)
     figure = new_figure(left + wide + max(250, 510 - wide // 2), max(tall, 200) + 220)
-    figure.figimage(grey, left, figure.bbox.height - 100 - tall, cmap="gray", vmin=0, vmax=255, zorder=-1)
+    rgb = np.repeat(grey[..., np.newaxis], 3, axis=2)  # as it is: a colour map would round
+    figure.figimage(rgb, left, figure.bbox.height - 100 - tall, zorder=-1)
     axis = add_axes(figure, left, 100, wide, tall)
     axis.patch.set_visible(False)
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axis.set(xlabel="x, px", ylabel="y, px", xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     if shown.pixel_um:
         add_um_axes(axis, shown.pixel_um)
     add_scale_bar(axis, shown.pixel_um[0] if shown.pixel_um else None)
     low, high = _limits(shown.image)
-    bar = add_axes(figure, left + wide + 100, 100, 22, max(tall, 200))
-    figure.colorbar(ScalarMappable(PowerNorm(_GAMMA, low, high), "gray"), cax=bar, label="pixel value", extend="both", extendfrac=0.02)
-    add_title(figure, axis, drawable(f"{source.name}, frame {shown.number} of 0–{shown.count - 1}"))
+    bar = add_axes(figure, left + wide + (100 if shown.pixel_um else 40), 100, 22, min(max(tall, 200), 800))
+    figure.colorbar(
+        ScalarMappable(PowerNorm(_GAMMA, low, high), "gray"),
+        cax=bar,
+        label="pixel value",
+        extend="both",
+        extendfrac=0.02,
+    )
+    of = f", frame {shown.number} of 0–{shown.count - 1}" if shown.count > 1 else ""
+    add_title(figure, axis, drawable(source.name) + of)
     if marks is not None:
         label = f"truth: {len(marks):,} emitter{'' if len(marks) == 1 else 's'} in this frame"
         ring_px = min(max(8 * wide / width, 14), 22)
@@ -243,19 +254,30 @@ def _draw(source: Path, shown: _Frame, marks: NDArray[np.float64] | None) -> Fig
 
 def _limits(image: NDArray[Any]) -> tuple[float, float]:
     """Return the values that become black and white."""
-    values = np.nan_to_num(image.astype(np.float64), posinf=0.0, neginf=0.0)
-    bright = 1 - max(_MOST_WHITE * values.size, min(8, values.size / 100)) / values.size
-    low, high = (float(value) for value in np.quantile(values, (_BLACK, bright)))
+    values = _numbers(image)
+    white = max(_WHITE, min(8 / values.size, 0.01))
+    low, high = (float(value) for value in np.quantile(values, (_BLACK, 1 - white)))
     if high <= low:
-        low, high = float(values.min()), max(float(values.max()), float(values.min()) + 1.0)
+        low, high = float(values.min()), float(values.max())
+    if high - low <= max(1e-9 * abs(low), 1e-30):
+        high = low + max(1.0, 1e-3 * abs(low))
     return low, high
 
 
+def _numbers(image: NDArray[Any]) -> NDArray[np.float64]:
+    """Return pixels as numbers that can be drawn: not infinite, nor so large that their differences would be."""
+    numbers: NDArray[np.float64] = np.nan_to_num(image.astype(np.float64), posinf=0.0, neginf=0.0)
+    return np.clip(numbers, -1e100, 1e100)
+
+
 def stretch(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return an image as 8 bits: the darkest 1 % black, the brightest 0.1 % white, dim light raised between."""
+    """Return an image as 8 bits, so that dim and bright emitters are seen.
+
+    The darkest fifth of the pixels is black, the brightest 0.02 % (at least 8 pixels, at most 1 %) white; between them
+    dim light is raised, by the power 0.6.
+    """
     low, high = _limits(image)
-    values = np.nan_to_num(image.astype(np.float64), posinf=0.0, neginf=0.0)
-    part = np.clip((values - low) / (high - low), 0, 1)
+    part = np.clip((_numbers(image) - low) / (high - low), 0, 1)
     grey: NDArray[np.float64] = np.rint(255 * part**_GAMMA)
     return grey.astype(np.uint8)
 
