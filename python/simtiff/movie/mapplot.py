@@ -67,7 +67,8 @@ def _draw(field: FieldMap, shown: list[tuple[int, NDArray[np.float32]]], total: 
     rows = -(-(len(shown) + 1) // columns)
     scale = 260 / max(height, width)
     wide, tall = max(60, width * scale), max(60, height * scale)
-    figure = new_figure(_PITCH * columns + 250, (tall + 75) * rows + 140)
+    below = max((tall + 75) * rows - 75, 460)
+    figure = new_figure(_PITCH * columns + 250, below + 215)
     axes = [
         add_axes(figure, 100 + _PITCH * (index % columns), 100 + (tall + 75) * (index // columns), wide, tall)
         for index in range(len(shown) + 1)
@@ -84,13 +85,12 @@ def _draw(field: FieldMap, shown: list[tuple[int, NDArray[np.float32]]], total: 
     for index, axis in enumerate(axes):
         lowest = index + columns >= len(axes)
         axis.tick_params(labelbottom=lowest, labelleft=index % columns == 0, labelsize=7)
-        axis.locator_params(nbins=4)
+        axis.locator_params(nbins=4, integer=True, min_n_ticks=1)
         axis.set(xlabel="x, px" if lowest else "", ylabel="" if index % columns else "y, px")
-    below = (tall + 75) * rows - 75
     bars = [add_axes(figure, 110 + _PITCH * columns, 100 + part * below / 2, 22, 0.42 * below) for part in (0, 1.12)]
     signed = figure.colorbar(ScalarMappable(cmap=diverging()), cax=bars[0], ticks=[0, 0.5, 1])
     signed.ax.set_yticklabels(["−", "0", "+"])
-    signed.set_label("each mode: from − to + its limit")
+    signed.set_label("mode, − to + its limit")
     figure.colorbar(sums, cax=bars[1], label="total, mλ rms")
     name = drawable(Path(field.name).name)
     figure.suptitle(f"{name}: Zernike coefficients over the field", y=1 - 20 / figure.bbox.height, parse_math=False)

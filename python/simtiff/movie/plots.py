@@ -54,14 +54,18 @@ class _Seen:
         return len(self.scene.xyz)
 
     def emitters(self) -> str:
-        return f"{self.count:,} emitter{'' if self.count == 1 else 's'}"
+        return _several(self.count, "emitter")
 
     def words(self, config: JobConfig) -> str:
         """Say which frames a picture is of."""
         every = config.emitters.frames
         if self.frames < every:
             return f"the first {self.frames:,} of {every:,} frames"
-        return f"{every:,} frame{'' if every == 1 else 's'}"
+        return _several(every, "frame")
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def write_plots(config: JobConfig, truth_path: str | Path, directory: str | Path) -> list[Path]:
@@ -226,8 +230,8 @@ def _draw_timeline(config: JobConfig, seen: _Seen) -> Figure:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.yaxis.set_major_locator(MaxNLocator(nbins=6 if axis is light else 4, integer=True, min_n_ticks=1))
     if columns < frames or rows < count:
-        cell = f"{-(-count // rows):,} emitters × {-(-frames // columns):,} frames"
-        note = f"Each cell above is up to {cell} and shows their brightest record."
+        cell = f"{_several(-(-count // rows), 'emitter')} × {_several(-(-frames // columns), 'frame')}"
+        note = f"Each cell above is of up to {cell} and shows the brightest record."
         total.annotate(note, (0.5, 0), (0, -38), "axes fraction", "offset points", ha="center", va="top", fontsize=8)
     return figure
 
@@ -241,21 +245,24 @@ def _draw_coefficients(config: JobConfig, seen: _Seen) -> Figure:
     drawn: list[tuple[str, NDArray[Any]]] = [("phase, milliwaves rms", seen.scene.phase / RADIANS_PER_MILLIWAVE)]
     if seen.scene.magnitude is not None:
         drawn.append(("magnitude", seen.scene.magnitude))
-    figure = new_figure(1080, 190 + 440 * len(drawn))
-    axes = [add_axes(figure, 100, 50 + 440 * row, 820, 410) for row in range(len(drawn))]
     chosen = np.unique(np.linspace(0, max(seen.count - 1, 0), min(seen.count, config.zernike.num_plot)).astype(int))
     pixel_um = np.array((config.optical.pixel_size_nm_x, config.optical.pixel_size_nm_y)) / 1000
     middle = (np.broadcast_to(config.emitters.area_px, 2) - 1) / 2
     away = np.hypot(*((seen.scene.xyz[chosen, :2] - middle) * pixel_um).T)
-    chosen, away = chosen[np.argsort(away)], np.sort(away)
+    few = len(chosen) <= _MAX_LEGEND
+    if few:  # of many, those far out would cover the others
+        chosen, away = chosen[np.argsort(away)], np.sort(away)
+    figure = new_figure(1080, (190 if few else 120) + 440 * len(drawn))
+    axes = [add_axes(figure, 100, 50 + 440 * row, 820, 410) for row in range(len(drawn))]
     scale = ScalarMappable(Normalize(0, max(float(np.hypot(*((middle + 0.5) * pixel_um))), 1e-6)), sequential())
     colours = scale.to_rgba(away)
     noll = np.arange(1, seen.scene.phase.shape[1] + 1)
     for axis, (label, values) in zip(axes, drawn, strict=True):
         lines = np.stack([np.broadcast_to(noll, (len(chosen), len(noll))), values[chosen]], axis=-1)
-        axis.add_collection(LineCollection(list(lines), colors=colours, linewidths=1))
+        axis.add_collection(LineCollection(list(lines), colors=colours, linewidths=1 if few else 0.4))
+        places, size = lines.reshape(-1, 2), 12 if few else 3
         axis.scatter(
-            lines[..., 0], lines[..., 1], s=12, c=np.repeat(colours, len(noll), axis=0), linewidths=0, zorder=3
+            places[:, 0], places[:, 1], s=size, c=np.repeat(colours, len(noll), axis=0), linewidths=0, zorder=3
         )
         axis.axhline(0, color=INK, lw=0.6, zorder=0)
         axis.set_ylabel(label)
@@ -264,14 +271,14 @@ def _draw_coefficients(config: JobConfig, seen: _Seen) -> Figure:
         axis.set(xlim=(0.5, len(noll) + 0.5), xticks=noll[:: max(1, len(noll) // 22)])
         _open(axis)
     axes[-1].set_xlabel("Noll index")
-    add_title(figure, axes[0], f"Zernike coefficients of {len(chosen):,} of {seen.emitters()}")
+    part = "" if len(chosen) == seen.count else f"{len(chosen):,} of "
+    add_title(figure, axes[0], f"Zernike coefficients of {part}{seen.emitters()}")
     bar = add_axes(figure, 945, 50, 22, 440 * len(drawn) - 30)
     figure.colorbar(scale, cax=bar, label="from the middle of the field, µm")
-    if 0 < len(chosen) <= _MAX_LEGEND:
-        places = [f"({x:.0f}, {y:.0f})" for x, y in seen.scene.xyz[chosen, :2]]
+    if few and len(chosen):
         handles = [
-            Line2D([], [], color=colour, marker="o", ms=3.5, lw=1, label=place)
-            for colour, place in zip(colours, places, strict=True)
+            Line2D([], [], color=colour, marker="o", ms=3.5, lw=1, label=f"({x:.0f}, {y:.0f})")
+            for colour, (x, y) in zip(colours, seen.scene.xyz[chosen, :2], strict=True)
         ]
         axes[-1].legend(
             handles=handles,

@@ -225,8 +225,8 @@ def _draw(source: Path, shown: _Frame, marks: NDArray[np.float64] | None) -> Fig
     figure.figimage(rgb, left, figure.bbox.height - 100 - tall, zorder=-1)
     axis = add_axes(figure, left, 100, wide, tall)
     axis.patch.set_visible(False)
-    for side in (axis.xaxis, axis.yaxis):
-        side.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    for side, room in ((axis.xaxis, wide / 60), (axis.yaxis, tall / 40)):
+        side.set_major_locator(MaxNLocator(nbins=min(max(int(room), 1), 9), integer=True, min_n_ticks=1))
     axis.set(xlabel="x, px", ylabel="y, px", xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     if shown.pixel_um:
         add_um_axes(axis, shown.pixel_um)
