@@ -515,6 +515,18 @@ def test_run_stream_and_preview(command: Command, tmp_path: Path, job_file: Path
         command("stream", "--h5=out/emitters.h5", f"--output={path.stem}.tif", f"--config={path}")
     assert tifffile.imread("part.tif").shape == (3, 20, 20)
     assert Path("part.tif").read_bytes() == Path("whole.tif").read_bytes()
+
+    # The truth is marked: beside the movie, or where it lies, cut as the movie is.
+    command("preview", "out/simulation.ome.tiff", "--output=plain.png")
+    command("preview", "out/simulation.ome.tiff", "--output=marked.png", "--truth")
+    command("preview", "again.tif", "--output=again.png", "--h5=out/emitters.h5")
+    assert len({Path(name).read_bytes() for name in ("plain.png", "marked.png", "again.png")}) == 3
+    assert "emitters.h5: no such file" in command("preview", "part.tif", "--truth", code=2)
+    assert "of 40 x 40 px, not that of part.tif" in command("preview", "part.tif", "--h5=out/emitters.h5", code=2)
+    command("preview", "part.tif", "--h5=out/emitters.h5", f"--config={part}")
+    assert "--config goes with --truth or --h5" in command("preview", "part.tif", f"--config={part}", code=2)
+    assert "do not fit" in command("preview", "part.tif", "--truth", "--h5=out/emitters.h5", code=2)
+
     part.write_text(json.dumps({"tiff": {"crop_offset": [41, 0]}}))
     message = command("stream", "--h5=out/emitters.h5", "--output=part.tif", f"--config={part}", code=2)
     assert "tiff.crop_offset: [41, 0] puts the frame of 40 px outside the field of view of 40 px" in message

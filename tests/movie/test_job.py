@@ -1,12 +1,10 @@
-"""Jobs as files: log and progress, skipped stages, movies from a truth file alone, previews."""
+"""Jobs as files: log and progress, skipped stages, movies from a truth file alone."""
 
 from __future__ import annotations
 
 import json
-import struct
 import subprocess
 import sys
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -22,7 +20,6 @@ from simtiff.config.settings import JobConfig, MemoryConfig
 from simtiff.errors import BatchError, ConfigError, DataError
 from simtiff.movie.events import Message, Progress
 from simtiff.movie.job import run_job, stream_movie
-from simtiff.movie.preview import preview, stretch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -271,52 +268,3 @@ def test_plots_when_asked_for(tmp_path: Path) -> None:
     assert sorted(files) == names(tmp_path) == sorted([*pictures, "emitters.h5", MOVIE])
     assert report.lines[-1].startswith("plots drawn: ")
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
-
-
-def read_png(path: Path) -> np.ndarray:
-    """Read a grey 8-bit PNG without filters, and check its checksums."""
-    data = path.read_bytes()
-    assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    place, chunks = 8, {}
-    while place < len(data):
-        (length,) = struct.unpack(">I", data[place : place + 4])
-        name, body = data[place + 4 : place + 8], data[place + 8 : place + 8 + length]
-        assert struct.unpack(">I", data[place + 8 + length : place + 12 + length])[0] == zlib.crc32(name + body)
-        chunks[name] = body
-        place += 12 + length
-    width, height, depth, kind = struct.unpack(">IIBB", chunks[b"IHDR"][:10])
-    assert (depth, kind) == (8, 0)
-    rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, width + 1)
-    assert not rows[:, 0].any()
-    return rows[:, 1:]
-
-
-def test_preview_shows_the_brightest_frame(tmp_path: Path) -> None:
-    movie = np.random.default_rng(1).poisson(100, (5, 20, 30)).astype(np.uint16)
-    movie[3] += 50
-    movie[3, 5, 7] = 9000
-    tifffile.imwrite(tmp_path / "movie.tiff", movie)
-    png = preview(tmp_path / "movie.tiff")
-    assert png == tmp_path / "movie.tiff.png"
-    picture = read_png(png)
-    assert np.array_equal(picture, stretch(movie[3]))
-    assert picture[5, 7] == picture.max() == 255
-    assert picture.min() == 0
-    other = preview(tmp_path / "movie.tiff", tmp_path / "other.png", frame=0)
-    assert np.array_equal(read_png(other), stretch(movie[0]))
-    assert not stretch(np.zeros((3, 4), np.float32)).any()
-
-
-def test_preview_refuses_what_it_cannot_show(tmp_path: Path) -> None:
-    (tmp_path / "text.tiff").write_text("no picture")
-    tifffile.imwrite(tmp_path / "rgb.tiff", np.zeros((4, 5, 3), np.uint8), photometric="rgb")
-    tifffile.imwrite(tmp_path / "grey.tiff", np.zeros((4, 5), np.uint8))
-    for name, frame, error, message in [
-        ("none.tiff", None, DataError, "no such file"),
-        ("text.tiff", None, DataError, "cannot be read as TIFF"),
-        ("rgb.tiff", None, DataError, "expected grey frames"),
-        ("grey.tiff", 1, ConfigError, "there is no frame 1; allowed: 0 to 0"),
-    ]:
-        with pytest.raises(error, match=message):
-            preview(tmp_path / name, frame=frame)
-    assert not list(tmp_path.glob("*.png"))

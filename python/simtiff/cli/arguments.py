@@ -26,7 +26,7 @@ Usage:
   simtiff clean DIR [--yes]
   simtiff validate CONFIG [--set=KEY=VALUE]...
   simtiff schema
-  simtiff preview TIFF [--output=PNG] [--frame=N]
+  simtiff preview TIFF [--output=PNG] [--frame=N] [--truth | --h5=FILE] [--config=FILE]
   simtiff zmap synth OUT [--size=N] [--seed=N]
   simtiff zmap info FILE [--plot=PNG]
 
@@ -45,8 +45,8 @@ Commands:
 
 Options:
   --batch-config=FILE  The config, as CONFIG: a batch's or a job's; - reads it from stdin.
-  --config=FILE        A job's config, or a batch's base_config (run: default settings without it; stream: its
-                       values replace those of the h5 file's own config); - reads it from stdin.
+  --config=FILE        A job's config, or a batch's base_config (run: default settings without it; stream and
+                       preview: its values replace those of the h5 file's own config); - reads it from stdin.
   --output-dir=DIR     Folder of the results (batch: instead of base_output_dir; run: default "output").
   --max-workers=N      Worker processes, instead of the config's max_workers.
   --no-resume          Make every job again, also finished ones.
@@ -66,7 +66,8 @@ Options:
   --skip-emitters      Keep the emitters of the emitters.h5 that is in the output folder.
   --skip-zernike       Keep its coefficients.
   --skip-tiff          Make no movie.
-  --h5=FILE            The emitters.h5 to render.
+  --truth              Mark the emitters that shine in the frame: of the emitters.h5 beside the movie.
+  --h5=FILE            The emitters.h5 to render; with preview, the one to mark the emitters of.
   --output=FILE        The movie (.tif, .tiff), the picture (.png) or the table (.csv, .parquet) to write.
   --frame=N            Frame to show, from 0; without it the brightest of up to 32 evenly spread frames.
   --chunk-size=N       Frames rendered and written at a time.

@@ -388,12 +388,21 @@ def _schema(_arguments: Arguments) -> int:
 def _preview(arguments: Arguments) -> int:
     frame = whole_number(arguments, "--frame", 0, 10**7)
 
+    from simtiff.config.identity import TRUTH_NAME
+    from simtiff.config.loading import load_job_config
     from simtiff.movie.preview import preview
+    from simtiff.movie.truthfile import stored_config
 
     tiff = Path(arguments["TIFF"])
     output = arguments["--output"]
     png = _target(output, "--output", (".png",), tiff) if output else Path(f"{tiff}.png")
-    preview(tiff, png, frame)
+    h5 = tiff.with_name(TRUTH_NAME) if arguments["--truth"] else arguments["--h5"]
+    config = None
+    if arguments["--config"]:
+        if not h5:
+            raise UsageError("--config goes with --truth or --h5: it says where the frame was cut from the field")
+        config = load_job_config(arguments["--config"], needs_zmap=False, otherwise=stored_config(h5))
+    preview(tiff, png, frame, truth=h5 or False, config=config)
     _print(str(png))
     return DONE
 
@@ -449,7 +458,7 @@ def _zmap_info(arguments: Arguments) -> int:
         *aligned(head, rows, left={"mode"}),
     ]
     if arguments["--plot"]:
-        from simtiff.movie.plots import plot_map
+        from simtiff.movie.mapplot import plot_map
 
         plot_map(arguments["FILE"], arguments["--plot"])
         lines.append(arguments["--plot"])

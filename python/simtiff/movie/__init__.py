@@ -7,7 +7,7 @@
 - `events`: what happens meanwhile, for whoever watches
 - `frames`: from truth to camera frames, chunk by chunk
 - `estimate`: how much disk and memory a job takes
-- `plots`, `preview`: pictures of truth, maps and frames
+- `plots`, `mapplot`, `preview`: pictures of truth, maps and frames
 """
 
-__all__ = ["estimate", "events", "frames", "job", "plots", "preview", "simulation", "truth", "truthfile"]
+__all__ = ["estimate", "events", "frames", "job", "mapplot", "plots", "preview", "simulation", "truth", "truthfile"]

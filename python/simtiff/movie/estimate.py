@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simtiff.config.identity import job_files
+from simtiff.config.identity import POSITIONS_PLOT, plot_names
 from simtiff.config.pixelsize import BOTH, EACH
 from simtiff.emitters.sampling import BLOCK_RECORDS, MAX_SLAB_EMITTERS, birth_range
 from simtiff.errors import BatchError, SimtiffError
 from simtiff.imaging.rendering import psf
 from simtiff.movie.frames import frames_are_large, optics_of
-from simtiff.movie.plots import MAX_RECORDS
+from simtiff.movie.plots import MAX_POINTS, MAX_RECORDS
 from simtiff.movie.truthfile import MAX_RUN_ROWS
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ _KEPT = 0.5
 _CHUNK_RECORD_BYTES = 130
 _RUN_COPIES = 2  # of coefficients that are read in one go
 _ABERRATION_ROWS = 2  # of the quadrature, that usual aberrations add
-# Plots: matplotlib and its figures, a record that is drawn, a frame of the timeline; a picture on the disk.
-_PLOT_BYTES, _PLOT_RECORD_BYTES, _PLOT_FRAME_BYTES, _PICTURE_BYTES = 60e6, 100, 6600, 4e5
+# Plots: matplotlib and its figures, a record that is drawn, a frame of the timeline; on the disk a picture, a point.
+_PLOT_BYTES, _PLOT_RECORD_BYTES, _PLOT_FRAME_BYTES, _PICTURE_BYTES, _POINT_BYTES = 90e6, 100, 40, 1.7e5, 55
 _ENOUGH_LIGHT = 0.9
 
 
@@ -211,7 +211,9 @@ def _plot_bytes(config: JobConfig, coefficients: int) -> float:
 
 def picture_bytes(config: JobConfig) -> float:
     """Return what the plots of a job take on the disk at most, in bytes."""
-    return _PICTURE_BYTES * (len(job_files(config)) - 2)
+    pictures = plot_names(config)
+    points = min(config.emitters.num_emitters, MAX_POINTS) if POSITIONS_PLOT in pictures else 0
+    return _PICTURE_BYTES * len(pictures) + _POINT_BYTES * points
 
 
 def file_size(path: Path) -> int:

@@ -1,23 +1,30 @@
-"""Pictures of a job's truth and of aberration maps, drawn with matplotlib (the extra ``plot``)."""
+"""Pictures of a job's truth, drawn with matplotlib (the extra ``plot``)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simtiff.aberrations.fieldmap import FieldMap
-from simtiff.aberrations.info import noll_name
 from simtiff.aberrations.synthetic import RADIANS_PER_MILLIWAVE
 from simtiff.config.identity import COEFFICIENTS_PLOT, POSITIONS_PLOT, TIMELINE_PLOT, plot_names
-from simtiff.errors import ConfigError
-from simtiff.io.files import replacing
+from simtiff.movie._drawing import (
+    INK,
+    add_axes,
+    add_scale_bar,
+    add_title,
+    add_um_axes,
+    diverging,
+    drawing,
+    new_figure,
+    save,
+    sequential,
+)
 from simtiff.movie.truthfile import TruthFile
 
 if TYPE_CHECKING:
-    import os
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
@@ -25,21 +32,48 @@ if TYPE_CHECKING:
     from simtiff.config.settings import JobConfig
     from simtiff.imaging.scene import Scene
 
-__all__ = ["plot_map", "write_plots"]
+__all__ = ["write_plots"]
 
-_MAX_POINTS = 20_000
-_MAX_LINES = 60
 MAX_RECORDS = 2_000_000
-_MAX_SIDE_PX = 400
-_DPI = 130
-_GREY = "0.35"
+MAX_POINTS = 20_000
+_MAX_LEGEND = 12
+_DASHED = (0, (4, 2))
+# Cells of the timeline: each is at least two pixels of the picture high and wide.
+_COLUMNS, _ROWS = 450, 250
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The truth of a movie's first frames, and their number."""
+
+    scene: Scene
+    frames: int
+
+    @property
+    def count(self) -> int:
+        return len(self.scene.xyz)
+
+    def emitters(self) -> str:
+        return _several(self.count, "emitter")
+
+    def words(self, config: JobConfig) -> str:
+        """Say which frames a picture is of."""
+        every = config.emitters.frames
+        if self.frames < every:
+            return f"the first {self.frames:,} of {every:,} frames"
+        return _several(every, "frame")
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def write_plots(config: JobConfig, truth_path: str | Path, directory: str | Path) -> list[Path]:
     """Draw the pictures that a job's config asks for into a folder.
 
     ``emitter_positions.png``, ``blinking_timeline.png`` (``emitters.no_plot: false``) and
-    ``zernike_coefficients.png`` (``zernike.no_plot: false``; `num_plot` emitters).
+    ``zernike_coefficients.png`` (``zernike.no_plot: false``; `num_plot` emitters). The settings, the backend and the
+    open figures of the caller's matplotlib stay as they are; it may be called from any thread.
 
     Parameters
     ----------
@@ -69,186 +103,189 @@ def write_plots(config: JobConfig, truth_path: str | Path, directory: str | Path
     with TruthFile(truth_path, config) as truth:
         seen = _first_frames(truth)
     for name in names:
-        figure = _figure(7.2, 6.2 if name == POSITIONS_PLOT else 5.2)
-        draw[name](figure, config, seen)
-        _save(figure, Path(directory) / name)
+        with drawing():
+            save(draw[name](config, seen), Path(directory) / name)
     return [Path(directory) / name for name in names]
 
 
-def plot_map(zmap_path: str | os.PathLike[str], png: str | Path) -> None:
-    """Draw the coefficient maps of an aberration map: a picture per mode that is not zero, and their total.
-
-    Parameters
-    ----------
-    zmap_path
-        HDF5 file or ``builtin:oil``.
-    png
-        The picture to write.
-
-    Raises
-    ------
-    ConfigError
-        If matplotlib is not installed.
-    DataError
-        If the map is missing or damaged.
-    """
-    field = FieldMap.open(zmap_path)
-    height, width = field.shape
-    step = max(1, -(-max(height, width) // _MAX_SIDE_PX))
-    squares = np.zeros((-(-height // step), -(-width // step)))
-    shown: list[tuple[str, NDArray[np.float32]]] = []
-    for noll, plane in enumerate(field.planes(), start=1):
-        small = plane[::step, ::step] * np.float32(1 / RADIANS_PER_MILLIWAVE)
-        if noll > 3:
-            squares += small**2
-        if small.any():
-            shown.append((f"{noll}: {noll_name(noll)}", small))
-    columns = max(1, int(np.ceil(np.sqrt(len(shown) + 1))))
-    rows = -(-(len(shown) + 1) // columns)
-    figure = _figure(2.5 * columns + 0.4, 2.5 * rows + 0.7)
-    axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
-    limit = max([float(np.nanmax(np.abs(plane))) for _, plane in shown], default=1.0)
-    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    for axis, (title, plane) in zip(axes, shown, strict=False):
-        image = axis.imshow(plane, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=extent)
-        axis.set_title(title, fontsize=8)
-    if shown:
-        bar = figure.colorbar(image, ax=list(axes), shrink=0.6, pad=0.015, aspect=40)
-        bar.set_label("coefficient, milliwaves rms", fontsize=9)
-    total = axes[len(shown)]
-    sum_image = total.imshow(np.sqrt(squares), cmap="viridis", extent=extent)
-    total.set_title("total from Noll 4 on, milliwaves rms", fontsize=8)
-    inset = figure.colorbar(sum_image, cax=total.inset_axes((0.1, 0.1, 0.8, 0.05)), orientation="horizontal")
-    inset.ax.tick_params(labelsize=7, colors="white")
-    for index, axis in enumerate(axes):
-        axis.set_visible(index <= len(shown))
-        axis.tick_params(labelsize=7)
-    figure.suptitle(f"{Path(field.name).name}: Zernike coefficients over the field (x and y in px)", fontsize=11)
-    _save(figure, Path(png))
+def _first_frames(truth: TruthFile) -> _Seen:
+    """Return the truth of as many frames from the first on as are worth a picture."""
+    stop = min(truth.n_frames, max(1, int(truth.frames_of_records(MAX_RECORDS))))
+    return _Seen(truth.scene(0, stop), stop)
 
 
-def _figure(width: float, height: float) -> Figure:
-    """Return an empty figure that belongs to no window and no global state."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("plots need matplotlib, which is not installed: pip install matplotlib") from error
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+def _open(axis: Axes) -> None:
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def _draw_positions(config: JobConfig, seen: _Seen) -> Figure:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch, Rectangle
+
+    xyz = seen.scene.xyz
+    shown = xyz[:: max(1, -(-len(xyz) // MAX_POINTS))]
+    field = np.broadcast_to(config.emitters.area_px, 2)
+    frame = np.broadcast_to(config.tiff.roi_size, 2)
+    offset = np.asarray(config.tiff.crop_offset)
+    low = np.minimum(0, offset) - 0.5 - 0.01 * field
+    high = np.maximum(field, offset + frame) - 0.5 + 0.01 * field
+    depth = max(config.emitters.z_range_um, float(np.abs(xyz[:, 2]).max(initial=0)), 1e-3)
+    pixel_um = config.optical.pixel_size_nm_x / 1000, config.optical.pixel_size_nm_y / 1000
+
+    width, height = (high - low) * pixel_um
+    scale = 800 / max(width, height)
+    wide, tall = max(width * scale, 120), max(height * scale, 120)
+    left = max(90, 480 - wide / 2)
+    figure = new_figure(left + wide + max(250, 480 - wide / 2), tall + 230)
+    axis = add_axes(figure, left, 100, wide, tall)
+    axis.add_patch(Rectangle((-0.5, -0.5), *field, color="0.95", lw=0, zorder=0))
+    points = axis.scatter(
+        shown[:, 0],
+        shown[:, 1],
+        c=shown[:, 2],
+        s=float(np.clip(9000 / max(len(shown), 1), 2.5, 18)),
+        cmap=diverging(),
+        vmin=-depth,
+        vmax=depth,
+        linewidths=0,
+    )
+    for colour, line, dashes, order in (("white", 3.5, "-", 0.5), ("black", 1.6, _DASHED, 2)):  # emitters between
+        outline = Rectangle(tuple(offset - 0.5), *frame, fill=False, color=colour, lw=line, ls=dashes, zorder=order)
+        axis.add_patch(outline)
+    axis.set(
+        xlabel="x, px",
+        ylabel="y, px",
+        xlim=(low[0], high[0]),
+        ylim=(high[1], low[1]),
+    )
+    add_um_axes(axis, pixel_um)
+    add_scale_bar(axis, pixel_um[0])
+    part = "" if len(shown) == len(xyz) else f" ({len(shown):,} shown)"
+    add_title(figure, axis, f"{seen.emitters()} with light in {seen.words(config)}{part}")
+    axis.legend(
+        handles=[
+            Patch(color="0.9", label=f"field, {field[0]:g} × {field[1]:g} px"),
+            Line2D([], [], color="black", lw=1.6, ls=_DASHED, label=f"camera frame, {frame[0]} × {frame[1]} px"),
+        ],
+        loc="upper center",
+        bbox_to_anchor=(0.5, -85 / tall),
+        ncols=2,
+    )
+    bar = add_axes(figure, left + wide + 100, 100 + 0.1 * tall, 22, 0.8 * tall)
+    figure.colorbar(points, cax=bar, label="z, µm")
     return figure
 
 
-def _save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all, without dates or versions that would change its bytes."""
-    with replacing(path) as file:
-        figure.savefig(file, format="png", metadata={"Software": None})
+def _draw_timeline(config: JobConfig, seen: _Seen) -> Figure:
+    """Draw a raster of emitters and frames, each cell its brightest record, so that no blink is lost."""
+    from matplotlib.ticker import MaxNLocator
 
+    scene, frames, count = seen.scene, seen.frames, seen.count
+    first = np.full(count, frames)
+    lit = scene.photons > 0
+    emitter_ix, frame_ix, photons = scene.emitter_ix[lit], scene.frame_ix[lit], scene.photons[lit]
+    np.minimum.at(first, emitter_ix, frame_ix)
+    place = np.empty(count, np.int64)
+    place[np.argsort(first, kind="stable")] = np.arange(count)
+    rows, columns = min(max(count, 1), _ROWS), min(frames, _COLUMNS)
+    image = np.zeros((rows, columns), np.float32)
+    row, column = place[emitter_ix] * rows // max(count, 1), frame_ix.astype(np.int64) * columns // frames
+    np.maximum.at(image, (row, column), photons)
 
-def _first_frames(truth: TruthFile) -> Scene:
-    """Return the truth of as many frames from the first on as are worth a picture."""
-    stop = min(truth.n_frames, max(1, int(truth.frames_of_records(MAX_RECORDS))))
-    return truth.scene(0, stop)
-
-
-def _style(axis: Axes) -> None:
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-    axis.tick_params(color=_GREY)
-
-
-def _frames_text(config: JobConfig, seen: Scene) -> str:
-    """Say which frames a picture is of."""
-    frames = config.emitters.frames
-    shown = int(seen.frame_ix.max()) + 1 if seen.frame_ix.size else frames
-    return f"{frames} frames" if shown == frames else f"the first {shown} of {frames} frames"
-
-
-def _draw_positions(figure: Figure, config: JobConfig, seen: Scene) -> None:
-    from matplotlib.patches import Rectangle
-
-    axis = figure.subplots()
-    count = len(seen.xyz)
-    shown = seen.xyz[:: max(1, -(-count // _MAX_POINTS))]
-    area, size, offset = config.emitters.area_px, config.tiff.roi_size, config.tiff.crop_offset
-    depth = max(config.emitters.z_range_um, 1e-3)
-    marker = float(np.clip(9000 / max(len(shown), 1), 1.5, 18))
-    points = axis.scatter(
-        shown[:, 0], shown[:, 1], c=shown[:, 2], s=marker, cmap="coolwarm", vmin=-depth, vmax=depth, linewidths=0
-    )
-    frame = Rectangle(
-        (offset[0] - 0.5, offset[1] - 0.5), size, size, fill=False, color=_GREY, lw=1.2, label="camera frame"
-    )
-    axis.add_patch(frame)
-    axis.set(
-        xlabel="x, camera px",
-        ylabel="y, camera px",
-        xlim=(min(-0.5, offset[0] - 0.5) - 0.01 * area, max(area, offset[0] + size) - 0.5 + 0.01 * area),
-        ylim=(max(area, offset[1] + size) - 0.5 + 0.01 * area, min(-0.5, offset[1] - 0.5) - 0.01 * area),
-        aspect="equal",
-    )
-    part = "" if len(shown) == count else f" ({len(shown)} shown)"
-    axis.set_title(f"{count} emitters with light in {_frames_text(config, seen)}{part}", fontsize=11)
-    axis.legend(handles=[frame], loc="upper right", fontsize=8, framealpha=0.9)
-    figure.colorbar(points, ax=axis, shrink=0.8, pad=0.02, label="z, µm")
-    _style(axis)
-
-
-def _draw_timeline(figure: Figure, config: JobConfig, seen: Scene) -> None:
-    light, total = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    last = int(seen.frame_ix.max()) + 1 if seen.frame_ix.size else config.emitters.frames
-    count = len(seen.xyz)
-    order = np.full(count, last)
-    np.minimum.at(order, seen.emitter_ix, seen.frame_ix)
-    chosen = np.argsort(order, kind="stable")[:: max(1, -(-count // _MAX_LINES))][:_MAX_LINES]
-    row = np.full(count, -1)
-    row[chosen] = np.arange(len(chosen))
-    image = np.zeros((max(len(chosen), 1), last))
-    there = row[seen.emitter_ix] >= 0
-    image[row[seen.emitter_ix[there]], seen.frame_ix[there]] = seen.photons[there]
+    figure = new_figure(1190, 860)
+    light, total = add_axes(figure, 110, 50, 2 * _COLUMNS, 2 * _ROWS), add_axes(figure, 110, 580, 2 * _COLUMNS, 170)
+    high = float(np.quantile(image[image > 0], 0.995)) if image.any() else 1.0
     picture = light.imshow(
         np.ma.masked_equal(image, 0),
         aspect="auto",
         interpolation="nearest",
-        cmap="viridis",
+        cmap=sequential(),
         vmin=0,
-        extent=(-0.5, last - 0.5, len(image) - 0.5, -0.5),
+        vmax=high,
+        extent=(-0.5, frames - 0.5, max(count, 1) - 0.5, -0.5),
     )
-    light.set_title(f"Light of {len(chosen)} of {count} emitters in {_frames_text(config, seen)}", fontsize=11)
+    add_title(figure, light, f"Light of {seen.emitters()} in {seen.words(config)}")
     light.set_ylabel("emitter, by first frame")
-    figure.colorbar(picture, ax=light, pad=0.02, label="photons per frame")
-    active = np.bincount(seen.frame_ix, minlength=last)
-    total.step(np.arange(last), active, where="mid", color="tab:blue", lw=1.2)
-    total.set(xlabel="frame", ylabel="emitters on", xlim=(-0.5, last - 0.5))
-    total.set_ylim(0, max(1, active.max(initial=0)) * 1.1)
+    light.tick_params(labelbottom=False)
+    bar = add_axes(figure, 1040, 50, 22, 2 * _ROWS)
+    figure.colorbar(picture, cax=bar, extend="max" if image.max() > high else "neither", label="photons per frame")
+
+    active = np.bincount(frame_ix, minlength=frames)
+    starts = -(-np.arange(columns) * frames // columns)
+    edges = np.append(starts, frames) - 0.5
+    most, least = np.maximum.reduceat(active, starts), np.minimum.reduceat(active, starts)
+    mean = np.add.reduceat(active, starts) / np.diff(edges)
+    if columns < frames:
+        total.stairs(most, edges, baseline=least, fill=True, color="#9ecae1", label="least to most")
+        total.stairs(mean, edges, baseline=None, color="#08519c", lw=1, label="mean")
+        total.legend(loc="upper left", bbox_to_anchor=(1.01, 1.05))
+    else:
+        total.stairs(active, edges, baseline=0, fill=True, color="#9ecae1")
+        total.stairs(active, edges, baseline=0, color="#08519c", lw=1)
+    total.set(xlabel="frame", ylabel="emitters on", xlim=(-0.5, frames - 0.5))
+    total.set_ylim(0, max(1, active.max()) * 1.1)
     for axis in (light, total):
-        _style(axis)
+        _open(axis)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axis.yaxis.set_major_locator(MaxNLocator(nbins=6 if axis is light else 4, integer=True, min_n_ticks=1))
+    if columns < frames or rows < count:
+        cell = f"{_several(-(-count // rows), 'emitter')} × {_several(-(-frames // columns), 'frame')}"
+        note = f"Each cell above is of up to {cell} and shows the brightest record."
+        total.annotate(note, (0.5, 0), (0, -38), "axes fraction", "offset points", ha="center", va="top", fontsize=8)
+    return figure
 
 
-def _draw_coefficients(figure: Figure, config: JobConfig, seen: Scene) -> None:
-    drawn: list[tuple[str, Any]] = [("phase, milliwaves rms", seen.phase / RADIANS_PER_MILLIWAVE)]
-    if seen.magnitude is not None:
-        drawn.append(("magnitude", seen.magnitude))
-    axes = np.atleast_1d(figure.subplots(len(drawn), 1, sharex=True))
-    count = len(seen.xyz)
-    chosen = np.unique(np.linspace(0, max(count - 1, 0), min(count, config.zernike.num_plot)).astype(int))
-    from matplotlib import colormaps
+def _draw_coefficients(config: JobConfig, seen: _Seen) -> Figure:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import Normalize
+    from matplotlib.lines import Line2D
 
-    colours = colormaps["viridis"](np.linspace(0, 0.92, max(len(chosen), 1)))
+    drawn: list[tuple[str, NDArray[Any]]] = [("phase, milliwaves rms", seen.scene.phase / RADIANS_PER_MILLIWAVE)]
+    if seen.scene.magnitude is not None:
+        drawn.append(("magnitude", seen.scene.magnitude))
+    chosen = np.unique(np.linspace(0, max(seen.count - 1, 0), min(seen.count, config.zernike.num_plot)).astype(int))
+    pixel_um = np.array((config.optical.pixel_size_nm_x, config.optical.pixel_size_nm_y)) / 1000
+    middle = (np.broadcast_to(config.emitters.area_px, 2) - 1) / 2
+    away = np.hypot(*((seen.scene.xyz[chosen, :2] - middle) * pixel_um).T)
+    few = len(chosen) <= _MAX_LEGEND
+    if few:  # of many, those far out would cover the others
+        chosen, away = chosen[np.argsort(away)], np.sort(away)
+    figure = new_figure(1080, (190 if few else 120) + 440 * len(drawn))
+    axes = [add_axes(figure, 100, 50 + 440 * row, 820, 410) for row in range(len(drawn))]
+    scale = ScalarMappable(Normalize(0, max(float(np.hypot(*((middle + 0.5) * pixel_um))), 1e-6)), sequential())
+    colours = scale.to_rgba(away)
+    noll = np.arange(1, seen.scene.phase.shape[1] + 1)
     for axis, (label, values) in zip(axes, drawn, strict=True):
-        noll = np.arange(1, values.shape[1] + 1)
-        for emitter, colour in zip(chosen, colours, strict=False):
-            x, y, _ = seen.xyz[emitter]
-            axis.plot(noll, values[emitter], "o-", color=colour, ms=3.5, lw=1, label=f"({x:.0f}, {y:.0f})")
-        axis.axhline(0, color=_GREY, lw=0.6, zorder=0)
+        lines = np.stack([np.broadcast_to(noll, (len(chosen), len(noll))), values[chosen]], axis=-1)
+        axis.add_collection(LineCollection(list(lines), colors=colours, linewidths=1 if few else 0.4))
+        places, size = lines.reshape(-1, 2), 12 if few else 3
+        axis.scatter(
+            places[:, 0], places[:, 1], s=size, c=np.repeat(colours, len(noll), axis=0), linewidths=0, zorder=3
+        )
+        axis.axhline(0, color=INK, lw=0.6, zorder=0)
         axis.set_ylabel(label)
         axis.grid(axis="x", color="0.92")
-        _style(axis)
+        axis.set_axisbelow(True)
+        axis.set(xlim=(0.5, len(noll) + 0.5), xticks=noll[:: max(1, len(noll) // 22)])
+        _open(axis)
     axes[-1].set_xlabel("Noll index")
-    axes[-1].set_xticks(np.arange(1, seen.phase.shape[1] + 1, max(1, seen.phase.shape[1] // 22)))
-    axes[0].set_title(f"Zernike coefficients of {len(chosen)} of {count} emitters", fontsize=11)
-    if 0 < len(chosen) <= 12:
-        legend = axes[0].legend(
-            title="at (x, y), px", fontsize=7, title_fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5)
+    part = "" if len(chosen) == seen.count else f"{len(chosen):,} of "
+    add_title(figure, axes[0], f"Zernike coefficients of {part}{seen.emitters()}")
+    bar = add_axes(figure, 945, 50, 22, 440 * len(drawn) - 30)
+    figure.colorbar(scale, cax=bar, label="from the middle of the field, µm")
+    if few and len(chosen):
+        handles = [
+            Line2D([], [], color=colour, marker="o", ms=3.5, lw=1, label=f"({x:.0f}, {y:.0f})")
+            for colour, (x, y) in zip(colours, seen.scene.xyz[chosen, :2], strict=True)
+        ]
+        axes[-1].legend(
+            handles=handles,
+            title="at (x, y), px",
+            title_fontsize=8,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.13),
+            ncols=6,
         )
-        legend.set_frame_on(False)
+    return figure
