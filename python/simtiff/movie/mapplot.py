@@ -53,7 +53,7 @@ def plot_map(zmap_path: str | os.PathLike[str], png: str | Path) -> None:
         small = plane[::step, ::step] * np.float32(1 / RADIANS_PER_MILLIWAVE)
         if noll > 3:
             squares += small**2
-        if small.any():
+        if np.nan_to_num(small).any():
             shown.append((noll, small))
     with drawing():
         save(_draw(field, shown, np.sqrt(squares)), Path(png))
@@ -76,12 +76,12 @@ def _draw(field: FieldMap, shown: list[tuple[int, NDArray[np.float32]]], total: 
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     look: dict[str, Any] = {"extent": extent, "interpolation": "nearest", "aspect": "auto"}
     for axis, (noll, plane) in zip(axes, shown, strict=False):
-        limit = float(np.abs(plane).max())
+        limit = float(np.nanmax(np.abs(plane)))  # a map may have holes
         axis.imshow(plane, cmap=diverging(), vmin=-limit, vmax=limit, **look)
-        rms = float(np.sqrt(np.mean(plane.astype(np.float64) ** 2)))
+        rms = float(np.sqrt(np.nanmean(plane.astype(np.float64) ** 2)))
         axis.set_title(f"Noll {noll}: {noll_name(noll)}\n±{limit:.3g} mλ, rms {rms:.3g} mλ", fontsize=8)
     sums = axes[-1].imshow(total, cmap="viridis", **look)
-    axes[-1].set_title(f"total from Noll 4 on\n{total.min():.3g} to {total.max():.3g} mλ rms", fontsize=8)
+    axes[-1].set_title(f"total from Noll 4 on\n{np.nanmin(total):.3g} to {np.nanmax(total):.3g} mλ rms", fontsize=8)
     for index, axis in enumerate(axes):
         lowest = index + columns >= len(axes)
         axis.tick_params(labelbottom=lowest, labelleft=index % columns == 0, labelsize=7)
