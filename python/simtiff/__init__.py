@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from simtiff.batch.run import run_batch
     from simtiff.batch.table import table
     from simtiff.errors import BatchError, ConfigError, DataError, ShapeError, SimtiffError
+    from simtiff.imaging.bounds import crlb, psf_gradient
     from simtiff.imaging.camera import Camera
     from simtiff.imaging.optics import Optics
     from simtiff.imaging.rendering import Renderer, psf, render, set_threads, threads
@@ -37,7 +38,9 @@ __all__ = [
     "SimtiffError",
     "Simulation",
     "__version__",
+    "crlb",
     "psf",
+    "psf_gradient",
     "render",
     "run_batch",
     "set_threads",
@@ -57,7 +60,9 @@ _HOMES = {
     "ShapeError": "errors",
     "Simulation": "movie.simulation",
     "SimtiffError": "errors",
+    "crlb": "imaging.bounds",
     "psf": "imaging.rendering",
+    "psf_gradient": "imaging.bounds",
     "render": "imaging.rendering",
     "run_batch": "batch.run",
     "set_threads": "imaging.rendering",

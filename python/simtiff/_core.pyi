@@ -5,12 +5,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "MOST_MODES",
     "MOST_ROWS",
     "MOST_SAMPLES_PER_PIXEL",
     "MOST_THREADS",
     "Camera",
     "Cost",
     "Psf",
+    "Spec",
     "crc32",
     "crc32_joined",
     "exponential",
@@ -23,6 +25,7 @@ __all__ = [
     "threads",
 ]
 
+MOST_MODES: Final[int]
 MOST_ROWS: Final[int]
 MOST_SAMPLES_PER_PIXEL: Final[int]
 MOST_THREADS: Final[int]
@@ -61,6 +64,22 @@ class _Optics(Protocol):
     def pixel_size_nm_x(self) -> float: ...
     @property
     def pixel_size_nm_y(self) -> float: ...
+    @property
+    def n_sample(self) -> float | None: ...
+    @property
+    def n_coverslip(self) -> float | None: ...
+    @property
+    def focal_depth_um(self) -> float: ...
+
+class _Detector(Protocol):
+    @property
+    def quantum_efficiency(self) -> float: ...
+    @property
+    def dark_e(self) -> float: ...
+    @property
+    def read_noise_e(self) -> float: ...
+    @property
+    def excess_noise(self) -> float: ...
 
 class _Scene(Protocol):
     @property
@@ -79,17 +98,52 @@ class _Scene(Protocol):
     def origin(self) -> tuple[float, float]: ...
 
 @final
+class Spec:
+    def __new__(
+        cls,
+        optics: _Optics,
+        size: int,
+        model: str,
+        defocus: str,
+        sampling: str | int,
+        blur_nm: Sequence[float] = ...,
+        sigma_nm: Sequence[float] = ...,
+        depth_nm: float | None = None,
+        astigmatism_nm: float = 0.0,
+    ) -> Spec: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
 class Cost:
-    def __new__(cls, optics: _Optics, size: int, modes: int, model: str, defocus: str, sampling: str | int) -> Cost: ...
+    def __new__(cls, spec: Spec, modes: int) -> Cost: ...
     def rows(self, x: float, y: float, z: float, phase: Sequence[float] = ...) -> float: ...
     def transform_bytes(self, fewest_rows: float, most_rows: float, threads: int) -> int: ...
     def expose_bytes(self, emitters: int, pixels: int) -> int: ...
 
 @final
 class Psf:
-    def __new__(cls, optics: _Optics, size: int, modes: int, model: str, defocus: str, sampling: str | int) -> Psf: ...
+    def __new__(cls, spec: Spec, modes: int) -> Psf: ...
     def held_bytes(self) -> int: ...
     def stamps(self, scene: _Scene, out: NDArray[np.float32]) -> None: ...
+    def gradients(self, scene: _Scene, modes: Sequence[int], out: NDArray[np.float32]) -> None: ...
+    def bounds(
+        self,
+        scene: _Scene,
+        photons: NDArray[np.float64],
+        background: NDArray[np.float64],
+        detector: _Detector,
+        out: NDArray[np.float64],
+    ) -> None: ...
+    def record_bounds(
+        self,
+        scene: _Scene,
+        background: NDArray[np.float64],
+        shape: tuple[int, int],
+        detector: _Detector,
+        joint: bool,
+        out: NDArray[np.float64],
+    ) -> None: ...
     def render(self, scene: _Scene, out: NDArray[np.float32]) -> None: ...
     def expose(
         self,

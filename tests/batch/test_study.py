@@ -18,7 +18,7 @@ import tifffile
 
 import simtiff
 from batch_helpers import command, kill, running, stray_files, tree, wait_for, write_config
-from simtiff.aberrations.maps import map_digest
+from simtiff.aberrations.maps import digest_of, map_digest
 from simtiff.cli import commands as cli
 from simtiff.config.identity import job_hash
 from simtiff.config.loading import load_batch_config, load_job_config
@@ -159,7 +159,7 @@ Path.rename = counted
 
 def jobs_of(content: dict[str, Any]) -> list[Any]:
     batch = load_batch_config(content)
-    return with_own_seeds(batch, expand_jobs(batch), map_digest)
+    return with_own_seeds(batch, expand_jobs(batch), digest_of)
 
 
 def wanted(content: dict[str, Any]) -> set[str]:

@@ -166,8 +166,9 @@ def test_expose_takes_or_refuses_anything(image: Any, seed: Any, first: Any, out
             answered(simtiff.Camera(dtype="float32").expose, image[1:], out=image[:-1])
 
 
-PSF = _core.Psf(OPTICS, 7, 4, "scalar", "exact", "integrated")
-COST = _core.Cost(OPTICS, 7, 4, "scalar", "exact", "integrated")
+SPEC = _core.Spec(OPTICS, 7, "scalar", "exact", "integrated")
+PSF = _core.Psf(SPEC, 4)
+COST = _core.Cost(SPEC, 4)
 CAMERA = _core.Camera(10.0, 1.0, True)
 whole = st.integers(-2, 6) | st.sampled_from([2**31, 2**32, 2**63, 2**64 - 1, 2**64, -(2**63), 10**30])
 samplings = st.sampled_from(["integrated", "point", 3]) | whole | scalars
@@ -192,9 +193,11 @@ def test_the_extension_never_panics(
         lambda: CAMERA.expose(image, key, number, image),
         lambda: PSF.expose(scene, CAMERA, key, number, image, counts, None),
         lambda: PSF.expose(scene, CAMERA, key, number, image, image, None),
-        lambda: _core.Psf(OPTICS, number, key, "scalar", "exact", sampling),
-        lambda: _core.Cost(OPTICS, number, key, "scalar", "exact", sampling).transform_bytes(number, key, number),
-        lambda: _core.Psf(OPTICS, 7, 4, sampling, origin, sampling),
+        lambda: _core.Psf(_core.Spec(OPTICS, number, "vectorial", "exact", sampling), key),
+        lambda: _core.Cost(_core.Spec(OPTICS, number, "scalar", "exact", sampling), key).transform_bytes(
+            number, key, number
+        ),
+        lambda: _core.Spec(OPTICS, 7, sampling, origin, sampling, origin, origin, number, number),
         lambda: COST.rows(number, key, 0.5, phase),
         lambda: COST.expose_bytes(number, key),
         lambda: _core.Camera(float(number), 1.0, True),

@@ -12,6 +12,7 @@ from numpy.testing import assert_array_equal
 
 import simtiff
 from simtiff import Optics, Renderer, Scene
+from simtiff._core import Spec
 from simtiff.imaging.plans import Plans
 
 DATA = Path(__file__).parents[1] / "data" / "psf_reference_small.npz"
@@ -178,24 +179,24 @@ def test_the_origin_moves_the_frame() -> None:
 
 
 def test_plans_are_made_once_and_bounded() -> None:
+    def spec(optics: Optics, size: int) -> Spec:
+        return Spec(optics, size, "scalar", "exact", "integrated")
+
     plans = Plans(most_bytes=1 << 20)
     wanted = [
-        (Optics(wavelength_nm=nm), size, modes, "scalar", "exact", "integrated")
-        for nm in (580, 660)
-        for size in (7, 15)
-        for modes in (0, 21)
+        (spec(Optics(wavelength_nm=nm), size), modes) for nm in (580, 660) for size in (7, 15) for modes in (0, 21)
     ]
     made = [plans.get(*each) for each in wanted]
     assert all(plans.get(*each) is plan for each, plan in zip(wanted, made, strict=True))
     for nm in range(400, 600):
-        plans.get(Optics(wavelength_nm=nm), 3, 0, "scalar", "exact", "integrated")
+        plans.get(spec(Optics(wavelength_nm=nm), 3), 0)
     assert 8 < len(plans) < 100
-    large = plans.get(OIL, 101, 21, "scalar", "exact", "integrated")
+    large = plans.get(spec(OIL, 101), 21)
     large.stamps(Scene.from_arrays([[0, 0, 0], [0, 0, 2]], phase=np.zeros(21)), np.empty((2, 101, 101), np.float32))
     large.stamps(Scene.from_arrays([[0, 0, 1], [0, 0, 4]], phase=np.zeros(21)), np.empty((2, 101, 101), np.float32))
     assert large.held_bytes() > 1 << 20
-    assert plans.get(OIL, 101, 21, "scalar", "exact", "integrated") is large
-    plans.get(OIL, 7, 3, "scalar", "exact", "integrated")
+    assert plans.get(spec(OIL, 101), 21) is large
+    plans.get(spec(OIL, 7), 3)
     assert len(plans) == 1
 
 

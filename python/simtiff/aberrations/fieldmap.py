@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from simtiff.aberrations.synthetic import BUILTIN, SyntheticMap
 from simtiff.errors import ConfigError, DataError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -86,6 +87,7 @@ class FieldMap:
         wavelength_nm: float | None = None,
     ) -> None:
         self._source = source
+        self._added = np.zeros(0, np.float32)
         self.header = source.header
         self._factor = np.float32(1)
         if wavelength_nm is not None and self.header.are_lengths and self.header.wavelength_nm is not None:
@@ -228,6 +230,23 @@ class FieldMap:
         header = MapHeader("arrays", modes, (height, width), points=0 if points is None else len(points[0]))
         return cls(ArrayMap(header, planes, points))
 
+    def plus(self, phase: Mapping[int, float]) -> FieldMap:
+        """Return the map with phase coefficients added that are the same everywhere, as those of a cylindrical lens.
+
+        Parameters
+        ----------
+        phase
+            Noll index to radians rms.
+        """
+        if not phase:
+            return self
+        field = copy(self)
+        field._added = np.zeros(max(phase), np.float32)
+        for noll, radians in phase.items():
+            field._added[noll - 1] = radians
+        field.modes = max(self.modes, len(field._added))
+        return field
+
     def coefficients(
         self,
         x: ArrayLike,
@@ -291,6 +310,11 @@ class FieldMap:
                     f"{self.name}: up to {np.abs(phase).max():g} radians at this wavelength; "
                     f"allowed: up to {MAX_COEFFICIENT:g}"
                 )
+        if self._added.size:
+            missing = ((0, 0), (0, self.modes - phase.shape[1]))
+            phase = np.pad(phase, missing)
+            phase[:, : len(self._added)] += self._added
+            magnitude = None if magnitude is None else np.pad(magnitude, missing)
         return phase, magnitude
 
     def planes(self) -> Iterator[NDArray[np.float32]]:

@@ -13,7 +13,7 @@ from simtiff.aberrations.synthetic import BUILTIN, builtin_digest
 from simtiff.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -23,15 +23,20 @@ _MOST_SHOWN = 5
 
 
 def map_under(config: JobConfig) -> FieldMap:
-    """Open a job's map for the job's field and wavelength; see `FieldMap.open`. Without a map, none aberrate."""
+    """Open a job's map for the job's field and wavelength, with the phases that are added everywhere.
+
+    Without a map, nothing else aberrates. See `FieldMap.open`.
+    """
     if not config.has_zmap:
-        return FieldMap.uniform([0.0])
-    return FieldMap.open(
-        config.zmap_path,
-        size=config.emitters.area_px,
-        offset=config.zernike.crop_offset,
-        wavelength_nm=config.optical.wavelength_nm,
-    )
+        field = FieldMap.uniform([0.0])
+    else:
+        field = FieldMap.open(
+            config.zmap_path,
+            size=config.emitters.area_px,
+            offset=config.zernike.crop_offset,
+            wavelength_nm=config.optical.wavelength_nm,
+        )
+    return field.plus({int(noll): radians for noll, radians in config.psf.phase_noll.items()})
 
 
 def open_field(config: JobConfig) -> FieldMap:
@@ -90,7 +95,7 @@ def map_notes(configs: Iterable[JobConfig]) -> list[str]:
     headers = {}
     for config in configs:
         path = config.zmap_path
-        if path != BUILTIN:
+        if config.has_zmap and path != BUILTIN:
             headers[path] = measured_map(path).header
             wavelengths.setdefault(path, set()).add(config.optical.wavelength_nm)
             apertures.setdefault(path, set()).add(config.optical.NA)
@@ -143,6 +148,13 @@ def field_coefficients(
         x = np.clip(x, x0, x0 + zernike.crop_size - 1)
         y = np.clip(y, y0, y0 + zernike.crop_size - 1)
     return field.coefficients(x, y, method=zernike.interpolation_method, extrapolate=zernike.extrapolate)
+
+
+def digest_of(config: JobConfig, digest: Callable[[str, float], str] | None = None) -> str:
+    """Return the digest of a job's map, by `map_digest` or another function; of a job without one, that of nothing."""
+    if not config.has_zmap:
+        return ""
+    return (digest or map_digest)(config.zmap_path, config.optical.wavelength_nm)
 
 
 def map_digest(zmap_path: str, wavelength_nm: float | None = None) -> str:

@@ -46,6 +46,8 @@ def check_inputs(
     for job in jobs:
         config = job.config
         plots = plots or not (config.emitters.no_plot and config.zernike.no_plot)
+        if not config.has_zmap:
+            continue
         path, zernike = config.zmap_path, config.zernike
         method = zernike.interpolation_method
         need = (path, config.emitters.area_px, zernike.crop_size, zernike.crop_offset, zernike.extrapolate, method)

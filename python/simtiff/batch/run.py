@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simtiff.aberrations.maps import map_digest
+from simtiff.aberrations.maps import digest_of, map_digest
 from simtiff.batch._log import JobLog
 from simtiff.batch._pool import Pool, Worker, describe_exit, signals_as_news
 from simtiff.batch.display import display
@@ -40,7 +40,7 @@ from simtiff.movie.events import Message, ignore
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from simtiff.config.settings import BatchConfig
+    from simtiff.config.settings import BatchConfig, JobConfig
     from simtiff.movie.events import Event, Watch
 
 _STARTS_WITHOUT_SUCCESS = 3
@@ -187,11 +187,15 @@ def plan_batch(batch: BatchConfig, folder: Path, *, resume: bool = True, retry_f
 
 def _identified(batch: BatchConfig, jobs: Sequence[Job]) -> tuple[dict[str, Job], dict[str, JobRecord]]:
     """Return the jobs with their seeds by id, and what determines the files of each."""
-    digest = functools.cache(map_digest)  # of each map and wavelength once
+    of_map = functools.cache(map_digest)  # of each map and wavelength once
+
+    def digest(config: JobConfig) -> str:
+        return digest_of(config, of_map)
+
     identified = {job.id: job for job in with_own_seeds(batch, jobs, digest)}
     wanted = {}
     for job in identified.values():
-        zmap = digest(job.config.zmap_path, job.config.optical.wavelength_nm)
+        zmap = digest(job.config)
         wanted[job.id] = JobRecord(
             hash=job_hash(job.config, zmap),
             data_version=DATA_VERSION,

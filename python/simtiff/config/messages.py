@@ -96,7 +96,7 @@ def join_path(prefix: str, loc: Sequence[object]) -> str:
     for part in loc:
         if isinstance(part, int):
             path += f"[{part}]"
-        else:
+        elif part != "[key]":  # which pydantic says of a key itself
             path += ("." if path else "") + show_key(part)
     return path
 

@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from simtiff._core import MOST_ROWS, MOST_SAMPLES_PER_PIXEL, Cost
+from simtiff._core import MOST_MODES, MOST_ROWS, MOST_SAMPLES_PER_PIXEL, Cost, Spec
 from simtiff.config.messages import show
 from simtiff.config.names import (
     DEFAULT_SAMPLE_NAMING,
@@ -48,6 +48,7 @@ MAX_JOBS = 100_000
 NOTES: dict[str, Any] = {r"^(description|version|\$schema)$|_note$": {}}
 _OPTICS = tuple(f"optical.{key}" for key in ("NA", "wavelength_nm", BOTH, *EACH))
 _SAMPLING = ("psf.pixel_integration", "tiff.use_direct_rendering", "tiff.hr_size")
+OF_GAUSSIAN = ("sigma_nm", "depth_nm", "astigmatism_nm")
 _FREE_KEYS = frozenset({"description", "version", "$schema"})
 
 
@@ -125,19 +126,26 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**63 else value
 
 
-_PixelSize = Annotated[float, Field(ge=1, le=100_000)]
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
-_ONE_SIZE: TypeAdapter[float] = TypeAdapter(_PixelSize, config=_STRICT)
-_TWO_SIZES: TypeAdapter[tuple[float, float]] = TypeAdapter(
-    Annotated[tuple[_PixelSize, _PixelSize], Strict(False)], config=_STRICT
-)
 
 
-def _pixel_size(value: Any, _: object) -> Any:
-    """Check a number, or a list of two, by itself: an error then tells of what was meant alone."""
-    if value is None:
-        return None
-    return (_TWO_SIZES if isinstance(value, list | tuple) else _ONE_SIZE).validate_python(value)
+def _one_or_two(number: Any) -> WrapValidator:
+    """Check a number, or a list of two, by itself: an error then tells of what was meant alone. null stays."""
+    one: TypeAdapter[float] = TypeAdapter(number, config=_STRICT)
+    two: TypeAdapter[tuple[float, float]] = TypeAdapter(Annotated[tuple[number, number], Strict(False)], config=_STRICT)
+
+    def check(value: Any, _: object) -> Any:
+        if value is None:
+            return None
+        return (two if isinstance(value, list | tuple) else one).validate_python(value)
+
+    return WrapValidator(check)
+
+
+def _bounds(value: Any) -> Any:
+    if isinstance(value, bool) or value == "joint":
+        return value
+    raise PydanticCustomError("crlb", '{value} is not allowed; allowed: true, false or "joint"', {"value": show(value)})
 
 
 _WHOLE = BeforeValidator(_whole)
@@ -145,6 +153,13 @@ Whole = Annotated[int, _WHOLE]
 WholeOrNull = Annotated[int | None, _WHOLE]
 _FrameOffset = Annotated[int, Field(ge=-1_000_000, le=1_000_000), _WHOLE]
 _MapOffset = Annotated[int, Field(ge=0, le=1_000_000), _WHOLE]
+
+
+_Height = Annotated[float, Field(ge=-1000, le=1000)]
+_PixelSize = Annotated[float, Field(ge=1, le=100_000)]
+_Sigma = Annotated[float, Field(ge=1, le=100_000)]
+_Blur = Annotated[float, Field(ge=0, le=100_000)]
+_Radians = Annotated[float, Field(ge=-1000, le=1000)]
 
 
 class EmitterConfig(Section):
@@ -168,10 +183,23 @@ class EmitterConfig(Section):
     z_range_um: float = Field(
         1.0, ge=0, le=1000, description="z is uniform in [-z_range_um, z_range_um], in micrometres."
     )
+    z_um: tuple[_Height, _Height] | None = Field(
+        None, strict=False, description="[low, high]: z is uniform between them; null: z_range_um holds."
+    )
     seed: Whole = Field(
         42, ge=0, le=2**63 - 1, description="Seed of the emitters, and of all else that has no seed of its own."
     )
     no_plot: bool = Field(default=True, description="false: save plots of positions and blinking (needs matplotlib).")
+
+    @property
+    def z_limits(self) -> tuple[float, float]:
+        """The lowest and the highest z, in micrometres."""
+        return (-self.z_range_um, self.z_range_um) if self.z_um is None else self.z_um
+
+    @property
+    def z_key(self) -> str:
+        """The key that gives them."""
+        return "z_range_um" if self.z_um is None else "z_um"
 
 
 class ZernikeConfig(Section):
@@ -202,7 +230,7 @@ class OpticalConfig(Section):
     wavelength_nm: float = Field(660.0, ge=100, le=5000, description="Emission wavelength in vacuum, in nanometres.")
     NA: float = Field(1.4, gt=0, le=5, description="Numerical aperture, at most n_immersion.")
     n_immersion: float = Field(1.518, ge=1, le=5, description="Refractive index of the immersion medium.")
-    pixel_size_nm: Annotated[_PixelSize | tuple[_PixelSize, _PixelSize] | None, WrapValidator(_pixel_size)] = Field(
+    pixel_size_nm: Annotated[_PixelSize | tuple[_PixelSize, _PixelSize] | None, _one_or_two(_PixelSize)] = Field(
         None,
         exclude=True,
         description="Both pixel sizes at once: a number, or [x, y]; in place of pixel_size_nm_x and pixel_size_nm_y.",
@@ -214,6 +242,28 @@ class OpticalConfig(Section):
     pixel_size_nm_y: float = Field(
         98.83, ge=1, le=100_000, description="Camera pixel in the sample, along y, in nanometres."
     )
+
+    n_sample: float | None = Field(
+        None,
+        ge=1,
+        le=5,
+        description="Refractive index of the sample; null: n_immersion. For the vectorial model; where it differs from "
+        "n_immersion, z is the height above the coverslip.",
+    )
+    n_coverslip: float | None = Field(
+        None, ge=1, le=5, description="Refractive index of the coverslip; null: n_immersion. For the vectorial model."
+    )
+    focal_depth_um: float = Field(
+        0.0,
+        ge=-1000,
+        le=1000,
+        description="How far the focus was moved into the sample, in micrometres. For the vectorial model.",
+    )
+
+    @property
+    def has_mismatch(self) -> bool:
+        """Whether z is the height above a coverslip."""
+        return self.n_sample is not None and self.n_sample != self.n_immersion
 
     @model_validator(mode="after")
     def _each_pixel_size_has_its_key(self) -> OpticalConfig:
@@ -228,10 +278,20 @@ class OpticalConfig(Section):
         return self.model_copy(update={BOTH: None, **dict(zip(EACH, sizes, strict=True))})
 
 
+def _noll_index(key: str) -> str:
+    if not (key.isdecimal() and 1 <= int(key) <= MOST_MODES) or key != str(int(key)):
+        allowed = f"{show(key)} is no Noll index; allowed: 1 to {MOST_MODES}"
+        raise PydanticCustomError("noll", "{message}", {"message": allowed})
+    return key
+
+
 class PsfConfig(Section):
     """How the point spread function is computed."""
 
-    model: Literal["scalar"] = Field("scalar", description="Physical model of the light.")
+    model: Literal["scalar", "vectorial", "gaussian"] = Field(
+        "scalar",
+        description="One scalar field; the fields of a freely rotating dipole; or a Gaussian, which needs no map.",
+    )
     size_px: Annotated[Whole, AfterValidator(_odd)] = Field(
         41,
         ge=3,
@@ -239,10 +299,42 @@ class PsfConfig(Section):
         description="Side of the square stamp of an emitter, in camera pixels, odd.",
         json_schema_extra={"not": {"multipleOf": 2}, "x-allowed": "an odd integer from 3 to 511"},
     )
-    defocus: Literal["exact", "paraxial"] = Field("exact", description="Formula of the defocus phase.")
+    defocus: Literal["exact", "paraxial"] = Field("exact", description="Formula of the scalar model's defocus phase.")
     pixel_integration: bool = Field(
         default=True, description="true: light integrated over each pixel; false: sampled at its centre."
     )
+    phase_noll: dict[Annotated[str, AfterValidator(_noll_index)], _Radians] = Field(
+        default_factory=dict,
+        description='Noll index to radians rms that are added to each emitter\'s coefficients, as {"6": 0.8}.',
+    )
+    blur_nm: Annotated[_Blur | tuple[_Blur, _Blur], _one_or_two(_Blur)] = Field(
+        0.0,
+        description="Standard deviation of a Gaussian blur in nanometres, at most 5 pixels, or [x, y].",
+        json_schema_extra={"x-allowed": "a number from 0 to 100,000, or a list [x, y] of two"},
+    )
+    sigma_nm: Annotated[_Sigma | tuple[_Sigma, _Sigma], _one_or_two(_Sigma)] = Field(
+        130.0,
+        description="Of a Gaussian: standard deviation in focus in nanometres, or [x, y].",
+        json_schema_extra={"x-allowed": "a number from 1 to 100,000, or a list [x, y] of two"},
+    )
+    depth_nm: float | None = Field(
+        None,
+        ge=1,
+        le=1e9,
+        description="Of a Gaussian: d of sigma_x(z) = sigma_x sqrt(1 + ((z - a)/d)^2), in nanometres; null: it does "
+        "not widen.",
+    )
+    astigmatism_nm: float = Field(
+        0.0, ge=-1e6, le=1e6, description="Of a Gaussian: a, for sigma_y(z) with its sign changed, in nanometres."
+    )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `Renderer` takes as options, but for ``phase_noll``, which the truth has."""
+        options: dict[str, Any] = {"blur_nm": self.blur_nm} if self.blur_nm != 0 else {}
+        if self.model == "gaussian":
+            options |= {key: getattr(self, key) for key in OF_GAUSSIAN}
+        return options
 
 
 class NoiseParams(Section):
@@ -287,6 +379,17 @@ class TiffConfig(Section):
         return None if self.use_direct_rendering else min(round(self.hr_size / self.roi_size), MOST_SAMPLES_PER_PIXEL)
 
 
+class TruthConfig(Section):
+    """What the truth has beside emitters, records and coefficients."""
+
+    crlb: Annotated[Literal["joint"] | bool, BeforeValidator(_bounds)] = Field(
+        default=False,
+        description='true: the Cramér-Rao bound of each record as if it were alone; "joint": together with all whose '
+        "stamps touch its own.",
+        json_schema_extra={"x-allowed": 'true, false or "joint"'},
+    )
+
+
 class MemoryConfig(Section):
     """How much is held in memory at a time; changes no pixel."""
 
@@ -295,17 +398,28 @@ class MemoryConfig(Section):
     gc_frequency: Whole = Field(5, ge=1, le=10**7, description="Chunks from one collection to the next.")
 
 
+def _needs_a_map_or_a_gaussian(schema: dict[str, Any]) -> None:
+    _allow_free_keys(schema)
+    gaussian = {"properties": {"psf": {"properties": {"model": {"const": "gaussian"}}, "required": ["model"]}}}
+    schema["required"].remove("zmap_path")
+    schema["anyOf"] = [{"required": ["zmap_path"]}, {"required": ["psf"], **gaussian}]
+
+
 class JobConfig(Section):
     """Everything that determines one movie."""
 
+    model_config = ConfigDict(json_schema_extra=_needs_a_map_or_a_gaussian)
+
     zmap_path: Annotated[str, AfterValidator(_zmap_text)] = Field(
-        description='Aberration map: an HDF5 file, relative to the config file, or "builtin:oil" (synthetic).'
+        description='Aberration map: an HDF5 file, relative to the config file, or "builtin:oil" (synthetic). A '
+        "Gaussian needs none."
     )
     emitters: EmitterConfig = Field(default_factory=EmitterConfig)
     zernike: ZernikeConfig = Field(default_factory=ZernikeConfig)
     optical: OpticalConfig = Field(default_factory=OpticalConfig)
     psf: PsfConfig = Field(default_factory=PsfConfig)
     tiff: TiffConfig = Field(default_factory=TiffConfig)
+    truth: TruthConfig = Field(default_factory=TruthConfig)
     memory_optimization: MemoryConfig = Field(default_factory=MemoryConfig)
     noise_seed: WholeOrNull = Field(
         None,
@@ -316,8 +430,8 @@ class JobConfig(Section):
 
     @property
     def has_zmap(self) -> bool:
-        """Whether the config names a map; one for a movie whose coefficients are known may do without."""
-        return "zmap_path" in self.model_fields_set
+        """Whether a map is used; a Gaussian uses none, and a movie whose coefficients are known may do without."""
+        return "zmap_path" in self.model_fields_set and self.psf.model != "gaussian"
 
     @property
     def sampling(self) -> str | int:
@@ -326,7 +440,12 @@ class JobConfig(Section):
 
     def cost(self, size_px: int, modes: int = 0) -> Cost:
         """Return what PSFs of this job take on stamps of so many pixels; `ConfigError` where there can be none."""
-        return Cost(self.optical, size_px, modes, self.psf.model, self.psf.defocus, self.sampling)
+        psf = self.psf
+        shape = psf.options
+        for key in ("blur_nm", "sigma_nm"):
+            if isinstance(shape.get(key), float):
+                shape[key] = (shape[key], shape[key])
+        return Cost(Spec(self.optical, size_px, psf.model, psf.defocus, self.sampling, **shape), modes)
 
     def computes(self, size_px: int, z_um: float) -> bool:
         """Say whether emitters without aberrations are computed at such a height, anywhere in a pixel."""
@@ -334,6 +453,13 @@ class JobConfig(Section):
             return self.cost(size_px).rows(0.5, 0.5, z_um) <= MOST_ROWS
         except ConfigError:
             return False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gaussian_needs_no_map(cls, data: Any) -> Any:
+        psf = data.get("psf") if isinstance(data, dict) else None
+        model = psf.get("model") if isinstance(psf, dict) else getattr(psf, "model", None)
+        return {"zmap_path": BUILTIN_ZMAPS[0], **data} if model == "gaussian" else data
 
     @model_validator(mode="after")
     def _values_go_together(self) -> JobConfig:
@@ -435,8 +561,10 @@ def _job_relations(job: JobConfig) -> Iterator[Relation]:
             ("optical.NA", "optical.n_immersion"),
             f"{optical.NA:g} is larger than the index n_immersion {optical.n_immersion:g}",
         )
-    else:
+    elif not (foreign := list(_foreign_keys(job))):
         yield from _integration(job)
+    else:
+        yield from foreign
     if tiff.samples_per_pixel == 0:
         yield Relation(
             ("tiff.hr_size", "tiff.roi_size", "tiff.use_direct_rendering"),
@@ -452,22 +580,74 @@ def _job_relations(job: JobConfig) -> Iterator[Relation]:
         )
 
 
+def _foreign_keys(job: JobConfig) -> Iterator[Relation]:
+    """Yield the settings that the PSF model does not have, and heights that it does not have."""
+    optical, psf, emitters = job.optical, job.psf, job.emitters
+    if psf.model == "vectorial":
+        if optical.n_coverslip is not None and optical.NA > optical.n_coverslip:
+            message = f"{optical.NA:g} is larger than the index n_coverslip {optical.n_coverslip:g}"
+            yield Relation(("optical.NA", "optical.n_coverslip"), message)
+        if psf.defocus == "paraxial":
+            message = '"paraxial" is of psf.model "scalar"; allowed with "vectorial": "exact"'
+            yield Relation(("psf.defocus", "psf.model"), message)
+        if optical.has_mismatch and emitters.z_limits[0] < 0:
+            message = (
+                f"puts emitters at z = {emitters.z_limits[0]:g} um, within the coverslip: n_sample is not n_immersion, "
+                "so z is the height above it; allowed: emitters.z_um, [low, high] from 0 on"
+            )
+            yield Relation((f"emitters.{emitters.z_key}", "optical.n_sample"), message)
+    else:
+        for key in ("n_sample", "n_coverslip", "focal_depth_um"):
+            if getattr(optical, key) not in (None, 0):
+                yield Relation(
+                    (f"optical.{key}", "psf.model"), f'is for psf.model "vectorial", and it is "{psf.model}"'
+                )
+    if psf.model == "gaussian":
+        if psf.phase_noll:
+            message = 'is for a model with a pupil, and psf.model is "gaussian"'
+            yield Relation(("psf.phase_noll", "psf.model"), message)
+        if psf.astigmatism_nm != 0 and psf.depth_nm is None:
+            message = f"is {psf.astigmatism_nm:g}, which needs a psf.depth_nm"
+            yield Relation(("psf.astigmatism_nm", "psf.depth_nm"), message)
+    else:
+        for key in OF_GAUSSIAN:
+            if getattr(psf, key) != PsfConfig.model_fields[key].default:
+                yield Relation((f"psf.{key}", "psf.model"), f'is for psf.model "gaussian", and it is "{psf.model}"')
+    if emitters.z_um is not None and emitters.z_um[0] > emitters.z_um[1]:
+        message = f"{show(emitters.z_um)} has its higher end first; allowed: [low, high]"
+        yield Relation(("emitters.z_um",), message)
+    blur = psf.blur_nm if isinstance(psf.blur_nm, tuple) else (psf.blur_nm, psf.blur_nm)
+    largest = 5 * optical.pixel_size_nm_x, 5 * optical.pixel_size_nm_y
+    if blur[0] > largest[0] or blur[1] > largest[1]:
+        message = f"{show(psf.blur_nm)} nm is more than 5 pixels; allowed: up to {min(largest):g}"
+        yield Relation(("psf.blur_nm", "optical.pixel_size_nm_x", "optical.pixel_size_nm_y"), message)
+
+
 def _integration(job: JobConfig) -> Iterator[Relation]:
     # The core refuses an emitter that needs too many quadrature rows. Aberrations add to these, but a
     # stamp or a defocus that is too much alone, most likely by a mistake of units, is found here.
-    optical, z_um, size_px = job.optical, job.emitters.z_range_um, job.psf.size_px
-    if not job.computes(size_px, 0.0):
+    optical, size_px = job.optical, job.psf.size_px
+    sharp = optical.focal_depth_um if optical.has_mismatch else 0.0  # about where an emitter needs the fewest rows
+    if not job.computes(size_px, sharp):
         pixel_nm = max(optical.pixel_size_nm_x, optical.pixel_size_nm_y)
-        largest = 2 * int(_largest(lambda half: job.computes(2 * int(half) + 1, 0.0), size_px // 2, 0.5)) + 1
+        largest = 2 * int(_largest(lambda half: job.computes(2 * int(half) + 1, sharp), size_px // 2, 0.5)) + 1
         yield Relation(
             ("psf.size_px", *_SAMPLING, *_OPTICS),
             f"{size_px} px of {pixel_nm:g} nm are too large a stamp for NA {optical.NA:g} and "
             f"{optical.wavelength_nm:g} nm; allowed: " + (f"up to {largest} px" if largest >= 3 else "smaller pixels"),
         )
-    elif not job.computes(size_px, z_um):
-        deepest = _largest(lambda z: job.computes(size_px, z), z_um, 1e-6 * z_um)
+    elif refused := [z for z in job.emitters.z_limits if not job.computes(size_px, z)]:
+        z_um = max(refused)
+        deepest = _largest(lambda part: job.computes(size_px, part * z_um), 1.0, 1e-6) * z_um
         yield Relation(
-            ("emitters.z_range_um", "psf.size_px", "psf.defocus", "optical.n_immersion", *_SAMPLING, *_OPTICS),
+            (
+                f"emitters.{job.emitters.z_key}",
+                "psf.size_px",
+                "psf.defocus",
+                "optical.n_immersion",
+                *_SAMPLING,
+                *_OPTICS,
+            ),
             f"{z_um:g} um is too far out of focus to be computed; allowed with these optics: up to about "
             f"{deepest:.3g} um",
         )

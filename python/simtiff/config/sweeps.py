@@ -63,7 +63,7 @@ def expand_jobs(batch: BatchConfig) -> list[Job]:
     return [replace(job, number=number) for number, job in enumerate(jobs)]
 
 
-def with_own_seeds(batch: BatchConfig, jobs: Sequence[Job], zmap_digest: Callable[[str, float], str]) -> list[Job]:
+def with_own_seeds(batch: BatchConfig, jobs: Sequence[Job], zmap_digest: Callable[[JobConfig], str]) -> list[Job]:
     """Return the jobs of a batch with the seeds that they are rendered with.
 
     Parameters
@@ -71,11 +71,11 @@ def with_own_seeds(batch: BatchConfig, jobs: Sequence[Job], zmap_digest: Callabl
     batch, jobs
         The batch, and its jobs from `expand_jobs`.
     zmap_digest
-        Returns the hash of a map's content by its path and the wavelength that it is used for, in nm.
+        Returns the hash of the content of a job's map.
     """
     if not batch.variables:
         return [replace(job, config=with_noise_seed(job.config)) for job in jobs]
-    digests = (zmap_digest(job.config.zmap_path, job.config.optical.wavelength_nm) for job in jobs)
+    digests = (zmap_digest(job.config) for job in jobs)
     return [with_seeds(job, digest, batch.seeds) for job, digest in zip(jobs, digests, strict=True)]
 
 

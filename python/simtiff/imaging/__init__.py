@@ -2,10 +2,11 @@
 
 - `optics`: the microscope
 - `rendering`: PSFs, and frames of expected photons
+- `bounds`: derivatives of PSFs, and the best precision that can be reached
 - `camera`: from expected photons to counts
 - `scene`: what is rendered: emitters and their records
 - `plans`: matrices of the transform, kept between calls
 - `arrays`: checks of the arrays that users pass
 """
 
-__all__ = ["arrays", "camera", "optics", "plans", "rendering", "scene"]
+__all__ = ["arrays", "bounds", "camera", "optics", "plans", "rendering", "scene"]

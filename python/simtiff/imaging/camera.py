@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,30 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 DTYPES = ("uint16", "float32")
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What light becomes before it is counted.
+
+    A pixel has ``QE (N h + b) + dark`` electrons in the mean, and a variance of ``F mean + read noise^2``.
+
+    Attributes
+    ----------
+    quantum_efficiency : float
+        Electrons per photon, above 0, at most 1.
+    dark_e : float
+        Electrons per pixel without light.
+    read_noise_e : float
+        Standard deviation of the read noise, over the gain of an EM register, in electrons.
+    excess_noise : float
+        F: 1, or 2 with an EM register.
+    """
+
+    quantum_efficiency: float = 1.0
+    dark_e: float = 0.0
+    read_noise_e: float = 0.0
+    excess_noise: float = 1.0
 
 
 class Camera:
@@ -34,6 +59,8 @@ class Camera:
     ----------
     dtype : numpy.dtype
         Of the frames.
+    background, read_noise, shot_noise
+        The parameters.
     core : simtiff._core.Camera
         The compiled camera.
 
@@ -73,6 +100,12 @@ class Camera:
         except (TypeError, OverflowError) as error:
             raise ConfigError(f"background or read_noise is no number: {error}") from None
         self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.background, self.read_noise, self.shot_noise = float(background), float(read_noise), bool(shot_noise)
+
+    @property
+    def detector(self) -> Detector:
+        """What bounds need to know of it."""
+        return Detector(read_noise_e=self.read_noise)
 
     def expose(
         self,

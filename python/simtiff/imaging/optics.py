@@ -9,6 +9,15 @@ import numpy as np
 from simtiff.errors import ConfigError
 from simtiff.imaging.arrays import shown
 
+_INDEX = (1e-6, 100.0)
+_LIMITS = {
+    "NA": _INDEX,
+    "n_immersion": _INDEX,
+    "n_sample": _INDEX,
+    "n_coverslip": _INDEX,
+    "focal_depth_um": (-1e6, 1e6),
+}
+
 
 @dataclass(frozen=True)
 class Optics:
@@ -24,12 +33,17 @@ class Optics:
         Refractive index of the immersion medium.
     pixel_size_nm_x, pixel_size_nm_y : float
         Size of a camera pixel in the sample along x (columns) and y (rows), in nanometres.
+    n_sample, n_coverslip : float, optional
+        Refractive indices of sample and coverslip, for the vectorial model alone; default: ``n_immersion``.
+    focal_depth_um : float
+        How far the focus was moved into the sample, in micrometres, for the vectorial model alone. Where ``n_sample``
+        is not ``n_immersion``, z is the height above the coverslip.
 
     Raises
     ------
     ConfigError
         If a length is not from 0.001 to 1e9 nm, aperture or index not from 1e-6 to 100, or the aperture larger than
-        the index.
+        the index of immersion or coverslip.
 
     Examples
     --------
@@ -47,13 +61,20 @@ class Optics:
     n_immersion: float = 1.518
     pixel_size_nm_x: float = 101.11
     pixel_size_nm_y: float = 98.83
+    n_sample: float | None = None
+    n_coverslip: float | None = None
+    focal_depth_um: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            low, high = (1e-6, 100) if field.name in {"NA", "n_immersion"} else (1e-3, 1e9)
+            if value is None and field.default is None:
+                continue
+            low, high = _LIMITS.get(field.name, (1e-3, 1e9))
             if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not low <= value <= high:
                 raise ConfigError(f"{field.name} is {shown(value)}; expected a number from {low:g} to {high:g}")
             object.__setattr__(self, field.name, float(value))
         if self.NA > self.n_immersion:
             raise ConfigError(f"NA is {self.NA}; expected at most n_immersion, {self.n_immersion}")
+        if self.n_coverslip is not None and self.NA > self.n_coverslip:
+            raise ConfigError(f"NA is {self.NA}; expected at most n_coverslip, {self.n_coverslip}")

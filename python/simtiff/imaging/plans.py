@@ -9,9 +9,7 @@ from simtiff._core import Psf
 from simtiff.io.locks import ProcessLock
 
 if TYPE_CHECKING:
-    from simtiff.imaging.optics import Optics
-
-    _Key = tuple[Optics, int, int, str, str, str | int]
+    from simtiff._core import Spec
 
 KEPT_BYTES = 32 << 20
 """Matrices that a process keeps for calls to come."""
@@ -34,15 +32,15 @@ class Plans:
 
     def __init__(self, most_bytes: int = KEPT_BYTES) -> None:
         self._most_bytes = most_bytes
-        self._kept: OrderedDict[_Key, Psf] = OrderedDict()
+        self._kept: OrderedDict[tuple[Spec, int], Psf] = OrderedDict()
         self._lock = ProcessLock()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, optics: Optics, size: int, modes: int, model: str, defocus: str, sampling: str | int) -> Psf:
-        """Return the plan for these parameters, checked by the core where it is new."""
-        key = (optics, size, modes, model, defocus, sampling)
+    def get(self, spec: Spec, modes: int) -> Psf:
+        """Return the plan for these stamps and so many coefficients."""
+        key = (spec, modes)
         with self._lock:
             plan = self._kept.pop(key, None)
             if plan is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,6 +126,13 @@ class Scene:
                 magnitudes = np.ascontiguousarray(magnitudes[first])
         return cls(positions, phases, magnitudes, rows, frames, light)
 
+    def with_modes(self, modes: int) -> Scene:
+        """Return the scene with so many coefficients at least, the further ones zero."""
+        if self.phase.shape[-1] >= modes:
+            return self
+        magnitude = None if self.magnitude is None else padded(self.magnitude, modes)
+        return replace(self, phase=padded(self.phase, modes), magnitude=magnitude)
+
 
 def _coefficients(
     count: int, phase: ArrayLike | None, magnitude: ArrayLike | None
@@ -139,10 +146,10 @@ def _coefficients(
     if magnitudes is None:
         return phases, None
     modes = max(phases.shape[-1], magnitudes.shape[-1])
-    return _padded(phases, modes), _padded(magnitudes, modes)
+    return padded(phases, modes), padded(magnitudes, modes)
 
 
-def _padded(coefficients: NDArray[np.float32], modes: int) -> NDArray[np.float32]:
+def padded(coefficients: NDArray[np.float32], modes: int) -> NDArray[np.float32]:
     """Add modes of coefficient zero at the end."""
     missing = modes - coefficients.shape[-1]
     widths = [(0, 0)] * (coefficients.ndim - 1) + [(0, missing)]

@@ -5,9 +5,22 @@
 - `truth`: the truth of a movie: made, in memory, written to ``emitters.h5``
 - `truthfile`: ``emitters.h5`` read, any range of frames
 - `events`: what happens meanwhile, for whoever watches
+- `bounds`: the Cramér-Rao bound of every record
 - `frames`: from truth to camera frames, chunk by chunk
 - `estimate`: how much disk and memory a job takes
 - `plots`, `mapplot`, `preview`: pictures of truth, maps and frames
 """
 
-__all__ = ["estimate", "events", "frames", "job", "mapplot", "plots", "preview", "simulation", "truth", "truthfile"]
+__all__ = [
+    "bounds",
+    "estimate",
+    "events",
+    "frames",
+    "job",
+    "mapplot",
+    "plots",
+    "preview",
+    "simulation",
+    "truth",
+    "truthfile",
+]

@@ -10,13 +10,12 @@ import math
 import shutil
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from simtiff.config.identity import POSITIONS_PLOT, plot_names
 from simtiff.config.pixelsize import BOTH, EACH
 from simtiff.emitters.sampling import BLOCK_RECORDS, MAX_SLAB_EMITTERS, birth_range
 from simtiff.errors import BatchError, SimtiffError
-from simtiff.imaging.rendering import psf
+from simtiff.imaging.rendering import Renderer
+from simtiff.imaging.scene import Scene
 from simtiff.movie.frames import frames_are_large, optics_of
 from simtiff.movie.plots import MAX_POINTS, MAX_RECORDS
 from simtiff.movie.truthfile import MAX_RUN_ROWS
@@ -236,32 +235,36 @@ def show_bytes(size: float) -> str:
 def transform_bytes(config: JobConfig, modes: int, threads: int) -> float:
     """Return what the transform takes at most, for emitters as usual: in the frame, without large aberrations."""
     cost = config.cost(config.psf.size_px, modes)
-    most = cost.rows(0.5, 0.5, config.emitters.z_range_um) + _ABERRATION_ROWS
-    return float(cost.transform_bytes(cost.rows(0.0, 0.0, 0.0), most, threads))
+    low, high = config.emitters.z_limits
+    most = max(cost.rows(0.5, 0.5, low), cost.rows(0.5, 0.5, high)) + _ABERRATION_ROWS
+    return float(cost.transform_bytes(cost.rows(0.0, 0.0, min(max(0.0, low), high)), most, threads))
 
 
-def held_light(config: JobConfig) -> float:
-    """Return the part of the light of an emitter without aberrations at z = ``z_range_um`` that its stamp holds."""
-    xyz = np.array([[0.0, 0.0, config.emitters.z_range_um]])
-    size, defocus = config.psf.size_px, config.psf.defocus
-    return float(psf(optics_of(config), xyz, np.zeros(1), size=size, model=config.psf.model, defocus=defocus).sum())
+def held_light(config: JobConfig) -> tuple[float, float]:
+    """Return the least part of the light of an emitter without aberrations that its stamp holds, and its z in um."""
+    psf, emitters = config.psf, config.emitters
+    heights = sorted(set(emitters.z_limits))
+    renderer = Renderer(optics_of(config), size=psf.size_px, model=psf.model, defocus=psf.defocus, **psf.options)
+    stamps = renderer.stamps(Scene.from_arrays([[0.0, 0.0, z] for z in heights]))
+    return min((float(stamp.sum()), z) for stamp, z in zip(stamps, heights, strict=True))
 
 
 def light_note(configs: Iterable[JobConfig]) -> str | None:
     """Return a note on the stamp that holds the least light, or None where all of them hold enough.
 
-    Each combination of optics, stamp and defocus is computed once.
+    Each combination of optics, PSF and heights is computed once.
     """
-    distinct = {(each.optical, each.psf.size_px, each.psf.defocus, each.emitters.z_range_um): each for each in configs}
+    distinct = {(each.optical, each.psf.model_dump_json(), each.emitters.z_limits): each for each in configs}
     try:
-        least, config = min(((held_light(each), each) for each in distinct.values()), key=lambda found: found[0])
+        found = ((*held_light(each), each) for each in distinct.values())
+        least, z_um, config = min(found, key=lambda each: each[0])
     except SimtiffError:  # the core refuses it, which the job will say
         return None
     if least >= _ENOUGH_LIGHT:
         return None
     return (
         f"a stamp of {config.psf.size_px} px (psf.size_px) holds {100 * least:.0f} % of the light of an emitter "
-        f"without aberrations at z = {config.emitters.z_range_um:g} um (emitters.z_range_um); the rest is lost"
+        f"without aberrations at z = {abs(z_um):g} um (emitters.{config.emitters.z_key}); the rest is lost"
     )
 
 

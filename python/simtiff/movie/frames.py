@@ -56,6 +56,20 @@ def optics_of(config: JobConfig) -> Optics:
     return Optics(**config.optical.model_dump())
 
 
+def renderer_of(config: JobConfig) -> Renderer:
+    """Return what renders a job's scenes; the phases that are added to all emitters are in the truth."""
+    psf = config.psf
+    return Renderer(
+        optics_of(config),
+        size=psf.size_px,
+        model=psf.model,
+        defocus=psf.defocus,
+        pixel_integration=psf.pixel_integration,
+        samples_per_pixel=config.tiff.samples_per_pixel,
+        **psf.options,
+    )
+
+
 class Buffers:
     """Memory for a chunk of frames, kept from one movie for the next of the same shape: new memory costs time."""
 
@@ -93,19 +107,12 @@ class Movie:
     """
 
     def __init__(self, config: JobConfig, truth: Truth) -> None:
-        psf, tiff = config.psf, config.tiff
+        tiff = config.tiff
         self.config = config
         self.shape = (config.emitters.frames, tiff.roi_size, tiff.roi_size)
         self.dtype: str = tiff.dtype
         self._truth = truth
-        self._renderer = Renderer(
-            optics_of(config),
-            size=psf.size_px,
-            model=psf.model,
-            defocus=psf.defocus,
-            pixel_integration=psf.pixel_integration,
-            samples_per_pixel=tiff.samples_per_pixel,
-        )
+        self._renderer = renderer_of(config)
         noise = tiff.noise_params
         if tiff.add_noise:
             self._camera = Camera(

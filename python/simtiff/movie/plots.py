@@ -130,7 +130,7 @@ def _draw_positions(config: JobConfig, seen: _Seen) -> Figure:
     offset = np.asarray(config.tiff.crop_offset)
     low = np.minimum(0, offset) - 0.5 - 0.01 * field
     high = np.maximum(field, offset + frame) - 0.5 + 0.01 * field
-    depth = max(config.emitters.z_range_um, float(np.abs(xyz[:, 2]).max(initial=0)), 1e-3)
+    depth = max(*map(abs, config.emitters.z_limits), float(np.abs(xyz[:, 2]).max(initial=0)), 1e-3)
     pixel_um = config.optical.pixel_size_nm_x / 1000, config.optical.pixel_size_nm_y / 1000
 
     width, height = (high - low) * pixel_um

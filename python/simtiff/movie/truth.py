@@ -4,7 +4,8 @@ Layout of the file: ``emitters/{xyz, intensity, t0, on_time, id}``, one row per 
 frame_ix, id}``, one row per emitter and frame with light, ordered by frame, then id; ``zernike_coeffs/{phase,
 mag}``, one row per emitter; ``records/frame_start``, the first record of each frame and the number of
 records. Attributes hold the job's config as JSON, its seed, and the program's version, and on every dataset
-its unit. Magnitudes that are all zero take no space.
+its unit. Magnitudes that are all zero take no space. ``records/crlb`` has a row of bounds for each record, where they
+are asked for.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from simtiff.emitters.tables import Emitters, Records
 from simtiff.imaging.scene import Scene, same_psf
 from simtiff.io.files import version
 from simtiff.io.hdf5 import attribute, describe, open_hdf5, reading, writing_hdf5
+from simtiff.movie.bounds import CRLB, CRLB_COLUMNS, CRLB_UNIT, RecordBounds, add_bounds
 from simtiff.movie.truthfile import TruthFile
 
 if TYPE_CHECKING:
@@ -104,6 +106,11 @@ def write_truth(
             name: _dataset(file, f"records/{name}", 0, *layout, chunk_rows=chunk_rows)
             for name, layout in _RECORDS.items()
         }
+        bounds = None
+        if config.truth.crlb:
+            bounds = RecordBounds(config)
+            layout = (CRLB_COLUMNS, "f4", CRLB_UNIT)
+            bound_set = _dataset(file, f"records/{CRLB}", 0, *layout, chunk_rows=chunk_rows)
         coefficients = _CoefficientWriter(file, cfg.num_emitters, field.modes)
         for emitters, records in iter_slabs(cfg, block_records):
             check()
@@ -119,6 +126,9 @@ def write_truth(
                     dataset.resize(end, axis=0)
                     dataset[records_done:end] = getattr(records, name)
                 first, last = int(records.frame_ix[0]), int(records.frame_ix[-1])
+                if bounds is not None:
+                    bound_set.resize(end, axis=0)
+                    bound_set[records_done:end] = bounds.of(_scene_of(config, field, records, first), last - first + 1)
                 frame_counts[first + 1 : last + 2] = np.bincount(records.frame_ix - first)
                 records_done = end
                 if progress is not None:
@@ -129,6 +139,20 @@ def write_truth(
     if progress is not None:
         progress(cfg.frames, cfg.frames)
     return TruthSize(emitters_done, records_done)
+
+
+def _scene_of(config: JobConfig, field: FieldMap, records: Records, first_frame: int) -> Scene:
+    """Return records of whole frames as a scene, with coefficients computed for it."""
+    first, emitter_ix = same_psf(records.id, records.xyz)
+    phase, magnitude = field_coefficients(config, field, records.xyz[first])
+    return Scene(
+        xyz=records.xyz[first].astype(np.float64),
+        phase=phase,
+        magnitude=magnitude,
+        emitter_ix=emitter_ix,
+        frame_ix=(records.frame_ix - first_frame).astype(np.uint32),
+        photons=records.phot,
+    )
 
 
 def write_records(path: str | Path, config: JobConfig, records: Records, scene: Scene) -> None:
@@ -154,6 +178,7 @@ def write_records(path: str | Path, config: JobConfig, records: Records, scene: 
             _dataset(file, "zernike_coeffs/mag", rows, modes, "f4", unit)[...] = scene.magnitude[scene.emitter_ix]
         check()
         _describe(file, config)
+    add_bounds(path, config)
 
 
 def replace_coefficients(path: str | Path, config: JobConfig, field: FieldMap) -> None:
@@ -177,6 +202,7 @@ def replace_coefficients(path: str | Path, config: JobConfig, field: FieldMap) -
                 coefficients.write(start, config, field, xyz)
                 check()
             _describe(file, config)
+    add_bounds(path, config)
 
 
 def replace_config(path: str | Path, config: JobConfig) -> None:
@@ -189,6 +215,7 @@ def replace_config(path: str | Path, config: JobConfig) -> None:
                 old.copy(name, file)
             check()
         describe(file, **{name: attribute(old, name) for name in attributes} | {"config": config.model_dump_json()})
+    add_bounds(path, config)
 
 
 def _dataset(

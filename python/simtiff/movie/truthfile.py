@@ -174,6 +174,11 @@ class TruthFile:
         every = self._read_records(0, int(self._frame_start[-1]))
         return every.xyz, every.phot, every.frame_ix, every.rows if every.id is None else every.id
 
+    @property
+    def in_order(self) -> bool:
+        """Whether the file has its records ordered by frame."""
+        return self._sorted is None
+
     def copy_into(self, file: h5py.File) -> None:
         """Copy emitters and records, not the coefficients, to another open file."""
         for name, columns in (("emitters", self._emitters), ("records", self._records)):

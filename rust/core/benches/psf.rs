@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use simtiff_core::{Defocus, Emitters, Model, Optics, Psf, Sampling, Stop};
+use simtiff_core::{Emitters, Optics, Psf, Sampling, Spec, Stop};
 
 const EMITTERS: usize = 2048;
 
@@ -23,7 +23,7 @@ fn psf(c: &mut Criterion) {
     let mut group = c.benchmark_group("psf");
     group.throughput(Throughput::Elements(EMITTERS as u64));
     let run = |group: &mut criterion::BenchmarkGroup<_>, name, size, modes, sampling, magnitude: bool| {
-        let psf = Psf::new(optics, size, modes, Model::Scalar, Defocus::Exact, sampling).unwrap();
+        let psf = Psf::new(Spec { sampling, ..Spec::new(optics, size).with_modes(modes) }).unwrap();
         let random = numbers(EMITTERS * (3 + modes));
         let (xyz, phase) = random.split_at(3 * EMITTERS);
         // anywhere in a pixel, within a micrometre of focus, about 60 milliwaves rms of each of the modes past tilt at most

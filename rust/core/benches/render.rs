@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use simtiff_core::{Defocus, Emitters, Model, Optics, Psf, Records, Sampling, Scene, Stop};
+use simtiff_core::{Emitters, Optics, Psf, Records, Scene, Spec, Stop};
 
 const SIDE: usize = 1200;
 const MODES: usize = 21;
@@ -27,7 +27,7 @@ struct Crowd {
 impl Crowd {
     fn new(emitters: usize) -> Self {
         let optics = Optics::new(660.0, 1.4, 1.518, [100.0, 100.0]).unwrap();
-        let psf = Psf::new(optics, 31, MODES, Model::Scalar, Defocus::Exact, Sampling::Integrated).unwrap();
+        let psf = Psf::new(Spec::new(optics, 31).with_modes(MODES)).unwrap();
         let random = numbers(3 * emitters);
         let side = SIDE as f64;
         let xyz = random.as_chunks::<3>().0.iter().map(|p| [side * p[0], side * p[1], 2.0 * p[2] - 1.0]).collect();

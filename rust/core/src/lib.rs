@@ -38,6 +38,7 @@ mod camera;
 mod error;
 mod field;
 mod noise;
+mod psf;
 mod pupil;
 mod render;
 mod simd;
@@ -48,8 +49,11 @@ pub use camera::{Camera, Exposure, Pixel};
 pub use error::{Error, Result};
 pub use field::{Interpolation, interpolate, spline_filter};
 pub use noise::{exponential, normal};
-pub use pupil::{Defocus, DiskQuadrature, MOST_ROWS, Model, Node, Optics, Parity, Row, Zernike, gauss_legendre};
-pub use render::{Cost, Emitters, LARGEST_STAMP, MOST_MODES, Psf, Records, Scene};
+pub use psf::{Detector, Emitters, LARGEST_BLUR, LARGEST_STAMP, MOST_MODES, PARAMETERS, Psf, Spec};
+pub use pupil::{
+    Defocus, DiskQuadrature, Gaussian, MOST_ROWS, Model, Node, Optics, Parity, Row, Zernike, gauss_legendre,
+};
+pub use render::{Cost, MOST_TOGETHER, Records, Scene};
 pub use simd::{Level, level};
 pub use stop::Stop;
 pub use transform::{MOST_SAMPLES_PER_PIXEL, Sampling};

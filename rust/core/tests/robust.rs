@@ -3,7 +3,8 @@
 
 use proptest::prelude::*;
 use simtiff_core::{
-    Camera, Defocus, Emitters, Exposure, MOST_MODES, Model, Optics, Psf, Records, Result, Sampling, Scene, Stop,
+    Camera, Defocus, Detector, Emitters, Exposure, Gaussian, MOST_MODES, Model, Optics, Psf, Records, Result, Sampling,
+    Scene, Spec, Stop,
 };
 
 /// A number near `usual`, or any that a float can be.
@@ -42,7 +43,10 @@ struct Case {
     optics: [f64; 5],
     size: usize,
     modes: usize,
-    paraxial: bool,
+    /// Scalar with either defocus, vectorial in one medium and in several, Gaussian.
+    model: usize,
+    media: [f64; 3],
+    blur_nm: f64,
     sampling: Sampling,
     xyz: Vec<[f64; 3]>,
     phase: Vec<f32>,
@@ -52,9 +56,30 @@ struct Case {
 impl Case {
     fn psf(&self) -> Result<Psf> {
         let [wavelength_nm, na, n, px, py] = self.optics;
-        let optics = Optics::new(wavelength_nm, na, n, [px, py])?;
-        let defocus = if self.paraxial { Defocus::Paraxial } else { Defocus::Exact };
-        Psf::new(optics, self.size, self.modes, Model::Scalar, defocus, self.sampling)
+        let mut optics = Optics::new(wavelength_nm, na, n, [px, py])?;
+        let [sample, coverslip, depth] = self.media;
+        let shape = Gaussian {
+            sigma_nm: [sample * 100.0, coverslip * 100.0],
+            depth_nm: (depth > 0.0).then_some(100.0 * depth),
+            astigmatism_nm: self.blur_nm,
+        };
+        let (model, defocus) = match self.model {
+            0 => (Model::Scalar, Defocus::Exact),
+            1 => (Model::Scalar, Defocus::Paraxial),
+            2 | 3 => (Model::Vectorial, Defocus::Exact),
+            _ => (Model::Gaussian(shape), Defocus::Exact),
+        };
+        if self.model == 3 {
+            optics = optics.with_sample(sample, coverslip, depth)?;
+        }
+        let blur_nm = [self.blur_nm, 0.5 * self.blur_nm];
+        Psf::new(Spec {
+            model,
+            defocus,
+            sampling: self.sampling,
+            blur_nm,
+            ..Spec::new(optics, self.size).with_modes(self.modes)
+        })
     }
 
     fn emitters(&self) -> Emitters<'_> {
@@ -64,7 +89,9 @@ impl Case {
 
 fn cases() -> impl Strategy<Value = Case> {
     let optics = [wild(400.0..800.0), wild(0.3..1.5), wild(1.3..1.6), wild(50.0..200.0), wild(50.0..200.0)];
-    let optics = (optics, any::<bool>());
+    let media = [wild(1.3..1.45), wild(1.45..1.6), wild(0.0..3.0)];
+    let blur = prop_oneof![Just(0.0), wild(0.0..300.0)];
+    let optics = (optics, 0usize..5, media, blur);
     let size = prop_oneof![30 => (0usize..12).prop_map(|h| 2 * h + 1), 1 => 0usize..600, 1 => Just(usize::MAX)];
     let modes = prop_oneof![30 => 0usize..8, 1 => Just(36), 1 => Just(MOST_MODES), 1 => MOST_MODES..usize::MAX];
     let sampling = prop_oneof![
@@ -73,28 +100,34 @@ fn cases() -> impl Strategy<Value = Case> {
         1 => (0u32..5).prop_map(Sampling::Binned),
         1 => any::<u32>().prop_map(Sampling::Binned),
     ];
-    (optics, size, modes, sampling, 0usize..4).prop_flat_map(|((optics, paraxial), size, modes, sampling, count)| {
-        let fitting = count * modes.min(MOST_MODES);
-        let position = (wild(-20.0..20.0), wild(-20.0..20.0), wild(-1.0..1.0)).prop_map(<[f64; 3]>::from);
-        let coefficients =
-            |usual: f64| length(fitting).prop_flat_map(move |n| prop::collection::vec(wild32(-usual..usual), n));
-        let numbers = (
-            Just(optics),
-            prop::collection::vec(position, count),
-            coefficients(0.5),
-            prop::option::of(coefficients(0.1)),
-        );
-        numbers.prop_map(move |(optics, xyz, phase, magnitude)| Case {
-            optics,
-            size,
-            modes,
-            paraxial,
-            sampling,
-            xyz,
-            phase,
-            magnitude,
-        })
-    })
+    (optics, size, modes, sampling, 0usize..4).prop_flat_map(
+        |((optics, model, media, blur_nm), size, modes, sampling, count)| {
+            let modes = if model == 4 && modes < MOST_MODES { 0 } else { modes };
+            let fitting = count * modes.min(MOST_MODES);
+            let low = if model == 3 { 0.0 } else { -1.0 };
+            let position = (wild(-20.0..20.0), wild(-20.0..20.0), wild(low..1.0)).prop_map(<[f64; 3]>::from);
+            let coefficients =
+                |usual: f64| length(fitting).prop_flat_map(move |n| prop::collection::vec(wild32(-usual..usual), n));
+            let numbers = (
+                Just(optics),
+                prop::collection::vec(position, count),
+                coefficients(0.5),
+                prop::option::of(coefficients(0.1)),
+            );
+            numbers.prop_map(move |(optics, xyz, phase, magnitude)| Case {
+                optics,
+                size,
+                modes,
+                model,
+                media,
+                blur_nm,
+                sampling,
+                xyz,
+                phase,
+                magnitude,
+            })
+        },
+    )
 }
 
 proptest! {
@@ -107,6 +140,38 @@ proptest! {
         if psf.stamps(&case.emitters(), &mut out, &Stop::default()).is_ok() {
             prop_assert!(len == fitting);
             prop_assert!(out.iter().all(|v| v.is_finite() && *v >= 0.0), "{out:?}");
+        }
+    }
+
+    #[test]
+    fn gradients_and_bounds_are_numbers_or_an_error(
+        case in cases(), modes in prop::collection::vec(0usize..9, 0..3), extra in -1isize..40,
+        light in [wild(0.0..3e3), wild(0.0..100.0)], detector in [wild(0.1..1.0), wild(0.0..5.0), wild(0.0..9.0), wild(1.0..2.0)],
+    ) {
+        let Ok(psf) = case.psf() else { return Ok(()) };
+        let (count, area) = (case.xyz.len(), case.size * case.size);
+        let mut out = vec![0.0; (count * (4 + modes.len()) * area).saturating_add_signed(extra.min(0))];
+        if psf.gradients(&case.emitters(), &modes, &mut out, &Stop::default()).is_ok() {
+            prop_assert!(extra >= 0 || count == 0);
+            prop_assert!(out.iter().all(|v| v.is_finite()), "{out:?}");
+        }
+        let [quantum_efficiency, dark_e, read_noise_e, excess_noise] = detector;
+        let detector = Detector { quantum_efficiency, dark_e, read_noise_e, excess_noise };
+        let (photons, background) = (vec![light[0]; count], vec![light[1]; count]);
+        let mut bounds = vec![0.0; 5 * count];
+        if psf.bounds(&case.emitters(), &photons, &background, &detector, &mut bounds, &Stop::default()).is_ok() {
+            prop_assert!(bounds.iter().all(|v| *v >= 0.0), "{bounds:?}");
+        }
+        let records = Records {
+            emitter: &(0..count as u32).collect::<Vec<_>>(),
+            frame: &vec![0; count],
+            photons: &vec![light[0] as f32; count],
+        };
+        let scene = Scene { emitters: case.emitters(), records, origin: [-2.0, 0.5] };
+        for joint in [false, true] {
+            let done =
+                psf.record_bounds(&scene, &[light[1]], [9, 14], &detector, joint, &mut bounds, &Stop::default()).is_ok();
+            prop_assert!(!done || bounds.iter().all(|v| *v >= 0.0), "{bounds:?}");
         }
     }
 

@@ -49,12 +49,17 @@ mod core_module {
     #[pymodule_export]
     use crate::files::{crc32, crc32_joined, inflate_tiles};
     #[pymodule_export]
+    use crate::optics::Spec;
+    #[pymodule_export]
     use crate::pool::{set_threads, simd_level, threads};
     #[pymodule_export]
     use crate::render::{Cost, Psf};
     /// The most quadrature rows that an emitter is computed with.
     #[pymodule_export]
     const MOST_ROWS: usize = simtiff_core::MOST_ROWS;
+    /// The most Zernike modes.
+    #[pymodule_export]
+    const MOST_MODES: usize = simtiff_core::MOST_MODES;
     /// The most samples per pixel and axis.
     #[pymodule_export]
     const MOST_SAMPLES_PER_PIXEL: u32 = simtiff_core::MOST_SAMPLES_PER_PIXEL;

@@ -2,13 +2,13 @@
 
 use std::sync::OnceLock;
 
-use numpy::PyReadwriteArrayDyn;
+use numpy::{PyReadonlyArrayDyn, PyReadwriteArrayDyn};
 use pyo3::prelude::*;
 use simtiff_core::Exposure;
 
 use crate::camera::{Camera, Pixels};
 use crate::errors::to_python;
-use crate::optics::{Defocus, Model, Optics, Sampling, Size};
+use crate::optics::Spec;
 use crate::scene::Scene;
 use crate::{buffers, pool};
 
@@ -19,18 +19,8 @@ pub struct Cost(simtiff_core::Cost);
 #[pymethods]
 impl Cost {
     #[new]
-    #[pyo3(signature = (optics, size, modes, model, defocus, sampling))]
-    #[allow(clippy::needless_pass_by_value, reason = "arguments come from Python by value")]
-    fn new(
-        optics: Optics,
-        size: Size,
-        modes: usize,
-        model: Model,
-        defocus: Defocus,
-        sampling: Sampling,
-    ) -> PyResult<Self> {
-        let optics = optics.checked()?;
-        simtiff_core::Cost::new(optics, size.0, modes, model.0, defocus.0, sampling.0).map(Self).map_err(to_python)
+    fn new(spec: &Spec, modes: usize) -> PyResult<Self> {
+        simtiff_core::Cost::new(spec.with_modes(modes)).map(Self).map_err(to_python)
     }
 
     /// The quadrature rows that an emitter needs at x, y (px from the stamp's middle pixel) and z (um), with phase coefficients
@@ -52,6 +42,22 @@ impl Cost {
     }
 }
 
+/// What the light becomes before it is counted: the attributes of Python's `Detector`.
+#[derive(FromPyObject)]
+pub struct Detector {
+    quantum_efficiency: f64,
+    dark_e: f64,
+    read_noise_e: f64,
+    excess_noise: f64,
+}
+
+impl Detector {
+    fn core(&self) -> simtiff_core::Detector {
+        let Self { quantum_efficiency, dark_e, read_noise_e, excess_noise } = *self;
+        simtiff_core::Detector { quantum_efficiency, dark_e, read_noise_e, excess_noise }
+    }
+}
+
 /// PSFs of one microscope; keeps the matrices of the transform.
 #[pyclass(frozen, module = "simtiff._core")]
 pub struct Psf(simtiff_core::Psf);
@@ -59,19 +65,8 @@ pub struct Psf(simtiff_core::Psf);
 #[pymethods]
 impl Psf {
     #[new]
-    #[pyo3(signature = (optics, size, modes, model, defocus, sampling))]
-    #[allow(clippy::needless_pass_by_value, reason = "arguments come from Python by value")]
-    fn new(
-        optics: Optics,
-        size: Size,
-        modes: usize,
-        model: Model,
-        defocus: Defocus,
-        sampling: Sampling,
-    ) -> PyResult<Self> {
-        simtiff_core::Psf::new(optics.checked()?, size.0, modes, model.0, defocus.0, sampling.0)
-            .map(Self)
-            .map_err(to_python)
+    fn new(spec: &Spec, modes: usize) -> PyResult<Self> {
+        simtiff_core::Psf::new(spec.with_modes(modes)).map(Self).map_err(to_python)
     }
 
     /// Bytes of the matrices made by now.
@@ -85,6 +80,57 @@ impl Psf {
         let emitters = scene.emitters()?;
         let out = buffers::write("out", &mut out)?;
         pool::run(py, None, |stop| self.0.stamps(&emitters, out, stop))?.map_err(to_python)
+    }
+
+    /// Fill `out` (n, 4 + modes, size, size) with stamps and their derivatives by x, y, z and chosen modes, counted from 0.
+    #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
+    fn gradients(
+        &self,
+        py: Python<'_>,
+        scene: Scene<'_>,
+        modes: Vec<usize>,
+        mut out: PyReadwriteArrayDyn<'_, f32>,
+    ) -> PyResult<()> {
+        let emitters = scene.emitters()?;
+        let out = buffers::write("out", &mut out)?;
+        pool::run(py, None, |stop| self.0.gradients(&emitters, &modes, out, stop))?.map_err(to_python)
+    }
+
+    /// Fill `out` (n, 5) with the bounds of a scene's emitters, each alone on its stamp; photons and background (n,).
+    #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
+    fn bounds(
+        &self,
+        py: Python<'_>,
+        scene: Scene<'_>,
+        photons: PyReadonlyArrayDyn<'_, f64>,
+        background: PyReadonlyArrayDyn<'_, f64>,
+        detector: Detector,
+        mut out: PyReadwriteArrayDyn<'_, f64>,
+    ) -> PyResult<()> {
+        let emitters = scene.emitters()?;
+        let (photons, background) = (buffers::read("photons", &photons)?, buffers::read("background", &background)?);
+        let (detector, out) = (detector.core(), buffers::write("out", &mut out)?);
+        pool::run(py, None, |stop| self.0.bounds(&emitters, photons, background, &detector, out, stop))?
+            .map_err(to_python)
+    }
+
+    /// Fill `out` (m, 5) with the bounds of a scene's records on the pixels of their frames, of `shape` (y, x); background (t,).
+    #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "called from one place in Python")]
+    fn record_bounds(
+        &self,
+        py: Python<'_>,
+        scene: Scene<'_>,
+        background: PyReadonlyArrayDyn<'_, f64>,
+        shape: [usize; 2],
+        detector: Detector,
+        joint: bool,
+        mut out: PyReadwriteArrayDyn<'_, f64>,
+    ) -> PyResult<()> {
+        let scene = scene.view()?;
+        let background = buffers::read("background", &background)?;
+        let (detector, out) = (detector.core(), buffers::write("out", &mut out)?);
+        pool::run(py, None, |stop| self.0.record_bounds(&scene, background, shape, &detector, joint, out, stop))?
+            .map_err(to_python)
     }
 
     /// Overwrite `out` (t, y, x) with the expected photons of a scene.

@@ -43,8 +43,18 @@ fn mirror_images<S: Simd>(simd: S, ee: S::f32s, oe: S::f32s, eo: S::f32s, oo: S:
     [simd.add_f32s(p, q), simd.add_f32s(m, n), simd.sub_f32s(p, q), simd.sub_f32s(m, n)]
 }
 
-/// Fills `parts` with the pupil's parts of the four parities at each node, `[re, im]` each: even in xi and in eta, even in xi
-/// and odd in eta, odd in xi and even in eta, odd in both. Returns 1 / integral of |P|^2.
+/// The light that passes a pupil.
+pub(crate) struct Energy<V> {
+    /// 1 / its integral over the pupil.
+    pub inverse: V,
+    /// The derivative of that integral by z in um, over the integral: other than 0 only where light is evanescent.
+    pub slope: V,
+}
+
+/// Fills `parts` with the pupil's parts of the four parities at each node, `[re, im]` each, in the order of [`Parity::bits`]:
+/// even in xi and in eta, even in xi and odd in eta, odd in xi and even in eta, odd in both.
+///
+/// [`Parity::bits`]: super::zernike::Parity::bits
 #[inline(always)]
 pub(crate) fn fill_pupil<S: Simd>(
     simd: S,
@@ -52,11 +62,11 @@ pub(crate) fn fill_pupil<S: Simd>(
     phase: &[f32],
     magnitude: Option<&[f32]>,
     parts: &mut [[S::f32s; 8]],
-) -> S::f32s {
+) -> Energy<S::f32s> {
     let zero = simd.splat_f32s(0.0);
     let (phase, _) = S::as_simd_f32s(phase);
     let magnitude = magnitude.map(|m| S::as_simd_f32s(m).0);
-    let mut energy = zero;
+    let (mut energy, mut lit, mut slope) = (zero, zero, zero);
     for (block, parts) in parts.as_chunks_mut::<NODE_BLOCK>().0.iter_mut().enumerate() {
         let [ee, oe, eo, oo] = parity_sums(simd, &basis.phase, block, phase);
         let amplitude = match magnitude {
@@ -81,6 +91,23 @@ pub(crate) fn fill_pupil<S: Simd>(
                 let weight = simd.splat_f32s(basis.weights[block * NODE_BLOCK + k]);
                 energy = simd.mul_add_e_f32s(squares, weight, energy);
             }
+            if !basis.decay.is_empty() {
+                let node = block * NODE_BLOCK + k;
+                let mut squares = zero;
+                let rate = simd.splat_f32s(basis.decay[node]);
+                let factor = if basis.decay[node] > 0.0 {
+                    decayed(simd, simd.mul_f32s(rate, phase[basis.height]))
+                } else {
+                    simd.splat_f32s(1.0)
+                };
+                for wave in &mut waves {
+                    *wave = [simd.mul_f32s(wave[0], factor), simd.mul_f32s(wave[1], factor)];
+                    squares = simd.mul_add_e_f32s(wave[0], wave[0], simd.mul_add_e_f32s(wave[1], wave[1], squares));
+                }
+                let light = simd.mul_f32s(squares, simd.splat_f32s(basis.weights[node]));
+                lit = simd.add_f32s(lit, light);
+                slope = simd.mul_add_e_f32s(light, simd.mul_f32s(rate, simd.splat_f32s(-2.0)), slope);
+            }
             for p in 0..2 {
                 let [pp, mp, pm, mm] = [waves[0][p], waves[1][p], waves[2][p], waves[3][p]];
                 let (up, down) = (simd.add_f32s(pp, mp), simd.add_f32s(pm, mm));
@@ -90,12 +117,81 @@ pub(crate) fn fill_pupil<S: Simd>(
             }
         }
     }
-    if magnitude.is_some() {
-        // a pupil that lets no light through gives a dark stamp, not NaN
-        simd.div_f32s(simd.splat_f32s(1.0), simd.max_f32s(energy, simd.splat_f32s(1e-20)))
+    // a pupil that lets no light through gives a dark stamp, not NaN
+    let over = |value, energy| simd.div_f32s(value, simd.max_f32s(energy, simd.splat_f32s(1e-20)));
+    if !basis.decay.is_empty() {
+        Energy { inverse: over(simd.splat_f32s(1.0), lit), slope: over(slope, lit) }
+    } else if magnitude.is_some() {
+        Energy { inverse: over(simd.splat_f32s(1.0), energy), slope: zero }
     } else {
-        simd.splat_f32s(std::f32::consts::FRAC_1_PI)
+        Energy { inverse: simd.splat_f32s(basis.flat), slope: zero }
     }
+}
+
+/// A component of the field: its amplitude times the pupil. `parts` is as [`fill_pupil`] makes it; where the field has but one
+/// component, it is that.
+#[inline(always)]
+pub(crate) fn component<'a, S: Simd>(
+    simd: S,
+    basis: &PupilBasis,
+    index: usize,
+    parts: &'a [[S::f32s; 8]],
+    space: &'a mut [[S::f32s; 8]],
+) -> &'a [[S::f32s; 8]] {
+    let Some(component) = basis.components.get(index) else { return parts };
+    for ((parts, out), &amplitude) in parts.iter().zip(space.iter_mut()).zip(&component.amplitude) {
+        *out = times(simd, parts, component.parity, amplitude);
+    }
+    space
+}
+
+/// The derivative of the pupil by the coefficient of a term: of a mode per radian, of z per um.
+#[inline(always)]
+pub(crate) fn derivative<S: Simd>(
+    simd: S,
+    basis: &PupilBasis,
+    term: usize,
+    parts: &[[S::f32s; 8]],
+    out: &mut [[S::f32s; 8]],
+) {
+    let (parity, value) = basis.term(term);
+    let decays = term == basis.height && !basis.decay.is_empty();
+    for (node, (parts, out)) in parts.iter().zip(out).enumerate() {
+        let decay = if decays { basis.decay[node] } else { 0.0 };
+        *out = times(simd, parts, parity, [-decay, std::f32::consts::PI * value(node)]);
+    }
+}
+
+/// The parts of a pupil times a complex number that has a parity.
+#[inline(always)]
+fn times<S: Simd>(simd: S, parts: &[S::f32s; 8], parity: usize, [re, im]: [f32; 2]) -> [S::f32s; 8] {
+    let mut out = [simd.splat_f32s(0.0); 8];
+    let (real, imaginary) = (simd.splat_f32s(re), simd.splat_f32s(im));
+    for p in 0..4 {
+        let [from_re, from_im] = [parts[2 * (p ^ parity)], parts[2 * (p ^ parity) + 1]];
+        let [to_re, to_im] = [simd.mul_f32s(from_re, real), simd.mul_f32s(from_im, real)];
+        (out[2 * p], out[2 * p + 1]) = if im == 0.0 {
+            (to_re, to_im)
+        } else {
+            let turned = simd.mul_f32s(from_im, imaginary);
+            (simd.sub_f32s(to_re, turned), simd.mul_add_e_f32s(from_re, imaginary, to_im))
+        };
+    }
+    out
+}
+
+/// e^-x for x >= 0, to 3e-7 of itself down to 1e-30.
+#[inline(always)]
+fn decayed<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let least = simd.splat_f32s(-100.0);
+    let power = simd.max_f32s(simd.mul_f32s(x, simd.splat_f32s(-std::f32::consts::LOG2_E)), least);
+    let magic = simd.splat_f32s(12_582_912.0);
+    let rounded = simd.add_f32s(power, magic);
+    let rest = simd.sub_f32s(power, simd.sub_f32s(rounded, magic));
+    // the whole part is in the lowest bits of the sum, and goes to the exponent
+    let exponent = simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(rounded), simd.splat_u32s(23));
+    let part = simd.transmute_u32s_f32s(polynomial(simd, &TWO_TO, rest));
+    simd.transmute_f32s_u32s(simd.add_u32s(part, exponent))
 }
 
 /// cos and sin of an angle in half-turns, to 1e-7.
@@ -131,3 +227,5 @@ fn polynomial<S: Simd, const N: usize>(simd: S, coefficients: &[f32; N], x: S::f
 /// cos(pi r) and sin(pi r) / r as polynomials of r^2 for |r| <= 1/2 (Chebyshev interpolation; errors 2e-10 and 7e-9).
 const COS_PI: [f32; 6] = [1.0, -4.934_802, 4.058_709, -1.335_212, 0.234_937_07, -0.024_395_932];
 const SIN_PI: [f32; 5] = [std::f32::consts::PI, -5.167_710_3, 2.550_077_4, -0.598_290_4, 0.077_655_91];
+/// 2^r as a polynomial of r for |r| <= 1/2 (Taylor series; error 1e-7).
+const TWO_TO: [f32; 7] = [1.0, 0.693_147_2, 0.240_226_51, 0.055_504_11, 0.009_618_129, 0.001_333_356, 0.000_154_035_3];

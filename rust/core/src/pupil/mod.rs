@@ -4,6 +4,7 @@
 //! optics        the microscope: pixels, wavelength and aperture -> the phases of shift and defocus
 //! zernike       the modes of aberrations
 //! quadrature    nodes on the disk, and their weights
+//! vectorial     the field components of a freely rotating dipole
 //! terms         modes, defocus and shift on the nodes of a quadrature
 //! nodes         how many nodes an emitter needs
 //! function      an emitter's coefficients -> its pupil function on the nodes
@@ -14,12 +15,13 @@ mod nodes;
 mod optics;
 mod quadrature;
 mod terms;
+mod vectorial;
 mod zernike;
 
-pub(crate) use function::fill_pupil;
+pub(crate) use function::{component, derivative, fill_pupil};
 pub use nodes::MOST_ROWS;
-pub(crate) use nodes::{NODES_FEWER, NodeRule, ROWS};
-pub use optics::{Defocus, Model, Optics};
+pub(crate) use nodes::{NodeRule, ROWS};
+pub use optics::{Defocus, Gaussian, Model, Optics};
 pub use quadrature::{DiskQuadrature, Node, Row, gauss_legendre};
-pub(crate) use terms::{EXTRA_TERMS, NODE_BLOCK, PupilBasis};
+pub(crate) use terms::{Field, NODE_BLOCK, PupilBasis};
 pub use zernike::{Parity, Zernike};

@@ -2,8 +2,8 @@
 
 use std::f64::consts::PI;
 
-use super::optics::{Defocus, Optics};
-use super::terms::Term;
+use super::optics::Optics;
+use super::terms::{Field, NODES_FEWER, Term};
 use crate::simd::mul_add;
 
 /// Chooses how many quadrature rows an emitter needs.
@@ -13,6 +13,9 @@ use crate::simd::mul_add;
 /// near the rim alone, since that is where nodes are dense. The numbers below are the envelope over thousands of random
 /// pupils (1 to 71 px, NA 0.6 to 1.47, up to 36 modes and 2 radians rms, |z| up to 3 um) of the fewest rows, and nodes
 /// on the longest row, that hold the error below 1.2e-4 of the stamp's peak; `tests/accuracy.rs` checks the choice.
+///
+/// Where a quadrature is split at the critical angle, slopes are those within that circle, where nodes of a sine are less dense
+/// in the middle; the same envelope, over 120 pupils (11 to 61 px, z to 6 um), for 3e-4.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeRule {
     /// For each term, its slopes along xi and then eta at the points of the two rings, in radians.
@@ -21,15 +24,14 @@ pub(crate) struct NodeRule {
     reach: [f32; 2],
     /// The same per pixel of the emitter's offset from the middle pixel.
     per_pixel: [f32; 2],
+    /// Radius at which the quadrature is split, if it is.
+    critical: Option<f32>,
 }
 
 /// Points on each ring where slopes are taken.
 const RING: usize = 16;
 /// The radii of the rings.
 const RADII: [f64; 2] = [0.999, 0.75];
-
-/// The longest row has so many nodes fewer than there are rows.
-pub(crate) const NODES_FEWER: usize = 4;
 
 /// Numbers of rows for which there are plans.
 pub(crate) const ROWS: [usize; 38] = [
@@ -42,12 +44,14 @@ pub(crate) const ROWS: [usize; 38] = [
 pub const MOST_ROWS: usize = ROWS[ROWS.len() - 1] / 2;
 
 impl NodeRule {
-    pub fn new(optics: &Optics, modes: usize, defocus: Defocus, farthest: [f64; 2]) -> Self {
-        let slopes = Term::all(modes, defocus)[..=modes]
+    pub fn new(optics: &Optics, modes: usize, field: Field, farthest: [f64; 2]) -> Self {
+        let critical = field.critical_radius(optics);
+        let terms = Term::all(modes, field);
+        let slopes = terms[..terms.len() - 2] // all but the shifts
             .iter()
             .map(|term| {
                 let mut row = [0.0; 4 * RING];
-                for (ring, radius) in RADII.into_iter().enumerate() {
+                for (ring, radius) in RADII.map(|radius| radius * critical.unwrap_or(1.0)).into_iter().enumerate() {
                     for k in 0..RING {
                         let (s, c) = (2.0 * PI * (k as f64 + 0.25) / RING as f64).sin_cos();
                         let [_, dx, dy] = term.at(optics, radius * c, radius * s);
@@ -63,6 +67,7 @@ impl NodeRule {
             slopes,
             reach: [0, 1].map(|i| (per_pixel[i] * farthest[i]) as f32),
             per_pixel: per_pixel.map(|p| p as f32),
+            critical: critical.map(|c| c as f32),
         }
     }
 
@@ -73,11 +78,11 @@ impl NodeRule {
         (needed > MOST_ROWS as f64).then_some(needed)
     }
 
-    /// The index into [`ROWS`] for an emitter's coefficients (modes, z, x, y), or the number of rows that would be
-    /// needed where there is no such plan.
+    /// The index into [`ROWS`] for an emitter's coefficients (modes, z, x, y, as [`Field::coefficients`] has them), or the number of rows that would be
+    /// needed where there is no such plan; `more` rows than a stamp needs.
     #[inline(always)]
-    pub fn choose<S: pulp::Simd>(&self, coefficients: &[f32]) -> Result<usize, f32> {
-        let needed = self.needed::<S>(coefficients);
+    pub fn choose<S: pulp::Simd>(&self, coefficients: &[f32], more: f32) -> Result<usize, f32> {
+        let needed = self.needed::<S>(coefficients) + more;
         ROWS.iter().position(|&r| r as f32 >= needed).ok_or(needed)
     }
 
@@ -105,6 +110,11 @@ impl NodeRule {
         let n = self.slopes.len();
         let x = self.reach[0] + self.per_pixel[0] * coefficients[n].abs();
         let y = self.reach[1] + self.per_pixel[1] * coefficients[n + 1].abs();
+        if let Some(critical) = self.critical {
+            let rows = 5.2 + 0.365 * critical * y + 0.43 * inner_y + 0.042 * rim_y;
+            let nodes = 6.2 + 0.324 * critical * x + 0.26 * inner_x + 0.048 * rim_x;
+            return 2.0 * rows.max(nodes);
+        }
         let rim = rim_x.max(rim_y);
         let rows = 9.0 + 0.54 * y + 0.1 * rim_y + 0.25 * inner_y + 0.16 * rim;
         let nodes = 7.0 + 0.48 * x + 0.1 * rim_x + 0.3 * inner_x + 0.1 * rim;

@@ -8,6 +8,9 @@ pub struct Optics {
     wavelength_nm: f64,
     na: f64,
     n_immersion: f64,
+    n_sample: f64,
+    n_coverslip: f64,
+    focal_depth_um: f64,
     pixel_nm: [f64; 2],
 }
 
@@ -33,7 +36,66 @@ impl Optics {
         if na > n_immersion {
             return Err(Error::value("NA", na, "at most n_immersion"));
         }
-        Ok(Self { wavelength_nm, na, n_immersion, pixel_nm })
+        let (n_sample, n_coverslip) = (n_immersion, n_immersion);
+        Ok(Self { wavelength_nm, na, n_immersion, n_sample, n_coverslip, focal_depth_um: 0.0, pixel_nm })
+    }
+
+    /// The same with a sample and a coverslip of their own refractive indices, and the focus moved so many um into the sample;
+    /// without this they are the immersion's, and 0. Only [`Model::Vectorial`] takes account of it.
+    ///
+    /// # Errors
+    /// If an index is not a number from 1e-6 to 100, the aperture is larger than the coverslip's, or the depth is not a number from
+    /// -1e6 to 1e6.
+    pub fn with_sample(self, n_sample: f64, n_coverslip: f64, focal_depth_um: f64) -> Result<Self> {
+        for (name, value) in [("n_sample", n_sample), ("n_coverslip", n_coverslip)] {
+            if !(1e-6..=100.0).contains(&value) {
+                return Err(Error::value(name, value, "a number from 1e-6 to 100"));
+            }
+        }
+        if self.na > n_coverslip {
+            return Err(Error::value("NA", self.na, "at most n_coverslip"));
+        }
+        if !(-1e6..=1e6).contains(&focal_depth_um) {
+            return Err(Error::value("focal_depth_um", focal_depth_um, "a number from -1e6 to 1e6"));
+        }
+        Ok(Self { n_sample, n_coverslip, focal_depth_um, ..self })
+    }
+
+    /// Numerical aperture.
+    #[must_use]
+    pub fn na(&self) -> f64 {
+        self.na
+    }
+
+    /// Size of a pixel along x and y in nm.
+    #[must_use]
+    pub fn pixel_nm(&self) -> [f64; 2] {
+        self.pixel_nm
+    }
+
+    /// Refractive indices of sample, coverslip and immersion.
+    #[must_use]
+    pub fn indices(&self) -> [f64; 3] {
+        [self.n_sample, self.n_coverslip, self.n_immersion]
+    }
+
+    /// How far the focus was moved into the sample, in um.
+    #[must_use]
+    pub fn focal_depth_um(&self) -> f64 {
+        self.focal_depth_um
+    }
+
+    /// Whether sample and immersion differ, so that z is the height above the coverslip.
+    #[must_use]
+    pub fn has_mismatch(&self) -> bool {
+        self.n_sample != self.n_immersion
+    }
+
+    /// Radius in the pupil beyond which light from the sample is evanescent, if there is such light.
+    #[must_use]
+    pub fn critical_radius(&self) -> Option<f64> {
+        let radius = self.n_sample / self.na;
+        (radius < 1.0).then_some(radius)
     }
 
     /// Cut-off of the intensity, 2 NA / wavelength, in cycles per pixel along x and y.
@@ -58,27 +120,55 @@ impl Optics {
     /// Defocus in half-turns per micrometre of z, at squared pupil radius `rho2`, and its derivative by `rho2`.
     #[must_use]
     pub fn defocus(&self, model: Defocus, rho2: f64) -> (f64, f64) {
-        let per_um = 2000.0 / self.wavelength_nm;
-        let na2 = self.na * self.na;
         match model {
-            Defocus::Exact => {
-                let axial = (self.n_immersion.powi(2) - na2 * rho2).max(0.0).sqrt();
-                // n - sqrt(n^2 - a) without cancellation; at NA = n the slope is infinite at the rim, and capped
-                // here only for the estimate of the number of nodes.
-                let value = na2 * rho2 / (self.n_immersion + axial);
-                (per_um * value, per_um * na2 / (2.0 * axial.max(0.02 * self.n_immersion)))
+            Defocus::Exact => self.path_in(self.n_immersion, rho2, 0.02),
+            Defocus::Paraxial => {
+                let (per_um, na2) = (2000.0 / self.wavelength_nm, self.na * self.na);
+                (per_um * na2 * rho2 / 2.0, per_um * na2 / 2.0)
             }
-            Defocus::Paraxial => (per_um * na2 * rho2 / 2.0, per_um * na2 / 2.0),
         }
+    }
+
+    /// The phase by which light at squared pupil radius `rho2` lags behind that on the axis, in half-turns per micrometre of a
+    /// medium, and its derivative by `rho2`, with the cosine of the angle to the axis at least `least_cosine` in that.
+    pub(super) fn path_in(&self, index: f64, rho2: f64, least_cosine: f64) -> (f64, f64) {
+        let (per_um, na2) = (2000.0 / self.wavelength_nm, self.na * self.na);
+        let axial = (index.powi(2) - na2 * rho2).max(0.0).sqrt();
+        // n - sqrt(n^2 - a) without cancellation; the slope is infinite where light runs along the surface, and capped for the
+        // estimate of the number of nodes.
+        let value = (na2 * rho2).min(index * index) / (index + axial);
+        (per_um * value, per_um * na2 / (2.0 * axial.max(least_cosine * index)))
+    }
+
+    /// How fast evanescent light at squared pupil radius `rho2` decays with the height above the coverslip, per micrometre.
+    pub(super) fn decay(&self, rho2: f64) -> f64 {
+        let beyond = (self.na * self.na * rho2 - self.n_sample.powi(2)).max(0.0);
+        2000.0 * std::f64::consts::PI / self.wavelength_nm * beyond.sqrt()
     }
 }
 
 /// The physics of the light in the pupil.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Model {
     /// One scalar field.
     #[default]
     Scalar,
+    /// The field of a dipole that rotates freely, through sample, coverslip and immersion.
+    Vectorial,
+    /// A Gaussian: no pupil at all.
+    Gaussian(Gaussian),
+}
+
+/// A Gaussian whose width changes with z:
+/// `sigma_x(z) = sigma_x sqrt(1 + ((z - a) / d)^2)`, `sigma_y(z) = sigma_y sqrt(1 + ((z + a) / d)^2)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gaussian {
+    /// Standard deviations along x and y in focus, in nm.
+    pub sigma_nm: [f64; 2],
+    /// Depth d over which it widens, in nm; without one it has the same width everywhere.
+    pub depth_nm: Option<f64>,
+    /// a: half the distance between the focus along x and that along y, in nm.
+    pub astigmatism_nm: f64,
 }
 
 /// The phase of defocus over the pupil.

@@ -5,6 +5,11 @@
 //! `int sqrt(1 - eta^2) G(eta) deta`, `G(eta) = int f(sqrt(1 - eta^2) u, eta) du`; G is smooth up to the rim because
 //! the inner integral is even in the square root, so Gauss-Chebyshev quadrature meets its weight exactly and
 //! converges as fast as the pupil is smooth. Short chords need fewer nodes than long ones.
+//!
+//! Light above the critical angle gives the pupil a square root's edge on a circle, on which these rows converge badly. Rows
+//! and chords are then split there: inside, `xi = xi_c sin(pi s / 2)` on chords of half the length xi_c, and `eta` likewise;
+//! outside, `xi^2 = xi_c^2 + t^2` on rows that cross the circle, and `eta^2 = rho_c^2 + T^2 sin^2(theta)`, `T^2 = 1 - rho_c^2` for
+//! those beyond it. All of s, t and theta have Gauss-Legendre nodes, on which the edge is smooth.
 
 use std::f64::consts::PI;
 
@@ -67,18 +72,109 @@ impl DiskQuadrature {
         (1..=rows / 2).map(|k| half_chord(direction(k, rows).sin_cos().0, nodes)).sum()
     }
 
+    /// The same, split at the circle of radius `critical`, below 1, with `rows` rows through the inner disk.
+    #[must_use]
+    pub fn split(rows: usize, critical: f64) -> Self {
+        let counts = Split::new(rows);
+        let ring = (1.0 - critical * critical).sqrt();
+        let crossing = half_sine(counts.rows, critical).map(|(eta, row_weight)| {
+            let inner = (critical * critical - eta * eta).max(0.0).sqrt();
+            let within = half_sine(counts.inside(inner / critical), inner);
+            let beyond = half_gauss(counts.outside, ring).map(|(t, weight)| {
+                let xi = inner.hypot(t);
+                (xi, weight * t / xi)
+            });
+            (eta, row_weight, within.chain(beyond).collect::<Vec<_>>())
+        });
+        let above = half_gauss(counts.rows_above, PI / 2.0).map(|(theta, weight)| {
+            let (sin, cos) = theta.sin_cos();
+            let eta = critical.hypot(ring * sin);
+            let count = counts.above(cos);
+            let nodes = gauss_legendre(2 * count).into_iter().filter(|(u, _)| *u > 0.0);
+            (
+                eta,
+                weight * ring * ring * sin * cos / eta,
+                nodes.map(|(u, w)| (ring * cos * u, ring * cos * w)).collect(),
+            )
+        });
+        let rows = crossing.chain(above).map(|(eta, row_weight, nodes)| Row {
+            eta,
+            nodes: nodes.into_iter().map(|(xi, weight)| Node { xi, eta, weight: row_weight * weight }).collect(),
+        });
+        Self { rows: rows.collect() }
+    }
+
+    /// How many rows and nodes [`split`](Self::split) makes.
+    #[must_use]
+    pub fn split_len(rows: usize, critical: f64) -> [usize; 2] {
+        let counts = Split::new(rows);
+        let crossing = half_sine(counts.rows, critical).map(|(eta, _)| {
+            counts.inside((critical * critical - eta * eta).max(0.0).sqrt() / critical) + counts.outside
+        });
+        let above = half_gauss(counts.rows_above, PI / 2.0).map(|(theta, _)| counts.above(theta.cos()));
+        [counts.rows + counts.rows_above, crossing.chain(above).sum()]
+    }
+
     /// All nodes of the whole disk: the slow, obvious form.
     #[must_use]
     pub fn full(rows: usize, nodes: usize) -> Vec<Node> {
-        let quarter = Self::quarter(rows, nodes);
+        Self::quarter(rows, nodes).mirrored()
+    }
+
+    /// The nodes of the whole disk.
+    #[must_use]
+    pub fn mirrored(&self) -> Vec<Node> {
         let mut all = Vec::new();
-        for node in quarter.rows.iter().flat_map(|row| &row.nodes) {
+        for node in self.rows.iter().flat_map(|row| &row.nodes) {
             for (sx, sy) in [(1.0, 1.0), (-1.0, 1.0), (1.0, -1.0), (-1.0, -1.0)] {
                 all.push(Node { xi: sx * node.xi, eta: sy * node.eta, weight: node.weight });
             }
         }
         all
     }
+}
+
+/// Numbers of nodes of a split quadrature on a quarter of the disk.
+struct Split {
+    /// Rows that cross the circle.
+    rows: usize,
+    /// Nodes beyond the circle on each of them.
+    outside: usize,
+    /// Rows that do not cross it.
+    rows_above: usize,
+    /// Nodes on the longest of these.
+    most_above: usize,
+}
+
+impl Split {
+    fn new(rows: usize) -> Self {
+        let rows = rows.next_multiple_of(2).max(8);
+        Self { rows: rows / 2, outside: 4 + rows / 16, rows_above: 3 + rows / 16, most_above: 3 + rows / 16 }
+    }
+
+    /// Nodes within the circle on a row of `part` of the longest one's length.
+    fn inside(&self, part: f64) -> usize {
+        let most = self.rows - 1;
+        (3.0 + (most as f64 - 3.0).max(0.0) * part).ceil() as usize
+    }
+
+    /// Nodes on a row that does not cross the circle, of `part` of the longest one's length.
+    fn above(&self, part: f64) -> usize {
+        (3.0 + (self.most_above as f64 - 3.0) * part).ceil() as usize
+    }
+}
+
+/// Nodes and weights in (0, length), of which those of an even function are mirror images: `length * sin(pi s / 2)`.
+fn half_sine(count: usize, length: f64) -> impl Iterator<Item = (f64, f64)> {
+    gauss_legendre(2 * count).into_iter().filter(|(s, _)| *s > 0.0).map(move |(s, weight)| {
+        let (sin, cos) = (PI / 2.0 * s).sin_cos();
+        (length * sin, length * PI / 2.0 * cos * weight)
+    })
+}
+
+/// Nodes and weights in (0, length).
+fn half_gauss(count: usize, length: f64) -> impl Iterator<Item = (f64, f64)> {
+    gauss_legendre(count).into_iter().map(move |(u, weight)| (length * (u + 1.0) / 2.0, length * weight / 2.0))
 }
 
 /// The angle from the eta axis of row `k` of so many.
@@ -128,6 +224,37 @@ mod tests {
             for nodes in [1, 6, 29, 124] {
                 let made = DiskQuadrature::quarter(rows, nodes).rows.iter().map(|row| row.nodes.len()).sum::<usize>();
                 assert_eq!(made, DiskQuadrature::quarter_len(rows, nodes));
+            }
+        }
+    }
+
+    #[test]
+    fn split_nodes_are_as_many_as_said() {
+        for rows in [8, 10, 36, 128] {
+            for critical in [0.6, 0.9, 0.9999] {
+                let made = DiskQuadrature::split(rows, critical).rows;
+                let nodes = made.iter().map(|row| row.nodes.len()).sum::<usize>();
+                assert_eq!([made.len(), nodes], DiskQuadrature::split_len(rows, critical));
+            }
+        }
+    }
+
+    /// A square root on either side of the circle, times polynomials: in polar coordinates in closed form.
+    #[test]
+    fn split_rows_meet_the_edge() {
+        for critical in [0.7, 0.9, 0.99] {
+            let nodes = DiskQuadrature::split(48, critical).mirrored();
+            let sum = |f: &dyn Fn(&Node) -> f64| nodes.iter().map(|p| p.weight * f(p)).sum::<f64>();
+            let height = |p: &Node| (critical * critical - p.xi * p.xi - p.eta * p.eta).abs().sqrt();
+            let within = |p: &Node| p.xi.hypot(p.eta) < critical;
+            let inner = sum(&|p| if within(p) { height(p) } else { 0.0 });
+            let outer = sum(&|p| if within(p) { 0.0 } else { height(p) });
+            let squared = sum(&|p| p.xi * p.xi);
+            let ring = (1.0 - critical * critical).sqrt();
+            let found = [sum(&|_| 1.0), inner, outer, squared];
+            let exact = [PI, 2.0 * PI / 3.0 * critical.powi(3), 2.0 * PI / 3.0 * ring.powi(3), PI / 4.0];
+            for (found, exact) in found.iter().zip(exact) {
+                assert!((found - exact).abs() < 2e-5, "{critical}: {found} {exact}");
             }
         }
     }

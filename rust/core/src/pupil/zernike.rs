@@ -18,6 +18,16 @@ pub enum Parity {
 impl Parity {
     /// All four, in the order in which the pupil's code keeps them.
     pub const ALL: [Self; 4] = [Self::EvenEven, Self::OddEven, Self::EvenOdd, Self::OddOdd];
+
+    /// 2 where it is odd in `xi`, plus 1 where it is odd in `eta`: a product of functions has the exclusive or of theirs.
+    pub(crate) fn bits(self) -> usize {
+        match self {
+            Self::EvenEven => 0,
+            Self::EvenOdd => 1,
+            Self::OddEven => 2,
+            Self::OddOdd => 3,
+        }
+    }
 }
 
 /// A Zernike mode.

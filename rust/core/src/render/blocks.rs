@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::scene::Placed;
 use super::splat::Band;
-use super::stamps::{Emitters, Psf};
+use crate::psf::{Emitters, Psf};
 use crate::{Result, Stop};
 
 /// Bytes of stamps held at a time; they stay in cache from the transform to the frames.

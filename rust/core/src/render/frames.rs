@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::scene::Scene;
 use super::splat::Band;
-use super::stamps::Psf;
 use crate::camera::{Camera, Exposure, Pixel};
+use crate::psf::Psf;
 use crate::{Error, Result, Stop};
 
 /// Bytes of a band of rows that is summed up and exposed at once; they stay in a core's second-level cache.
@@ -112,7 +112,7 @@ impl Psf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Defocus, Emitters, Model, Optics, Records, Sampling};
+    use crate::{Emitters, Optics, Records, Spec};
     use proptest::prelude::*;
     use std::sync::Mutex;
 
@@ -126,7 +126,7 @@ mod tests {
             first_frame in 0u64..9,
         ) {
             let optics = Optics::new(660.0, 1.2, 1.33, [100.0, 110.0]).unwrap();
-            let psf = Psf::new(optics, 7, 0, Model::Scalar, Defocus::Exact, Sampling::Integrated).unwrap();
+            let psf = Psf::new(Spec::new(optics, 7)).unwrap();
             let emitters = Emitters { xyz: &xyz, phase: &[], magnitude: None };
             let emitter: Vec<u32> = records.iter().map(|r| (r.0 % xyz.len()) as u32).collect();
             let frame: Vec<u32> = records.iter().map(|r| r.1).collect();
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn too_much_light_is_refused_where_it_falls() {
         let optics = Optics::new(660.0, 1.2, 1.33, [1e4; 2]).unwrap();
-        let psf = Psf::new(optics, 3, 0, Model::Scalar, Defocus::Exact, Sampling::Integrated).unwrap();
+        let psf = Psf::new(Spec::new(optics, 3)).unwrap();
         let emitters = Emitters { xyz: &[[4.0, 2.0, 0.0]], phase: &[], magnitude: None };
         let records = Records { emitter: &[0], frame: &[1], photons: &[2e15] };
         let scene = Scene { emitters, records, origin: [0.0; 2] };
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn what_is_asked_to_stop_does() {
         let optics = Optics::new(660.0, 1.2, 1.33, [100.0; 2]).unwrap();
-        let psf = Psf::new(optics, 3, 0, Model::Scalar, Defocus::Exact, Sampling::Integrated).unwrap();
+        let psf = Psf::new(Spec::new(optics, 3)).unwrap();
         let emitters = Emitters { xyz: &[[4.0, 2.0, 0.0]], phase: &[], magnitude: None };
         let records = Records { emitter: &[0], frame: &[0], photons: &[9.0] };
         let scene = Scene { emitters, records, origin: [0.0; 2] };

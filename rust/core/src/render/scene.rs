@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::splat::Spot;
-use super::stamps::{Emitters, Psf};
+use crate::psf::{Emitters, Psf};
 use crate::{Error, Result, Stop};
 
 /// Light of an emitter in a frame.

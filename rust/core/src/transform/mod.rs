@@ -10,20 +10,25 @@
 //!     = cos a cos b sum P + i sin a cos b sum s P + i cos a sin b sum t P - sin a sin b sum s t P
 //! ```
 //!
+//! A field of several components is several pupils: each goes the same way, and intensities are added before they become
+//! pixels. A derivative is one, too, with the field of the stamp itself: d|U|^2 = 2 Re(conj(U) dU).
+//!
 //! One emitter is one lane of a vector: every operation below works on as many emitters as the CPU has lanes, matrices are
 //! broadcast, no lane is ever wasted whatever the stamp's size, and an emitter's stamp has the same bits in any batch.
 
+mod gradients;
 mod matrix;
 mod sampling;
 
+pub(crate) use gradients::GradientBatch;
 pub(crate) use matrix::columns_in_registers;
-pub(crate) use sampling::AxisSampling;
+pub(crate) use sampling::{AxisSampling, Kernel};
 pub use sampling::{MOST_SAMPLES_PER_PIXEL, Sampling};
 
 use pulp::Simd;
 
 use self::matrix::{Matrix, transpose};
-use crate::pupil::{Defocus, DiskQuadrature, NODE_BLOCK, NODES_FEWER, Optics, PupilBasis, fill_pupil};
+use crate::pupil::{Field, NODE_BLOCK, Optics, PupilBasis, component, fill_pupil};
 
 /// Everything that is the same for all emitters with one number of quadrature rows.
 #[derive(Debug)]
@@ -33,18 +38,20 @@ pub(crate) struct Plan {
     rows: Vec<[Matrix; 2]>,
     /// Along eta: cos and sin, rows x samples.
     columns: [Matrix; 2],
+    /// The phase of a shift by a pixel along y on each row, in radians.
+    tilt: Vec<f32>,
 }
 
 impl Plan {
     pub fn new(
         optics: &Optics,
         modes: usize,
-        defocus: Defocus,
+        field: Field,
         rows: usize,
         [x, y]: [&AxisSampling; 2],
         block: usize,
     ) -> Self {
-        let quadrature = DiskQuadrature::quarter(rows, rows - NODES_FEWER);
+        let quadrature = field.quadrature(optics, rows);
         let [kx, ky] = optics.rim_half_turns_per_pixel().map(|t| std::f64::consts::PI * t);
         let both = |make: &dyn Fn(fn(f64) -> f64) -> Matrix| [make(f64::cos), make(f64::sin)];
         let along_xi = quadrature
@@ -63,18 +70,69 @@ impl Plan {
                 wave(ky * quadrature.rows[k].eta * y.half[i])
             })
         });
-        Self { basis: PupilBasis::new(optics, modes, defocus, &quadrature), rows: along_xi, columns }
+        let tilt = quadrature.rows.iter().map(|row| (-ky * row.eta) as f32).collect();
+        Self { basis: PupilBasis::new(optics, modes, field, &quadrature), rows: along_xi, columns, tilt }
+    }
+
+    /// Nodes, with those that fill the last block.
+    fn nodes(&self) -> usize {
+        self.basis.weights.len()
     }
 
     /// How many values a plan holds whose quadrature has so many rows and nodes on a quarter of the disk.
-    pub fn len(modes: usize, rows: usize, nodes: usize, [nx, ny]: [usize; 2]) -> usize {
-        2 * (nodes * nx + rows * ny) + PupilBasis::len(modes, nodes)
+    pub fn len(modes: usize, field: Field, [rows, nodes]: [usize; 2], [nx, ny]: [usize; 2]) -> usize {
+        2 * (nodes * nx + rows * ny) + rows + PupilBasis::len(modes, field, nodes)
+    }
+
+    /// Along xi: from a pupil's parts to the four sums with cos(a), then the four with sin(a), for each sample and row.
+    #[inline(always)]
+    fn along_xi<S: Simd>(&self, simd: S, parts: &[[S::f32s; 8]], along: &mut [S::f32s]) {
+        let mut start = 0;
+        for (r, [cos, sin]) in self.rows.iter().enumerate() {
+            let nodes = &parts[start..start + cos.depth()];
+            start += cos.depth();
+            let out = &mut along.as_chunks_mut::<4>().0[2 * r..];
+            cos.apply::<S, 0, 2>(simd, nodes, out, 2 * self.rows.len());
+            sin.apply::<S, 4, 6>(simd, nodes, &mut out[1..], 2 * self.rows.len());
+        }
+    }
+
+    /// What [`along_xi`](Self::along_xi) gives of the derivative by y: the phase of a shift along y is the same all along a row.
+    #[inline(always)]
+    fn tilted<S: Simd>(&self, simd: S, along: &[S::f32s], out: &mut [S::f32s]) {
+        let rows = self.rows.len();
+        let eights = along.as_chunks::<8>().0.iter().zip(out.as_chunks_mut::<8>().0);
+        for (place, (along, out)) in eights.enumerate() {
+            let slope = simd.splat_f32s(self.tilt[place % rows]);
+            // i times an odd number: what was even in eta becomes odd, and the other way round
+            for (to, from) in [(0, 2), (2, 0), (4, 6), (6, 4)] {
+                out[to] = simd.neg_f32s(simd.mul_f32s(slope, along[from + 1]));
+                out[to + 1] = simd.mul_f32s(slope, along[from]);
+            }
+        }
+    }
+
+    /// Along eta, for sample `i` along x: the sums with cos(b) and those with sin(b).
+    #[inline(always)]
+    fn along_eta<S: Simd>(
+        &self,
+        simd: S,
+        along: &[S::f32s],
+        i: usize,
+        even: &mut [[S::f32s; 4]],
+        odd: &mut [[S::f32s; 4]],
+    ) {
+        let column = &along.as_chunks::<8>().0[i * self.rows.len()..];
+        self.columns[0].apply::<S, 0, 4>(simd, column, even, 1);
+        self.columns[1].apply::<S, 2, 6>(simd, column, odd, 1);
     }
 
     /// How many values this plan holds.
     #[cfg(test)]
     pub fn values(&self) -> usize {
-        self.rows.iter().flatten().chain(&self.columns).map(Matrix::values).sum::<usize>() + self.basis.values()
+        self.rows.iter().flatten().chain(&self.columns).map(Matrix::values).sum::<usize>()
+            + self.tilt.len()
+            + self.basis.values()
     }
 }
 
@@ -96,12 +154,10 @@ impl Geometry {
 }
 
 /// Vectors of work space, at most, for a batch whose quadrature has so many rows and nodes on a quarter of the disk, with so many
-/// samples on one side along x and y.
-pub(crate) fn scratch_len(nodes: usize, rows: usize, size: usize, [nx, ny]: [usize; 2]) -> usize {
-    8 * (nodes.next_multiple_of(NODE_BLOCK) + nx * rows)
-        + 8 * ny
-        + FILTERED * (2 * ny + size)
-        + size.next_multiple_of(FILTERED) * 2 * nx
+/// samples on one side along x and y, and so many components of the field.
+pub(crate) fn scratch_len(components: usize, [rows, nodes]: [usize; 2], size: usize, [nx, ny]: [usize; 2]) -> usize {
+    let copies = if components > 1 { 2 } else { 1 };
+    8 * (copies * nodes.next_multiple_of(NODE_BLOCK) + components * nx * rows) + image_len(size, [nx, ny])
 }
 
 /// The most emitters in a batch, on any processor.
@@ -126,7 +182,7 @@ impl Scratch {
 }
 
 /// A batch of emitters, one per lane.
-pub(crate) struct Batch<'a> {
+pub(crate) struct Batch<'a, 'b> {
     pub plan: &'a Plan,
     pub geometry: &'a Geometry,
     /// `[term][lane]`; unused lanes are zero.
@@ -134,82 +190,120 @@ pub(crate) struct Batch<'a> {
     /// `[mode][lane]`, where any emitter has magnitude coefficients.
     pub magnitude: Option<&'a [f32]>,
     /// One stamp per used lane, `size * size` each.
-    pub stamps: &'a mut [&'a mut [f32]],
+    pub stamps: &'a mut [&'b mut [f32]],
     pub scratch: &'a mut Scratch,
 }
 
-impl pulp::WithSimd for Batch<'_> {
+impl pulp::WithSimd for Batch<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { plan, geometry: g, phase, magnitude, stamps, scratch } = self;
-        let (nodes, rows) = (plan.basis.weights.len(), plan.rows.len());
+        let (nodes, rows) = (plan.nodes(), plan.rows.len());
         let (nx, ny) = (g.x.half.len(), g.y.half.len());
-        let (grid_x, grid_y) = (g.x.grid_len(), g.y.grid_len());
-        let (memory, _) =
-            S::as_mut_simd_f32s(scratch.aligned(S::F32_LANES * scratch_len(nodes, rows, g.size, [nx, ny])));
+        let components = plan.basis.components();
+        let len = scratch_len(components, [rows, nodes], g.size, [nx, ny]);
+        let (memory, _) = S::as_mut_simd_f32s(scratch.aligned(S::F32_LANES * len));
         let (parts, rest) = memory.split_at_mut(8 * nodes);
-        let (along, rest) = rest.split_at_mut(8 * nx * rows);
-        let (transformed, rest) = rest.split_at_mut(8 * ny);
-        let (columns, rest) = rest.split_at_mut(FILTERED * grid_y);
-        // whole groups of lines, the last ones beyond the stamp where its size is no multiple
-        let (filtered, pixels) = rest.split_at_mut(g.size.next_multiple_of(FILTERED) * grid_x);
-        let parts = parts.as_chunks_mut::<8>().0;
-        let scale = fill_pupil(simd, &plan.basis, phase, magnitude, parts);
-        let scale = simd.mul_f32s(simd.splat_f32s(g.pixel_area), scale);
-
-        // along xi: for each sample and row, the four sums with cos(a), then the four with sin(a)
-        let mut start = 0;
-        for (r, [cos, sin]) in plan.rows.iter().enumerate() {
-            let nodes = &parts[start..start + cos.depth()];
-            start += cos.depth();
-            let out = &mut along.as_chunks_mut::<4>().0[2 * r..];
-            cos.apply::<S, 0, 2>(simd, nodes, out, 2 * rows);
-            sin.apply::<S, 4, 6>(simd, nodes, &mut out[1..], 2 * rows);
+        let (weighted, rest) = rest.split_at_mut(if components > 1 { 8 * nodes } else { 0 });
+        let (along, rest) = rest.split_at_mut(components * 8 * nx * rows);
+        let (parts, weighted) = (parts.as_chunks_mut::<8>().0, weighted.as_chunks_mut::<8>().0);
+        let energy = fill_pupil(simd, &plan.basis, phase, magnitude, parts);
+        let scale = simd.mul_f32s(simd.splat_f32s(g.pixel_area), energy.inverse);
+        for (c, along) in along.chunks_exact_mut(8 * nx * rows).enumerate() {
+            plan.along_xi(simd, component(simd, &plan.basis, c, parts, weighted), along);
         }
+        image(simd, plan, g, along, rest, &mut Intensity, stamps, 0, |sum| {
+            // where there is no light, the weights' error can be a negative one
+            simd.mul_f32s(scale, simd.max_f32s(sum, simd.splat_f32s(0.0)))
+        });
+    }
+}
 
-        // along eta: whole columns of intensity at +x and -x, filtered to pixels along y
-        let along = along.as_chunks::<8>().0;
-        let (even, odd) = transformed.as_chunks_mut::<4>().0.split_at_mut(ny);
-        for first in (0..nx).step_by(2) {
-            let pair = first..nx.min(first + 2);
-            for (i, columns) in pair.clone().zip(columns.chunks_exact_mut(2 * grid_y)) {
-                plan.columns[0].apply::<S, 0, 4>(simd, &along[i * rows..], even, 1);
-                plan.columns[1].apply::<S, 2, 6>(simd, &along[i * rows..], odd, 1);
-                let (plus, minus) = columns.split_at_mut(grid_y);
-                for (j, (a, b)) in even.iter().zip(&*odd).enumerate() {
-                    let [pp, pm, mp, mm] = intensities(simd, a, b);
-                    let (low, high) = (ny - 1 - j, grid_y - ny + j);
-                    (plus[low], plus[high], minus[low], minus[high]) = (pm, pp, mm, mp);
-                }
-            }
-            let second = pair.end - 1;
-            let places = [grid_x - nx + first, nx - 1 - first, grid_x - nx + second, nx - 1 - second];
-            for (pixel, out) in filtered.chunks_exact_mut(grid_x).take(g.size).enumerate() {
-                let sums = weighted_sums(simd, &g.y, pixel, columns, grid_y);
-                // of a single column at the end, the second half of `columns` is old: not written
-                for (&at, sum) in places[..2 * pair.len()].iter().zip(sums) {
-                    out[at] = sum;
+/// What is to become of the field at a sample.
+trait Light<S: Simd> {
+    /// Of the number of a sample `[component][x][y]` on a quarter of the grid, and the field there, at (+x, +y), (+x, -y), (-x, +y)
+    /// and (-x, -y).
+    fn of(&mut self, simd: S, place: usize, field: [[S::f32s; 2]; 4]) -> [S::f32s; 4];
+}
+
+/// Its intensity.
+struct Intensity;
+
+impl<S: Simd> Light<S> for Intensity {
+    #[inline(always)]
+    fn of(&mut self, simd: S, _: usize, field: [[S::f32s; 2]; 4]) -> [S::f32s; 4] {
+        let [pp, pm, mp, mm] = field;
+        [power(simd, pp), power(simd, pm), power(simd, mp), power(simd, mm)]
+    }
+}
+
+/// From what the transform along xi gives of each component to the pixels of stamps from `start` on: along eta, to what `light` makes
+/// of the field, summed over components, and to pixels, each the `finish` of its weighted sum.
+///
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "the second half of two transforms")]
+fn image<S: Simd>(
+    simd: S,
+    plan: &Plan,
+    g: &Geometry,
+    along: &[S::f32s],
+    space: &mut [S::f32s],
+    light: &mut impl Light<S>,
+    stamps: &mut [&mut [f32]],
+    start: usize,
+    finish: impl Fn(S::f32s) -> S::f32s,
+) {
+    let (nx, ny) = (g.x.half.len(), g.y.half.len());
+    let (grid_x, grid_y) = (g.x.grid_len(), g.y.grid_len());
+    let length = 8 * nx * plan.rows.len();
+    let (transformed, rest) = space.split_at_mut(8 * ny);
+    let (columns, rest) = rest.split_at_mut(FILTERED * grid_y);
+    // whole groups of lines, the last ones beyond the stamp where its size is no multiple
+    let (filtered, pixels) = rest.split_at_mut(g.size.next_multiple_of(FILTERED) * grid_x);
+    let (even, odd) = transformed.as_chunks_mut::<4>().0.split_at_mut(ny);
+    // along eta: whole columns at +x and -x, filtered to pixels along y
+    for first in (0..nx).step_by(2) {
+        let pair = first..nx.min(first + 2);
+        for (i, columns) in pair.clone().zip(columns.chunks_exact_mut(2 * grid_y)) {
+            let (plus, minus) = columns.split_at_mut(grid_y);
+            for (c, along) in along.chunks_exact(length).enumerate() {
+                plan.along_eta(simd, along, i, even, odd);
+                let place = (c * nx + i) * ny;
+                if c == 0 {
+                    add_columns::<S, true>(simd, even, odd, light, place, plus, minus);
+                } else {
+                    add_columns::<S, false>(simd, even, odd, light, place, plus, minus);
                 }
             }
         }
-
-        // along x, and from lanes to stamps
-        for first in (0..g.size).step_by(FILTERED) {
-            let lines = FILTERED.min(g.size - first);
-            let samples = &filtered[first * grid_x..];
-            for pixel in 0..g.size {
-                let sums = weighted_sums(simd, &g.x, pixel, samples, grid_x);
-                for (k, sum) in sums.into_iter().enumerate() {
-                    // where there is no light, the weights' error can be a negative one
-                    let sum = simd.max_f32s(sum, simd.splat_f32s(0.0));
-                    pixels[k * g.size + pixel] = simd.mul_f32s(scale, sum);
-                }
+        let second = pair.end - 1;
+        let places = [grid_x - nx + first, nx - 1 - first, grid_x - nx + second, nx - 1 - second];
+        for (pixel, out) in filtered.chunks_exact_mut(grid_x).take(g.size).enumerate() {
+            let sums = weighted_sums(simd, &g.y, pixel, columns, grid_y);
+            // of a single column at the end, the second half of `columns` is old: not written
+            for (&at, sum) in places[..2 * pair.len()].iter().zip(sums) {
+                out[at] = sum;
             }
-            transpose::<S>(&pixels[..lines * g.size], stamps, first * g.size);
         }
     }
+    // along x, and from lanes to stamps
+    for first in (0..g.size).step_by(FILTERED) {
+        let lines = FILTERED.min(g.size - first);
+        for pixel in 0..g.size {
+            let sums = weighted_sums(simd, &g.x, pixel, &filtered[first * grid_x..], grid_x);
+            for (k, sum) in sums.into_iter().enumerate() {
+                pixels[k * g.size + pixel] = finish(sum);
+            }
+        }
+        transpose::<S>(&pixels[..lines * g.size], stamps, start + first * g.size);
+    }
+}
+
+/// Vectors of work space that [`image`] takes.
+fn image_len(size: usize, [nx, ny]: [usize; 2]) -> usize {
+    8 * ny + FILTERED * (2 * ny + size) + size.next_multiple_of(FILTERED) * 2 * nx
 }
 
 /// Lines of samples that are filtered at a time.
@@ -241,24 +335,50 @@ fn weighted_sums<S: Simd>(
     sums
 }
 
-/// Intensities at (+x, +y), (+x, -y), (-x, +y), (-x, -y) from the sums with cos(b) and with sin(b).
+/// What `light` makes of a column of samples at +x and one at -x, from the sums with cos(b) and with sin(b): put there, or added.
 #[inline(always)]
-fn intensities<S: Simd>(simd: S, a: &[S::f32s; 4], b: &[S::f32s; 4]) -> [S::f32s; 4] {
+fn add_columns<S: Simd, const FIRST: bool>(
+    simd: S,
+    even: &[[S::f32s; 4]],
+    odd: &[[S::f32s; 4]],
+    light: &mut impl Light<S>,
+    place: usize,
+    plus: &mut [S::f32s],
+    minus: &mut [S::f32s],
+) {
+    let (samples, grid) = (even.len(), plus.len());
+    for (j, (a, b)) in even.iter().zip(odd).enumerate() {
+        let (low, high) = (samples - 1 - j, grid - samples + j);
+        let before = [plus[high], plus[low], minus[high], minus[low]];
+        let mut sums = light.of(simd, place + j, field(simd, a, b));
+        if !FIRST {
+            for (sum, before) in sums.iter_mut().zip(before) {
+                *sum = simd.add_f32s(*sum, before);
+            }
+        }
+        // the middle sample is its own mirror image
+        (plus[low], plus[high], minus[low], minus[high]) = (sums[1], sums[0], sums[3], sums[2]);
+    }
+}
+
+/// The field at (+x, +y), (+x, -y), (-x, +y), (-x, -y) from the sums with cos(b) and with sin(b), `[re, im]` each.
+#[inline(always)]
+fn field<S: Simd>(simd: S, a: &[S::f32s; 4], b: &[S::f32s; 4]) -> [[S::f32s; 2]; 4] {
     // U(s, t) = a01 + i s a23 + i t (b01 + i s b23), each pair a complex number
     let (re, im) = (simd.sub_f32s(a[0], a[3]), simd.add_f32s(a[1], a[2]));
     let (b_re, b_im) = (simd.sub_f32s(b[0], b[3]), simd.add_f32s(b[1], b[2]));
     let (re_m, im_m) = (simd.add_f32s(a[0], a[3]), simd.sub_f32s(a[1], a[2]));
     let (b_re_m, b_im_m) = (simd.add_f32s(b[0], b[3]), simd.sub_f32s(b[1], b[2]));
     [
-        power(simd, simd.sub_f32s(re, b_im), simd.add_f32s(im, b_re)),
-        power(simd, simd.add_f32s(re, b_im), simd.sub_f32s(im, b_re)),
-        power(simd, simd.sub_f32s(re_m, b_im_m), simd.add_f32s(im_m, b_re_m)),
-        power(simd, simd.add_f32s(re_m, b_im_m), simd.sub_f32s(im_m, b_re_m)),
+        [simd.sub_f32s(re, b_im), simd.add_f32s(im, b_re)],
+        [simd.add_f32s(re, b_im), simd.sub_f32s(im, b_re)],
+        [simd.sub_f32s(re_m, b_im_m), simd.add_f32s(im_m, b_re_m)],
+        [simd.add_f32s(re_m, b_im_m), simd.sub_f32s(im_m, b_re_m)],
     ]
 }
 
 /// re^2 + im^2.
 #[inline(always)]
-fn power<S: Simd>(simd: S, re: S::f32s, im: S::f32s) -> S::f32s {
+fn power<S: Simd>(simd: S, [re, im]: [S::f32s; 2]) -> S::f32s {
     simd.mul_add_e_f32s(re, re, simd.mul_f32s(im, im))
 }

@@ -4,6 +4,8 @@
 //! therefore a short weighted sum of samples on any grid that is fine enough, and the grid need not be the pixels'
 //! own. The weights are the least-squares fit of the pixel's transfer function sinc(f) over that band, each frequency
 //! counted as strongly as the diffraction-limited transfer function lets it through.
+//!
+//! A Gaussian blur is a factor of that function, `exp(-2 (pi sigma f)^2)`, and so a matter of weights alone.
 
 use std::f64::consts::PI;
 
@@ -45,6 +47,33 @@ impl Sampling {
     }
 }
 
+/// What a pixel makes of the intensity along one axis.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kernel {
+    pub sampling: Sampling,
+    /// Standard deviation of a Gaussian blur, in pixels.
+    pub blur: f64,
+}
+
+impl Kernel {
+    /// The pixel's transfer at so many cycles per pixel.
+    fn transfer(self, f: f64) -> f64 {
+        let pixel = match self.sampling {
+            Sampling::Integrated => (PI * f).sin() / (PI * f),
+            Sampling::Point => 1.0,
+            Sampling::Binned(k) => (PI * f).sin() / (f64::from(k) * (PI * f / f64::from(k)).sin()),
+        };
+        pixel * (-2.0 * (PI * self.blur * f).powi(2)).exp()
+    }
+
+    /// Samples more than usual that it reaches over, on a grid that is just fine enough.
+    fn more_taps(self, cutoff: f64) -> usize {
+        let wide = matches!(self.sampling, Sampling::Binned(_)) && cutoff > LARGEST_CUTOFF;
+        let reach = BLUR_REACH * self.blur + if wide { 0.5 } else { 0.0 };
+        2 * (2.0 * cutoff * reach).ceil() as usize
+    }
+}
+
 /// The samples that the pixels of a stamp need along one axis, and their weights.
 #[derive(Debug, Clone)]
 pub(crate) struct AxisSampling {
@@ -63,6 +92,8 @@ pub(crate) struct AxisSampling {
 /// part of it; with these numbers it stays below 3.5e-4.
 const TOLERANCES: [f64; 2] = [1e-4, 5e-5];
 const MOST_TAPS: usize = 12;
+/// How far a blur is taken to reach, in standard deviations.
+const BLUR_REACH: f64 = 4.0;
 /// The largest cut-off, in cycles per pixel, at which so many samples integrate over a pixel.
 const LARGEST_CUTOFF: f64 = 1.9;
 /// The most samples per pixel and axis of [`Sampling::Binned`].
@@ -70,21 +101,21 @@ pub const MOST_SAMPLES_PER_PIXEL: u32 = 64;
 
 impl AxisSampling {
     /// For `size` pixels (odd) of a pitch at which the cut-off frequency is `cutoff` cycles per pixel.
-    pub fn new(sampling: Sampling, size: usize, cutoff: f64) -> Self {
-        match sampling {
-            Sampling::Point => Self::even(size, 1),
-            Sampling::Binned(k) => Self::even(size, k as usize),
-            Sampling::Integrated if cutoff > LARGEST_CUTOFF => Self::in_parts(size, cutoff),
-            Sampling::Integrated => Self::integrated(size, cutoff),
+    pub fn new(kernel: Kernel, size: usize, cutoff: f64) -> Self {
+        match kernel.sampling {
+            Sampling::Point if kernel.blur == 0.0 => Self::even(size, 1),
+            Sampling::Binned(k) if kernel.blur == 0.0 => Self::even(size, k as usize),
+            Sampling::Integrated if cutoff > LARGEST_CUTOFF => Self::in_parts(kernel, size, cutoff),
+            _ => Self::by_weights(kernel, size, cutoff),
         }
     }
 
     /// At least the number of samples on one side of the middle, without making the grid.
-    pub fn most_samples(sampling: Sampling, size: usize, cutoff: f64) -> usize {
-        match sampling {
-            Sampling::Point => size / 2 + 1,
-            Sampling::Binned(k) => (size * k as usize).div_ceil(2),
-            Sampling::Integrated => (size as f64 * (1.4 * cutoff).max(0.5)) as usize + 16,
+    pub fn most_samples(kernel: Kernel, size: usize, cutoff: f64) -> usize {
+        match kernel.sampling {
+            Sampling::Point if kernel.blur == 0.0 => size / 2 + 1,
+            Sampling::Binned(k) if kernel.blur == 0.0 => (size * k as usize).div_ceil(2),
+            _ => (size as f64 * (1.4 * cutoff).max(0.5)) as usize + 16 + 2 * kernel.more_taps(cutoff),
         }
     }
 
@@ -113,9 +144,10 @@ impl AxisSampling {
     }
 
     /// For pixels that are large in wavelengths: each is an odd number of equal parts, integrated one by one.
-    fn in_parts(size: usize, cutoff: f64) -> Self {
+    fn in_parts(kernel: Kernel, size: usize, cutoff: f64) -> Self {
         let parts = ((cutoff / LARGEST_CUTOFF).ceil() as usize) | 1;
-        let fine = Self::integrated(size * parts, cutoff / parts as f64);
+        let kernel = Kernel { blur: kernel.blur * parts as f64, ..kernel };
+        let fine = Self::by_weights(kernel, size * parts, cutoff / parts as f64);
         let of_pixel = |j: usize| j * parts..(j + 1) * parts;
         let span = |j: usize| {
             let first = &fine.first[of_pixel(j)];
@@ -136,9 +168,11 @@ impl AxisSampling {
         Self { half: fine.half.iter().map(|x| x / parts as f64).collect(), taps, first, weights }
     }
 
-    fn integrated(size: usize, cutoff: f64) -> Self {
+    /// The fewest samples whose weighted sums meet the tolerances.
+    fn by_weights(kernel: Kernel, size: usize, cutoff: f64) -> Self {
         let reach = (size / 2) as f64;
-        let band = Band::new(cutoff);
+        let band = Band::new(kernel, cutoff);
+        let [fewest, most] = [5, MOST_TAPS].map(|taps| taps + kernel.more_taps(cutoff));
         // The coarsest pitch that meets the tolerance, for each number of taps; then the fewest samples.
         let fits = |taps: usize, pitch: f64, parts: &[f64], tolerance: f64| {
             parts.iter().all(|part| {
@@ -154,15 +188,17 @@ impl AxisSampling {
                     return Some(pitch);
                 }
             }
-            let (mut fine, mut coarse) = (0.05 / cutoff, 0.5 / cutoff);
+            // no finer than so many taps reach over a blur
+            let least = 2.0 * BLUR_REACH * kernel.blur / taps as f64;
+            let (mut fine, mut coarse) = ((0.05 / cutoff).max(least), 0.5 / cutoff);
             for _ in 0..12 {
                 let middle = 0.5 * (fine + coarse);
                 if fits(taps, middle, &[0.0, 0.25, 0.5], TOLERANCES[1]) { fine = middle } else { coarse = middle }
             }
             // A few taps this close reach over a part of a large pixel only. The most taps always do.
-            (taps == MOST_TAPS || fits(taps, fine, &[0.0, 0.25, 0.5], TOLERANCES[1])).then_some(fine)
+            (taps == most || fits(taps, fine, &[0.0, 0.25, 0.5], TOLERANCES[1])).then_some(fine)
         };
-        let (_, taps, pitch) = (5..=MOST_TAPS)
+        let (_, taps, pitch) = (fewest..=most)
             .filter_map(|taps| {
                 let pitch = coarsest(taps)?;
                 let samples = (reach / pitch + 0.5 * taps as f64).ceil() as usize;
@@ -211,21 +247,21 @@ struct Band {
 }
 
 impl Band {
-    fn new(cutoff: f64) -> Self {
+    fn new(kernel: Kernel, cutoff: f64) -> Self {
         let count = 96;
         let frequencies = (0..count)
             .map(|i| {
                 let s = (f64::from(i) + 0.5) / f64::from(count);
                 let f = s * cutoff;
                 let transfer = 2.0 / PI * (s.acos() - s * (1.0 - s * s).sqrt());
-                (f, transfer, (PI * f).sin() / (PI * f))
+                (f, transfer, kernel.transfer(f))
             })
             .collect();
         Self { frequencies }
     }
 
     /// Weights of `taps` samples from `low` on, `pitch` apart (pixels from the pixel's centre), that sum to the pixel's
-    /// integral, and the estimated error.
+    /// value, and the estimated error.
     fn fit(&self, low: f64, pitch: f64, taps: usize) -> (Vec<f64>, f64) {
         let mut correlation = vec![0.0; taps];
         let mut right = vec![0.0; taps];
@@ -312,35 +348,38 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// A band-limited intensity, integrated over pixels by the weights and in closed form.
+        /// A band-limited intensity, blurred and integrated over pixels by the weights and in closed form.
         #[test]
         fn cosines_integrate_as_they_should(
             cutoff in prop_oneof![0.05f64..1.9, 1.9f64..20.0], part in 0.0f64..0.8, phase in 0.0f64..6.3, half in 0usize..20,
+            blur in prop_oneof![Just(0.0), 0.1f64..2.0],
         ) {
             let size = 2 * half + 1;
-            let axis = AxisSampling::new(Sampling::Integrated, size, cutoff);
+            // a blur of many wavelengths leaves nothing to be seen
+            let kernel = Kernel { sampling: Sampling::Integrated, blur: blur / cutoff.max(1.0) };
+            let axis = AxisSampling::new(kernel, size, cutoff);
             let mut grid: Vec<f64> = axis.half.iter().rev().map(|x| -x).collect();
             grid.extend(&axis.half[usize::from(axis.has_middle())..]);
             prop_assert_eq!(grid.len(), axis.grid_len());
-            prop_assert!(axis.half.len() <= AxisSampling::most_samples(Sampling::Integrated, size, cutoff));
+            prop_assert!(axis.half.len() <= AxisSampling::most_samples(kernel, size, cutoff));
             let f = part * cutoff;
             let w = 2.0 * PI * f;
+            let sinc = if f == 0.0 { 1.0 } else { (PI * f).sin() / (PI * f) };
+            let pixel = sinc * (-2.0 * (PI * kernel.blur * f).powi(2)).exp();
+            let transfer = 2.0 / PI * (part.acos() - part * (1.0 - part * part).sqrt());
             for j in 0..size {
                 let x = j as f64 - half as f64;
                 let sum: f64 = (0..axis.taps)
                     .map(|t| f64::from(axis.weights[j * axis.taps + t]) * (w * grid[axis.first[j] + t] + phase).cos())
                     .sum();
-                let sinc = if f == 0.0 { 1.0 } else { (PI * f).sin() / (PI * f) };
-                let s = part.min(1.0);
-                let transfer = 2.0 / PI * (s.acos() - s * (1.0 - s * s).sqrt());
-                prop_assert!(((sum - sinc * (w * x + phase).cos()) * transfer).abs() < 4e-4);
+                prop_assert!(((sum - pixel * (w * x + phase).cos()) * transfer).abs() < 4e-4);
             }
         }
 
         #[test]
         fn binning_samples_lie_evenly_in_their_pixel(k in 1u32..12, half in 0usize..9) {
             let size = 2 * half + 1;
-            let axis = AxisSampling::new(Sampling::Binned(k), size, 0.4);
+            let axis = AxisSampling::new(Kernel { sampling: Sampling::Binned(k), blur: 0.0 }, size, 0.4);
             let mut grid: Vec<f64> = axis.half.iter().rev().map(|x| -x).collect();
             grid.extend(&axis.half[usize::from(axis.has_middle())..]);
             for j in 0..size {

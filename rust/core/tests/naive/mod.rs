@@ -2,10 +2,48 @@
 
 use std::f64::consts::PI;
 
-use simtiff_core::{Defocus, DiskQuadrature, Optics, Zernike, gauss_legendre};
+use simtiff_core::{Defocus, DiskQuadrature, Model, Optics, Spec, Zernike, gauss_legendre};
 
 /// Rows, and nodes on the longest row, far beyond what any case needs.
 const CONVERGED: [usize; 2] = [200, 200];
+
+/// Indices of sample and coverslip, and how far the focus was moved into the sample.
+pub type Media = [f64; 3];
+
+/// A complex number.
+#[derive(Debug, Clone, Copy)]
+struct Complex(f64, f64);
+
+impl Complex {
+    fn unit(angle: f64) -> Self {
+        let (s, c) = angle.sin_cos();
+        Self(c, s)
+    }
+
+    fn exp(self) -> Self {
+        Self::unit(self.1).by(self.0.exp())
+    }
+
+    fn by(self, factor: f64) -> Self {
+        Self(self.0 * factor, self.1 * factor)
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self(self.0 + other.0, self.1 + other.1)
+    }
+
+    fn times(self, other: Self) -> Self {
+        Self(self.0 * other.0 - self.1 * other.1, self.0 * other.1 + self.1 * other.0)
+    }
+
+    fn over(self, other: Self) -> Self {
+        self.times(Self(other.0, -other.1)).by(1.0 / other.power())
+    }
+
+    fn power(self) -> f64 {
+        self.0 * self.0 + self.1 * self.1
+    }
+}
 
 /// An emitter, its microscope and its stamp.
 #[derive(Debug, Clone)]
@@ -15,6 +53,8 @@ pub struct Case {
     pub n_immersion: f64,
     pub pixel_nm: [f64; 2],
     pub defocus: Defocus,
+    /// Where the model is vectorial.
+    pub media: Option<Media>,
     pub size: usize,
     pub xyz: [f64; 3],
     pub phase: Vec<f64>,
@@ -23,49 +63,111 @@ pub struct Case {
 
 impl Case {
     pub fn optics(&self) -> Optics {
-        Optics::new(self.wavelength_nm, self.na, self.n_immersion, self.pixel_nm).unwrap()
+        let optics = Optics::new(self.wavelength_nm, self.na, self.n_immersion, self.pixel_nm).unwrap();
+        let Some([sample, coverslip, depth]) = self.media else { return optics };
+        optics.with_sample(sample, coverslip, depth).unwrap()
+    }
+
+    pub fn spec(&self) -> Spec {
+        let model = if self.media.is_some() { Model::Vectorial } else { Model::Scalar };
+        let plain = Spec::new(self.optics(), self.size).with_modes(self.phase.len());
+        Spec { model, defocus: self.defocus, ..plain }
+    }
+
+    /// Nodes of the whole disk and their weights: rows, or, where light is evanescent, rings on either side of the critical angle.
+    fn nodes(&self, [rows, nodes]: [usize; 2]) -> Vec<[f64; 3]> {
+        let critical = self.media.map_or(2.0, |[sample, ..]| sample / self.na);
+        if critical >= 1.0 {
+            return DiskQuadrature::full(rows, nodes).iter().map(|p| [p.xi, p.eta, p.weight]).collect();
+        }
+        // rho^2 = critical^2 -+ t^2, on which the square root's edge is smooth
+        let angles = 2 * nodes;
+        let ring = |end: f64, sign: f64| {
+            gauss_legendre(rows / 2).into_iter().flat_map(move |(u, w)| {
+                let t = end * (u + 1.0) / 2.0;
+                let rho = (critical * critical + sign * t * t).sqrt();
+                let weight = w * end / 2.0 * t * 2.0 * PI / angles as f64;
+                (0..angles).map(move |k| {
+                    let (sin, cos) = (2.0 * PI * (k as f64 + 0.3) / angles as f64).sin_cos();
+                    [rho * cos, rho * sin, weight]
+                })
+            })
+        };
+        ring(critical, -1.0).chain(ring((1.0 - critical * critical).sqrt(), 1.0)).collect()
+    }
+
+    /// The six fields of a freely rotating dipole at a point of the pupil, with the phase and the decay of its height.
+    fn fields(&self, [sample, coverslip, depth]: Media, xi: f64, eta: f64) -> [Complex; 6] {
+        let immersion = self.n_immersion;
+        let (sine, azimuth) = (self.na * xi.hypot(eta), eta.atan2(xi));
+        let cosine = |index: f64| {
+            let square = 1.0 - (sine / index).powi(2);
+            if square >= 0.0 { Complex(square.sqrt(), 0.0) } else { Complex(0.0, -(-square).sqrt()) }
+        };
+        let [below, cover, outer] = [sample, coverslip, immersion].map(cosine);
+        let fresnel = |from: f64, cos_from: Complex, to: f64, cos_to: Complex| {
+            let s = cos_from.by(2.0 * from).over(cos_from.by(from).plus(cos_to.by(to)));
+            let p = cos_from.by(2.0 * from).over(cos_from.by(to).plus(cos_to.by(from)));
+            [p, s]
+        };
+        let first = fresnel(sample, below, coverslip, cover);
+        let second = fresnel(coverslip, cover, immersion, outer);
+        let [t_p, t_s] = [first[0].times(second[0]), first[1].times(second[1])];
+        let a = Complex(outer.0.sqrt(), 0.0).over(below.by(sample));
+        let (sin, cos) = azimuth.sin_cos();
+        let p = [below.by(cos), below.by(sin), Complex(-sine / sample, 0.0)];
+        let s = [-sin, cos, 0.0];
+        let k = 2000.0 * PI / self.wavelength_nm;
+        // exp(i Phi_z), of which a complex cosine makes a decay
+        let height = below.times(Complex(0.0, -k * sample * self.xyz[2])).exp();
+        let focus = outer.times(Complex(0.0, k * immersion * depth)).exp();
+        let all = a.times(height).times(focus);
+        std::array::from_fn(|i| {
+            let j = i % 3;
+            let [along, across] = if i < 3 { [cos, -sin] } else { [sin, cos] };
+            t_p.times(p[j]).by(along).plus(t_s.by(s[j] * across)).times(all)
+        })
     }
 
     /// Point samples times the pixel area, on the grid of all given positions along x and y.
-    fn samples(&self, xs: &[f64], ys: &[f64], [rows, nodes]: [usize; 2]) -> Vec<f64> {
+    fn samples(&self, xs: &[f64], ys: &[f64], rows_and_nodes: [usize; 2]) -> Vec<f64> {
         let k = 2.0 * PI * self.na / self.wavelength_nm;
         let mut energy = 0.0;
-        let mut image = vec![(0.0, 0.0); xs.len() * ys.len()];
-        for row in DiskQuadrature::quarter(rows, nodes).rows {
-            for sign in [1.0, -1.0] {
-                let eta = sign * row.eta;
-                let mut line = vec![(0.0, 0.0); xs.len()];
-                for (xi, weight) in row.nodes.iter().flat_map(|p| [(p.xi, p.weight), (-p.xi, p.weight)]) {
-                    let rho2 = xi * xi + eta * eta;
-                    let sum = |c: &[f64]| -> f64 {
-                        (1..).zip(c).map(|(noll, c)| c * Zernike::from_noll(noll).at(xi, eta)).sum()
-                    };
-                    let z_nm = self.xyz[2] * 1000.0;
-                    let defocus = match self.defocus {
-                        Defocus::Exact => {
-                            2.0 * PI / self.wavelength_nm
-                                * (self.n_immersion - (self.n_immersion.powi(2) - self.na.powi(2) * rho2).sqrt())
-                        }
-                        Defocus::Paraxial => PI * self.na.powi(2) * rho2 / self.wavelength_nm,
-                    };
-                    let amplitude = (1.0 + sum(&self.magnitude)).max(0.0);
-                    let phase = sum(&self.phase) + defocus * z_nm;
-                    energy += weight * amplitude * amplitude;
-                    for (value, x) in line.iter_mut().zip(xs) {
-                        let (s, c) = (phase + k * self.pixel_nm[0] * xi * (x - self.xyz[0])).sin_cos();
-                        *value = (value.0 + weight * amplitude * c, value.1 + weight * amplitude * s);
-                    }
+        let fields = if self.media.is_some() { 6 } else { 1 };
+        let mut images = vec![vec![Complex(0.0, 0.0); xs.len() * ys.len()]; fields];
+        for [xi, eta, weight] in self.nodes(rows_and_nodes) {
+            let rho2 = xi * xi + eta * eta;
+            let sum =
+                |c: &[f64]| -> f64 { (1..).zip(c).map(|(noll, c)| c * Zernike::from_noll(noll).at(xi, eta)).sum() };
+            let z_nm = self.xyz[2] * 1000.0;
+            let defocus = match self.defocus {
+                Defocus::Exact => {
+                    2.0 * PI / self.wavelength_nm
+                        * (self.n_immersion - (self.n_immersion.powi(2) - self.na.powi(2) * rho2).sqrt())
                 }
-                for (y, out) in ys.iter().zip(image.chunks_exact_mut(xs.len())) {
-                    let (s, c) = (k * self.pixel_nm[1] * eta * (y - self.xyz[1])).sin_cos();
-                    for (out, line) in out.iter_mut().zip(&line) {
-                        *out = (out.0 + line.0 * c - line.1 * s, out.1 + line.0 * s + line.1 * c);
+                Defocus::Paraxial => PI * self.na.powi(2) * rho2 / self.wavelength_nm,
+            };
+            let amplitude = (1.0 + sum(&self.magnitude)).max(0.0);
+            let own = Complex::unit(sum(&self.phase)).by(amplitude);
+            let pupils = match self.media {
+                None => vec![own.times(Complex::unit(defocus * z_nm))],
+                Some(media) => self.fields(media, xi, eta).map(|field| own.times(field)).to_vec(),
+            };
+            energy += weight * pupils.iter().map(|pupil| pupil.power()).sum::<f64>();
+            let across: Vec<_> =
+                xs.iter().map(|x| Complex::unit(k * self.pixel_nm[0] * xi * (x - self.xyz[0])).by(weight)).collect();
+            for (y, row) in ys.iter().enumerate() {
+                let down = Complex::unit(k * self.pixel_nm[1] * eta * (row - self.xyz[1]));
+                for (pupil, image) in pupils.iter().zip(&mut images) {
+                    let line = pupil.times(down);
+                    for (value, across) in image[y * xs.len()..][..xs.len()].iter_mut().zip(&across) {
+                        *value = value.plus(line.times(*across));
                     }
                 }
             }
         }
         let unit = (self.wavelength_nm / self.na).powi(2) * energy / (self.pixel_nm[0] * self.pixel_nm[1]);
-        image.into_iter().map(|(re, im)| (re * re + im * im) / unit).collect()
+        (0..xs.len() * ys.len()).map(|i| images.iter().map(|image| image[i].power()).sum::<f64>() / unit).collect()
     }
 
     pub fn point(&self) -> Vec<f64> {

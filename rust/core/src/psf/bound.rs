@@ -1,0 +1,208 @@
+//! The Cramér-Rao bound: the best precision that any localizer can reach.
+//!
+//! A pixel's expectation is `mu = QE (N h + b) + dark` electrons, its variance `v = F mu + (r / G)^2` (F. Huang et al., Nat. Methods
+//! 10, 653, 2013), with `h` the stamp, read noise r, gain G and excess noise F of an EM register. The Fisher information of the
+//! parameters x, y, z, N and b is `sum over pixels of (d mu / d a)(d mu / d b) / v`, and the bound the square roots of the diagonal
+//! of its inverse.
+
+use pulp::Simd;
+
+use super::information::standard_deviations;
+use super::{Chosen, Emitters, Psf};
+use crate::simd::{dispatch, mul_add};
+use crate::{Error, Result, Stop};
+
+/// x, y, z, photons, background.
+pub const PARAMETERS: usize = 5;
+
+/// A stamp and its derivatives by x, y and z.
+pub(crate) const PLANES: usize = 4;
+
+/// What the light becomes before it is counted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Detector {
+    /// Electrons per photon.
+    pub quantum_efficiency: f64,
+    /// Electrons per pixel without light.
+    pub dark_e: f64,
+    /// Standard deviation of the read noise over the gain of the register, in electrons.
+    pub read_noise_e: f64,
+    /// Excess noise of the register: 1 without one, 2 with.
+    pub excess_noise: f64,
+}
+
+impl Detector {
+    /// # Errors
+    /// If a number is out of its range.
+    pub fn check(&self) -> Result<()> {
+        if !(self.quantum_efficiency > 0.0 && self.quantum_efficiency <= 1.0) {
+            return Err(Error::value("quantum_efficiency", self.quantum_efficiency, "a number above 0, at most 1"));
+        }
+        for (name, value) in [("dark_e", self.dark_e), ("read_noise", self.read_noise_e)] {
+            if !(0.0..=1e6).contains(&value) {
+                return Err(Error::value(name, value, "a number from 0 to 1e6"));
+            }
+        }
+        if !(1.0..=2.0).contains(&self.excess_noise) {
+            return Err(Error::value("excess_noise", self.excess_noise, "a number from 1 to 2"));
+        }
+        Ok(())
+    }
+
+    /// Electrons of the background alone, and the variance that a pixel has beside that of its electrons.
+    pub(crate) fn offset(&self, background: f64) -> [f64; 2] {
+        [self.quantum_efficiency * background + self.dark_e, self.read_noise_e * self.read_noise_e]
+    }
+}
+
+impl Psf {
+    /// Fills `out`, `[emitter][5]`, with the bounds of emitters alone on their stamps: sigma of x and y in px, z in um, photons, and
+    /// background photons per pixel; infinity where the pixels say nothing. `photons` and `background` are of each emitter.
+    ///
+    /// # Errors
+    /// Those of [`Psf::gradients`], if a length does not fit, or if a number of photons or of the detector is out of its range.
+    pub fn bounds(
+        &self,
+        emitters: &Emitters<'_>,
+        photons: &[f64],
+        background: &[f64],
+        detector: &Detector,
+        out: &mut [f64],
+        stop: &Stop,
+    ) -> Result<()> {
+        let count = emitters.xyz.len();
+        self.check_lengths(emitters)?;
+        detector.check()?;
+        for (name, values) in [("photons", photons), ("background", background)] {
+            if values.len() != count {
+                return Err(Error::Length { name, got: values.len(), expected: count });
+            }
+            check_photons(name, values)?;
+        }
+        if out.len() != PARAMETERS * count {
+            return Err(Error::Length { name: "out", got: out.len(), expected: PARAMETERS * count });
+        }
+        let chosen: Vec<Chosen> = emitters.xyz.iter().copied().enumerate().collect();
+        let out = out.chunks_exact_mut(PARAMETERS).collect();
+        self.with_gradients(
+            emitters,
+            &chosen,
+            out,
+            &|i, planes, out| out.copy_from_slice(&bound(planes, photons[i], background[i], detector)),
+            stop,
+        )
+    }
+}
+
+/// Checks numbers of photons.
+pub(crate) fn check_photons(name: &'static str, values: &[f64]) -> Result<()> {
+    match values.iter().find(|v| !(0.0..=1e15).contains(*v)) {
+        None => Ok(()),
+        Some(value) => Err(Error::value(name, value, "a number from 0 to 1e15")),
+    }
+}
+
+/// The bound of an emitter alone, from its stamp and that's derivatives on the pixels that count.
+pub(crate) fn bound(planes: &[f32], photons: f64, background: f64, detector: &Detector) -> [f64; PARAMETERS] {
+    let Detector { quantum_efficiency: qe, excess_noise, .. } = *detector;
+    let [offset, variance] = detector.offset(background);
+    let scale = [photons * qe, excess_noise, excess_noise * offset + variance].map(|v| v as f32);
+    let sums = dispatch(Moments { planes, scale });
+    // of h, dx, dy, dz and 1, to x, y, z, photons, background
+    let order = [(1, photons * qe), (2, photons * qe), (3, photons * qe), (0, qe), (4, qe)];
+    let mut matrix = [0.0; PARAMETERS * PARAMETERS];
+    for (i, &(a, by_a)) in order.iter().enumerate() {
+        for (j, &(b, by_b)) in order.iter().enumerate() {
+            matrix[i * PARAMETERS + j] = sums[place(a.max(b), a.min(b))] * by_a * by_b;
+        }
+    }
+    for i in 0..3 {
+        if sums[place(i + 1, i + 1)] <= NOTHING * sums[place(0, 0)] {
+            matrix[i * (PARAMETERS + 1)] = 0.0;
+        }
+    }
+    let found = standard_deviations(&mut matrix, PARAMETERS);
+    std::array::from_fn(|i| found[i])
+}
+
+/// A derivative per px or um whose mean square is so small a part of the stamp's own is zero but for rounding.
+pub(crate) const NOTHING: f64 = 1e-8;
+
+/// Where the moment of a and b is, b at most a.
+const fn place(a: usize, b: usize) -> usize {
+    a * (a + 1) / 2 + b
+}
+
+/// Pixels that are worked on at a time, the same on every processor.
+const LANES: usize = 16;
+
+/// Moments of stamp, derivatives and 1, each divided by the pixel's variance.
+struct Moments<'a> {
+    planes: &'a [f32],
+    /// Electrons of the light, the excess noise, and the variance without light.
+    scale: [f32; 3],
+}
+
+impl pulp::WithSimd for Moments<'_> {
+    type Output = [f64; 15];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> [f64; 15] {
+        // so many vectors are summed in f32, and these sums in f64
+        const TURN: usize = 16;
+        let area = self.planes.len() / PLANES;
+        let lines = [0, 1, 2, 3].map(|plane| self.planes[plane * area..][..area].as_chunks::<LANES>());
+        let whole = lines[0].0.len();
+        let mut total = [0.0; 15];
+        for first in (0..area.div_ceil(LANES)).step_by(TURN) {
+            let mut sums = [[0f32; LANES]; 15];
+            for at in first..whole.min(first + TURN) {
+                let [h, x, y, z] = lines.map(|(chunks, _)| chunks[at]);
+                add_moments::<S>([h, x, y, z, [1.0; LANES]], self.scale, &mut sums);
+            }
+            if first + TURN > whole {
+                // the last few pixels, and nothing for those that fill a vector
+                let mut values = [[0f32; LANES]; PLANES + 1];
+                for (value, (_, rest)) in values.iter_mut().zip(lines) {
+                    value[..rest.len()].copy_from_slice(rest);
+                }
+                values[PLANES][..area - whole * LANES].fill(1.0);
+                add_moments::<S>(values, self.scale, &mut sums);
+            }
+            for (total, sum) in total.iter_mut().zip(&sums) {
+                *total += sum.iter().map(|&v| f64::from(v)).sum::<f64>();
+            }
+        }
+        total
+    }
+}
+
+/// Adds the moments of a vector of pixels.
+#[inline(always)]
+fn add_moments<S: Simd>(
+    values: [[f32; LANES]; PLANES + 1],
+    [electrons, excess, rest]: [f32; 3],
+    sums: &mut [[f32; LANES]; 15],
+) {
+    let mut weights = [0f32; LANES];
+    for i in 0..LANES {
+        let variance = mul_add::<S>(excess * electrons, values[0][i], rest);
+        weights[i] = 1.0 / if variance > 1e-12 { variance } else { 1e-12 };
+    }
+    let mut weighted = values;
+    for value in &mut weighted {
+        for i in 0..LANES {
+            value[i] *= weights[i];
+        }
+    }
+    // written out, so that all sums stay in registers
+    macro_rules! moments {
+        ($($a:literal $b:literal)*) => {
+            $(for i in 0..LANES {
+                let sum = &mut sums[place($a, $b)][i];
+                *sum = mul_add::<S>(weighted[$a][i], values[$b][i], *sum);
+            })*
+        };
+    }
+    moments!(0 0  1 0  1 1  2 0  2 1  2 2  3 0  3 1  3 2  3 3  4 0  4 1  4 2  4 3  4 4);
+}

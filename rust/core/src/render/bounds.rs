@@ -1,0 +1,324 @@
+//! The Cramér-Rao bound of every record, on the pixels of its frame.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::scene::{Placed, Scene};
+use super::splat::Spot;
+use crate::psf::{Chosen, Detector, NOTHING, PARAMETERS, PLANES, Psf, bound, check_photons, standard_deviations};
+use crate::{Error, Result, Stop};
+
+/// The most emitters that are bound together.
+pub const MOST_TOGETHER: usize = 250;
+
+/// Bytes of stamps and derivatives that are held at a time.
+const PLANES_BYTES: usize = 8 << 20;
+
+/// Parameters of an emitter of several that share a background.
+const OWN: usize = PARAMETERS - 1;
+
+impl Psf {
+    /// Fills `out`, `[record][5]`, with the bounds of a scene's records on the pixels of their frames that the emitters' stamps
+    /// cover: sigma of x and y in px, z in um, photons, and background photons per pixel; infinity where the pixels say nothing.
+    ///
+    /// `background` is of each frame, in photons per pixel. An emitter is bound as if it were alone, or, where `joint`, together with
+    /// all those of its frame that its stamp touches, directly or by others, and one background for all of these.
+    ///
+    /// # Errors
+    /// Those of [`Psf::render`] and [`Psf::bounds`]; if more than [`MOST_TOGETHER`] emitters are to be bound together.
+    #[allow(clippy::too_many_arguments, reason = "what frames are rendered from, and what they are counted by")]
+    pub fn record_bounds(
+        &self,
+        scene: &Scene<'_>,
+        background: &[f64],
+        [height, width]: [usize; 2],
+        detector: &Detector,
+        joint: bool,
+        out: &mut [f64],
+        stop: &Stop,
+    ) -> Result<()> {
+        detector.check()?;
+        check_photons("background", background)?;
+        let records = scene.records.emitter.len();
+        if out.len() != PARAMETERS * records {
+            return Err(Error::Length { name: "out", got: out.len(), expected: PARAMETERS * records });
+        }
+        let pixels = background.len().checked_mul(height).and_then(|rows| rows.checked_mul(width));
+        let placed = self.placed(scene, [height, width], pixels.unwrap_or(0), stop)?;
+        out.fill(f64::INFINITY);
+        let frame = Frame { psf: self, placed: &placed, scene, background, shape: [height, width], detector, stop };
+        if joint { frame.together(out) } else { frame.alone(out) }
+    }
+}
+
+/// What all records have in common.
+struct Frame<'a> {
+    psf: &'a Psf,
+    placed: &'a Placed,
+    scene: &'a Scene<'a>,
+    background: &'a [f64],
+    shape: [usize; 2],
+    detector: &'a Detector,
+    stop: &'a Stop,
+}
+
+/// A record that lights its frame: its number, its emitter's place among those placed, and its frame.
+#[derive(Debug, Clone, Copy)]
+struct Lit {
+    record: usize,
+    rank: usize,
+    frame: usize,
+}
+
+impl Frame<'_> {
+    /// Records whose emitters are placed, ordered by `key` and then as they were given.
+    fn lit<K: Ord>(&self, key: impl Fn(&Lit) -> K) -> Vec<Lit> {
+        let mut ranks = vec![None; self.scene.emitters.xyz.len()];
+        self.placed.chosen.iter().enumerate().for_each(|(rank, &(emitter, _))| ranks[emitter] = Some(rank));
+        let records = self.scene.records.emitter.iter().zip(self.scene.records.frame).enumerate();
+        let mut lit: Vec<_> = records
+            .filter_map(|(record, (&emitter, &frame))| {
+                ranks[emitter as usize].map(|rank| Lit { record, rank, frame: frame as usize })
+            })
+            .collect();
+        lit.sort_by_key(key);
+        lit
+    }
+
+    fn photons(&self, lit: &Lit) -> f64 {
+        f64::from(self.scene.records.photons[lit.record])
+    }
+
+    /// Stamps and derivatives of emitters.
+    fn planes(&self, chosen: &[Chosen]) -> Result<Vec<f32>> {
+        let mut planes = vec![0.0; chosen.len() * self.plane_len()];
+        self.psf.gradients_of(&self.scene.emitters, chosen, &[], &mut planes, self.stop)?;
+        Ok(planes)
+    }
+
+    fn plane_len(&self) -> usize {
+        PLANES * self.psf.size() * self.psf.size()
+    }
+
+    /// Where a stamp's pixels lie in the frame: columns and rows, which may be none.
+    fn window(&self, spot: &Spot) -> [Range<i64>; 2] {
+        let half = (self.psf.size() / 2) as i64;
+        let [height, width] = self.shape.map(|n| n as i64);
+        let range = |middle: i64, n: i64| {
+            let (low, high) = ((middle - half).clamp(0, n), (middle + half + 1).clamp(0, n));
+            low..high
+        };
+        [range(spot.x, width), range(spot.y, height)]
+    }
+
+    /// The pixels of a stamp and its derivatives that lie in the frame.
+    fn cut<'a>(&self, planes: &'a [f32], spot: &Spot, space: &'a mut Vec<f32>) -> &'a [f32] {
+        let size = self.psf.size();
+        let half = (size / 2) as i64;
+        let [columns, rows] = self.window(spot);
+        if (columns.end - columns.start) as usize == size && (rows.end - rows.start) as usize == size {
+            return planes;
+        }
+        space.clear();
+        let first = (columns.start - spot.x + half) as usize;
+        let length = (columns.end - columns.start) as usize;
+        for plane in planes.chunks_exact(size * size) {
+            for row in rows.clone() {
+                let start = (row - spot.y + half) as usize * size + first;
+                space.extend_from_slice(&plane[start..start + length]);
+            }
+        }
+        space
+    }
+
+    fn alone(&self, out: &mut [f64]) -> Result<()> {
+        let lit = self.lit(|lit| lit.rank);
+        // the records of each emitter, and room for their bounds in that order
+        let start: Vec<_> =
+            (0..=self.placed.chosen.len()).map(|rank| lit.partition_point(|lit| lit.rank < rank)).collect();
+        let mut bounds = vec![0.0; PARAMETERS * lit.len()];
+        let mut parts = Vec::with_capacity(self.placed.chosen.len());
+        let mut left = &mut bounds[..];
+        for pair in start.windows(2) {
+            let (part, others) = left.split_at_mut(PARAMETERS * (pair[1] - pair[0]));
+            parts.push(part);
+            left = others;
+        }
+        let each = |rank: usize, planes: &[f32], out: &mut [f64]| {
+            let mut space = vec![];
+            let cut = self.cut(planes, &self.placed.spots[rank], &mut space);
+            for (lit, out) in lit[start[rank]..start[rank + 1]].iter().zip(out.chunks_exact_mut(PARAMETERS)) {
+                out.copy_from_slice(&bound(cut, self.photons(lit), self.background[lit.frame], self.detector));
+            }
+        };
+        self.psf.with_gradients(&self.scene.emitters, &self.placed.chosen, parts, &each, self.stop)?;
+        for (lit, bound) in lit.iter().zip(bounds.chunks_exact(PARAMETERS)) {
+            out[lit.record * PARAMETERS..][..PARAMETERS].copy_from_slice(bound);
+        }
+        Ok(())
+    }
+
+    fn together(&self, out: &mut [f64]) -> Result<()> {
+        // by rows within a frame, as emitters are ranked
+        let lit = self.lit(|lit| (lit.frame, lit.rank));
+        let mut clusters = vec![];
+        for frame in lit.chunk_by(|a, b| a.frame == b.frame) {
+            clusters.extend(self.clusters(frame));
+        }
+        if let Some(largest) = clusters.iter().find(|cluster| cluster.len() > MOST_TOGETHER) {
+            return Err(Error::Value {
+                name: "a joint bound",
+                got: format!("of {} emitters whose stamps touch (frame {})", largest.len(), largest[0].frame),
+                expected: "at most 250 emitters; smaller stamps, or bounds of emitters alone",
+            });
+        }
+        let together = (PLANES_BYTES / (4 * self.plane_len())).max(MOST_TOGETHER);
+        let mut rest = &clusters[..];
+        while !rest.is_empty() {
+            let mut emitters = 0;
+            let enough = |cluster: &Vec<Lit>| {
+                emitters += cluster.len();
+                emitters > together
+            };
+            let (now, later) = rest.split_at(rest.iter().position(enough).unwrap_or(rest.len()));
+            rest = later;
+            let chosen: Vec<_> = now.iter().flatten().map(|lit| self.placed.chosen[lit.rank]).collect();
+            let planes = self.planes(&chosen)?;
+            let mut start = 0;
+            let parts: Vec<_> = now
+                .iter()
+                .map(|cluster| {
+                    let part = &planes[start * self.plane_len()..][..cluster.len() * self.plane_len()];
+                    start += cluster.len();
+                    (cluster, part)
+                })
+                .collect();
+            let bounds: Vec<_> = parts.par_iter().map(|(cluster, planes)| self.joint(cluster, planes)).collect();
+            for (lit, bound) in now.iter().flatten().zip(bounds.into_iter().flatten()) {
+                out[lit.record * PARAMETERS..][..PARAMETERS].copy_from_slice(&bound);
+            }
+        }
+        Ok(())
+    }
+
+    /// Groups the records of a frame whose stamps touch within it.
+    fn clusters(&self, lit: &[Lit]) -> Vec<Vec<Lit>> {
+        let size = self.psf.size() as i64;
+        let mut group: Vec<usize> = (0..lit.len()).collect();
+        fn root(group: &mut [usize], mut i: usize) -> usize {
+            while group[i] != i {
+                group[i] = group[group[i]];
+                i = group[i];
+            }
+            i
+        }
+        for (i, a) in lit.iter().enumerate() {
+            let spot = self.placed.spots[a.rank];
+            for (j, b) in lit[..i].iter().enumerate().rev() {
+                let other = self.placed.spots[b.rank];
+                if spot.y - other.y >= size {
+                    break; // those before lie higher still
+                }
+                if (spot.x - other.x).abs() < size {
+                    let (a, b) = (root(&mut group, i), root(&mut group, j));
+                    group[a.max(b)] = a.min(b);
+                }
+            }
+        }
+        let mut clusters: Vec<Vec<Lit>> = vec![vec![]; lit.len()];
+        for (i, lit) in lit.iter().enumerate() {
+            clusters[root(&mut group, i)].push(*lit);
+        }
+        clusters.retain(|cluster| !cluster.is_empty());
+        clusters
+    }
+
+    /// The bounds of records together.
+    fn joint(&self, cluster: &[Lit], planes: &[f32]) -> Vec<[f64; PARAMETERS]> {
+        let background = self.background[cluster[0].frame];
+        let planes: Vec<_> = planes.chunks_exact(self.plane_len()).collect();
+        if let [alone] = cluster {
+            let mut space = vec![];
+            let cut = self.cut(planes[0], &self.placed.spots[alone.rank], &mut space);
+            return vec![bound(cut, self.photons(alone), background, self.detector)];
+        }
+        let qe = self.detector.quantum_efficiency;
+        let size = self.psf.size();
+        let half = (size / 2) as i64;
+        let stamps: Vec<_> = cluster
+            .iter()
+            .zip(&planes)
+            .map(|(lit, planes)| {
+                let spot = self.placed.spots[lit.rank];
+                let [columns, rows] = self.window(&spot);
+                let at = move |plane: usize, x: i64, y: i64| {
+                    let (row, column) = ((y - spot.y + half) as usize, (x - spot.x + half) as usize);
+                    f64::from(planes[(plane * size + row) * size + column])
+                };
+                (columns, rows, self.photons(lit) * qe, at)
+            })
+            .collect();
+        // the weight of each pixel that any stamp covers, 1 / variance
+        let cover = |ranges: &mut dyn Iterator<Item = &Range<i64>>| {
+            ranges.fold(i64::MAX..i64::MIN, |all, one| all.start.min(one.start)..all.end.max(one.end))
+        };
+        let all_columns = cover(&mut stamps.iter().map(|stamp| &stamp.0));
+        let all_rows = cover(&mut stamps.iter().map(|stamp| &stamp.1));
+        let width = (all_columns.end - all_columns.start) as usize;
+        let place = |x: i64, y: i64| (y - all_rows.start) as usize * width + (x - all_columns.start) as usize;
+        let mut weights = vec![f64::NAN; width * (all_rows.end - all_rows.start) as usize];
+        let [offset, variance] = self.detector.offset(background);
+        for (columns, rows, electrons, at) in &stamps {
+            for (x, y) in rows.clone().flat_map(|y| columns.clone().map(move |x| (x, y))) {
+                let mean = &mut weights[place(x, y)];
+                *mean = if mean.is_nan() { offset } else { *mean } + electrons * at(0, x, y);
+            }
+        }
+        // what no stamp covers stays no number
+        for weight in weights.iter_mut().filter(|weight| !weight.is_nan()) {
+            *weight = (self.detector.excess_noise * *weight + variance).max(1e-12).recip();
+        }
+        // information: x, y, z and photons of each, then the background
+        let n = OWN * cluster.len() + 1;
+        let mut matrix = vec![0.0; n * n];
+        let derivatives = |electrons: f64, at: &dyn Fn(usize) -> f64| {
+            [electrons * at(1), electrons * at(2), electrons * at(3), qe * at(0)]
+        };
+        for (a, (columns, rows, electrons, at)) in stamps.iter().enumerate() {
+            for (x, y) in rows.clone().flat_map(|y| columns.clone().map(move |x| (x, y))) {
+                let weight = weights[place(x, y)];
+                let own = derivatives(*electrons, &|plane| at(plane, x, y));
+                for (i, value) in own.into_iter().enumerate() {
+                    matrix[(n - 1) * n + OWN * a + i] += weight * value * qe;
+                }
+            }
+            for (b, (other_columns, other_rows, other_electrons, other_at)) in stamps[..=a].iter().enumerate() {
+                let meet = |p: &Range<i64>, q: &Range<i64>| p.start.max(q.start)..p.end.min(q.end);
+                let (columns, rows) = (meet(columns, other_columns), meet(rows, other_rows));
+                for (x, y) in rows.flat_map(|y| columns.clone().map(move |x| (x, y))) {
+                    let weight = weights[place(x, y)];
+                    let own = derivatives(*electrons, &|plane| at(plane, x, y));
+                    let others = derivatives(*other_electrons, &|plane| other_at(plane, x, y));
+                    for (i, own) in own.into_iter().enumerate() {
+                        for (j, other) in others.into_iter().enumerate() {
+                            matrix[(OWN * a + i) * n + OWN * b + j] += weight * own * other;
+                        }
+                    }
+                }
+            }
+            let light = matrix[(OWN * a + 3) * (n + 1)] * (electrons / qe).powi(2);
+            for i in 0..3 {
+                let own = &mut matrix[(OWN * a + i) * (n + 1)];
+                if *own <= NOTHING * light {
+                    *own = 0.0;
+                }
+            }
+        }
+        matrix[n * n - 1] = weights.iter().filter(|w| !w.is_nan()).map(|w| w * qe * qe).sum();
+        let sigma = standard_deviations(&mut matrix, n);
+        (0..cluster.len())
+            .map(|a| std::array::from_fn(|i| if i < OWN { sigma[OWN * a + i] } else { sigma[n - 1] }))
+            .collect()
+    }
+}
