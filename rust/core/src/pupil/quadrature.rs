@@ -7,7 +7,7 @@
 //! converges as fast as the pupil is smooth. Short chords need fewer nodes than long ones.
 //!
 //! Light above the critical angle gives the pupil a square root's edge on a circle, on which these rows converge badly. Rows
-//! and chords are then split there: inside, `xi = xi_c sin(pi s / 2)` on chords of half the length xi_c, and `eta` likewise;
+//! and chords are then split there: inside, `xi = xi_c sin(pi s / 2)` on chords of half the length `xi_c`, and `eta` likewise;
 //! outside, `xi^2 = xi_c^2 + t^2` on rows that cross the circle, and `eta^2 = rho_c^2 + T^2 sin^2(theta)`, `T^2 = 1 - rho_c^2` for
 //! those beyond it. All of s, t and theta have Gauss-Legendre nodes, on which the edge is smooth.
 
