@@ -9,6 +9,7 @@ import numpy as np
 
 from simtiff.aberrations.fieldmap import FieldMap
 from simtiff.aberrations.synthetic import BUILTIN, RADIANS_PER_MILLIWAVE
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     import os
@@ -98,40 +99,43 @@ def map_info(zmap_path: str | os.PathLike[str]) -> MapInfo:
 
 def _notes(field: FieldMap) -> tuple[str, ...]:
     if field.name == BUILTIN:
-        return (f"Synthetic, computed on the fly for a field of any size; shown at {field.shape[0]} px.",)
+        return (
+            Text("Synthetic, computed on the fly for a field of any size; shown at {size} px.", size=field.shape[0]),
+        )
     notes = []
     if field.has_magnitudes:
-        notes.append(f"Magnitudes: at {field.header.points} points, cubic between them, the nearest point's outside.")
+        points = field.header.points
+        notes.append(Text("Magnitudes: at {n} points, cubic between them, the nearest point's outside.", n=points))
     else:
-        notes.append("Magnitudes: none, or all zero (uniform amplitude).")
+        notes.append(Text("Magnitudes: none, or all zero (uniform amplitude)."))
     if field.header.has_point_phase:
-        notes.append("zernike/coeff_phase is there, but is not used: phases come from z_maps/phase.")
+        notes.append(Text("zernike/coeff_phase is there, but is not used: phases come from z_maps/phase."))
     return tuple(notes)
 
 
 _NAMES = (
-    "piston",
-    "tilt x",
-    "tilt y",
-    "defocus",
-    "astigmatism, oblique",
-    "astigmatism, vertical",
-    "coma y",
-    "coma x",
-    "trefoil y",
-    "trefoil x",
-    "spherical",
-    "secondary astigmatism, vertical",
-    "secondary astigmatism, oblique",
-    "tetrafoil, vertical",
-    "tetrafoil, oblique",
-    "secondary coma x",
-    "secondary coma y",
-    "secondary trefoil x",
-    "secondary trefoil y",
-    "pentafoil x",
-    "pentafoil y",
-    "secondary spherical",
+    Text("piston"),
+    Text("tilt x"),
+    Text("tilt y"),
+    Text("defocus"),
+    Text("astigmatism, oblique"),
+    Text("astigmatism, vertical"),
+    Text("coma y"),
+    Text("coma x"),
+    Text("trefoil y"),
+    Text("trefoil x"),
+    Text("spherical"),
+    Text("secondary astigmatism, vertical"),
+    Text("secondary astigmatism, oblique"),
+    Text("tetrafoil, vertical"),
+    Text("tetrafoil, oblique"),
+    Text("secondary coma x"),
+    Text("secondary coma y"),
+    Text("secondary trefoil x"),
+    Text("secondary trefoil y"),
+    Text("pentafoil x"),
+    Text("pentafoil y"),
+    Text("secondary spherical"),
 )
 
 

@@ -18,6 +18,7 @@ from simtiff.config.messages import (
     value_paths,
 )
 from simtiff.config.text import parse_value, split_override
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,15 +38,18 @@ def find_field(model: type[BaseModel], path: str) -> FieldInfo | str:
             where = ".".join(parts[:depth])
             paths = value_paths(model, f"{where}." if where else "")
             local = unknown_key(part, list(model.model_fields), () if where else paths)
-            if where or "did you mean" in local or "belongs" in local:
-                return local if not where else f"{local.replace('unknown key', f'unknown key in {where}', 1)}"
+            if where:
+                return Text("in {section}: {problem}", section=where, problem=local)
+            if "did you mean" in local or "belongs" in local:
+                return local
             match = nearest(path, paths)
-            return f'unknown key; did you mean "{match}"?' if match else local
+            return Text('unknown key; did you mean "{match}"?', match=match) if match else local
         inner = model_of(field.annotation)
         if depth == len(parts) - 1:
             return field
         if inner is None:
-            return f'"{".".join(parts[: depth + 1])}" is {describe(field)}, not an object with keys'
+            there = ".".join(parts[: depth + 1])
+            return Text('"{key}" is {kind}, not an object with keys', key=there, kind=describe(field))
         model = inner
     raise AssertionError("a path has at least one part")
 

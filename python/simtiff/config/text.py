@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from simtiff.config.messages import Problem, join_path, kind, raise_problems, show_key
-from simtiff.errors import ConfigError, printable
+from simtiff.errors import ConfigError, os_reason, printable
 from simtiff.io.files import read_regular
+from simtiff.language import Text, joined
 
 MAX_BYTES = 16 << 20
 # The JSON5 parser is written in Python and slow; longer files must be strict JSON.
@@ -43,18 +44,21 @@ def read_config_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         data = read_regular(path, MAX_BYTES)
     except FileNotFoundError:
-        raise ConfigError(f"{source}: no such config file") from None
+        raise ConfigError(Text("{source}: no such config file", source=source)) from None
     except IsADirectoryError:
-        raise ConfigError(f"{source}: is a directory, not a config file") from None
+        raise ConfigError(Text("{source}: is a directory, not a config file", source=source)) from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{source}: the config file cannot be read ({reason})") from None
+        reason = os_reason(error) if isinstance(error, OSError) else error
+        raise ConfigError(
+            Text("{source}: the config file cannot be read ({reason})", source=source, reason=reason)
+        ) from None
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{source}: is larger than {MAX_BYTES >> 20} MiB, which is no config file")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{source}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+        text = Text("{source}: is not UTF-8 text (byte {byte}); save it as UTF-8", source=source, byte=error.start)
+        raise ConfigError(text) from None
     return parse_config_text(text, source)
 
 
@@ -80,7 +84,7 @@ def parse_config_text(text: str, source: str) -> dict[str, Any]:
     """
     value = _parse(text, source)
     if not isinstance(value, dict):
-        raise ConfigError(f"{source}: must be one object {{ ... }}, not {kind(value)}")
+        raise ConfigError(Text("{source}: must be one object {{ ... }}, not {kind}", source=source, kind=kind(value)))
     problems: list[Problem] = []
     result: dict[str, Any] = plain(value, source, problems)
     if problems:
@@ -108,7 +112,7 @@ def plain(value: Any, source: str, problems: list[Problem], loc: tuple[object, .
             return value
         case Mapping():
             repeated = [join_path("", (*loc, key)) for key in getattr(value, "repeated", ())]
-            problems += [Problem(path, "the key is there more than once") for path in repeated]
+            problems += [Problem(path, Text("the key is there more than once")) for path in repeated]
             return {key: plain(item, source, problems, (*loc, key)) for key, item in value.items()}
         case list() | tuple():
             return [plain(item, source, problems, (*loc, i)) for i, item in enumerate(value)]
@@ -145,10 +149,14 @@ def _raise_syntax_error(message: str, source: str) -> NoReturn:
     match = _JSON5_MESSAGE.match(message)
     if match:
         line, what, column = match.groups()
-        raise ConfigError(f"{source}: line {line}, column {column}: {printable(what[0].lower() + what[1:])}") from None
+        what = printable(what[0].lower() + what[1:])
+        place = Text("line {line}, column {column}", line=line, column=column)
+        raise ConfigError(joined([source, place, what], ": ")) from None
     if message.startswith("Empty"):
-        raise ConfigError(f"{source}: is empty") from None
-    raise ConfigError(f"{source}: not valid JSON5: {printable(message[:200])}") from None
+        raise ConfigError(Text("{source}: is empty", source=source)) from None
+    raise ConfigError(
+        Text("{source}: not valid JSON5: {reason}", source=source, reason=printable(message[:200]))
+    ) from None
 
 
 def split_override(override: str) -> tuple[str, str] | Problem:
@@ -156,5 +164,5 @@ def split_override(override: str) -> tuple[str, str] | Problem:
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key:
-        return Problem(f"--set {show_key(override)}", "must be KEY=VALUE, such as emitters.frames=3")
+        return Problem(f"--set {show_key(override)}", Text("must be KEY=VALUE, such as emitters.frames=3"))
     return key, text.strip()

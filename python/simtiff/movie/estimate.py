@@ -16,6 +16,7 @@ from simtiff.config.identity import job_files
 from simtiff.emitters.sampling import BLOCK_RECORDS, MAX_SLAB_EMITTERS, birth_range
 from simtiff.errors import BatchError, SimtiffError
 from simtiff.imaging.rendering import psf
+from simtiff.language import Text
 from simtiff.movie.frames import frames_are_large, optics_of
 from simtiff.movie.plots import MAX_RECORDS
 from simtiff.movie.truthfile import MAX_RUN_ROWS
@@ -50,12 +51,16 @@ def disk_problem(needed: float, free: float, folder: Path, truth: float) -> str:
     movies = needed - truth
     cures = []
     if movies > free or movies >= truth:
-        cures.append("fewer or smaller movies (emitters.frames, tiff.roi_size)")
+        cures.append(Text("fewer or smaller movies (emitters.frames, tiff.roi_size)"))
     if truth > free or truth > movies:
-        cures.append("fewer emitters (emitters.num_emitters)")
-    return (
-        f"{folder}: needs up to {show_bytes(needed)} on disk, {show_bytes(free)} are free; free some space, choose "
-        f"another output folder, or make {' and '.join(cures)}"
+        cures.append(Text("fewer emitters (emitters.num_emitters)"))
+    return Text(
+        "{folder}: needs up to {needed} on disk, {free} are free; free some space, choose another output folder, "
+        "or make {cure}",
+        folder=folder,
+        needed=show_bytes(needed),
+        free=show_bytes(free),
+        cure=Text("{one} and {other}", one=cures[0], other=cures[1]) if len(cures) == 2 else cures[0],
     )
 
 
@@ -193,10 +198,13 @@ def file_size(path: Path) -> int:
 
 def show_bytes(size: float) -> str:
     """Return a number of bytes in words: ``86.4 MB``."""
-    for unit in ("bytes", "kB", "MB", "GB"):
+    if size < 1000:
+        return Text("{size:.3g} bytes", size=size)
+    for unit in ("kB", "MB", "GB"):
+        size /= 1000
         if size < 1000:
             return f"{size:.3g} {unit}"
-        size /= 1000
+    size /= 1000
     return f"{size:,.3g} TB" if size < 1000 else f"{size:,.0f} TB"
 
 
@@ -226,7 +234,10 @@ def light_note(configs: Iterable[JobConfig]) -> str | None:
         return None
     if least >= _ENOUGH_LIGHT:
         return None
-    return (
-        f"a stamp of {config.psf.size_px} px (psf.size_px) holds {100 * least:.0f} % of the light of an emitter "
-        f"without aberrations at z = {config.emitters.z_range_um:g} um (emitters.z_range_um); the rest is lost"
+    return Text(
+        "a stamp of {size} px (psf.size_px) holds {percent:.0f} % of the light of an emitter without aberrations "
+        "at z = {z:g} um (emitters.z_range_um); the rest is lost",
+        size=config.psf.size_px,
+        percent=100 * least,
+        z=config.emitters.z_range_um,
     )

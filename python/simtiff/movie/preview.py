@@ -13,6 +13,7 @@ import tifffile
 from simtiff.errors import ConfigError, DataError
 from simtiff.io.files import write_whole
 from simtiff.io.tiff import tifffile_silenced
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     import os
@@ -52,7 +53,7 @@ def preview(tiff: str | os.PathLike[str], png: str | os.PathLike[str] | None = N
     source = Path(tiff)
     target = Path(png) if png is not None else source.with_name(f"{source.name}.png")
     if not source.is_file():
-        raise DataError(f"{source}: no such file")
+        raise DataError(Text("{path}: no such file", path=source))
     try:
         with tifffile_silenced():
             picture = png_bytes(stretch(_read_frame(source, frame)))
