@@ -1,4 +1,4 @@
-"""The catalogue of Chinese texts: brings it up to date with the texts of the package, and compiles it (`make messages`).
+"""The catalogue of Chinese texts: bring it up to date with the package's texts, and compile it (`make messages`).
 
 New texts get an empty entry, for a translator to fill in; texts that are no longer there lose theirs.
 """

@@ -70,4 +70,7 @@ _USUAL_REASONS = (
     Text("Permission denied"),
     Text("Read-only file system"),
     Text("Input/output error"),
+    Text("File exists"),
+    Text("Is a directory"),
+    Text("Not a directory"),
 )

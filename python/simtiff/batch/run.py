@@ -135,7 +135,8 @@ def run_batch(
     if max_workers is not None and max_workers < 1:
         raise ConfigError(f"max_workers: got {max_workers}, allowed are whole numbers from 1")
     if output_dir is not None and (problem := folder_problem(str(output_dir))) is not None:
-        raise ConfigError(f'output_dir: "{output_dir}" {problem}')
+        text = Text('{option}: "{folder}" {problem}', option="output_dir", folder=output_dir, problem=problem)
+        raise ConfigError(text)
     if retry_failed and not resume:
         raise ConfigError(Text("--no-resume runs all jobs, --retry-failed only those that failed: choose one"))
     batch = load_batch_config(config, overrides)

@@ -297,8 +297,11 @@ def _output_dir(arguments: Arguments) -> str | None:
 
     folder: str | None = arguments["--output-dir"]
     if folder and (problem := folder_problem(folder)) is not None:
-        hint = " (the shell expands it in --output-dir ~/out, without quotes)" if folder.startswith("~") else ""
-        raise UsageError(f'--output-dir: "{folder}" {problem}{hint}')
+        text = Text('{option}: "{folder}" {problem}', option="--output-dir", folder=folder, problem=problem)
+        if folder.startswith("~"):
+            hint = Text("(the shell expands it in --output-dir ~/out, without quotes)")
+            raise UsageError(joined([text, hint], " "))
+        raise UsageError(text)
     return folder
 
 

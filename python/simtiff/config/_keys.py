@@ -39,7 +39,7 @@ def find_field(model: type[BaseModel], path: str) -> FieldInfo | str:
             paths = value_paths(model, f"{where}." if where else "")
             local = unknown_key(part, list(model.model_fields), () if where else paths)
             if where:
-                return Text("in {section}: {problem}", section=where, problem=local)
+                return Text('in "{section}": {problem}', section=where, problem=local)
             if "did you mean" in local or "belongs" in local:
                 return local
             match = nearest(path, paths)
