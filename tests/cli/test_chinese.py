@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NAMES = {"TIFF", "HDF5", "JSON", "CRC", "Noll", "simtiff", "rad", "nm", "px", "um", "kB", "MB", "GB", "TB", "NaN"}
 NAMES |= {"Fiji", "PSF", "NA", "KEY", "VALUE", "UTF", "SIGKILL", "rms", "true", "false", "null"}
 NAMES |= {"batch", "run", "stream", "status", "table", "verify", "clean", "validate", "schema", "preview", "zmap"}
-NAMES |= {"out", "none"}  # folders of the test
+NAMES |= {"shell", "out", "none"}  # folders of the test
 AS_THEY_ARE = re.compile(
     r"job_\w+(\.\w+)*"  # jobs
     r"|--[a-z-]+(=\S+)?"  # options
@@ -29,6 +29,8 @@ AS_THEY_ARE = re.compile(
     r"|\b[0-9a-f]{8}\b"  # checksums
     r"|builtin:oil|\[Errno [^\]]+\][^()]*|\"[^\"]*\""
 )
+
+TOO_LARGE = {"emitters": {"frames": 10**7, "area_px": 64}, "tiff": {"roi_size": 10**4}}  # 2 PB
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +60,7 @@ def test_every_line_is_chinese(
         json.dumps({"base_config": {"zmap_path": "no.h5", "emitters": {"frames": 0, "fram": 1}}})
     )
     (tmp_path / "nomap.json").write_text(json.dumps({"base_config": {"zmap_path": "no.h5"}}))
-    (tmp_path / "large.json").write_text(json.dumps({"base_config": TINY_JOB | {"emitters": {"frames": 10**7}}}))
+    (tmp_path / "large.json").write_text(json.dumps({"base_config": TINY_JOB | TOO_LARGE}))
     out = tmp_path / "out"
     out.mkdir()
     first, second = "job_0000_num_emitters_20", "job_0001_num_emitters_40"
@@ -118,7 +120,8 @@ def test_every_line_is_chinese(
         if callable(step):
             step()
             continue
-        cli.main(step.split())
+        code = cli.main(step.split())
+        assert code == 2 or "large" not in step
         printed, told = capfd.readouterr()
         text = re.sub(r"^Traceback.*?^\w+Error:[^\n]*$", "", printed + told, flags=re.DOTALL | re.MULTILINE)
         if step == "status out":  # errors are shown as the status has them
