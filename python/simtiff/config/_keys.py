@@ -37,10 +37,8 @@ def find_field(model: type[BaseModel], path: str) -> FieldInfo | str:
         if field is None:
             where = ".".join(parts[:depth])
             paths = value_paths(model, f"{where}." if where else "")
-            local = unknown_key(part, list(model.model_fields), () if where else paths)
-            if where:
-                return Text('in "{section}": {problem}', section=where, problem=local)
-            if "did you mean" in local or "belongs" in local:
+            local = unknown_key(part, list(model.model_fields), () if where else paths, where)
+            if where or "did you mean" in local or "belongs" in local:
                 return local
             match = nearest(path, paths)
             return Text('unknown key; did you mean "{match}"?', match=match) if match else local

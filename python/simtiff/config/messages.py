@@ -124,15 +124,16 @@ def nearest(key: str, valid: Iterable[str]) -> str | None:
     return by_lower[matches[0]] if matches else None
 
 
-def unknown_key(key: str, valid: Sequence[str], elsewhere: Iterable[str] = ()) -> str:
+def unknown_key(key: str, valid: Sequence[str], elsewhere: Iterable[str] = (), section: str = "") -> str:
     """Return the sentence for an unknown key: the nearest valid one, where it belongs, or all valid ones."""
+    problem = Text("unknown key in {section}", section=section) if section else Text("unknown key")
     for path in elsewhere:
         if path.rpartition(".")[2] == key or path == key:
-            return Text('unknown key; it belongs at "{path}"', path=path)
+            return Text('{problem}; it belongs at "{path}"', problem=problem, path=path)
     match = nearest(key, valid)
     if match is not None:
-        return Text('unknown key; did you mean "{match}"?', match=match)
-    return Text("unknown key; valid keys are {keys}", keys=", ".join(valid))
+        return Text('{problem}; did you mean "{match}"?', problem=problem, match=match)
+    return Text("{problem}; valid keys are {keys}", problem=problem, keys=", ".join(valid))
 
 
 def model_of(annotation: Any) -> type[BaseModel] | None:
