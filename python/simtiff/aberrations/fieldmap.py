@@ -14,6 +14,7 @@ from simtiff.aberrations.mapfile import MAX_COEFFICIENT, MAX_MODES, MapHeader
 from simtiff.aberrations.measured import measured_map
 from simtiff.aberrations.synthetic import BUILTIN, SyntheticMap
 from simtiff.errors import ConfigError, DataError, ShapeError
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -337,10 +338,16 @@ class FieldMap:
 
 def outside_message(name: str, axis: str, low: float, high: float, length: float, first: float = 0) -> str:
     """Return the error for a field that is larger than the map, with its cures."""
-    return (
-        f"{name}: the field reaches from {axis} = {low:g} to {high:g} px of the map, but the map covers only "
-        f"{first - 0.5:g} to {first + length - 0.5:g}; allowed: a smaller emitters.area_px, a "
-        'zernike.crop_offset that fits, or zernike.extrapolate: "nearest" (the rim\'s value beyond the rim)'
+    return Text(
+        "{name}: the field reaches from {axis} = {low:g} to {high:g} px of the map, but the map covers only {first:g} "
+        "to {last:g}; allowed: a smaller emitters.area_px, a zernike.crop_offset that fits, or "
+        'zernike.extrapolate: "nearest" (the rim\'s value beyond the rim)',
+        name=name,
+        axis=axis,
+        low=low,
+        high=high,
+        first=first - 0.5,
+        last=first + length - 0.5,
     )
 
 

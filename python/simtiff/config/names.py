@@ -8,6 +8,8 @@ import string
 from pathlib import PurePath
 from typing import Any
 
+from simtiff.language import Text
+
 OWN_NAMES = ("batch_status.json", ".simtiff.lock")
 """Files of a batch in its output folder, beside the folders of its jobs."""
 JOB_FILE = "job.json"
@@ -40,14 +42,14 @@ def name_problem(name: str) -> str | None:
 
 def home_problem(path: str) -> str | None:
     """Return why a path begins wrongly, or None: ``~`` is a shell's word for the home folder, not a folder."""
-    return "begins with ~, which is not expanded; write the whole path" if path.startswith("~") else None
+    return Text("begins with ~, which is not expanded; write the whole path") if path.startswith("~") else None
 
 
 def folder_problem(path: str) -> str | None:
     """Return why a path cannot be that of an output folder on every system, or None if it can."""
     name = PurePath(path).name
     if name not in {"", ".."} and name[-1] in " .":
-        return "must not end with a space or a dot"
+        return Text("must not end with a space or a dot")
     return home_problem(path)
 
 

@@ -22,6 +22,7 @@ from simtiff.errors import DataError
 from simtiff.io._filters import missing_filter
 from simtiff.io.files import replacing
 from simtiff.io.matlab import empty_shape, is_matlab, is_nothing, is_old_matlab, matlab_class, text_of
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -146,14 +147,17 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
     try:
         file = h5py.File(path, "r", locking=False) if path.is_file() else None
     except PermissionError as error:
-        raise DataError(f"{path}: permission denied") from error
+        raise DataError(Text("{path}: permission denied", path=path)) from error
     except H5PY_ERRORS as error:
         if is_old_matlab(path):
             raise DataError(f"{path}: is of MATLAB's older format; allowed: one saved with -v7.3 (HDF5)") from error
         reason = str(error).strip() or type(error).__name__
-        raise DataError(f"{path}: not a readable HDF5 file, or a truncated one ({reason})") from error
+        text = Text("{path}: not a readable HDF5 file, or a truncated one ({reason})", path=path, reason=reason)
+        raise DataError(text) from error
+    if file is None and path.exists():
+        raise DataError(Text("{path}: not a file; an HDF5 file is needed", path=path))
     if file is None:
-        raise DataError(f"{path}: {'not a file; an HDF5 file is needed' if path.exists() else 'no such file'}")
+        raise DataError(Text("{path}: no such file", path=path))
     with file:
         yield file
 

@@ -16,6 +16,7 @@ from simtiff.config.identity import TRUTH_NAME
 from simtiff.errors import ConfigError, DataError
 from simtiff.io.files import write_whole
 from simtiff.io.tiff import tifffile_silenced
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     import os
@@ -89,7 +90,7 @@ def preview(
     source = Path(tiff)
     target = Path(png) if png is not None else source.with_name(f"{source.name}.png")
     if not source.is_file():
-        raise DataError(f"{source}: no such file")
+        raise DataError(Text("{path}: no such file", path=source))
     try:
         with tifffile_silenced():
             shown = _read_frame(source, frame)
