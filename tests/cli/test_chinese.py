@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # What stays as it is in a Chinese line: names of things that are called so, units, words of the system's own.
 NAMES = {"TIFF", "HDF5", "JSON", "CRC", "Noll", "simtiff", "rad", "nm", "px", "um", "kB", "MB", "GB", "TB", "NaN"}
-NAMES |= {"Fiji", "PSF", "NA", "KEY", "VALUE", "UTF", "SIGKILL", "rms", "true", "false", "null"}
+NAMES |= {"MATLAB", "Fiji", "PSF", "NA", "KEY", "VALUE", "UTF", "SIGKILL", "rms", "true", "false", "null"}
 NAMES |= {"batch", "run", "stream", "status", "table", "verify", "clean", "validate", "schema", "preview", "zmap"}
 NAMES |= {"shell", "out", "none"}  # folders of the test
 AS_THEY_ARE = re.compile(
@@ -61,6 +61,11 @@ def test_every_line_is_chinese(
     )
     (tmp_path / "nomap.json").write_text(json.dumps({"base_config": {"zmap_path": "no.h5"}}))
     (tmp_path / "large.json").write_text(json.dumps({"base_config": TINY_JOB | TOO_LARGE}))
+    maps = {"unit": "nm", "wavelength": 600, "NA": 1.2}
+    write_map(tmp_path / "holes.h5", np.full((6, 64, 64), 20.0), hole=True, **maps)
+    write_matlab(tmp_path / "matlab.h5", {"z_maps/phase": np.full((6, 9, 9), 0.1).T})
+    write_h5(tmp_path / "records.h5", {"xyz": [[20, 30, 0], [41, 8, 0.4]], "phot": [900, 800], "frame_ix": [0, 1]})
+    write_h5(tmp_path / "half.h5", {"xyz": [[20, 30, 0], [41, 8, 0.4]], "phot": [900, 800], "frame_ix": [0, 1.5]})
     out = tmp_path / "out"
     out.mkdir()
     first, second = "job_0000_num_emitters_20", "job_0001_num_emitters_40"

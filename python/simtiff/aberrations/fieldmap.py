@@ -288,10 +288,13 @@ class FieldMap:
         if self._factor != 1:
             phase *= self._factor
             if phase.size and np.abs(phase).max() > MAX_COEFFICIENT:
-                raise DataError(
-                    f"{self.name}: up to {np.abs(phase).max():g} radians at this wavelength; "
-                    f"allowed: up to {MAX_COEFFICIENT:g}"
+                text = Text(
+                    "{name}: up to {found:g} radians at this wavelength; allowed: up to {most:g}",
+                    name=self.name,
+                    found=float(np.abs(phase).max()),
+                    most=MAX_COEFFICIENT,
                 )
+                raise DataError(text)
         return phase, magnitude
 
     def planes(self) -> Iterator[NDArray[np.float32]]:

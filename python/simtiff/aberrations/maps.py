@@ -109,7 +109,7 @@ def map_notes(configs: Iterable[JobConfig]) -> list[str]:
             headers[path] = measured_map(path).header
             wavelengths.setdefault(path, set()).add(config.optical.wavelength_nm)
             apertures.setdefault(path, set()).add(config.optical.NA)
-    notes = []
+    notes: list[str] = []
     for path, header in headers.items():
         others = wavelengths[path] - {header.wavelength_nm}
         if header.wavelength_nm is not None and others:

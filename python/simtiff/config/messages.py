@@ -225,8 +225,8 @@ def _bounds_of(metadata: Sequence[object]) -> str:
 def describe(field: FieldInfo) -> str:
     """Return what a field allows, in words: ``an integer from 1 to 10,000,000``."""
     extra = field.json_schema_extra
-    if isinstance(extra, dict) and isinstance(extra.get("x-allowed"), str):
-        return str(extra["x-allowed"])
+    if isinstance(extra, dict) and isinstance(allowed := extra.get("x-allowed"), str):
+        return allowed
     return _describe_type(field.annotation, field.metadata)
 
 

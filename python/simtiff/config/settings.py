@@ -37,6 +37,7 @@ from simtiff.config.names import (
 )
 from simtiff.config.pixelsize import BOTH, EACH
 from simtiff.errors import ConfigError
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -206,7 +207,7 @@ class OpticalConfig(Section):
         None,
         exclude=True,
         description="Both pixel sizes at once: a number, or [x, y]; in place of pixel_size_nm_x and pixel_size_nm_y.",
-        json_schema_extra={"x-allowed": "a number from 1 to 100,000, a list [x, y] of two, or null"},
+        json_schema_extra={"x-allowed": Text("a number from 1 to 100,000, a list [x, y] of two, or null")},
     )
     pixel_size_nm_x: float = Field(
         101.11, ge=1, le=100_000, description="Camera pixel in the sample, along x, in nanometres."
@@ -221,8 +222,8 @@ class OpticalConfig(Section):
             return self
         size = self.pixel_size_nm
         if given := [key for key in EACH if key in self.model_fields_set]:
-            others = " and ".join(f"optical.{key}" for key in given)
-            message = f"is given, and {others} too; allowed: either it, or the keys for x and y"
+            others = ", ".join(f"optical.{key}" for key in given)
+            message = Text("is given, and {keys} too; allowed: either it, or the keys for x and y", keys=others)
             return _checked_relations(self, [Relation((BOTH, *given), message)])
         sizes = size if isinstance(size, tuple) else (size, size)
         return self.model_copy(update={BOTH: None, **dict(zip(EACH, sizes, strict=True))})
@@ -237,7 +238,7 @@ class PsfConfig(Section):
         ge=3,
         le=511,
         description="Side of the square stamp of an emitter, in camera pixels, odd.",
-        json_schema_extra={"not": {"multipleOf": 2}, "x-allowed": "an odd integer from 3 to 511"},
+        json_schema_extra={"not": {"multipleOf": 2}, "x-allowed": Text("an odd integer from 3 to 511")},
     )
     defocus: Literal["exact", "paraxial"] = Field("exact", description="Formula of the defocus phase.")
     pixel_integration: bool = Field(

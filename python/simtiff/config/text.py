@@ -82,7 +82,9 @@ def read_config_file(path: str | os.PathLike[str]) -> ConfigFile:
             Text("{source}: the config file cannot be read ({reason})", source=source, reason=reason)
         ) from None
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"{source}: is larger than {MAX_BYTES >> 20} MiB, which is no config file")
+        raise ConfigError(
+            Text("{source}: is larger than {size} MiB, which is no config file", source=source, size=MAX_BYTES >> 20)
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -155,7 +157,7 @@ def plain(value: Any, source: str, problems: list[Problem], loc: tuple[object, .
     them (also those of pandas and the like), tuples, ranges and paths.
     """
     if len(loc) > MAX_DEPTH:
-        raise ConfigError(f"{source}: is nested more than {MAX_DEPTH} levels deep")
+        raise ConfigError(Text("{source}: is nested more than {levels} levels deep", source=source, levels=MAX_DEPTH))
     match value:
         case None | bool():
             return value
@@ -205,7 +207,7 @@ def _parse(text: str, source: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_Object)
     except RecursionError:
-        raise ConfigError(f"{source}: is nested too deeply") from None
+        raise ConfigError(Text("{source}: is nested too deeply", source=source)) from None
     except ValueError as error:
         if len(text) > MAX_JSON5_BYTES:
             raise ConfigError(
@@ -216,7 +218,7 @@ def _parse(text: str, source: str) -> Any:
     try:
         return json5.loads(text, object_pairs_hook=_Object)
     except RecursionError:
-        raise ConfigError(f"{source}: is nested too deeply") from None
+        raise ConfigError(Text("{source}: is nested too deeply", source=source)) from None
     except (ValueError, OverflowError) as error:
         _raise_syntax_error(str(error), source)
 
