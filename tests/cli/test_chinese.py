@@ -9,9 +9,12 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import h5py
+import numpy as np
 import pytest
 
 from batch_helpers import TINY_JOB, config, write_config
+from matlab_files import save
 from simtiff.cli import commands as cli
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 # What stays as it is in a Chinese line: names of things that are called so, units, words of the system's own.
 NAMES = {"TIFF", "HDF5", "JSON", "CRC", "Noll", "simtiff", "rad", "nm", "px", "um", "kB", "MB", "GB", "TB", "NaN"}
-NAMES |= {"MATLAB", "Fiji", "PSF", "NA", "KEY", "VALUE", "UTF", "SIGKILL", "rms", "true", "false", "null"}
+NAMES |= {"MATLAB", "Zernike", "Fiji", "PSF", "NA", "KEY", "VALUE", "UTF", "SIGKILL", "rms", "true", "false", "null"}
 NAMES |= {"batch", "run", "stream", "status", "table", "verify", "clean", "validate", "schema", "preview", "zmap"}
 NAMES |= {"shell", "out", "none"}  # folders of the test
 AS_THEY_ARE = re.compile(
@@ -61,11 +64,6 @@ def test_every_line_is_chinese(
     )
     (tmp_path / "nomap.json").write_text(json.dumps({"base_config": {"zmap_path": "no.h5"}}))
     (tmp_path / "large.json").write_text(json.dumps({"base_config": TINY_JOB | TOO_LARGE}))
-    maps = {"unit": "nm", "wavelength": 600, "NA": 1.2}
-    write_map(tmp_path / "holes.h5", np.full((6, 64, 64), 20.0), hole=True, **maps)
-    write_matlab(tmp_path / "matlab.h5", {"z_maps/phase": np.full((6, 9, 9), 0.1).T})
-    write_h5(tmp_path / "records.h5", {"xyz": [[20, 30, 0], [41, 8, 0.4]], "phot": [900, 800], "frame_ix": [0, 1]})
-    write_h5(tmp_path / "half.h5", {"xyz": [[20, 30, 0], [41, 8, 0.4]], "phot": [900, 800], "frame_ix": [0, 1.5]})
     out = tmp_path / "out"
     out.mkdir()
     first, second = "job_0000_num_emitters_20", "job_0001_num_emitters_40"
@@ -133,6 +131,77 @@ def test_every_line_is_chinese(
             text = re.sub(r"^    File exists: .*", "", text, flags=re.MULTILINE)
         assert text.strip(), step
         assert english_words(text, tmp_path) == [], (step, text)
+
+
+def test_what_is_said_of_maps_and_records_is_chinese(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    planes = np.full((6, 40, 40), 20.0)
+    write("map.h5", {"z_maps/phase": planes}, "z_maps/phase", unit="nm", wavelength=600, NA=1.2)
+    planes[2, 38, 39] = np.nan
+    write("holes.h5", {"z_maps/phase": planes}, "z_maps/phase", unit="nm", wavelength=600)
+    save(tmp_path / "matlab.mat", z_maps={"phase": np.full((9, 9, 6), 0.1)})
+    save(tmp_path / "flat.mat", z_maps={"phase": np.zeros((0, 9, 6))})
+    records = {"records/xyz": [[2, 3, 0], [4, 8, 0.4]], "records/phot": [900, 800], "records/frame_ix": [0, 1]}
+    write("records.h5", records)
+    write("half.h5", records | {"records/frame_ix": [0, 1.5]})
+    write("flat.h5", records | {"records/xyz": [[2, 3], [4, 8]]})
+    write("dark.h5", {"records/frame_ix": [0, 1]})
+    write("long.h5", records | {"records/phot": [900]})
+    base = {"zmap_path": "map.h5", "emitters": {"num_emitters": 20, "frames": 3, "area_px": 20}}
+    (tmp_path / "job.json").write_text(
+        json.dumps(base | {"optical": {"pixel_size_nm_x": 110}, "tiff": {"roi_size": 20}})
+    )
+    (tmp_path / "small.json").write_text(json.dumps({"tiff": {"roi_size": 10}}))
+    (tmp_path / "both.json").write_text(json.dumps({"max_workers": 1, "emitters": {}}))
+    (tmp_path / "whole.json").write_text(
+        json.dumps(base | {"optical": {"pixel_size_nm": 110, "pixel_size_nm_x": 110}, "psf": {"size_px": "a"}})
+    )
+    linear, datasets = (
+        "--set=zernike.interpolation_method=linear",
+        r"\w+/(phase|xyz|phot|frame_ix)|records|属性 \w+|\bnan\b",
+    )
+    code = {}
+    for step in (
+        "validate job.json",
+        "batch job.json --output-dir=out --max-workers=1",
+        "run --config=job.json --output-dir=run",
+        "stream --h5=records.h5 --output=again.tif --config=job.json",
+        "validate job.json --set=zmap_path=holes.h5",
+        f"validate job.json --set=zmap_path=holes.h5 --set=emitters.area_px=40 {linear}",
+        "validate job.json --set=zmap_path=records.h5",
+        "validate job.json --set=zmap_path=flat.mat",
+        "validate job.json --set=zernike.crop_size=50",
+        "validate job.json --set=zernike.crop_offset=[50,0]",
+        "validate job.json --set=optical.pixel_size_nm=[1]",
+        "validate both.json",
+        "validate whole.json",
+        "run",
+        "stream --h5=records.h5 --output=again.tif",
+        *(f"stream --h5={name}.h5 --output=again.tif --config=job.json" for name in ("half", "flat", "dark", "long")),
+        "preview again.tif --config=job.json",
+        "preview again.tif --frame=7",
+        "preview again.tif --h5=run/emitters.h5 --config=small.json",
+        "preview again.tif --truth",
+        "zmap info map.h5",
+        "zmap info holes.h5",
+        "zmap info matlab.mat",
+    ):
+        code[step] = cli.main(step.split())
+        text = re.sub(datasets, "", "".join(capfd.readouterr()))
+        assert text.strip(), step
+        assert english_words(text, tmp_path) == [], (step, text)
+    assert list(code.values()) == [0] * 4 + [2] * 19 + [0] * 3
+
+
+def write(name: str, datasets: dict[str, Any], said_of: str = "", **attributes: Any) -> None:
+    """Write datasets, and attributes of one of them."""
+    with h5py.File(name, "w") as file:
+        for path, values in datasets.items():
+            file[path] = values
+        if said_of:
+            file[said_of].attrs.update(attributes)
 
 
 def test_lines_of_the_guide(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
