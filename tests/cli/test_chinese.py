@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # What stays as it is in a Chinese line: names of things that are called so, units, words of the system's own.
-NAMES = {"TIFF", "HDF5", "JSON", "CRC", "Noll", "simtiff", "rad", "nm", "px", "um", "kB", "MB", "GB", "TB", "NaN"}
+NAMES = {"TIFF", "HDF", "JSON", "CRC", "Noll", "simtiff", "rad", "nm", "px", "um", "kB", "MB", "GB", "TB", "NaN"}
 NAMES |= {"MATLAB", "Zernike", "Fiji", "PSF", "NA", "KEY", "VALUE", "UTF", "SIGKILL", "rms", "true", "false", "null"}
 NAMES |= {"batch", "run", "stream", "status", "table", "verify", "clean", "validate", "schema", "preview", "zmap"}
 NAMES |= {"shell", "out", "none"}  # folders of the test
@@ -175,6 +175,9 @@ def test_what_is_said_of_maps_and_records_is_chinese(
         "validate job.json --set=zernike.crop_size=50",
         "validate job.json --set=zernike.crop_offset=[50,0]",
         "validate job.json --set=optical.pixel_size_nm=[1]",
+        "validate job.json --set=psf.size_px=4",
+        "validate job.json --set=tiff.filename=a.png",
+        "validate job.json --set=zmap_path=builtin:x",
         "validate both.json",
         "validate whole.json",
         "run",
@@ -192,7 +195,7 @@ def test_what_is_said_of_maps_and_records_is_chinese(
         text = re.sub(datasets, "", "".join(capfd.readouterr()))
         assert text.strip(), step
         assert english_words(text, tmp_path) == [], (step, text)
-    assert list(code.values()) == [0] * 4 + [2] * 19 + [0] * 3
+    assert list(code.values()) == [0] * 4 + [2] * 22 + [0] * 3
 
 
 def write(name: str, datasets: dict[str, Any], said_of: str = "", **attributes: Any) -> None:

@@ -240,7 +240,8 @@ def kind(value: Any) -> str:
 def _sentence(error: ErrorDetails, allowed: str) -> str:
     what = _what_is_wrong(error)
     if what is None:
-        return error["msg"]
+        own = error.get("ctx", {}).get("message")
+        return own if isinstance(own, Text) else error["msg"]
     return Text("{problem}; allowed: {allowed}", problem=what, allowed=allowed) if allowed else what
 
 

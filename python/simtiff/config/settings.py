@@ -78,7 +78,9 @@ class Section(BaseModel):
 
 def _checked_text(message: str | None, value: str) -> str:
     if message is not None:
-        raise PydanticCustomError("text", "{message}", {"message": f"{show(value)} {message}"})
+        raise PydanticCustomError(
+            "text", "{message}", {"message": Text("{value} {problem}", value=show(value), problem=message)}
+        )
     return value
 
 
@@ -86,8 +88,8 @@ def _path_text(value: str) -> str:
     try:
         os.fsencode(value)
     except UnicodeEncodeError:
-        return _checked_text("has characters that no path can have", value)
-    return _checked_text("is not a path" if not value.strip() or "\0" in value else home_problem(value), value)
+        return _checked_text(Text("has characters that no path can have"), value)
+    return _checked_text(Text("is not a path") if not value.strip() or "\0" in value else home_problem(value), value)
 
 
 def _folder_text(value: str) -> str:
@@ -96,24 +98,27 @@ def _folder_text(value: str) -> str:
 
 def _zmap_text(value: str) -> str:
     if value.startswith("builtin:") and value not in BUILTIN_ZMAPS:
-        return _checked_text(f"is no built-in map; allowed: a path to an HDF5 file or {BUILTIN_ZMAPS[0]}", value)
+        text = Text("is no built-in map; allowed: a path to an HDF5 file or {name}", name=BUILTIN_ZMAPS[0])
+        return _checked_text(text, value)
     try:
         value.encode()  # it is stored as JSON
     except UnicodeEncodeError:
-        return _checked_text("is not UTF-8, as the path of a map must be; rename what it leads through", value)
+        text = Text("is not UTF-8, as the path of a map must be; rename what it leads through")
+        return _checked_text(text, value)
     return _path_text(value)
 
 
 def _tiff_name(value: str) -> str:
     message = name_problem(value)
     if message is None and not value.lower().endswith((".tif", ".tiff")):
-        message = "must end in .tif or .tiff"
+        message = Text("must end in .tif or .tiff")
     return _checked_text(message, value)
 
 
 def _odd(value: int) -> int:
     if value % 2 == 0:
-        raise PydanticCustomError("odd", "{value} is even; allowed: an odd number from 3 to 511", {"value": value})
+        text = Text("{value} is even; allowed: an odd number from 3 to 511", value=value)
+        raise PydanticCustomError("odd", "{message}", {"message": text})
     return value
 
 
