@@ -114,8 +114,10 @@ impl NodeRule {
         let x = self.reach[0] + self.per_pixel[0] * coefficients[n].abs();
         let y = self.reach[1] + self.per_pixel[1] * coefficients[n + 1].abs();
         if let Some(critical) = self.critical {
-            let rows = 5.2 + 0.365 * critical * y + 0.43 * inner_y + 0.042 * rim_y;
-            let nodes = 6.2 + 0.324 * critical * x + 0.26 * inner_x + 0.048 * rim_x;
+            let [x, y] = [x, y].map(|reach| critical * reach);
+            // a little over the slope of pi / 2 that a sine has in the middle, and what small stamps need beside it
+            let rows = (5.2 + 0.365 * y).max(3.0 + 0.41 * y) + 0.43 * inner_y + 0.042 * rim_y;
+            let nodes = (6.2 + 0.324 * x).max(4.0 + 0.41 * x) + 0.26 * inner_x + 0.048 * rim_x;
             // beyond the circle, of whose nodes there is one for 16 rows
             let beyond = 12.0 * ((1.0 - critical) * rim_x.max(rim_y) / std::f32::consts::PI - 0.5);
             return 2.0 * rows.max(nodes).max(beyond);
