@@ -128,6 +128,18 @@ def test_your_own_emitters_make_movies(page: str, tmp_path: Path, monkeypatch: p
     assert Path("out/simulation.ome.tiff").read_bytes() == Path("mine.ome.tiff").read_bytes()
 
 
+@pytest.mark.parametrize("page", GUIDES)
+def test_models_and_bounds_are_used_as_shown(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    part = text(page).partition("<!-- models -->")[2].partition("<!-- end of models -->")[0]
+    with redirect_stdout(io.StringIO()) as shown:
+        assert run_blocks(part, page, "lens.json") == 2
+    x, y, z = map(float, shown.getvalue().strip("[]\n ").split())
+    assert 3 < x < 20
+    assert 3 < y < 20
+    assert 5 < z < 40
+
+
 def documented(page: str) -> dict[str, tuple[str, str, str]]:
     """Return the rows of a page's tables of settings: default, unit and allowed values by key."""
     rows = {}
