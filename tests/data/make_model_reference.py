@@ -2,9 +2,9 @@
 
     python make_model_reference.py
 
-Independent of the package: the six fields of a freely rotating dipole (Stallinga & Rieger, Opt. Express 18, 24461, 2010), in place
-of the package's five components; a polar quadrature, split at the critical angle, in place of its rows; derivatives by
-Richardson's extrapolation of differences of stamps; bounds from NumPy's inverse.
+Independent of the package: the six fields of a freely rotating dipole (Stallinga & Rieger, Opt. Express 18, 24461,
+2010), in place of the package's five components; a polar quadrature, split at the critical angle, in place of its rows;
+derivatives by Richardson's extrapolation of differences of stamps; bounds from NumPy's inverse.
 """
 
 from __future__ import annotations

@@ -583,13 +583,13 @@ def _job_relations(job: JobConfig) -> Iterator[Relation]:
 def _foreign_keys(job: JobConfig) -> Iterator[Relation]:
     """Yield the settings that the PSF model does not have, and heights that it does not have."""
     optical, psf, emitters = job.optical, job.psf, job.emitters
+    if psf.model != "scalar" and psf.defocus == "paraxial":
+        message = f'"paraxial" is of psf.model "scalar"; allowed with {show(psf.model)}: "exact"'
+        yield Relation(("psf.defocus", "psf.model"), message)
     if psf.model == "vectorial":
         if optical.n_coverslip is not None and optical.NA > optical.n_coverslip:
             message = f"{optical.NA:g} is larger than the index n_coverslip {optical.n_coverslip:g}"
             yield Relation(("optical.NA", "optical.n_coverslip"), message)
-        if psf.defocus == "paraxial":
-            message = '"paraxial" is of psf.model "scalar"; allowed with "vectorial": "exact"'
-            yield Relation(("psf.defocus", "psf.model"), message)
         if optical.has_mismatch and emitters.z_limits[0] < 0:
             message = (
                 f"puts emitters at z = {emitters.z_limits[0]:g} um, within the coverslip: n_sample is not n_immersion, "
