@@ -63,7 +63,7 @@ class Likelihood:
         found, rows = start.copy(), np.arange(len(start))
         damping = np.full(len(start), 0.1)  # and no less: bare scoring may swing about the maximum
         loss, gradient, information = self.at(found, rows)
-        for _ in range(50):
+        for _ in range(200):
             damped = information * (1 + damping[:, None, None] * np.eye(5))
             step = np.linalg.solve(damped, -gradient[..., None])[..., 0]
             step = np.maximum(found[rows] + np.clip(step, -LARGEST_STEP, LARGEST_STEP), LEAST) - found[rows]
