@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: build demo test quick check format bench fuzz soak audit clean
+.PHONY: build demo test quick check format messages bench fuzz soak audit clean
 
 build: $(VENV)/built
 
@@ -45,6 +45,10 @@ format: build
 	cargo fmt
 	$(BIN)/ruff format --quiet .
 	$(BIN)/ruff check --quiet --fix .
+
+# The catalogue of Chinese texts: new texts get an empty entry, and what is there is compiled.
+messages: build
+	$(BIN)/python tests/messages.py
 
 # One table: this code against plain NumPy, in one run. `cargo bench` has the core's own figures.
 bench: build

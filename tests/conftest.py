@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -17,6 +18,12 @@ def interruptible() -> None:
     """Let processes that tests start be interrupted, also where a shell in the background ignores Ctrl-C."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def english() -> None:
+    """Let the command speak English, whatever the locale of who runs the tests."""
+    os.environ["SIMTIFF_LANG"] = "en"
 
 
 @pytest.fixture(scope="session")

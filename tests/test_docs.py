@@ -19,6 +19,7 @@ from simtiff.cli.arguments import USAGE, parse_arguments
 from simtiff.config.loading import json_schema, load_batch_config, load_job_config
 from simtiff.config.sweeps import expand_jobs
 from simtiff.config.text import parse_config_text
+from simtiff.language import speaking
 from simtiff.movie.estimate import held_light
 
 ROOT = Path(__file__).parents[1]
@@ -223,10 +224,11 @@ def test_the_estimate_is_that_of_the_first_config(page: str, tmp_path: Path) -> 
     content["base_config"]["zmap_path"] = "builtin:oil"
     jobs = expand_jobs(load_batch_config(content))
     todo = [(job.id, job.config) for job in jobs]
-    found = str(estimate_batch(tmp_path, todo, 2))
-    shown = re.search(r"^estimate: .*$", text(page), flags=re.MULTILINE)
+    with speaking("zh" if "zh" in page else "en"):
+        found = str(estimate_batch(tmp_path, todo, 2))
+    shown = re.search(r"^(estimate|估计): .*$", text(page), flags=re.MULTILINE)
     assert shown is not None
-    without_machine = r" \([^)]* (free|available)\)"
+    without_machine = r" \([^)]* (free|available)\)| \(可用 [^)]*\)"
     assert re.sub(without_machine, "", shown[0]) == re.sub(without_machine, "", found)
 
 

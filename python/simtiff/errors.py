@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from simtiff.language import Text, joined
+
 
 class SimtiffError(Exception):
     """Base of all errors that simtiff raises on purpose."""
@@ -33,18 +35,42 @@ def printable(text: str) -> str:
 
 
 def in_words(error: BaseException) -> str:
-    """Return what went wrong in words for a user."""
+    """Return what went wrong in words for a user; a `Text` where it was raised with one."""
     match error:
         case SimtiffError():
-            return str(error)
+            return error.args[0] if error.args and isinstance(error.args[0], Text) else str(error)
         case OSError():
-            reason = error.strerror or str(error) or type(error).__name__
+            reason = os_reason(error)
             names = [str(name) for name in (error.filename, error.filename2) if name]
-            return f"{reason}: {' -> '.join(names)}" if names else reason
+            return joined([reason, " -> ".join(names)], ": ") if names else reason
         case MemoryError():
-            more = f" ({error})" if str(error) else ""
-            cure = "use fewer workers (--max-workers), a smaller memory_optimization.chunk_size or tiff.roi_size"
-            return f"out of memory; {cure}, or fewer emitters{more}"
+            text = Text(
+                "out of memory; use fewer workers (--max-workers), a smaller memory_optimization.chunk_size or "
+                "tiff.roi_size, or fewer emitters"
+            )
+            return joined([text, f"({error})"], " ") if str(error) else text
         case ImportError() | SystemError():  # some libraries fail with the latter, without a word, for want of memory
-            return f"a library cannot be loaded ({error}); is there enough memory, and is simtiff installed as a whole?"
+            return Text(
+                "a library cannot be loaded ({reason}); is there enough memory, and is simtiff installed as a whole?",
+                reason=error,
+            )
     return f"{type(error).__name__}: {error}"
+
+
+def os_reason(error: OSError) -> str:
+    """Return why the system refused something, in its own words, which are marked where they are usual ones."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return next((text for text in _USUAL_REASONS if text == reason), reason)
+
+
+_USUAL_REASONS = (
+    Text("No space left on device"),
+    Text("Disk quota exceeded"),
+    Text("No such file or directory"),
+    Text("Permission denied"),
+    Text("Read-only file system"),
+    Text("Input/output error"),
+    Text("File exists"),
+    Text("Is a directory"),
+    Text("Not a directory"),
+)

@@ -183,7 +183,7 @@ def test_what_is_wrong_is_found_and_the_cure_works(
             inside = (output / A).iterdir() if (output / A).is_dir() else ()
             path = next(path for path in (output / A, *inside) if f"remove {path}, " in todo)
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    run_batch(config(frames=7), output_dir=output, progress=False)
+    assert run_batch(config(frames=7), output_dir=output, progress=False).errors == {}
     assert verify_batch(output, 7).exit_code == 0
     assert (output / A / MOVIE).read_bytes() == (made / A / MOVIE).read_bytes()
 

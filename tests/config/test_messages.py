@@ -68,7 +68,7 @@ def error_or_none(action: Callable[[], object]) -> str | None:
         ("optical", "NA", 0, "0 is too small"),
         ("optical", "wavelength_nm", 0.66, "0.66 is too small; allowed: a number from 100 to 5,000"),
         ("optical", "pixel_size_nm_x", -100, "-100 is too small"),
-        ("psf", "model", "vectorial", 'allowed: "scalar"'),
+        ("psf", "model", "tabulated", 'allowed: one of "scalar", "vectorial", "gaussian"'),
         ("psf", "size_px", 40, "40 is even; allowed: an odd number from 3 to 511"),
         ("psf", "size_px", 1, "1 is too small; allowed: an odd integer from 3 to 511"),
         ("psf", "size_px", 513, "513 is too large"),

@@ -12,6 +12,7 @@ from simtiff.aberrations.mapfile import COORDS, MAGNITUDE, MAX_COEFFICIENT, MapH
 from simtiff.errors import DataError
 from simtiff.io.hdf5 import find_dataset, need_dataset
 from simtiff.io.rows import check_numbers, read_rows
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     import h5py
@@ -81,7 +82,7 @@ def read_magnitude(file: h5py.File, header: MapHeader) -> tuple[NDArray[np.float
     dataset = find_dataset(file, MAGNITUDE)
     if dataset is None or not header.points:
         return None
-    rows = check_numbers(dataset, (header.points, header.modes), "(points, modes)")
+    rows = check_numbers(dataset, (header.points, header.modes), Text("(points, modes)"))
     values = read_rows(rows, 0, header.points, np.float64)
     if not values.any():
         return None
@@ -91,7 +92,7 @@ def read_magnitude(file: h5py.File, header: MapHeader) -> tuple[NDArray[np.float
             f"{header.path}: {MAGNITUDE}: {values[row, mode]:g} at point {row}, Noll mode {mode + 1}; "
             f"allowed: numbers up to {MAX_COEFFICIENT:g}"
         )
-    places = check_numbers(need_dataset(file, COORDS), (header.points, 2), "(points, 2), x and y in px")
+    places = check_numbers(need_dataset(file, COORDS), (header.points, 2), Text("(points, 2), x and y in px"))
     coords = read_rows(places, 0, header.points, np.float64)
     if np.abs(coords).max() > _MAX_POSITION_PX:
         raise DataError(

@@ -15,6 +15,7 @@ from simtiff.aberrations.mapfile import MAX_COEFFICIENT, MAX_MODES, MapHeader
 from simtiff.aberrations.measured import measured_map
 from simtiff.aberrations.synthetic import BUILTIN, SyntheticMap
 from simtiff.errors import ConfigError, DataError, ShapeError
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -306,10 +307,13 @@ class FieldMap:
         if self._factor != 1:
             phase *= self._factor
             if phase.size and np.abs(phase).max() > MAX_COEFFICIENT:
-                raise DataError(
-                    f"{self.name}: up to {np.abs(phase).max():g} radians at this wavelength; "
-                    f"allowed: up to {MAX_COEFFICIENT:g}"
+                text = Text(
+                    "{name}: up to {found:g} radians at this wavelength; allowed: up to {most:g}",
+                    name=self.name,
+                    found=float(np.abs(phase).max()),
+                    most=MAX_COEFFICIENT,
                 )
+                raise DataError(text)
         if self._added.size:
             missing = ((0, 0), (0, self.modes - phase.shape[1]))
             phase = np.pad(phase, missing)
@@ -361,10 +365,16 @@ class FieldMap:
 
 def outside_message(name: str, axis: str, low: float, high: float, length: float, first: float = 0) -> str:
     """Return the error for a field that is larger than the map, with its cures."""
-    return (
-        f"{name}: the field reaches from {axis} = {low:g} to {high:g} px of the map, but the map covers only "
-        f"{first - 0.5:g} to {first + length - 0.5:g}; allowed: a smaller emitters.area_px, a "
-        'zernike.crop_offset that fits, or zernike.extrapolate: "nearest" (the rim\'s value beyond the rim)'
+    return Text(
+        "{name}: the field reaches from {axis} = {low:g} to {high:g} px of the map, but the map covers only {first:g} "
+        "to {last:g}; allowed: a smaller emitters.area_px, a zernike.crop_offset that fits, or "
+        'zernike.extrapolate: "nearest" (the rim\'s value beyond the rim)',
+        name=name,
+        axis=axis,
+        low=low,
+        high=high,
+        first=first - 0.5,
+        last=first + length - 0.5,
     )
 
 

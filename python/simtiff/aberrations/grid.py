@@ -23,6 +23,7 @@ from simtiff.aberrations._scattered import ScatteredCoefficients
 from simtiff.aberrations.mapfile import MAX_COEFFICIENT, PHASE, MapHeader
 from simtiff.errors import DataError
 from simtiff.io.locks import ProcessLock
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -218,15 +219,25 @@ class GridMap(ABC):
             return
         y, x = np.argwhere(~(np.abs(inside) <= MAX_COEFFICIENT))[0]
         where = (
-            " (the field needs them)"
+            Text(" (the field needs them)")
             if method != "cubic"
-            else ('; zernike.interpolation_method "cubic" needs the whole map, "linear" and "nearest" the field alone')
+            else Text(
+                '; zernike.interpolation_method "cubic" needs the whole map, "linear" and "nearest" the field alone'
+            )
         )
-        raise DataError(
-            f"{self.header.path}: {PHASE}: Noll mode {mode + 1} is {inside[y, x]} at pixel "
-            f"x = {x + needed.x0}, y = {y + needed.y0}; "
-            f"allowed: finite numbers up to {MAX_COEFFICIENT:g} radians{where}"
+        text = Text(
+            "{path}: {name}: Noll mode {mode} is {value} at pixel x = {x}, y = {y}; allowed: finite numbers up to "
+            "{most:g} radians{where}",
+            path=self.header.path,
+            name=PHASE,
+            mode=mode + 1,
+            value=inside[y, x],
+            x=x + needed.x0,
+            y=y + needed.y0,
+            most=MAX_COEFFICIENT,
+            where=where,
         )
+        raise DataError(text)
 
     def coefficients(
         self, x: NDArray[np.float64], y: NDArray[np.float64], method: Method, part: Part

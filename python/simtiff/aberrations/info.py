@@ -11,6 +11,7 @@ from simtiff.aberrations.fieldmap import FieldMap
 from simtiff.aberrations.mapfile import MAX_COEFFICIENT, PHASE
 from simtiff.aberrations.synthetic import BUILTIN, RADIANS_PER_MILLIWAVE
 from simtiff.errors import DataError
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     import os
@@ -115,50 +116,60 @@ def map_info(zmap_path: str | os.PathLike[str]) -> MapInfo:
 
 def _notes(field: FieldMap, bad: NDArray[np.bool_]) -> tuple[str, ...]:
     if field.name == BUILTIN:
-        return (f"Synthetic, computed on the fly for a field of any size; shown at {field.shape[0]} px.",)
+        return (
+            Text("Synthetic, computed on the fly for a field of any size; shown at {size} px.", size=field.shape[0]),
+        )
     notes = []
     if field.header.matlab:
-        notes.append("Saved by MATLAB: read in its order, H x W x modes; row is y, column is x.")
+        notes.append(Text("Saved by MATLAB: read in its order, H x W x modes; row is y, column is x."))
     if field.header.are_lengths:
-        notes.append("Path differences: their radians follow optical.wavelength_nm; shown at the file's wavelength.")
+        notes.append(
+            Text("Path differences: their radians follow optical.wavelength_nm; shown at the file's wavelength.")
+        )
     if bad.any():
         y, x = np.argwhere(bad)[0]
-        notes.append(
-            f"{np.count_nonzero(bad):,} of {bad.size:,} pixels hold no number, first x = {x}, y = {y}: "
-            "no field may need them, and cubic interpolation needs all."
+        text = Text(
+            "{n:,} of {pixels:,} pixels hold no number, first x = {x}, y = {y}: no field may need them, and cubic "
+            "interpolation needs all.",
+            n=int(np.count_nonzero(bad)),
+            pixels=bad.size,
+            x=x,
+            y=y,
         )
+        notes.append(text)
     if field.has_magnitudes:
-        notes.append(f"Magnitudes: at {field.header.points} points, cubic between them, the nearest point's outside.")
+        points = field.header.points
+        notes.append(Text("Magnitudes: at {n} points, cubic between them, the nearest point's outside.", n=points))
     else:
-        notes.append("Magnitudes: none, or all zero (uniform amplitude).")
+        notes.append(Text("Magnitudes: none, or all zero (uniform amplitude)."))
     if field.header.has_point_phase:
-        notes.append("zernike/coeff_phase is there, but is not used: phases come from z_maps/phase.")
+        notes.append(Text("zernike/coeff_phase is there, but is not used: phases come from z_maps/phase."))
     return tuple(notes)
 
 
 _NAMES = (
-    "piston",
-    "tilt x",
-    "tilt y",
-    "defocus",
-    "oblique astigmatism",
-    "vertical astigmatism",
-    "coma y",
-    "coma x",
-    "trefoil y",
-    "trefoil x",
-    "spherical",
-    "secondary vertical astigmatism",
-    "secondary oblique astigmatism",
-    "vertical tetrafoil",
-    "oblique tetrafoil",
-    "secondary coma x",
-    "secondary coma y",
-    "secondary trefoil x",
-    "secondary trefoil y",
-    "pentafoil x",
-    "pentafoil y",
-    "secondary spherical",
+    Text("piston"),
+    Text("tilt x"),
+    Text("tilt y"),
+    Text("defocus"),
+    Text("oblique astigmatism"),
+    Text("vertical astigmatism"),
+    Text("coma y"),
+    Text("coma x"),
+    Text("trefoil y"),
+    Text("trefoil x"),
+    Text("spherical"),
+    Text("secondary vertical astigmatism"),
+    Text("secondary oblique astigmatism"),
+    Text("vertical tetrafoil"),
+    Text("oblique tetrafoil"),
+    Text("secondary coma x"),
+    Text("secondary coma y"),
+    Text("secondary trefoil x"),
+    Text("secondary trefoil y"),
+    Text("pentafoil x"),
+    Text("pentafoil y"),
+    Text("secondary spherical"),
 )
 
 

@@ -15,6 +15,7 @@ from simtiff.errors import DataError
 from simtiff.io.hdf5 import H5PY_ERRORS, check_stored, find_dataset, need_dataset, reading, stated
 from simtiff.io.matlab import empty_shape, is_matlab
 from simtiff.io.rows import check_numbers
+from simtiff.language import Text, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,21 +82,33 @@ def read_header(path: str | Path, file: h5py.File) -> MapHeader:
     DataError
         If a dataset is missing, or has a wrong shape or type, or an attribute says what is not known.
     """
-    phase = need_dataset(file, PHASE, " as an array (modes, y, x) of Zernike coefficients, plane i for Noll i + 1")
+    phase = need_dataset(
+        file, PHASE, Text(" as an array (modes, y, x) of Zernike coefficients, plane i for Noll i + 1")
+    )
     matlab, (modes, height, width) = _planes_shape(path, phase)
     points = 0
+    of_points = Text("(points of {coords}, modes of {phase})", coords=COORDS, phase=PHASE)
     magnitude, point_phase = find_dataset(file, MAGNITUDE), find_dataset(file, POINT_PHASE)
     coords = find_dataset(file, COORDS)
     if coords is not None:
-        points = len(check_numbers(coords, (None, 2), "(points, 2), x and y in px"))
+        points = len(check_numbers(coords, (None, 2), Text("(points, 2), x and y in px")))
         if points > _MAX_POINTS:
-            raise DataError(f"{path}: {COORDS}: has {points} points; allowed: at most {_MAX_POINTS}")
+            text = Text(
+                "{name}: has {points} points; allowed: at most {most}", name=COORDS, points=points, most=_MAX_POINTS
+            )
+            raise DataError(joined([str(path), text], ": "))
     if magnitude is not None:
         if coords is None:
-            raise DataError(f"{path}: no dataset {COORDS}; {MAGNITUDE} needs it: (points, 2), x and y in px")
-        check_numbers(magnitude, (points, modes), f"(points of {COORDS}, modes of {PHASE})")
+            text = Text(
+                "{path}: no dataset {name}; {user} needs it: (points, 2), x and y in px",
+                path=path,
+                name=COORDS,
+                user=MAGNITUDE,
+            )
+            raise DataError(text)
+        check_numbers(magnitude, (points, modes), of_points)
     if point_phase is not None and coords is not None:
-        check_numbers(point_phase, (points, modes), f"(points of {COORDS}, modes of {PHASE})")
+        check_numbers(point_phase, (points, modes), of_points)
     unit, wavelength_nm, to_radians = _units(path, file)
     return MapHeader(
         path=str(path),
@@ -116,35 +129,52 @@ def _planes_shape(path: str | Path, phase: h5py.Dataset) -> tuple[bool, tuple[in
     with reading(path, PHASE):
         matlab = is_matlab(phase)
         if (empty := empty_shape(phase)) is not None:
-            raise DataError(f"{path}: {PHASE}: is empty, shape {empty}; allowed: at least one mode and pixel")
+            raise _wrong(path, Text("is empty, shape {shape}; allowed: at least one mode and pixel", shape=empty))
         if phase.dtype.kind not in "iuf" or phase.dtype.subdtype is not None:
-            raise DataError(f"{path}: {PHASE}: holds {phase.dtype}; allowed: real numbers")
+            raise _wrong(path, Text("holds {found}; allowed: real numbers", found=phase.dtype))
         stored = phase.shape
         if matlab and stored is not None and len(stored) == 2:  # MATLAB drops a last axis of length 1
             stored = (1, *stored)
         if stored is None or len(stored) != 3:
-            allowed = "H x W x modes" if matlab else "(any, any, any), that is (modes, y, x)"
-            raise DataError(f"{path}: {PHASE}: has shape {phase.shape}; allowed: {allowed}")
+            allowed = Text("H x W x modes") if matlab else Text("(any, any, any), that is (modes, y, x)")
+            raise _wrong(path, Text("has shape {shape}; allowed: {allowed}", shape=phase.shape, allowed=allowed))
         modes, height, width = (stored[0], stored[2], stored[1]) if matlab else stored
-        shape = f"{height} x {width} x {modes} (y, x, modes, in MATLAB's order)" if matlab else str(stored)
+        shape = (
+            Text("{y} x {x} x {modes} (y, x, modes, in MATLAB's order)", y=height, x=width, modes=modes)
+            if matlab
+            else str(stored)
+        )
         if min(stored) < 1:
-            raise DataError(f"{path}: {PHASE}: is empty, shape {shape}; allowed: at least one mode and pixel")
+            raise _wrong(path, Text("is empty, shape {shape}; allowed: at least one mode and pixel", shape=shape))
         check_stored(phase)
         if modes > MAX_MODES or height * width > MAX_PLANE_PX:
-            raise DataError(
-                f"{path}: {PHASE}: has shape {shape}; allowed: at most {MAX_MODES} modes and {MAX_PLANE_PX} px a plane"
+            text = Text(
+                "has shape {shape}; allowed: at most {modes} modes and {pixels} px a plane",
+                shape=shape,
+                modes=MAX_MODES,
+                pixels=MAX_PLANE_PX,
             )
+            raise _wrong(path, text)
     return matlab, (modes, height, width)
+
+
+def _wrong(path: str | Path, problem: Text) -> DataError:
+    """Return the error about the planes of a file."""
+    return DataError(joined([str(path), PHASE, problem], ": "))
 
 
 def _units(path: str | Path, file: h5py.File) -> tuple[str, float | None, float]:
     """Return unit, wavelength in nm, and radians per stored unit, at that wavelength where the unit is a length."""
     index = stated(file, _SAID_AT, "index")
     if index is not None and str(index).strip().lower() != "noll":
-        raise DataError(f"{path}: attribute index of {PHASE} is {index!r}; allowed: Noll")
+        text = Text("attribute index of {name} is {value}; allowed: Noll", name=PHASE, value=repr(index))
+        raise DataError(joined([str(path), text], ": "))
     unit = str(stated(file, _SAID_AT, "unit", "units") or "rad").strip()
     if unit.lower() not in _RADIANS_PER_UNIT:
-        raise DataError(f"{path}: attribute unit of {PHASE} is {unit!r}; allowed: rad, waves, milliwaves, nm")
+        text = Text(
+            "attribute unit of {name} is {value}; allowed: rad, waves, milliwaves, nm", name=PHASE, value=repr(unit)
+        )
+        raise DataError(joined([str(path), text], ": "))
     wavelength = stated(file, _SAID_AT, "wavelength", "wavelength_nm")
     wavelength_nm = None
     if wavelength is not None:
@@ -153,13 +183,17 @@ def _units(path: str | Path, file: h5py.File) -> tuple[str, float | None, float]
         except (TypeError, ValueError):
             wavelength_nm = float("nan")
         if not 100 <= wavelength_nm <= 20000:
-            raise DataError(
-                f"{path}: attribute wavelength of {PHASE} is {wavelength!r}; allowed: nanometres, 100 to 20000"
+            text = Text(
+                "attribute wavelength of {name} is {value}; allowed: nanometres, 100 to 20000",
+                name=PHASE,
+                value=repr(wavelength),
             )
+            raise DataError(joined([str(path), text], ": "))
     if unit.lower() != "nm":
         return unit, wavelength_nm, _RADIANS_PER_UNIT[unit.lower()]
     if wavelength_nm is None:
-        raise DataError(f"{path}: {PHASE} is in nm, but has no attribute wavelength (nm) to turn them into radians")
+        text = Text("{name} is in nm, but has no attribute wavelength (nm) to turn them into radians", name=PHASE)
+        raise DataError(joined([str(path), text], ": "))
     return unit, wavelength_nm, 2 * np.pi / wavelength_nm
 
 

@@ -11,6 +11,7 @@ from simtiff.aberrations.fieldmap import FieldMap, outside_message
 from simtiff.aberrations.measured import measured_map
 from simtiff.aberrations.synthetic import BUILTIN, builtin_digest
 from simtiff.errors import DataError
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -74,15 +75,29 @@ def check_field(config: JobConfig, field: FieldMap) -> None:
 def _check_crop(name: str, axis: str, length: int, offset: int, size: int | None) -> None:
     """Raise `DataError` if what a job uses of its map begins or ends beyond it."""
     if offset >= length:
-        raise DataError(
-            f"{name}: zernike.crop_offset is {axis} = {offset}, but the map has {length} px along {axis}; "
-            f"allowed: 0 to {length - 1}"
+        text = Text(
+            "{name}: zernike.crop_offset is {axis} = {offset}, but the map has {length} px along {axis}; "
+            "allowed: 0 to {most}",
+            name=name,
+            axis=axis,
+            offset=offset,
+            length=length,
+            most=length - 1,
         )
+        raise DataError(text)
     if size is not None and offset + size > length:
-        raise DataError(
-            f"{name}: zernike.crop_size {size} from zernike.crop_offset {axis} = {offset} on ends at "
-            f"{offset + size}, but the map has {length} px along {axis}; allowed: up to {length - offset}"
+        text = Text(
+            "{name}: zernike.crop_size {size} from zernike.crop_offset {axis} = {offset} on ends at {end}, but the map "
+            "has {length} px along {axis}; allowed: up to {most}",
+            name=name,
+            size=size,
+            axis=axis,
+            offset=offset,
+            end=offset + size,
+            length=length,
+            most=length - offset,
         )
+        raise DataError(text)
 
 
 def map_notes(configs: Iterable[JobConfig]) -> list[str]:
@@ -99,25 +114,34 @@ def map_notes(configs: Iterable[JobConfig]) -> list[str]:
             headers[path] = measured_map(path).header
             wavelengths.setdefault(path, set()).add(config.optical.wavelength_nm)
             apertures.setdefault(path, set()).add(config.optical.NA)
-    notes = []
+    notes: list[str] = []
     for path, header in headers.items():
         others = wavelengths[path] - {header.wavelength_nm}
         if header.wavelength_nm is not None and others:
+            unit = header.unit
             what = (
-                f"coefficients in {header.unit} are path differences, and their radians follow the wavelength"
+                Text("coefficients in {unit} are path differences, and their radians follow the wavelength", unit=unit)
                 if header.are_lengths
-                else f"coefficients in {header.unit} stay as they are (path differences in nm would follow)"
+                else Text("coefficients in {unit} stay as they are (path differences in nm would follow)", unit=unit)
             )
-            notes.append(
-                f"{path}: measured at a wavelength of {header.wavelength_nm:g} nm, optical.wavelength_nm is "
-                f"{_numbers(others)}: {what}"
+            text = Text(
+                "{path}: measured at a wavelength of {measured:g} nm, optical.wavelength_nm is {others}: {what}",
+                path=path,
+                measured=header.wavelength_nm,
+                others=_numbers(others),
+                what=what,
             )
+            notes.append(text)
         others = apertures[path] - {header.NA}
         if header.NA is not None and others:
-            notes.append(
-                f"{path}: measured with NA {header.NA:g}, optical.NA is {_numbers(others)}: coefficients are "
-                "used as they are, over the pupil of optical.NA"
+            text = Text(
+                "{path}: measured with NA {measured:g}, optical.NA is {others}: coefficients are used as they are, "
+                "over the pupil of optical.NA",
+                path=path,
+                measured=header.NA,
+                others=_numbers(others),
             )
+            notes.append(text)
     return notes
 
 

@@ -13,6 +13,7 @@ from simtiff.aberrations.mapfile import read_header, read_planes
 from simtiff.errors import DataError
 from simtiff.io.hdf5 import open_hdf5
 from simtiff.io.locks import ProcessLock
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,5 +117,6 @@ def _identity(path: str) -> tuple[str, int, int]:
     try:
         stat = os.stat(path)  # noqa: PTH116 - a str may hold what Path refuses
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: no such file, or no permission to read it ({error})") from error
+        text = Text("{path}: no such file, or no permission to read it ({reason})", path=path, reason=error)
+        raise DataError(text) from error
     return str(Path(path).absolute()), stat.st_mtime_ns, stat.st_size

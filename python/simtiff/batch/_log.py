@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Self
 
 from simtiff.batch.events import as_json
-from simtiff.errors import BatchError, in_words
+from simtiff.errors import BatchError, in_words, os_reason
+from simtiff.language import Text
 from simtiff.movie.events import Message
 
 if TYPE_CHECKING:
@@ -53,16 +54,18 @@ class JobLog:
         try:
             self._file = self._opened()
         except OSError as error:
-            raise BatchError(
-                f"--log-file: {path}: cannot be written ({error.strerror or error}); "
-                "a file in an existing, writable folder is needed"
-            ) from error
+            text = Text(
+                "--log-file: {path}: cannot be written ({reason}); a file in an existing, writable folder is needed",
+                path=path,
+                reason=os_reason(error),
+            )
+            raise BatchError(text) from error
 
     def _opened(self) -> IO[bytes]:
         """Open the file; refuse what is no log, and all else but what takes characters, such as a terminal."""
         mode = self.path.stat().st_mode if self.path.exists() else stat.S_IFREG
         if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISDIR(mode)):
-            raise BatchError(f"--log-file: {self.path}: is no regular file; choose another name")
+            raise BatchError(Text("--log-file: {path}: is no regular file; choose another name", path=self.path))
         # One write per line to a file opened for appending: lines of several batches do not mix.
         file: IO[bytes] = self.path.open("a+b" if stat.S_ISREG(mode) else "ab", buffering=0)
         try:
@@ -81,7 +84,8 @@ class JobLog:
         begin = file.seek(max(0, size - _LONGEST_LINE))
         end = file.read(size - begin).rfind(b"\n") + 1
         if size and not (is_log and (end or not begin)):
-            raise BatchError(f"--log-file: {self.path}: exists and is no log of simtiff; choose another name")
+            text = Text("--log-file: {path}: exists and is no log of simtiff; choose another name", path=self.path)
+            raise BatchError(text)
         if begin + end != size:
             file.truncate(begin + end)
 
@@ -104,7 +108,8 @@ class JobLog:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             self._close()
-            self._show(Message(f"--log-file: {self.path}: {in_words(error)}; going on without it", warning=True))
+            text = Text("--log-file: {path}: {reason}; going on without it", path=self.path, reason=in_words(error))
+            self._show(Message(text, warning=True))
 
     def _close(self) -> None:
         if self._file is not None:

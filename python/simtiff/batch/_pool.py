@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from simtiff.batch.events import Exited, Signalled, from_json
 from simtiff.batch.signals import interrupts_held, note_interrupt
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,15 +141,16 @@ class Pool:
 def describe_exit(returncode: int) -> str:
     """Return in words how a worker ended."""
     if returncode >= 0:
-        return f"the worker process ended with exit code {returncode}"
+        return Text("the worker process ended with exit code {code}", code=returncode)
     try:
         name = signal.Signals(-returncode).name
     except ValueError:
         name = f"signal {-returncode}"
-    hint = ""
+    text = Text("the worker process was killed by {signal}", signal=name)
     if -returncode == getattr(signal, "SIGKILL", None):
-        hint = "; was the memory used up? Fewer workers or a smaller chunk_size need less"
-    return f"the worker process was killed by {name}{hint}"
+        hint = Text("was the memory used up? Fewer workers or a smaller chunk_size need less")
+        text = Text("{what}; {hint}", what=text, hint=hint)
+    return text
 
 
 @contextlib.contextmanager

@@ -10,9 +10,10 @@ from simtiff.batch.folder import FolderLock
 from simtiff.batch.found import MOVED, Found, survey, whole
 from simtiff.batch.moves import clear_job
 from simtiff.batch.status import NAME
-from simtiff.batch.text import aligned, counted
+from simtiff.batch.text import aligned
 from simtiff.config.names import JOB_FILE
 from simtiff.errors import BatchError, DataError, in_words
+from simtiff.language import Text, plural, tr
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,13 +50,16 @@ class Cleaning:
 
     def __str__(self) -> str:
         if not self.jobs:
-            return f"{self.folder}: no finished jobs of earlier configs"
+            return tr("{folder}: no finished jobs of earlier configs", folder=self.folder)
+        jobs = plural("{n} finished job", "{n} finished jobs", len(self.jobs))
         size = f"{sum(job.bytes for job in self.jobs) / 1e6:.1f} MB"
-        what = f"{counted(len(self.jobs), 'finished job')} of earlier configs, {size}"
         rows = [(job.name, str(job.files), f"{job.bytes / 1e6:.1f} MB") for job in self.jobs]
-        lines = [f"{self.folder}: {what}", *aligned(("job", "files", "size"), rows, left={"job"})]
-        lines.append("removed" if self.removed else "nothing was changed; --yes removes them")
-        lines += [f"{name}: the folder stays, for it holds other files, too" for name in self.kept]
+        lines = [
+            tr("{folder}: {jobs} of earlier configs, {size}", folder=self.folder, jobs=jobs, size=size),
+            *aligned((Text("job"), Text("files"), Text("size")), rows, left={"job"}),
+            tr("removed") if self.removed else tr("nothing was changed; --yes removes them"),
+        ]
+        lines += [tr("{job}: the folder stays, for it holds other files, too", job=name) for name in self.kept]
         return "\n".join(lines)
 
 
@@ -96,7 +100,9 @@ def clean_folder(folder: Path, *, remove: bool = False) -> Cleaning:
                 status.foreign.pop(name, None)
             status.save(force=True)
         except OSError as error:
-            raise BatchError(f"{folder}: cannot be cleaned ({in_words(error)})") from error
+            raise BatchError(
+                Text("{folder}: cannot be cleaned ({reason})", folder=folder, reason=in_words(error))
+            ) from error
     return Cleaning(folder, jobs, removed=True, kept=tuple(kept))
 
 
@@ -104,8 +110,12 @@ def _surveyed(folder: Path) -> Found:
     found = survey(folder)
     if not found.has_status:
         raise DataError(
-            f"{folder}: no {NAME} there that says which jobs are of the last config; is it the output folder of a "
-            "batch? simtiff batch writes it again"
+            Text(
+                "{folder}: no {name} there that says which jobs are of the last config; is it the output folder of a "
+                "batch? simtiff batch writes it again",
+                folder=folder,
+                name=NAME,
+            )
         )
     return found
 

@@ -8,8 +8,9 @@ from typing import IO, TYPE_CHECKING
 
 from simtiff.batch.events import Begun, Done, Ended, Failed, Gone, Started
 from simtiff.batch.room import Estimate
-from simtiff.batch.text import counted, duration, percent
-from simtiff.movie.events import Event, Message, Progress, ignore
+from simtiff.batch.text import duration, percent
+from simtiff.language import Text, plural, shown, tr
+from simtiff.movie.events import STAGES, Event, Message, Progress, ignore
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _PROGRESS_SECONDS = 30.0
 _LEAST_FOR_BARS = 60  # columns of the terminal; below, names have their room
-_STAGES = {"truth": "emitters", "frames": "frames"}
 
 
 class Lines:
@@ -51,14 +51,24 @@ class Lines:
             case Estimate():
                 self._print(str(event))
             case Message() if self._verbose or event.warning or not event.job:
-                self._print(f"{event.job}: {event.text}" if event.job else event.text)
+                text = shown(event.text)
+                self._print(f"{event.job}: {text}" if event.job else text)
             case Progress(stage="frames") if event.done < event.total and time.monotonic() >= self._progress_due:
                 self._progress_due = time.monotonic() + _PROGRESS_SECONDS
-                self._print(f"{event.job}: frames {event.done}/{event.total} ({percent(event.done, event.total)})")
+                share = percent(event.done, event.total)
+                self._print(
+                    tr(
+                        "{job}: frames {done}/{total} ({share})",
+                        job=event.job,
+                        done=event.done,
+                        total=event.total,
+                        share=share,
+                    )
+                )
             case Done():
-                self._end(event.job, f"✓ job {event.job} done ({duration(event.seconds)})")
+                self._end(event.job, tr("✓ job {job} done ({time})", job=event.job, time=duration(event.seconds)))
             case Failed() | Gone():
-                self._end(event.job, f"✗ job {event.job} failed: {event.error}")
+                self._end(event.job, tr("✗ job {job} failed: {error}", job=event.job, error=event.error))
                 if self._verbose and isinstance(event, Failed) and event.traceback:
                     self._print(event.traceback.rstrip())
 
@@ -68,8 +78,13 @@ class Lines:
         self._ended.clear()
         self._begin = time.monotonic()
         self._progress_due = self._begin + _PROGRESS_SECONDS
-        what = f"{todo} to do with {counted(workers, 'worker')}" if workers else "nothing to do"
-        self._print(f"{counted(total, 'job')}, {total - todo} done before, {what}")
+        what = Text("nothing to do")
+        if workers:
+            what = Text(
+                "{to_do} to do with {workers}", to_do=todo, workers=plural("{n} worker", "{n} workers", workers)
+            )
+        jobs = plural("{n} job", "{n} jobs", total)
+        self._print(tr("{jobs}, {done} done before, {what}", jobs=jobs, done=total - todo, what=what))
 
     def _end(self, job: str, text: str) -> None:
         """Say how a job ended, and how far the batch is."""
@@ -79,13 +94,17 @@ class Lines:
         self._ended.add(job)
         self._finished += 1
         self._worked += 1
-        self._print(text + self._progress())
+        progress = self._progress()
+        self._print(tr("{ended}; {progress}", ended=text, progress=progress) if progress else text)
 
     def _progress(self) -> str:
         """Return what the line of a job that ended says of the batch."""
         left = (time.monotonic() - self._begin) / self._worked * (self._total - self._finished)
-        tail = f", about {duration(left)} left" if self._finished < self._total else ""
-        return f"; progress: {self._finished}/{self._total} ({percent(self._finished, self._total)}){tail}"
+        share = percent(self._finished, self._total)
+        text = tr("progress: {done}/{total} ({share})", done=self._finished, total=self._total, share=share)
+        if self._finished >= self._total:
+            return text
+        return tr("{progress}, about {time} left", progress=text, time=duration(left))
 
     def _print(self, message: str) -> None:
         print(message, file=self._stream, flush=True)
@@ -120,13 +139,13 @@ class Terminal(Lines):
         )
         from rich.progress import Progress as RichProgress
         from rich.table import Column
-        from rich.text import Text
+        from rich.text import Text as RichText
 
         class NameColumn(ProgressColumn):
             """A name that ends in an ellipsis where there is not enough room."""
 
-            def render(self, task: Task) -> Text:
-                return Text(task.description, no_wrap=True, overflow="ellipsis")
+            def render(self, task: Task) -> RichText:
+                return RichText(task.description, no_wrap=True, overflow="ellipsis")
 
         super().__init__(stream, verbose=verbose)
         self._console = Console(file=self._stream, highlight=False, soft_wrap=True)
@@ -150,7 +169,7 @@ class Terminal(Lines):
         """Show an event."""
         match event:
             case Started():
-                self._bars[event.job] = self._display.add_task(event.job, total=None, stage="starting")
+                self._bars[event.job] = self._display.add_task(event.job, total=None, stage=tr("starting"))
             case Progress():
                 self._move(event)
                 return  # in place of a line
@@ -162,13 +181,14 @@ class Terminal(Lines):
 
     def _start(self, event: Begun) -> None:
         super()._start(event)
-        self._all_jobs = self._display.add_task("jobs", total=event.jobs, completed=event.jobs - event.to_do, stage="")
+        done = event.jobs - event.to_do
+        self._all_jobs = self._display.add_task(tr("jobs"), total=event.jobs, completed=done, stage="")
         self._display.start()
 
     def _move(self, event: Progress) -> None:
         if (bar := self._bars.get(event.job)) is None:
             return
-        stage = _STAGES.get(event.stage, event.stage)
+        stage = shown(STAGES.get(event.stage, event.stage))
         self._display.update(bar, stage=stage, completed=event.done, total=event.total)
         if event.stage == "frames" and event.total:
             self._shares[event.job] = event.done / event.total

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from simtiff.io.files import FileInfo
+from simtiff.language import Text, unpacked
 from simtiff.movie.events import Event, Message, MovieMade, Progress
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ _FROM_WORKERS: dict[str, type[Event]] = {
 
 
 def as_json(event: Event) -> dict[str, Any]:
-    """Return an event as plain values: ``event`` (its kind), ``job`` if it has one, and its attributes."""
+    """Return an event as plain values: ``event`` (its kind), ``job`` if it has one, and its attributes; in English."""
     values = {each.name: getattr(event, each.name) for each in fields(event)}
     if not event.job:
         del values["job"]
@@ -156,9 +157,17 @@ def as_json(event: Event) -> dict[str, Any]:
     return {"event": event.kind, **values}
 
 
+def to_json(event: Event) -> str:
+    """Return an event for a worker's pipe: `as_json` with what is needed to show its texts in another language."""
+    values = as_json(event)
+    marked = {name: value.packed() for name, value in values.items() if isinstance(value, Text)}
+    return json.dumps(values | {"marked": marked} if marked else values)
+
+
 def from_json(text: str) -> Event:
     """Return the event that a worker sent; ValueError for a line that its death cut off."""
     values = json.loads(text)
+    values |= {name: unpacked(packed) for name, packed in values.pop("marked", {}).items()}
     if "files" in values:
         values["files"] = {name: FileInfo(**info) for name, info in values["files"].items()}
     return _FROM_WORKERS[values.pop("event")](**values)

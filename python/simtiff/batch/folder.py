@@ -25,6 +25,7 @@ from simtiff.config.identity import TRUTH_NAME
 from simtiff.config.names import JOB_FILE, OWN_NAMES
 from simtiff.errors import BatchError, in_words
 from simtiff.io.files import partial_path, refuse_overwriting, remove_partials, try_lock
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -73,10 +74,12 @@ class FolderLock:
         except BaseException as error:
             self._release()
             if isinstance(error, OSError):
-                raise BatchError(
-                    f"{self.path.parent}: cannot be written ({in_words(error)}); choose another output "
-                    "folder or change its permissions"
-                ) from error
+                text = Text(
+                    "{folder}: cannot be written ({reason}); choose another output folder or change its permissions",
+                    folder=self.path.parent,
+                    reason=in_words(error),
+                )
+                raise BatchError(text) from error
             raise
         return self
 
@@ -107,10 +110,13 @@ class FolderLock:
             os.dup2(fd, self.fd, inheritable=False)  # workers to come inherit this number
             os.close(fd)
         if not self.held:
-            raise BatchError(
-                f"{self.path.parent}: the lock {NAME} was removed while this batch was running, and another simtiff "
-                "took the folder; this one stops"
+            text = Text(
+                "{folder}: the lock {name} was removed while this batch was running, and another simtiff took the "
+                "folder; this one stops",
+                folder=self.path.parent,
+                name=NAME,
             )
+            raise BatchError(text)
         self._write()
 
     def _acquire(self) -> None:
@@ -118,7 +124,7 @@ class FolderLock:
         while True:
             self.fd = os.open(self.path, _FLAGS | os.O_CREAT, 0o666)
             if not stat.S_ISREG(os.fstat(self.fd).st_mode):
-                raise BatchError(f"{self.path}: is no regular file; remove it")
+                raise BatchError(Text("{path}: is no regular file; remove it", path=self.path))
             held = not try_lock(self.fd)
             holder = _read(self.fd)
             if not held and self._is_current():
@@ -162,7 +168,7 @@ class FolderLock:
             return
         age = self._age()
         if age < STALE_SECONDS:
-            _refuse(self.path, holder, f"; if that process is dead, try again in {STALE_SECONDS - age:.0f} s")
+            _refuse(self.path, holder, STALE_SECONDS - age)
 
     def _age(self) -> float:
         """Return for how long the lock was not renewed, by the clock of the file system that keeps it."""
@@ -218,14 +224,19 @@ def _read(fd: int) -> dict[str, Any]:
 
 
 def _name(holder: dict[str, Any]) -> str:
-    return f"host {holder.get('host', '?')}, pid {holder.get('pid', '?')}, since {holder.get('since', '?')}"
+    host, pid, since = (holder.get(key, "?") for key in ("host", "pid", "since"))
+    return Text("host {host}, pid {pid}, since {since}", host=host, pid=pid, since=since)
 
 
-def _refuse(path: Path, holder: dict[str, Any], hint: str = "") -> NoReturn:
-    raise BatchError(
-        f"{path.parent}: another simtiff works in this folder ({_name(holder)}); wait for it or choose "
-        f"another folder{hint}"
+def _refuse(path: Path, holder: dict[str, Any], seconds: float | None = None) -> NoReturn:
+    text = Text(
+        "{folder}: another simtiff works in this folder ({holder}); wait for it or choose another folder",
+        folder=path.parent,
+        holder=_name(holder),
     )
+    if seconds is not None:
+        text = Text("{problem}; if that process is dead, try again in {seconds:.0f} s", problem=text, seconds=seconds)
+    raise BatchError(text)
 
 
 def _is_alive(holder: dict[str, Any]) -> bool:
@@ -261,7 +272,9 @@ def made_folder(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BatchError(f"{folder}: cannot be made ({in_words(error)}); choose another output folder") from error
+        reason = in_words(error)
+        text = Text("{folder}: cannot be made ({reason}); choose another output folder", folder=folder, reason=reason)
+        raise BatchError(text) from error
     try:
         yield
     except BaseException:
@@ -281,7 +294,8 @@ def refuse_own_files(
     path, there = Path(os.path.realpath(log_file)), Path(os.path.realpath(folder))
     first, *more = path.relative_to(there).parts if path.is_relative_to(there) else ("",)
     if (not more and first in OWN_NAMES) or first in {job.id for job in jobs}:
-        raise BatchError(f"--log-file: {log_file}: is one of the batch's own files; choose another name")
+        text = Text("--log-file: {path}: is one of the batch's own files; choose another name", path=log_file)
+        raise BatchError(text)
 
 
 def clear_away(folder: Path, job_ids: Iterable[str]) -> list[str]:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from simtiff.batch.jobfile import JobFile, read_job_file
 from simtiff.batch.status import NAME, BatchStatus, DamagedStatusError, JobRecord, is_plain
-from simtiff.batch.text import counted
 from simtiff.config.identity import PLOTS, TRUTH_NAME, changed_settings
 from simtiff.config.names import JOB_FILE
-from simtiff.errors import DataError
+from simtiff.errors import DataError, in_words
+from simtiff.language import Text, plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,13 +134,17 @@ def survey(folder: Path, *, resume: bool = True) -> Found:
         _look_into(found, entry, written_ns if status is not None else -1, damaged)
     if trouble is not None and resume and not found.files:
         raise trouble
-    found.notes += [f"{text}; it counts as none" for text in damaged[:_MOST_NOTES]]
+    found.notes += [Text("{problem}; it counts as none", problem=text) for text in damaged[:_MOST_NOTES]]
     if len(damaged) > _MOST_NOTES:
-        found.notes.append(f"... and {len(damaged) - _MOST_NOTES} more")
+        found.notes.append(Text("... and {more} more", more=len(damaged) - _MOST_NOTES))
     if status is None and found.files and resume:
-        what = "damaged" if trouble is not None else "missing"
-        jobs = counted(len(found.files), "finished job")
-        found.notes.append(f"{folder / NAME} is {what}; made again from the {JOB_FILE} of {jobs}")
+        jobs = plural("{n} finished job", "{n} finished jobs", len(found.files))
+        values = {"path": folder / NAME, "name": JOB_FILE, "jobs": jobs}
+        if trouble is not None:
+            note = Text("{path} is damaged; made again from the {name} of {jobs}", **values)
+        else:
+            note = Text("{path} is missing; made again from the {name} of {jobs}", **values)
+        found.notes.append(note)
     return found
 
 
@@ -180,7 +184,7 @@ def _look_into(found: Found, entry: os.DirEntry[str], written_ns: int, damaged: 
     try:
         content = read_job_file(found.folder / name)
     except DataError as error:
-        damaged.append(str(error))
+        damaged.append(in_words(error))
         content = None
     if content is None:
         if known is not None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from simtiff.aberrations.maps import check_field, map_notes, map_under
 from simtiff.config.messages import Problem, listing
-from simtiff.errors import ConfigError, DataError
+from simtiff.errors import ConfigError, DataError, in_words
+from simtiff.language import Text, joined, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,17 +67,20 @@ def check_inputs(
                 field.check(method=method)
                 check_field(config, field)
         except DataError as error:
-            problems.append(Problem(where, str(error).replace("\n", "\n    ")))
+            text = in_words(error)
+            problems.append(Problem(where, text.replace("\n", "\n    ") if "\n" in text else text))
     if problems and batch is None:
-        raise DataError("\n".join(map(str, problems)))
+        raise DataError(joined(problem.text for problem in problems))
     if problems and batch is not None:
-        raise DataError(listing(batch.source, problems, "maps"))
+        source, count = batch.source, len(problems)
+        head = plural("{source}: {n} error in the maps", "{source}: {n} errors in the maps", count, source=source)
+        raise DataError(listing(head, problems))
     if plots and importlib.util.find_spec("matplotlib") is None:
-        source = f"{batch.source}: " if batch is not None else ""
-        raise ConfigError(
-            f"{source}emitters.no_plot, zernike.no_plot: plots need matplotlib; install it "
-            "(pip install matplotlib) or set both to true"
+        text = Text(
+            "emitters.no_plot, zernike.no_plot: plots need matplotlib; install it (pip install matplotlib) or set both "
+            "to true"
         )
+        raise ConfigError(joined([batch.source, text], ": ") if batch is not None else text)
     return map_notes(job.config for job in jobs)
 
 

@@ -12,8 +12,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from simtiff.batch.status import Files, JobRecord, Name, Whole
 from simtiff.config.identity import TRUTH_NAME, changed_settings, noise_seed
 from simtiff.config.names import JOB_FILE
-from simtiff.errors import DataError, printable
+from simtiff.errors import DataError, os_reason, printable
 from simtiff.io.files import read_regular, version, write_whole
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,10 +154,10 @@ def read_job_file(folder: Path) -> JobFile | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DataError(Text("{path}: cannot be read ({reason})", path=path, reason=os_reason(error))) from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = printable(".".join(str(part) for part in first["loc"]))
-        raise DataError(f"{path}: damaged, {key}: {first['msg']}") from None
+        raise DataError(Text("{path}: damaged, {key}: {what}", path=path, key=key, what=first["msg"])) from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: damaged, it is no JSON") from error
+        raise DataError(Text("{path}: damaged, it is no JSON", path=path)) from error

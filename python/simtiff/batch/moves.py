@@ -17,6 +17,7 @@ from simtiff.config.identity import job_files
 from simtiff.config.names import JOB_FILE
 from simtiff.errors import BatchError, DataError, in_words
 from simtiff.io.files import remove_old, remove_partials, sync_folder
+from simtiff.language import Text
 from simtiff.movie.events import Message
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def apply_moves(plan: Plan, watch: Watch) -> None:
             try:
                 _label(plan, job_id, folder / job_id)
             except DataError as error:  # its truth is damaged, which verify finds
-                watch(Message(str(error), job=job_id))
+                watch(Message(in_words(error), job=job_id))
         hidden = {_hide(plan, source): target for source, target in plan.moves.items()}
         if hidden:
             sync_folder(folder)
@@ -54,7 +55,8 @@ def apply_moves(plan: Plan, watch: Watch) -> None:
         if hidden:
             sync_folder(folder)
     except OSError as error:
-        raise BatchError(f"{folder}: finished jobs cannot be renamed ({in_words(error)})") from error
+        text = Text("{folder}: finished jobs cannot be renamed ({reason})", folder=folder, reason=in_words(error))
+        raise BatchError(text) from error
 
 
 def _label(plan: Plan, job_id: str, path: Path) -> None:
@@ -88,7 +90,8 @@ def _make_way(plan: Plan, target: str, incoming: Path) -> None:
     clear_job(path, [*names, *(job_files(plan.jobs[target].config) if target in plan.jobs else ())])
     for entry in list(path.iterdir()):
         if os.path.lexists(incoming / entry.name):
-            raise BatchError(f"{entry}: is in the way of a finished job that gets this folder; move it elsewhere")
+            text = Text("{path}: is in the way of a finished job that gets this folder; move it elsewhere", path=entry)
+            raise BatchError(text)
         entry.rename(incoming / entry.name)
     path.rmdir()
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, get_args
 from simtiff.batch.found import current_status
 from simtiff.batch.status import JobRecord, State
 from simtiff.batch.summary import success_rate
-from simtiff.batch.text import aligned, counted, cut, cut_middle, duration, percent, shown_rate
+from simtiff.batch.text import STATES, aligned, cells, cut, cut_middle, duration, percent, shown_rate
 from simtiff.errors import printable
+from simtiff.language import Text, plural, shown, tr
 from simtiff.movie.estimate import show_bytes
 
 if TYPE_CHECKING:
@@ -103,31 +104,41 @@ class Overview:
         status, rates, counts = self.status, self.rates, self._counts()
         total = len(status.jobs)
         lines = [
-            f"{self.folder}: {counts['completed']}/{total} jobs completed ({percent(counts['completed'], total)})",
-            ", ".join(f"{state} {count}" for state, count in counts.items() if count) or "no jobs",
-            f"started {_shown(status.start_time)}, updated {_shown(status.last_update)}",
-            f"a batch is running with {counted(status.workers, 'worker')}" if self.running else "no batch is running",
+            tr(
+                "{folder}: {done}/{total} jobs completed ({share})",
+                folder=self.folder,
+                done=counts["completed"],
+                total=total,
+                share=percent(counts["completed"], total),
+            ),
+            tr(", ").join(f"{shown(STATES[state])} {count}" for state, count in counts.items() if count)
+            or tr("no jobs"),
+            tr("started {start}, updated {update}", start=_shown(status.start_time), update=_shown(status.last_update)),
+            tr("a batch is running with {workers}", workers=plural("{n} worker", "{n} workers", status.workers))
+            if self.running
+            else tr("no batch is running"),
         ]
         if status.foreign:
-            lines.append(
-                f"besides, {counted(len(status.foreign), 'finished job')} of other configs (see simtiff clean)"
-            )
-        which = "this run" if self.running else "last run"
+            jobs = plural("{n} finished job", "{n} finished jobs", len(status.foreign))
+            lines.append(tr("besides, {jobs} of other configs (see simtiff clean)", jobs=jobs))
+        which = Text("this run") if self.running else Text("last run")
         if self._asked() and _time(status.run_started) is not None:
-            lines.append(f"{which}: {success_rate(len(self._run), self._asked())}{' so far' * self.running}")
+            rate = success_rate(len(self._run), self._asked())
+            if self.running:
+                rate = Text("{rate} so far", rate=rate)
+            lines.append(tr("{run}: {rate}", run=which, rate=rate))
         if rates.worker_frames_per_s is not None and rates.seconds_per_job is not None:
-            lines.append(
-                f"one worker: {shown_rate(rates.worker_frames_per_s)} frames/s, {duration(rates.seconds_per_job)} a job"
-            )
+            frames, time = shown_rate(rates.worker_frames_per_s), duration(rates.seconds_per_job)
+            lines.append(tr("one worker: {frames} frames/s, {time} a job", frames=frames, time=time))
         if rates.frames_per_s is not None and rates.jobs_per_hour is not None:
-            lines.append(
-                f"{which}: {shown_rate(rates.frames_per_s)} frames/s, {shown_rate(rates.jobs_per_hour)} jobs/h"
-            )
+            frames, hourly = shown_rate(rates.frames_per_s), shown_rate(rates.jobs_per_hour)
+            lines.append(tr("{run}: {frames} frames/s, {jobs} jobs/h", run=which, frames=frames, jobs=hourly))
         if self.running:
-            left = rates.seconds_left
-            end = self._end()
-            text = f"{end} (in about {duration(left)})" if left is not None and end else "not known yet"
-            lines.append(f"estimated end: {text}")
+            left, end = rates.seconds_left, self._end()
+            text = Text("not known yet")
+            if left is not None and end:
+                text = Text("{time} (in about {left})", time=end, left=duration(left))
+            lines.append(tr("estimated end: {time}", time=text))
         return "\n".join([*lines, "", *self._table()])
 
     def _counts(self) -> dict[str, int]:
@@ -218,7 +229,7 @@ class Overview:
 
     def _table(self) -> list[str]:
         """Return the lines of the table of jobs, none wider than `WIDTH`; errors go below their jobs."""
-        head = ("job", "state", "frames", "time", "frames/s", "size")
+        head = (Text("job"), Text("state"), Text("frames"), Text("time"), Text("frames/s"), Text("size"))
         rows: list[tuple[str, ...]] = []
         for name, record in self.status.jobs.items():
             job = self._job(name, record)
@@ -226,14 +237,14 @@ class Overview:
             rows.append(
                 (
                     name,
-                    job["state"],
+                    STATES[job["state"]],
                     f"{part}{record.frames}",
                     "" if job["seconds"] is None else duration(record.seconds),
                     "" if job["frames_per_s"] is None else shown_rate(job["frames_per_s"]),
                     "" if job["bytes"] is None else show_bytes(job["bytes"]),
                 )
             )
-        others = len(aligned(head[1:], [row[1:] for row in rows], {"state"})[0])
+        others = max(map(cells, aligned(head[1:], [row[1:] for row in rows], {"state"})))
         most = max(_SHORTEST_NAME, WIDTH - others - 2)
         lines = aligned(head, [(cut_middle(row[0], most), *row[1:]) for row in rows], {"job", "state"})
         table = [lines[0]]

@@ -12,6 +12,7 @@ from simtiff.batch.status import BatchStatus
 from simtiff.config.identity import TRUTH_NAME, flat_settings
 from simtiff.errors import ConfigError, DataError
 from simtiff.io.files import remove_old, remove_partials
+from simtiff.language import Text, joined
 from simtiff.movie.events import Message, ignore
 from simtiff.movie.job import make_movie, make_plots, make_truth, without_map
 from simtiff.movie.truth import replace_coefficients, replace_config
@@ -73,13 +74,13 @@ def run_pipeline(
             names = {each.tiff.filename for each in (config, before) if each is not None}
             _remove_movies(output_dir, names, making, watch)
         if skip_zernike:
-            watch(Message("emitters and coefficients: those of the folder are used"))
+            watch(Message(Text("emitters and coefficients: those of the folder are used")))
             if not kept:  # coefficients stay those of the map they came from
                 replace_config(path, config.model_copy(update={"zmap_path": before.zmap_path} if before else {}))
         elif skip_emitters:
-            watch(Message("emitters: those of the folder are used"))
+            watch(Message(Text("emitters: those of the folder are used")))
             replace_coefficients(path, config, open_field(config))
-            watch(Message("coefficients computed"))
+            watch(Message(Text("coefficients computed")))
         else:
             make_truth(config, path, watch)
         files = [path]
@@ -99,9 +100,13 @@ def _refuse_job_folder(output_dir: Path) -> None:
         status = BatchStatus.load(folder.parent)
         ours = ours or (status is not None and folder.name in {*status.jobs, *status.foreign})
     if ours:
-        raise ConfigError(
-            f"{output_dir}: is the folder of job {folder.name} of the batch in {folder.parent}; choose another folder"
+        text = Text(
+            "{path}: is the folder of job {job} of the batch in {batch}; choose another folder",
+            path=output_dir,
+            job=folder.name,
+            batch=folder.parent,
         )
+        raise ConfigError(text)
 
 
 def _config_before(path: Path) -> JobConfig | None:
@@ -118,26 +123,37 @@ def _remove_movies(directory: Path, names: set[str], making: str | None, watch: 
         if (directory / name).exists():
             remove_old(directory / name)
             if name != making:
-                watch(Message(f"{name} removed: it belonged to an earlier {TRUTH_NAME}"))
+                watch(Message(Text("{name} removed: it belonged to an earlier {truth}", name=name, truth=TRUTH_NAME)))
 
 
 def check_reuse(config: JobConfig, path: Path, *, coefficients: bool) -> None:
     """Raise `DataError` unless a truth file holds the emitters (and coefficients) that a config asks for."""
     if not path.exists():
         skipped = "--skip-zernike" if coefficients else "--skip-emitters"
-        raise DataError(f"{path}: no such file, but {skipped} needs it; run once without")
+        text = Text("{path}: no such file, but {option} needs it; run once without", path=path, option=skipped)
+        raise DataError(text)
     with TruthFile(path, config, coefficients="stored" if coefficients else "unused") as truth:
         made_with, frames = truth.stored_config, config.emitters.frames
         if truth.n_frames != frames and (truth.states_frames or truth.n_frames > frames):
-            raise DataError(f"{path}: holds {truth.n_frames} frames, emitters.frames asks for {config.emitters.frames}")
+            text = Text(
+                "{path}: holds {frames} frames, emitters.frames asks for {asked}",
+                path=path,
+                frames=truth.n_frames,
+                asked=frames,
+            )
+            raise DataError(text)
     if made_with is None:
         return
     before, wanted = flat_settings(made_with), flat_settings(config)
     sections = ("emitters.", "zernike.") if coefficients else ("emitters.",)
-    different = [
-        f"{key} (made with {before.get(key)}, now {value})"
+    different: list[str] = [
+        Text("{key} (made with {before}, now {now})", key=key, before=before.get(key), now=value)
         for key, value in wanted.items()
         if key.startswith(sections) and "plot" not in key and before.get(key) != value
     ]
     if different:
-        raise DataError(f"{path}: was made with other settings: {'; '.join(different)}; run without skipping")
+        settings = joined(different, "; ")
+        text = Text(
+            "{path}: was made with other settings: {settings}; run without skipping", path=path, settings=settings
+        )
+        raise DataError(text)

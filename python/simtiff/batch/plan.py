@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from simtiff.batch.found import MOVED, Found, whole
 from simtiff.batch.status import CONFIG_CHANGED, JobRecord, what_changed, why_not_done
-from simtiff.batch.text import counted, listed
+from simtiff.batch.text import listed
 from simtiff.config.identity import DATA_VERSION, TRUTH_NAME, job_files, setting_changes
 from simtiff.config.names import JOB_FILE, OWN_NAMES, name_problem
 from simtiff.errors import BatchError, printable
 from simtiff.io.files import version
+from simtiff.language import Text, joined, plural, shown, tr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,14 +28,14 @@ Action = Literal["done", "new", "again", "replace", "rename", "plots", "left"]
 
 _MOST_JOBS = 20
 _MOST_SETTINGS = 3
-_IN_WORDS: dict[Action, str] = {
-    "done": "done",
-    "new": "new",
-    "again": "to be made again",
-    "replace": "to be replaced",
-    "rename": "to be renamed",
-    "plots": "with plots to be drawn",
-    "left": "left alone",
+_IN_WORDS: dict[Action, Text] = {
+    "done": Text("done"),
+    "new": Text("new"),
+    "again": Text("to be made again"),
+    "replace": Text("to be replaced"),
+    "rename": Text("to be renamed"),
+    "plots": Text("with plots to be drawn"),
+    "left": Text("left alone"),
 }
 
 
@@ -102,10 +103,12 @@ class Plan:
 
     def __str__(self) -> str:
         counts = self.counts()
-        parts = [f"{counts[action]} {words}" for action, words in _IN_WORDS.items() if counts[action]]
+        parts = [
+            tr("{n} {words}", n=counts[action], words=words) for action, words in _IN_WORDS.items() if counts[action]
+        ]
         if self.foreign:
-            parts.append(f"{len(self.foreign)} of other configs (kept; simtiff clean lists them)")
-        return f"plan: {', '.join(parts)}"
+            parts.append(tr("{n} of other configs (kept; simtiff clean lists them)", n=len(self.foreign)))
+        return tr("plan: {counts}", counts=tr(", ").join(parts))
 
     def changes(self, job_id: str) -> dict[str, tuple[Any, Any]]:
         """Return which settings differ from those of the job that stands in the folder: value then, value now."""
@@ -119,9 +122,11 @@ class Plan:
 
     def why(self, job_id: str) -> str:
         """Return the reason of a step with the settings that differ."""
-        changed = [f"{key} {then} -> {now}" for key, (then, now) in self.changes(job_id).items()]
-        settings = f" ({listed(changed, _MOST_SETTINGS)})" if changed else ""
-        return printable(self.steps[job_id].reason + settings)
+        reason = self.steps[job_id].reason
+        changed = [printable(f"{key} {then} -> {now}") for key, (then, now) in self.changes(job_id).items()]
+        if not changed:
+            return reason
+        return Text("{reason} ({settings})", reason=reason, settings=listed(changed, _MOST_SETTINGS))
 
     def lines(self) -> Iterator[str]:
         """Yield the plan as text: the counts, and what is done with jobs that are not simply done or new."""
@@ -130,12 +135,13 @@ class Plan:
             jobs = [job_id for job_id, step in self.steps.items() if step.action == action]
             for job_id in jobs[:_MOST_JOBS]:
                 step = self.steps[job_id]
-                why = f"from {step.source}" if step.action == "rename" else self.why(job_id)
-                yield f"  {job_id}: {_IN_WORDS[step.action].removeprefix('with ')}: {why}"
+                why = Text("from {folder}", folder=step.source) if step.action == "rename" else self.why(job_id)
+                what = Text("plots to be drawn") if step.action == "plots" else _IN_WORDS[step.action]
+                yield f"  {job_id}: {shown(what)}: {shown(why)}"
             if len(jobs) > _MOST_JOBS:
-                yield f"  ... and {len(jobs) - _MOST_JOBS} more {_IN_WORDS[action]}"
+                yield tr("  ... and {more} more {words}", more=len(jobs) - _MOST_JOBS, words=_IN_WORDS[action])
         if self.foreign:
-            yield f"  of other configs: {listed(list(self.foreign), 3)}"
+            yield tr("  of other configs: {jobs}", jobs=listed(list(self.foreign), 3))
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values for JSON."""
@@ -164,12 +170,19 @@ class Plan:
         groups: dict[str, list[str]] = {}
         for job_id in jobs[:_MOST_JOBS]:
             groups.setdefault(self.why(job_id), []).append(job_id)
-        lines = [f"{self.found.folder}: {counted(len(jobs), 'finished job')} would be replaced:"]
-        lines += [f"  {listed(names, 2)}: {why}" for why, names in groups.items()]
+        lines: list[str] = [
+            plural(
+                "{folder}: {n} finished job would be replaced:",
+                "{folder}: {n} finished jobs would be replaced:",
+                len(jobs),
+                folder=self.found.folder,
+            )
+        ]
+        lines += [joined(["  ", listed(names, 2), ": ", why], "") for why, names in groups.items()]
         if len(jobs) > _MOST_JOBS:
-            lines.append(f"  ... and {len(jobs) - _MOST_JOBS} more")
-        lines.append("nothing was changed; choose another --output-dir, or --overwrite to replace them")
-        raise BatchError("\n".join(lines))
+            lines.append(Text("  ... and {more} more", more=len(jobs) - _MOST_JOBS))
+        lines.append(Text("nothing was changed; choose another --output-dir, or --overwrite to replace them"))
+        raise BatchError(joined(lines))
 
 
 def make_plan(
@@ -285,9 +298,9 @@ class _Planner:
             known = self.found.status.jobs.get(job_id)
             if known is None or known.state != "failed" or is_home:
                 return Step("left")
-        reason, plots_only = self.why.get(job_id, ("made again with --no-resume", False))
+        reason, plots_only = self.why.get(job_id, (Text("made again with --no-resume"), False))
         if is_home:
-            return Step("plots", str(reason)) if plots_only else Step("done")
+            return Step("plots", reason or "") if plots_only else Step("done")
         standing = self.found.finished.get(job_id) if job_id not in leaving else None
         if standing is not None and not whole(standing, self.found.folder / job_id):
             if not (self.found.folder / job_id).exists() and standing.hash != self.wanted[job_id].hash:
@@ -301,7 +314,7 @@ class _Planner:
             return self._unknown(job_id)
         if record is None or reason == "new" or job_id in leaving:
             return Step("new")
-        return Step("again", str(reason))
+        return Step("again", reason or "")
 
     def _unknown(self, job_id: str) -> Step:
         """Return what is done with a job in whose folder, without a status, a movie may be of which nothing tells."""
@@ -311,7 +324,7 @@ class _Planner:
         settings = self.found.settings(job_id)
         if settings is None:  # no truth that can be read, so no finished movie
             return Step("new")
-        reason = f"nothing says whether the movie there is finished: no {JOB_FILE} that can be read"
+        reason = Text("nothing says whether the movie there is finished: no {name} that can be read", name=JOB_FILE)
         return Step("replace" if setting_changes(settings, config) else "again", reason)
 
     def _take(self, job_id: str, step: Step) -> None:
@@ -379,24 +392,34 @@ def _version_notes(found: Found) -> list[str]:
     if found.status.version in {"", version()}:
         return []
     same = sum(record.data_version == DATA_VERSION for record in found.finished.values())
-    note = f"the folder was last written by simtiff {found.status.version}, this is {version()}"
-    return [f"{note}: {same} of {len(found.finished)} finished jobs have data version {DATA_VERSION} as this one has"]
+    note = Text(
+        "the folder was last written by simtiff {before}, this is {now}: {same} of {jobs} finished jobs have data "
+        "version {data_version} as this one has",
+        before=printable(found.status.version),
+        now=version(),
+        same=same,
+        jobs=len(found.finished),
+        data_version=DATA_VERSION,
+    )
+    return [note]
 
 
 def _plot_notes(plan: Plan) -> list[str]:
-    notes = [
-        f"{job_id}: plots are drawn, the rest is kept: {step.reason}"
+    notes: list[str] = [
+        Text("{job}: plots are drawn, the rest is kept: {reason}", job=job_id, reason=step.reason)
         for job_id, step in plan.steps.items()
         if step.action == "plots"
     ]
     more = len(notes) - _MOST_JOBS
-    return [*notes[:_MOST_JOBS], f"... and the plots of {more} more jobs"] if more > 0 else notes
+    return [*notes[:_MOST_JOBS], Text("... and the plots of {more} more jobs", more=more)] if more > 0 else notes
 
 
 def _reason_notes(plan: Plan) -> list[str]:
     jobs = [job_id for job_id, step in plan.steps.items() if step.action in {"again", "replace"}]
-    notes = [f"{job_id} is done again: {plan.why(job_id)}" for job_id in jobs[:_MOST_JOBS]]
+    notes: list[str] = [
+        Text("{job} is done again: {why}", job=job_id, why=plan.why(job_id)) for job_id in jobs[:_MOST_JOBS]
+    ]
     if rest := Counter(plan.steps[job_id].reason for job_id in jobs[_MOST_JOBS:]):
-        shown = ", ".join(f"{reason}: {count}" for reason, count in rest.most_common(5))
-        notes.append(f"... and {rest.total()} more jobs are done again ({shown})")
+        reasons = joined((joined([reason, str(count)], ": ") for reason, count in rest.most_common(5)), ", ")
+        notes.append(Text("... and {more} more jobs are done again ({reasons})", more=rest.total(), reasons=reasons))
     return notes

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simtiff.aberrations.maps import map_under
-from simtiff.batch.text import counted
 from simtiff.config.identity import TRUTH_NAME
 from simtiff.errors import BatchError
 from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX
 from simtiff.io.system import OWN, ROOT, control_groups
+from simtiff.language import Text, joined, plural, tr
 from simtiff.movie.estimate import (
     disk_problem,
     file_size,
@@ -66,11 +66,16 @@ class Estimate(Event):
     memory_key: str
 
     def __str__(self) -> str:
-        memory = f" ({show_bytes(self.memory_available)} available)" if self.memory_available is not None else ""
-        return (
-            f"estimate: {show_bytes(self.disk)} on disk ({show_bytes(self.disk_free)} free), "
-            f"{show_bytes(self.memory)} of memory for {counted(self.workers, 'worker')}{memory}"
+        text = tr(
+            "estimate: {disk} on disk ({free} free), {memory} of memory for {workers}",
+            disk=show_bytes(self.disk),
+            free=show_bytes(self.disk_free),
+            memory=show_bytes(self.memory),
+            workers=plural("{n} worker", "{n} workers", self.workers),
         )
+        if self.memory_available is None:
+            return text
+        return tr("{estimate} ({memory} available)", estimate=text, memory=show_bytes(self.memory_available))
 
     def problems(self) -> list[str]:
         """Return what cannot fit, with what to change; empty if all fits."""
@@ -79,18 +84,24 @@ class Estimate(Event):
             found.append(disk_problem(self.disk, self.disk_free, self.folder, self.truth))
         if self.memory_available is not None and self.memory > self.memory_available:
             if self.most_workers:
-                cure = f"--max-workers={self.most_workers} fits"
+                cure = Text("--max-workers={workers} fits", workers=self.most_workers)
             else:
-                cure = f"a smaller memory_optimization.chunk_size or {self.memory_key} needs less"
-            needed, given = show_bytes(self.memory), show_bytes(self.memory_available)
-            need = f"{counted(self.workers, 'worker')} need{'s' * (self.workers == 1)}"
-            found.append(f"memory: {need} about {needed}, {given} are available; {cure}")
+                cure = Text("a smaller memory_optimization.chunk_size or {key} needs less", key=self.memory_key)
+            text = plural(
+                "memory: {n} worker needs about {needed}, {given} are available; {cure}",
+                "memory: {n} workers need about {needed}, {given} are available; {cure}",
+                self.workers,
+                needed=show_bytes(self.memory),
+                given=show_bytes(self.memory_available),
+                cure=cure,
+            )
+            found.append(text)
         return found
 
     def check(self) -> None:
         """Raise `BatchError` if something cannot fit."""
         if problems := self.problems():
-            raise BatchError("\n".join([*problems, "(--force starts all the same)"]))
+            raise BatchError(joined([*problems, Text("(--force starts all the same)")]))
 
 
 def estimate_batch(folder: Path, todo: Sequence[tuple[str, JobConfig]], workers: int, threads: int = 1) -> Estimate:

@@ -34,6 +34,7 @@ from simtiff.config.sweeps import expand_jobs, with_own_seeds
 from simtiff.errors import BatchError, ConfigError, UnsavedError, in_words
 from simtiff.io.files import refuse_overwriting, remove_partials, version
 from simtiff.io.system import cores
+from simtiff.language import Text
 from simtiff.movie.estimate import pixel_size_note
 from simtiff.movie.events import Message, ignore
 
@@ -137,9 +138,10 @@ def run_batch(
     if max_workers is not None and max_workers < 1:
         raise ConfigError(f"max_workers: got {max_workers}, allowed are whole numbers from 1")
     if output_dir is not None and (problem := folder_problem(str(output_dir))) is not None:
-        raise ConfigError(f'output_dir: "{output_dir}" {problem}')
+        text = Text('{option}: "{folder}" {problem}', option="output_dir", folder=output_dir, problem=problem)
+        raise ConfigError(text)
     if retry_failed and not resume:
-        raise ConfigError("--no-resume runs all jobs, --retry-failed only those that failed: choose one")
+        raise ConfigError(Text("--no-resume runs all jobs, --retry-failed only those that failed: choose one"))
     batch = load_batch_config(config, overrides)
     jobs = expand_jobs(batch)
     folder = Path(output_dir if output_dir is not None else batch.base_output_dir).absolute()
@@ -158,7 +160,10 @@ def run_batch(
                 run.start_workers(pool, len(jobs))
             run.check(batch)
             if lock.taken_over:
-                run.tell(Message(f"the run before this one died at its work ({lock.taken_over}); taking over"))
+                holder = lock.taken_over
+                run.tell(
+                    Message(Text("the run before this one died at its work ({holder}); taking over", holder=holder))
+                )
             run.choose(retry_failed=retry_failed, overwrite=overwrite)
             run.refuse_overwriting(inputs)
             run.check_room(force=force)
@@ -246,7 +251,7 @@ class _Run:
     def check(self, batch: BatchConfig) -> None:
         """Check the jobs' inputs, and hash what determines the jobs' files."""
         for note in check_inputs(list(self.jobs.values()), batch):
-            self.tell(Message(f"note: {note}"))
+            self.tell(Message(Text("note: {note}", note=note)))
         self.jobs, self.wanted = _identified(batch, list(self.jobs.values()))
 
     def start_workers(self, pool: Pool, jobs: int) -> None:
@@ -270,7 +275,7 @@ class _Run:
         self.pending.extend(self.plan.pending)
         self.skipped = len(self.jobs) - len(self.pending)
         if (of_pixels := pixel_size_note(job.config for job in self.jobs.values())) is not None:
-            self.tell(Message(f"note: {of_pixels}"))
+            self.tell(Message(Text("note: {note}", note=of_pixels)))
         for note in (*self.found.notes, str(self.plan), *self.plan.notes):
             self.tell(Message(note))
 
@@ -294,7 +299,7 @@ class _Run:
             estimate.check()
         self.tell(estimate)
         for problem in estimate.problems():
-            self.tell(Message(f"{problem} (going on: --force)", warning=True))
+            self.tell(Message(Text("{problem} (going on: --force)", problem=problem), warning=True))
 
     def begin(self) -> None:
         """Rename finished jobs, write the status as it is at the start, and clear away what is of no use any more."""
@@ -308,7 +313,8 @@ class _Run:
         try:
             self.status.save(force=True)
         except OSError as error:
-            raise BatchError(f"{self.folder}: cannot be written ({in_words(error)})") from error
+            text = Text("{folder}: cannot be written ({reason})", folder=self.folder, reason=in_words(error))
+            raise BatchError(text) from error
         records, chosen = self.status.jobs, set(self.pending)
         waiting = {name for name, record in records.items() if record.state != "completed"}  # for another run
         cleared = clear_away(self.folder, [name for name in (*records, *earlier) if name not in chosen | waiting])
@@ -316,7 +322,7 @@ class _Run:
         drop_begun(self.folder, begun - records.keys() - self.status.foreign.keys())
         if cleared:
             where = listed(cleared, 1)
-            text = f"removed what a killed run left unfinished in {where}; this one does not need it"
+            text = Text("removed what a killed run left unfinished in {where}; this one does not need it", where=where)
             self.tell(Message(text))
 
     def work(self, pool: Pool) -> None:
@@ -413,7 +419,7 @@ class _Run:
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= _STARTS_WITHOUT_SUCCESS:
-                raise BatchError(f"workers cannot start: {self._why_not_started or why}")
+                raise BatchError(Text("workers cannot start: {reason}", reason=self._why_not_started or why))
         pool.workers.remove(worker)
         worker.end()
         if (job_id := self.running.get(worker)) is not None:
@@ -431,12 +437,13 @@ class _Run:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self.status.save(force=True)
         except OSError as error:
-            message = f"{self.status.path}: cannot be saved ({in_words(error)})"
+            message = Text("{path}: cannot be saved ({reason})", path=self.status.path, reason=in_words(error))
             if force:
-                raise UnsavedError(f"{message}; what this run finished is done again by the next") from error
+                text = Text("{problem}; what this run finished is done again by the next", problem=message)
+                raise UnsavedError(text) from error
             if not self._warned:
                 self._warned = True
-                self.tell(Message(f"{message}; going on", warning=True))
+                self.tell(Message(Text("{problem}; going on", problem=message), warning=True))
 
     def _leave_in_order(self) -> None:
         """Write the last status: only jobs whose files are there are done, none is running."""
@@ -450,7 +457,7 @@ class _Run:
         for job_id in list(self.completed):
             gone = [name for name in self.status.jobs[job_id].files if not (self.folder / job_id / name).exists()]
             if gone:
-                error = f"{', '.join(gone)}: gone; removed while the batch was running?"
+                error = Text("{files}: gone; removed while the batch was running?", files=", ".join(gone))
                 self.completed.remove(job_id)
                 self.errors[job_id] = error
                 self.tell(Gone(self.wanted[job_id].frames, error, job=job_id))

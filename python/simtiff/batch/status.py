@@ -13,8 +13,9 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from simtiff.batch.events import Done, Failed, Gone, Started
 from simtiff.config.names import OWN_NAMES
-from simtiff.errors import DataError, printable
+from simtiff.errors import DataError, os_reason, printable
 from simtiff.io.files import FileInfo, read_regular, version, write_whole
+from simtiff.language import Text
 from simtiff.movie.events import MovieMade, Progress
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 NAME = OWN_NAMES[0]
 SCHEMA = 1
-_CURE = "move it away, or start all jobs again with --no-resume"
+_CURE = Text("move it away, or start all jobs again with --no-resume")
 _LARGEST_BYTES = 1 << 30
 # Saving may take this share of the time of many small jobs; what a crash can lose is redone.
 _SAVE_SHARE = 0.05
@@ -33,7 +34,7 @@ _SAVE_SECONDS = 0.25
 _PROGRESS_SECONDS = 10.0
 
 
-CONFIG_CHANGED = "config changed"
+CONFIG_CHANGED = Text("config changed")
 
 
 class DamagedStatusError(DataError):
@@ -170,20 +171,28 @@ class BatchStatus:
         try:
             data = read_regular(path, _LARGEST_BYTES)
             if len(data) > _LARGEST_BYTES:
-                raise DataError(f"{path}: too large for a status file; {_CURE}")
+                raise DataError(Text("{path}: too large for a status file; {cure}", path=path, cure=_CURE))
             content = json.loads(data)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+            raise DataError(Text("{path}: cannot be read ({reason})", path=path, reason=os_reason(error))) from error
         except (ValueError, RecursionError) as error:
-            raise DamagedStatusError(f"{path}: damaged, it is no JSON ({error}); {_CURE}") from error
+            text = Text("{path}: damaged, it is no JSON ({reason}); {cure}", path=path, reason=error, cure=_CURE)
+            raise DamagedStatusError(text) from error
         if not isinstance(content, dict) or "schema" not in content:
-            raise DataError(f"{path}: not a status file of simtiff; {_CURE}")
+            raise DataError(Text("{path}: not a status file of simtiff; {cure}", path=path, cure=_CURE))
         if content["schema"] != SCHEMA:
             raise DataError(
-                f"{path}: written by simtiff {content.get('simtiff_version')!r} with schema "
-                f"{content['schema']!r}; this version reads schema {SCHEMA}; {_CURE}"
+                Text(
+                    "{path}: written by simtiff {version} with schema {schema}; this version reads schema {own}; "
+                    "{cure}",
+                    path=path,
+                    version=repr(content.get("simtiff_version")),
+                    schema=repr(content["schema"]),
+                    own=SCHEMA,
+                    cure=_CURE,
+                )
             )
         stored = _stored(path, content)
         status = cls(folder, stored.jobs, stored.start_time)
@@ -199,7 +208,8 @@ class BatchStatus:
     def of(cls, folder: Path) -> BatchStatus:
         """Return the status of a folder; `DataError` as from `load`, and if it has none."""
         if (status := cls.load(folder)) is None:
-            raise DataError(f"{folder}: no {NAME} there; is it the output folder of a batch?")
+            text = Text("{folder}: no {name} there; is it the output folder of a batch?", folder=folder, name=NAME)
+            raise DataError(text)
         return status
 
     def update(self, job_id: str, **changes: Any) -> None:
@@ -298,7 +308,8 @@ def _stored(path: Path, content: dict[str, Any]) -> _Stored:
         first = error.errors(include_url=False)[0]
         key = printable(".".join(str(part) for part in first["loc"] if part != "[key]"))
         what = first["msg"].removeprefix("Value error, ")
-        raise DamagedStatusError(f"{path}: damaged, {key}: {what}; {_CURE}") from None
+        text = Text("{path}: damaged, {key}: {what}; {cure}", path=path, key=key, what=what, cure=_CURE)
+        raise DamagedStatusError(text) from None
 
 
 def why_not_done(record: JobRecord | None, wanted: JobRecord, folder: Path, names: Iterable[str]) -> str | None:
@@ -319,26 +330,31 @@ def why_not_done(record: JobRecord | None, wanted: JobRecord, folder: Path, name
         return "new"
     changed = what_changed(record, wanted) if record.hash != wanted.hash else ""
     if record.state == "failed":
-        return "failed before"
+        return Text("failed before")
     if record.state in {"running", "interrupted"}:
-        return f"interrupted before; {changed}" if changed and record.hash else "interrupted before"
+        if changed and record.hash:
+            return Text("interrupted before; {change}", change=changed)
+        return Text("interrupted before")
     if changed:
         return changed
     for name in names:
         if name not in record.files:
-            return f"{name} was not asked for before"
+            return Text("{name} was not asked for before", name=name)
     for name, info in record.files.items():
         try:
             size = (folder / name).stat().st_size
         except OSError:
-            return f"{name} is missing"
+            return Text("{name} is missing", name=name)
         if size != info.size:
-            return f"{name} has {size} bytes, it was written with {info.size}"
+            return Text(
+                "{name} has {size} bytes, it was written with {written}", name=name, size=size, written=info.size
+            )
     return None
 
 
 def what_changed(record: JobRecord, wanted: JobRecord) -> str:
     """Return in what a job differs from the one that is wanted: data version, map or settings."""
     if record.data_version != wanted.data_version:
-        return f"made by data version {record.data_version}, now it is {wanted.data_version}"
-    return "content of the zmap changed" if record.zmap != wanted.zmap else CONFIG_CHANGED
+        before, now_is = record.data_version, wanted.data_version
+        return Text("made by data version {before}, now it is {now}", before=before, now=now_is)
+    return Text("content of the zmap changed") if record.zmap != wanted.zmap else CONFIG_CHANGED

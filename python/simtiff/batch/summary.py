@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from simtiff.batch.text import counted, duration, percent
+from simtiff.batch.text import duration, percent
+from simtiff.language import Text, plural, shown, tr
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,27 +61,35 @@ class BatchSummary:
         return self.asked - self.completed - self.failed
 
     def __str__(self) -> str:
-        jobs = counted(self.total, "job")
-        left = f", {self.left} left" if self.left else ""
-        left += " (interrupted)" if self.interrupted else ""
+        counts = tr(
+            "{jobs}: {completed} completed, {failed} failed, {skipped} skipped",
+            jobs=plural("{n} job", "{n} jobs", self.total),
+            completed=self.completed,
+            failed=self.failed,
+            skipped=self.skipped,
+        )
+        left = tr(", {left} left", left=self.left) if self.left else ""
+        left += tr(" (interrupted)") if self.interrupted else ""
         lines = [
-            f"{jobs}: {self.completed} completed, {self.failed} failed, {self.skipped} skipped{left}",
-            success_rate(self.completed, self.asked),
-            f"time: {duration(self.seconds)}",
+            counts + left,
+            str(shown(success_rate(self.completed, self.asked))),
+            tr("time: {time}", time=duration(self.seconds)),
         ]
         if self.errors:
-            lines.append("failed jobs:")
+            lines.append(tr("failed jobs:"))
             for job_id, error in self.errors.items():
-                first, *more = error.splitlines() or [""]
+                first, *more = shown(error).splitlines() or [""]
                 lines.append(f"  {job_id}: {first}")
                 lines += [f"    {line}" for line in more]
-            lines.append("run the same command again to try them once more (--retry-failed: them alone)")
-        lines.append(f"results: {self.output_dir}")
+            lines.append(tr("run the same command again to try them once more (--retry-failed: them alone)"))
+        lines.append(tr("results: {folder}", folder=self.output_dir))
         return "\n".join(lines)
 
 
-def success_rate(completed: int, asked: int) -> str:
+def success_rate(completed: int, asked: int) -> Text:
     """Return in words how many of the jobs that a run was to make it has finished."""
     if not asked:
-        return "success rate: no job was run"
-    return f"success rate: {percent(completed, asked)} ({completed} of {counted(asked, 'job')} to do)"
+        return Text("success rate: no job was run")
+    jobs = plural("{n} job", "{n} jobs", asked)
+    rate = percent(completed, asked)
+    return Text("success rate: {rate} ({completed} of {jobs} to do)", rate=rate, completed=completed, jobs=jobs)

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING
 
+from simtiff.language import Text, joined, shown
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+STATES: Mapping[str, Text] = {
+    "pending": Text("pending"),
+    "running": Text("running"),
+    "completed": Text("completed"),
+    "failed": Text("failed"),
+    "interrupted": Text("interrupted"),
+}
+"""The states of jobs as they are shown."""
 
 
 def duration(seconds: float) -> str:
     """Return a time in words of the right size: ``0.04 s``, ``3.2 s``, ``4 min 10 s``, ``2 h 5 min``."""
     if 0 < seconds < 0.995:
-        return f"{seconds:.2f} s"
+        return Text("{seconds:.2f} s", seconds=seconds)
     if seconds < 59.95:
-        return f"{seconds:.1f} s"
+        return Text("{seconds:.1f} s", seconds=seconds)
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+        return Text("{minutes} min {seconds} s", minutes=minutes, seconds=rest)
+    return Text("{hours} h {minutes} min", hours=minutes // 60, minutes=minutes % 60)
 
 
 def percent(part: int, whole: int) -> str:
@@ -31,35 +43,49 @@ def shown_rate(value: float) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """Return a text of one line, cut at its end and marked with an ellipsis where it is longer than `most`."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """Return a text of one line, cut at its end and marked with an ellipsis where it is wider than `most` cells."""
+    return text if cells(text) <= most else _start(text, most - 1) + "…"
 
 
 def cut_middle(name: str, most: int) -> str:
-    """Return a name without its middle where it is longer than `most`: both of its ends tell it from others."""
+    """Return a name without its middle where it is wider than `most` cells: both of its ends tell it from others."""
     end = (most - 1) // 2
-    return name if len(name) <= most else f"{name[: most - 1 - end]}…{name[len(name) - end :]}"
+    return name if cells(name) <= most else f"{_start(name, most - 1 - end)}…{_start(name[::-1], end)[::-1]}"
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number of things: ``1 job``, ``2 jobs``."""
-    return f"{number} {noun}{'s' * (number != 1)}"
+def cells(text: str) -> int:
+    """Return how many cells of a terminal a text takes: Chinese characters take two, marks on others none."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
+
+
+def _start(text: str, most: int) -> str:
+    """Return as much of the start of a text as fits into so many cells."""
+    used = 0
+    for place, character in enumerate(text):
+        used += cells(character)
+        if used > most:
+            return text[:place]
+    return text
 
 
 def listed(names: Sequence[str], most: int) -> str:
     """Return names with commas, the first `most` of them: ``a, b and 3 more``."""
     more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    first = joined(names[:most], ", ")
+    return Text("{names} and {more} more", names=first, more=more) if more > 0 else first
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], left: set[str]) -> list[str]:
     """Return the lines of a table; columns named in `left` begin at their left, the others end at their right."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    table = [[str(shown(cell)) for cell in row] for row in (head, *rows)]
+    widths = [max(map(cells, column)) for column in zip(*table, strict=True)]
     lines = []
-    for row in (head, *rows):
-        cells = (
-            cell.ljust(width) if name in left else cell.rjust(width)
-            for name, cell, width in zip(head, row, widths, strict=True)
-        )
-        lines.append("  ".join(cells).rstrip())
+    for row in table:
+        parts = []
+        for name, cell, width in zip(head, row, widths, strict=True):
+            space = " " * (width - cells(cell))
+            parts.append(cell + space if name in left else space + cell)
+        lines.append("  ".join(parts).rstrip())
     return lines

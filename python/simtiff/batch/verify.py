@@ -16,12 +16,13 @@ from simtiff.batch.folder import FolderLock, is_locked
 from simtiff.batch.found import current_status
 from simtiff.batch.jobfile import read_job_file
 from simtiff.batch.status import NAME, BatchStatus, JobRecord
-from simtiff.batch.text import counted, listed
+from simtiff.batch.text import STATES, listed
 from simtiff.config.identity import PLOTS, TRUTH_NAME
 from simtiff.config.names import JOB_FILE
 from simtiff.errors import BatchError, DataError, SimtiffError, in_words
 from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX, FileInfo, checksum
 from simtiff.io.tiff import tifffile_silenced
+from simtiff.language import Text, joined, plural, shown, tr
 from simtiff.movie.events import Event, Progress, ignore
 
 if TYPE_CHECKING:
@@ -36,9 +37,15 @@ if TYPE_CHECKING:
 FRAMES = 3
 """Frames of a job that are rendered again, unless told otherwise."""
 
-_AGAIN = "run simtiff batch with its config again: it makes this job anew"
-_REWRITE = "remove {}, then run simtiff batch with its config again: it writes this file"
-_REMOVE = "remove {}, then run simtiff batch with its config again: it makes this job anew"
+_AGAIN = Text("run simtiff batch with its config again: it makes this job anew")
+
+
+def _rewrite(path: Path) -> Text:
+    return Text("remove {path}, then run simtiff batch with its config again: it writes this file", path=path)
+
+
+def _remove(path: Path) -> Text:
+    return Text("remove {path}, then run simtiff batch with its config again: it makes this job anew", path=path)
 
 
 @dataclass
@@ -79,12 +86,18 @@ class JobCheck:
             self.wrong_files.add(name)
 
     def __str__(self) -> str:
-        parts = [counted(self.files, "file")] * bool(self.files)
-        parts += [f"{counted(self.frames, 'frame')} rendered again and the same"] * bool(self.frames)
-        checked = f": {', '.join(parts)}" if parts and self.is_good else ""
-        lines = [f"{'ok   ' if self.is_good else 'WRONG'} {self.job_id}{checked}"]
-        lines += [f"      {problem}\n        -> {cure}" for problem, cure in self.problems]
-        lines += [f"      note: {note}" for note in self.notes]
+        parts = []
+        if self.files:
+            parts.append(shown(plural("{n} file", "{n} files", self.files)))
+        if self.frames:
+            frames = plural(
+                "{n} frame rendered again and the same", "{n} frames rendered again and the same", self.frames
+            )
+            parts.append(shown(frames))
+        checked = f": {tr(', ').join(parts)}" if parts and self.is_good else ""
+        lines = [f"{tr('ok   ') if self.is_good else tr('WRONG')} {self.job_id}{checked}"]
+        lines += [f"      {shown(problem)}\n        -> {shown(cure)}" for problem, cure in self.problems]
+        lines += [f"      {tr('note: {note}', note=note)}" for note in self.notes]
         return "\n".join(lines)
 
 
@@ -132,21 +145,34 @@ class Verification:
 
     def __str__(self) -> str:
         good = sum(job.is_good for job in self.jobs)
-        text = f"{self.folder}: {counted(len(self.jobs), 'finished job')}: {good} ok, {len(self.jobs) - good} wrong"
-        lines = [text]
+        lines = [
+            tr(
+                "{folder}: {jobs}: {good} ok, {wrong} wrong",
+                folder=self.folder,
+                jobs=plural("{n} finished job", "{n} finished jobs", len(self.jobs)),
+                good=good,
+                wrong=len(self.jobs) - good,
+            )
+        ]
         if self.marked and good < len(self.jobs):
-            lines.append("marked: run simtiff batch with its config, it mends them")
+            lines.append(tr("marked: run simtiff batch with its config, it mends them"))
         elif good < len(self.jobs):
-            lines.append("to mend all at once: simtiff verify --mark, then simtiff batch with its config")
+            lines.append(tr("to mend all at once: simtiff verify --mark, then simtiff batch with its config"))
         if self.foreign:
-            lines.append(f"not checked: {counted(self.foreign, 'finished job')} of other configs (see simtiff clean)")
+            jobs = plural("{n} finished job", "{n} finished jobs", self.foreign)
+            lines.append(tr("not checked: {jobs} of other configs (see simtiff clean)", jobs=jobs))
         if self.unfinished:
             states = list(self.unfinished.values())
-            counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-            todo = "a batch is at work on it" if self.running else "run simtiff batch again: it goes on with them"
-            lines.append(f"{counted(len(self.unfinished), 'job')} not finished ({counts}): {todo}")
+            counts = tr(", ").join(
+                tr("{n} {words}", n=states.count(state), words=STATES[state]) for state in dict.fromkeys(states)
+            )
+            todo = Text("run simtiff batch again: it goes on with them")
+            if self.running:
+                todo = Text("a batch is at work on it")
+            jobs = plural("{n} job", "{n} jobs", len(states))
+            lines.append(tr("{jobs} not finished ({states}): {what}", jobs=jobs, states=counts, what=todo))
         if self.strays:
-            lines.append(f"not of this batch: {listed(self.strays, 5)}")
+            lines.append(tr("not of this batch: {names}", names=listed(self.strays, 5)))
         return "\n".join(lines)
 
 
@@ -190,7 +216,8 @@ def verify_batch(
                 _mark(folder / check.job_id, check, status)
             status.save(force=True)
         except OSError as error:
-            raise BatchError(f"{folder}: jobs cannot be marked ({in_words(error)})") from error
+            text = Text("{folder}: jobs cannot be marked ({reason})", folder=folder, reason=in_words(error))
+            raise BatchError(text) from error
         return replace(found, marked=True)
 
 
@@ -200,7 +227,7 @@ def _mark(folder: Path, check: JobCheck, status: BatchStatus) -> None:
         return  # what is there is for the user to remove
     names = check.wrong_files & {*PLOTS, JOB_FILE}
     if names != check.wrong_files:
-        error = "; ".join(problem for problem, _ in check.problems)
+        error = joined([problem for problem, _ in check.problems], "; ")
         status.update(check.job_id, state="failed", error=error, files={})
         names.add(JOB_FILE)
     for path in (folder / name for name in names):
@@ -229,16 +256,16 @@ def check_job(folder: Path, job_id: str, record: JobRecord, frames: int = FRAMES
     """Check one finished job; see `verify_batch`."""
     check = JobCheck(job_id)
     if not record.files:
-        check.wrong("the status names no files of it", _AGAIN)
+        check.wrong(Text("the status names no files of it"), _AGAIN)
         return check
     if (wrong := _no_folder(folder)) is not None:
-        check.wrong(wrong, _REMOVE.format(folder))
+        check.wrong(wrong, _remove(folder))
         return check
     for name, info in record.files.items():
         _check_file(check, folder / name, info)
     _check_job_file(check, folder, record)
     if folder.is_symlink() and not check.is_good:
-        check.wrong("its folder is a link, and simtiff batch writes into none", _REMOVE.format(folder))
+        check.wrong(Text("its folder is a link, and simtiff batch writes into none"), _remove(folder))
     _check_folder(check, folder, record)
     if check.is_good and frames > 0:
         try:
@@ -252,34 +279,42 @@ def _no_folder(folder: Path) -> str | None:
     """Say what stands where a job's folder should be; None for a folder, or nothing."""
     if folder.is_dir() or not (folder.is_symlink() or folder.exists()):
         return None
-    return f"{folder.name} is {'a link that leads to no folder' if folder.is_symlink() else 'no folder'}"
+    if folder.is_symlink():
+        return Text("{name} is a link that leads to no folder", name=folder.name)
+    return Text("{name} is no folder", name=folder.name)
 
 
 def _check_file(check: JobCheck, path: Path, info: FileInfo) -> None:
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            check.wrong(f"{path.name} is not a file", _REMOVE.format(path), path.name)
+            check.wrong(Text("{name} is not a file", name=path.name), _remove(path), path.name)
             return
         if found.st_size != info.size:
-            check.wrong(
-                f"{path.name} has {found.st_size:,} bytes, it was written with {info.size:,}", _AGAIN, path.name
+            text = Text(
+                "{name} has {size:,} bytes, it was written with {written:,}",
+                name=path.name,
+                size=found.st_size,
+                written=info.size,
             )
+            check.wrong(text, _AGAIN, path.name)
             return
         content = checksum(path)
     except (FileNotFoundError, NotADirectoryError):
-        check.wrong(f"{path.name} is missing", _AGAIN, path.name)
+        check.wrong(Text("{name} is missing", name=path.name), _AGAIN, path.name)
         return
     except OSError as error:
-        cure = _REMOVE.format(path) if error.errno == errno.ELOOP else "make it readable, then verify again"
-        check.wrong(f"{path.name} cannot be read: {in_words(error)}", cure)
+        cure = _remove(path) if error.errno == errno.ELOOP else Text("make it readable, then verify again")
+        check.wrong(Text("{name} cannot be read: {reason}", name=path.name, reason=in_words(error)), cure)
         return
     if content != info:
-        check.wrong(
-            f"{path.name} was changed since it was written: CRC-32 {content.crc32:08x}, expected {info.crc32:08x}",
-            _REMOVE.format(path),  # its size is right, so a resume alone would not notice
-            path.name,
+        text = Text(
+            "{name} was changed since it was written: CRC-32 {found:08x}, expected {expected:08x}",
+            name=path.name,
+            found=content.crc32,
+            expected=info.crc32,
         )
+        check.wrong(text, _remove(path), path.name)  # its size is right, so a resume alone would not notice
         return
     check.files += 1
 
@@ -289,15 +324,16 @@ def _check_job_file(check: JobCheck, folder: Path, record: JobRecord) -> None:
     try:
         content = read_job_file(folder)
     except DataError as error:
-        check.wrong(str(error), _REWRITE.format(path), JOB_FILE)
+        check.wrong(in_words(error), _rewrite(path), JOB_FILE)
         return
     if content is None:
         if check.is_good:  # else the job is made again with all its files
-            check.wrong(
-                f"{JOB_FILE} is missing", "run simtiff batch with its config again: it writes this file", JOB_FILE
-            )
+            cure = Text("run simtiff batch with its config again: it writes this file")
+            check.wrong(Text("{name} is missing", name=JOB_FILE), cure, JOB_FILE)
     elif (content.hash, content.files) != (record.hash, record.files):
-        check.wrong(f"{JOB_FILE} tells of other files than {NAME}", _REWRITE.format(path), JOB_FILE)
+        check.wrong(
+            Text("{name} tells of other files than {status}", name=JOB_FILE, status=NAME), _rewrite(path), JOB_FILE
+        )
 
 
 def _check_folder(check: JobCheck, folder: Path, record: JobRecord) -> None:
@@ -307,10 +343,10 @@ def _check_folder(check: JobCheck, folder: Path, record: JobRecord) -> None:
         return
     temporary = [name for name in names if name.endswith((PARTIAL_SUFFIX, JOURNAL_SUFFIX))]
     if temporary:
-        problem = f"temporary files of a run that died: {listed(temporary, 5)}"
-        check.wrong(problem, "run simtiff batch with its config again: it removes them", None)
+        problem = Text("temporary files of a run that died: {names}", names=listed(temporary, 5))
+        check.wrong(problem, Text("run simtiff batch with its config again: it removes them"), None)
     if extra := [name for name in names if name not in temporary]:
-        check.notes.append(f"not of this job: {listed(extra, 5)}")
+        check.notes.append(Text("not of this job: {names}", names=listed(extra, 5)))
 
 
 def _check_frames(check: JobCheck, folder: Path, record: JobRecord, count: int) -> None:
@@ -318,23 +354,26 @@ def _check_frames(check: JobCheck, folder: Path, record: JobRecord, count: int) 
     from simtiff.movie.truthfile import TruthFile
 
     if record.data_version != DATA_VERSION:
-        check.notes.append(
-            f"its frames cannot be compared: made by data version {record.data_version}, this simtiff renders data "
-            f"version {DATA_VERSION}; its files are as they were written"
+        note = Text(
+            "its frames cannot be compared: made by data version {before}, this simtiff renders data version {now}; "
+            "its files are as they were written",
+            before=record.data_version,
+            now=DATA_VERSION,
         )
+        check.notes.append(note)
         return
     path = folder / TRUTH_NAME
     try:
         with TruthFile(path) as truth:
             config = truth.config
             if job_hash(config, record.zmap) != record.hash:
-                check.wrong(f"{TRUTH_NAME} is of another config than the status says", _REMOVE.format(path))
+                check.wrong(Text("{name} is of another config than the status says", name=TRUTH_NAME), _remove(path))
                 return
             _compare(
                 check, config, truth, folder / config.tiff.filename, sample_frames(record.hash, truth.n_frames, count)
             )
     except SimtiffError as error:
-        check.wrong(str(error), _REMOVE.format(path))
+        check.wrong(in_words(error), _remove(path))
 
 
 def _compare(check: JobCheck, config: JobConfig, truth: Any, path: Path, frames: list[int]) -> None:
@@ -346,22 +385,30 @@ def _compare(check: JobCheck, config: JobConfig, truth: Any, path: Path, frames:
     for frame, stored in read_frames(path, frames, movie.shape[0]):
         movie.frames_into(frame, frame + 1, rendered)
         if stored.dtype != rendered.dtype or stored.shape != rendered.shape[1:]:
-            check.wrong(
-                f"{path.name}: frames are {stored.dtype.name} {stored.shape}, expected {rendered.dtype.name} "
-                f"{rendered.shape[1:]}",
-                _REMOVE.format(path),
+            text = Text(
+                "{name}: frames are {found}, expected {expected}",
+                name=path.name,
+                found=f"{stored.dtype.name} {stored.shape}",
+                expected=f"{rendered.dtype.name} {rendered.shape[1:]}",
             )
+            check.wrong(text, _remove(path))
             return
         if not np.array_equal(stored, rendered[0]):
             different.append((frame, int(np.count_nonzero(stored != rendered[0]))))
     check.frames = len(frames) - len(different)
     if different:
-        shown = ", ".join(f"{frame} ({pixels:,} px)" for frame, pixels in different)
-        check.wrong(
-            f"{path.name}: rendered again from {TRUTH_NAME}, these frames differ: {shown}",
-            f"the files are as they were written, so either another build or kind of processor made them, or one of "
-            f"the two runs went wrong: {_REMOVE.format(path)}",
+        text = Text(
+            "{name}: rendered again from {truth}, these frames differ: {frames}",
+            name=path.name,
+            truth=TRUTH_NAME,
+            frames=", ".join(f"{frame} ({pixels:,} px)" for frame, pixels in different),
         )
+        cure = Text(
+            "the files are as they were written, so either another build or kind of processor made them, or one of "
+            "the two runs went wrong: {cure}",
+            cure=_remove(path),
+        )
+        check.wrong(text, cure)
 
 
 def sample_frames(key: str, total: int, count: int) -> list[int]:
@@ -384,10 +431,12 @@ def read_frames(path: Path, frames: list[int], total: int) -> Iterator[tuple[int
     try:
         with tifffile_silenced(), tifffile.TiffFile(path) as tiff:
             if (found := len(tiff.pages)) != total:
-                raise DataError(f"{path}: has {found} frames, expected {total}")  # noqa: TRY301 - not caught here
+                text = Text("{path}: has {found} frames, expected {total}", path=path, found=found, total=total)
+                raise DataError(text)  # noqa: TRY301 - not caught here
             for frame in frames:
                 yield frame, np.asarray(tiff.pages[frame].asarray())
     except (SimtiffError, OSError, MemoryError):
         raise
     except Exception as error:  # a damaged file makes tifffile raise nearly anything
-        raise DataError(f"{path}: cannot be read as TIFF ({type(error).__name__}: {error})") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(Text("{path}: cannot be read as TIFF ({reason})", path=path, reason=reason)) from error

@@ -20,7 +20,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
-from simtiff.batch.events import Broken, Done, Failed, Ready, StageEnded, as_json
+from simtiff.batch.events import Broken, Done, Failed, Ready, StageEnded, to_json
 from simtiff.batch.signals import open_closed_streams
 from simtiff.errors import in_words
 from simtiff.io.files import FileInfo
@@ -65,7 +65,7 @@ class _Teller:
 
     def tell(self, event: Event) -> None:
         try:
-            self._out.write(json.dumps(as_json(event)) + "\n")
+            self._out.write(to_json(event) + "\n")
             self._out.flush()
         except OSError:  # nobody listens any more
             os._exit(1)

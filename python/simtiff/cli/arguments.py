@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from simtiff.errors import SimtiffError
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +120,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[str, dict[str, Any]]:
     try:
         arguments = docopt(USAGE, argv=words, default_help=False)
     except DocoptExit:
-        raise UsageError(f"the arguments do not fit; usage: {line}") from None
+        raise UsageError(Text("the arguments do not fit; usage: {usage}", usage=line)) from None
     return command, dict(arguments)
 
 
@@ -136,19 +137,25 @@ def _with_hyphens(argv: Sequence[str]) -> list[str]:
 def _command(words: Sequence[str], commands: Sequence[str]) -> str:
     first_words = list(dict.fromkeys(command.split()[0] for command in commands))
     if not words:
-        raise UsageError(f"no command; commands are {', '.join(first_words)} (simtiff --help shows more)")
+        raise UsageError(
+            Text("no command; commands are {names} (simtiff --help shows more)", names=", ".join(first_words))
+        )
     first = words[0]
     if first.startswith("-"):
-        raise UsageError(f"{first} must come after a command: {', '.join(first_words)}")
+        names = ", ".join(first_words)
+        raise UsageError(Text("{option} must come after a command: {names}", option=first, names=names))
     if first not in first_words:
-        raise UsageError(f'unknown command "{first}"{_nearest(first, first_words)}')
+        problem = Text('unknown command "{word}"', word=first)
+        raise UsageError(_with_nearest(problem, first, first_words))
     if first != "zmap":
         return first
     second_words = [command.split()[1] for command in commands if command.startswith("zmap ")]
     second = words[1] if len(words) > 1 else ""
     if second not in second_words:
-        what = f'unknown command "zmap {second}"' if second else "zmap needs a second word"
-        raise UsageError(what + _nearest(second, second_words))
+        problem = Text("zmap needs a second word")
+        if second:
+            problem = Text('unknown command "{word}"', word=f"zmap {second}")
+        raise UsageError(_with_nearest(problem, second, second_words))
     return f"zmap {second}"
 
 
@@ -163,23 +170,27 @@ def _check_options(words: Sequence[str], command: str, takes_value: dict[str, bo
             continue
         name, equals, _ = word.partition("=")
         if name not in takes_value:
-            raise UsageError(f'simtiff {command} has no option "{name}"{_nearest(name, list(takes_value))}')
+            problem = Text('simtiff {command} has no option "{option}"', command=command, option=name)
+            raise UsageError(_with_nearest(problem, name, list(takes_value)))
         if takes_value[name] and not equals:
             if position >= len(words):
-                raise UsageError(f"{name} needs a value: {name}=...")
+                raise UsageError(Text("{option} needs a value: {option}=...", option=name))
             position += 1
         elif equals and not takes_value[name]:
-            raise UsageError(f"{name} takes no value")
+            raise UsageError(Text("{option} takes no value", option=name))
         if name in given and name != "--set":
-            raise UsageError(f"{name} is given twice")
+            raise UsageError(Text("{option} is given twice", option=name))
         given.add(name)
 
 
-def _nearest(word: str, valid: Sequence[str]) -> str:
+def _with_nearest(problem: Text, word: str, valid: Sequence[str]) -> Text:
+    """Return what is wrong with a word, and what was probably meant, or what is allowed."""
     matches = difflib.get_close_matches(word[:200].lower(), valid, n=1, cutoff=0.6)
     if matches:
-        return f'; did you mean "{matches[0]}"?'
-    return f"; allowed: {', '.join(valid)}" if valid else "; it takes no options"
+        return Text('{problem}; did you mean "{match}"?', problem=problem, match=matches[0])
+    if valid:
+        return Text("{problem}; allowed: {allowed}", problem=problem, allowed=", ".join(valid))
+    return Text("{problem}; it takes no options", problem=problem)
 
 
 def whole_number(arguments: dict[str, Any], option: str, low: int, high: int) -> int | None:
@@ -188,5 +199,12 @@ def whole_number(arguments: dict[str, Any], option: str, low: int, high: int) ->
     if text is None:
         return None
     if not re.fullmatch(r"[+-]?[0-9]{1,20}", text, re.ASCII) or not low <= int(text) <= high:
-        raise UsageError(f'{option}: "{text}" is not allowed; allowed: an integer from {low:,} to {high:,}')
+        problem = Text(
+            '{option}: "{text}" is not allowed; allowed: an integer from {low:,} to {high:,}',
+            option=option,
+            text=text,
+            low=low,
+            high=high,
+        )
+        raise UsageError(problem)
     return int(text)

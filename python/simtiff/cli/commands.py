@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from simtiff.batch.signals import Interrupts, open_closed_streams
 from simtiff.cli.arguments import USAGE, UsageError, parse_arguments, whole_number
-from simtiff.errors import SimtiffError, UnsavedError, in_words
+from simtiff.errors import SimtiffError, UnsavedError, in_words, os_reason
+from simtiff.language import Text, joined, language_of, plural, shown, speaking, tr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+_SAMPLES = {"zh": "中文"}
 
 Arguments = dict[str, Any]
 
@@ -48,14 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     verbose = "--verbose" in words
     words = [word for word in words if word != "--verbose"]
-    with Interrupts(ends_process=argv is None) as interrupts:
+    with speaking(_language()), Interrupts(ends_process=argv is None) as interrupts:
         try:
             code = _run(words, verbose=verbose)
             if sys.stdout is not None:
                 sys.stdout.flush()
         except KeyboardInterrupt:
             interrupts.ignore()
-            _report(f"interrupted; {_how_to_go_on(words)}", verbose=verbose)
+            _report(_how_to_go_on(words), verbose=verbose)
             code = INTERRUPTED
         except BrokenPipeError:
             _drop_output()
@@ -65,6 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             _report(message, verbose=verbose)
             _drop_output()
     return code
+
+
+def _language() -> str:
+    """Return the language to speak: the user's, if both streams can write it."""
+    language = language_of(os.environ)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            _SAMPLES.get(language, "").encode(getattr(stream, "encoding", None) or "utf-8")
+        except (UnicodeEncodeError, LookupError):
+            return "en"
+    return language
 
 
 def _drop_output() -> None:
@@ -96,11 +110,11 @@ def _explain(error: Exception) -> tuple[str, int]:
         case SimtiffError():
             return in_words(error), FAILED if isinstance(error, UnsavedError) else WRONG
         case OSError():
-            name = f"{error.filename}: " if error.filename is not None else ""  # first, as in the others
-            return f"{name}{error.strerror or error}", FAILED if error.errno in _NO_SPACE else WRONG
+            code, reason = FAILED if error.errno in _NO_SPACE else WRONG, os_reason(error)
+            return (joined([str(error.filename), reason], ": ") if error.filename is not None else reason), code
         case MemoryError() | ImportError() | SystemError():
             return in_words(error), FAILED
-    return f"internal error: {in_words(error)} (--verbose shows where)", FAILED
+    return Text("internal error: {error} (--verbose shows where)", error=in_words(error)), FAILED
 
 
 def _report(message: str, *, verbose: bool) -> None:
@@ -111,18 +125,22 @@ def _report(message: str, *, verbose: bool) -> None:
             import traceback
 
             traceback.print_exc()
-        sys.stderr.write(f"simtiff: {message}\n")
+        sys.stderr.write(f"simtiff: {shown(message)}\n")
         sys.stderr.flush()
 
 
-def _how_to_go_on(words: list[str]) -> str:
+def _how_to_go_on(words: list[str]) -> Text:
     # What --no-resume was to replace and has not yet come to is still there, and may be of other settings.
     instead = [] if "--overwrite" in words else ["--overwrite"]
     parts = (instead if word in {"--no-resume", "--no_resume"} else [word] for word in words)
     again = shlex.join(["simtiff", *(word for part in parts for word in part)])
     if words and words[0] == "batch":
-        return f"finished jobs are kept; the same command goes on with the others: {again}"
-    return f"no unfinished file was left under its final name; start again with: {again}"
+        return Text(
+            "interrupted; finished jobs are kept; the same command goes on with the others: {command}", command=again
+        )
+    return Text(
+        "interrupted; no unfinished file was left under its final name; start again with: {command}", command=again
+    )
 
 
 def _print(text: str) -> None:
@@ -139,7 +157,7 @@ def _batch(arguments: Arguments) -> int:
     overrides = list(arguments["--set"])
     config = load_batch_config(arguments["CONFIG"] or arguments["--batch-config"], overrides)
     if arguments["--json"] and not arguments["--dry-run"]:
-        raise UsageError("--json goes with --dry-run: it prints the plan")
+        raise UsageError(Text("--json goes with --dry-run: it prints the plan"))
     if arguments["--dry-run"]:
         _print(_dry_run(config, output_dir or config.base_output_dir, arguments))
         return DONE
@@ -181,28 +199,37 @@ def _dry_run(config: BatchConfig, output_dir: str, arguments: Arguments) -> str:
         return json.dumps(plan.as_dict(), indent=1, ensure_ascii=False)
     jobs = list(plan.jobs.values())
     shared, varied = split_settings(jobs)
-    lines = [f"{config.source}: {_totals(jobs)}, to be written to {output_dir}", *plan.found.notes, *plan.lines()]
+    totals = _totals(jobs)
+    lines = [
+        tr("{source}: {totals}, to be written to {folder}", source=config.source, totals=totals, folder=output_dir)
+    ]
     if (note := pixel_size_note(job.config for job in jobs)) is not None:
-        lines.insert(1, f"note: {note}")
+        lines.append(tr("note: {note}", note=note))
+    lines += [*map(shown, plan.found.notes), *plan.lines()]
     if plan.counts()["replace"] and not (arguments["--overwrite"] or arguments["--no-resume"]):
-        lines.append("a run would stop here: it replaces finished jobs only with --overwrite")
-    lines.append("settings of each job:")
+        lines.append(tr("a run would stop here: it replaces finished jobs only with --overwrite"))
+    lines.append(tr("settings of each job:"))
     for job, settings in zip(jobs, varied, strict=True):
-        shown = "  ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
-        lines.append(f"  {job.id}" + (f"  {shown}" if shown else ""))
-    lines.append("settings of all jobs:")
+        texts = "  ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
+        lines.append(f"  {job.id}" + (f"  {texts}" if texts else ""))
+    lines.append(tr("settings of all jobs:"))
     lines += [f"  {key}={json.dumps(value, ensure_ascii=False)}" for key, value in shared.items()]
     return "\n".join(lines)
 
 
-def _totals(jobs: Sequence[Job]) -> str:
+def _totals(jobs: Sequence[Job]) -> Text:
     """Return the number of jobs and frames and the size of all movies, in words."""
     from simtiff.movie.estimate import pixel_bytes, show_bytes
 
     frames = sum(job.config.emitters.frames for job in jobs)
     size = sum(job.config.emitters.frames * job.config.tiff.roi_size**2 * pixel_bytes(job.config) for job in jobs)
-    plural = "" if len(jobs) == 1 else "s"
-    return f"{len(jobs):,} job{plural}, {frames:,} frames, {show_bytes(size)} of uncompressed movies"
+    return plural(
+        "{n:,} job, {frames:,} frames, {size} of uncompressed movies",
+        "{n:,} jobs, {frames:,} frames, {size} of uncompressed movies",
+        len(jobs),
+        frames=frames,
+        size=show_bytes(size),
+    )
 
 
 def _pipeline(arguments: Arguments) -> int:
@@ -218,7 +245,7 @@ def _pipeline(arguments: Arguments) -> int:
     output_dir = Path(_output_dir(arguments) or "output")
     overrides = list(arguments["--set"])
     if not (arguments["--zmap"] or arguments["--config"] or overrides):
-        raise UsageError("simtiff run needs an aberration map: --zmap=FILE, or --config=FILE with a zmap_path")
+        raise UsageError(Text("simtiff run needs an aberration map: --zmap=FILE, or --config=FILE with a zmap_path"))
     config = load_job_config(arguments["--config"] or {}, overrides, zmap_path=arguments["--zmap"])
     notes = [note for note in [pixel_size_note([config])] if note is not None]
     if not arguments["--skip-zernike"]:
@@ -236,7 +263,7 @@ def _pipeline(arguments: Arguments) -> int:
     )
     with _counting_line() as watch:
         for note in notes:
-            watch(Message(f"note: {note}"))
+            watch(Message(Text("note: {note}", note=note)))
         files = run_pipeline(
             config,
             output_dir,
@@ -282,8 +309,11 @@ def _output_dir(arguments: Arguments) -> str | None:
 
     folder: str | None = arguments["--output-dir"]
     if folder and (problem := folder_problem(folder)) is not None:
-        hint = " (the shell expands it in --output-dir ~/out, without quotes)" if folder.startswith("~") else ""
-        raise UsageError(f'--output-dir: "{folder}" {problem}{hint}')
+        text = Text('{option}: "{folder}" {problem}', option="--output-dir", folder=folder, problem=problem)
+        if folder.startswith("~"):
+            hint = Text("(the shell expands it in --output-dir ~/out, without quotes)")
+            raise UsageError(joined([text, hint], " "))
+        raise UsageError(text)
     return folder
 
 
@@ -295,11 +325,14 @@ def _target(text: str, option: str, endings: tuple[str, ...], *sources: str | Pa
     for source in sources:
         with contextlib.suppress(OSError):
             if source is not None and path.samefile(source):
-                raise UsageError(f"{option}: {path} is the input itself; choose another name")
+                raise UsageError(
+                    Text("{option}: {path} is the input itself; choose another name", option=option, path=path)
+                )
     if not path.name.lower().endswith(endings):
-        raise UsageError(f"{option}: {path} must end in {' or '.join(endings)}")
+        allowed = Text("{one} or {other}", one=endings[0], other=endings[1]) if len(endings) == 2 else endings[0]
+        raise UsageError(Text("{option}: {path} must end in {endings}", option=option, path=path, endings=allowed))
     if (problem := target_problem(path)) is not None:
-        raise UsageError(f"{option}: {path}: {problem}")
+        raise UsageError(joined([option, str(path), problem], ": "))
     return path
 
 
@@ -360,13 +393,13 @@ def _validate(arguments: Arguments) -> int:
 
     batch = load_batch_config(arguments["CONFIG"], list(arguments["--set"]))
     jobs = expand_jobs(batch)
-    map_notes = check_inputs(jobs, batch)
-    lines = [f"{batch.source}: valid; {_totals(jobs)}", show_emitters([job.config for job in jobs])]
-    lines += [f"note: {note}" for note in map_notes]
+    notes: list[str | None] = [*check_inputs(jobs, batch)]
     if any(_reaches_beyond_field(job.config) for job in jobs):
-        lines.append("note: frames reach beyond the field of view (emitters.area_px) and show background there")
-    notes = (pixel_size_note(job.config for job in jobs), light_note(job.config for job in jobs))
-    lines += [f"note: {note}" for note in notes if note is not None]
+        notes.append(Text("frames reach beyond the field of view (emitters.area_px) and show background there"))
+    notes += [pixel_size_note(job.config for job in jobs), light_note(job.config for job in jobs)]
+    lines = [tr("{source}: valid; {totals}", source=batch.source, totals=_totals(jobs))]
+    lines.append(shown(show_emitters([job.config for job in jobs])))
+    lines += [tr("note: {note}", note=note) for note in notes if note is not None]
     _print("\n".join(lines))
     return DONE
 
@@ -400,7 +433,7 @@ def _preview(arguments: Arguments) -> int:
     config = None
     if arguments["--config"]:
         if not h5:
-            raise UsageError("--config goes with --truth or --h5: it says where the frame was cut from the field")
+            raise UsageError(Text("--config goes with --truth or --h5: it says where the frame was cut from the field"))
         config = load_job_config(arguments["--config"], needs_zmap=False, otherwise=stored_config(h5))
     preview(tiff, png, frame, truth=h5 or False, config=config)
     _print(str(png))
@@ -429,7 +462,8 @@ def _refuse_measured(out: Path) -> None:
     with contextlib.suppress(SimtiffError), open_hdf5(out) as file:
         if attribute(file, "source") == "simtiff zmap synth":
             return
-    raise UsageError(f"{out}: exists and is no synthetic map; choose another name or remove it first")
+    text = Text("{path}: exists and is no synthetic map; choose another name or remove it first", path=out)
+    raise UsageError(text)
 
 
 def _zmap_info(arguments: Arguments) -> int:
@@ -441,20 +475,35 @@ def _zmap_info(arguments: Arguments) -> int:
 
     info = map_info(arguments["FILE"])
     height, width = info.shape
-    wavelength = f", wavelength {info.wavelength_nm:g} nm" if info.wavelength_nm else ""
-    wavelength += f", NA {info.NA:g}" if info.NA else ""
+    about = Text(
+        "{name}: {modes} modes, {width} x {height} px, stored in {unit}",
+        name=info.name,
+        modes=info.modes,
+        width=width,
+        height=height,
+        unit=info.unit,
+    )
+    if info.wavelength_nm:
+        about = Text("{map}, wavelength {wavelength:g} nm", map=about, wavelength=info.wavelength_nm)
+    if info.NA:
+        about = Text("{map}, NA {NA:g}", map=about, NA=info.NA)
     low, mean, high = info.total_mw
-    figures = ("mean", "std", "min", "max")
-    head = ("Noll", "mode", *(f"{name} {unit}" for unit in ("mλ", "rad") for name in figures))
+    figures = (Text("mean"), Text("std"), Text("min"), Text("max"))
+    head = ("Noll", Text("mode"), *(joined([name, unit], " ") for unit in ("mλ", "rad") for name in figures))
     rows = []
     for row in info.rows:
         milliwaves = [f"{value:.2f}" for value in (row.mean_mw, row.std_mw, row.low_mw, row.high_mw)]
         radians = [f"{value:.4f}" for value in (row.mean, row.std, row.low, row.high)]
         rows.append([str(row.noll), row.name, *milliwaves, *radians])
     lines = [
-        f"{info.name}: {info.modes} modes, {width} x {height} px, stored in {info.unit}{wavelength}",
-        f"total from Noll 4 on: {mean:.1f} milliwaves rms (from {low:.1f} to {high:.1f} over the field)",
-        *info.notes,
+        shown(about),
+        tr(
+            "total from Noll 4 on: {mean:.1f} milliwaves rms (from {low:.1f} to {high:.1f} over the field)",
+            mean=mean,
+            low=low,
+            high=high,
+        ),
+        *map(shown, info.notes),
         *aligned(head, rows, left={"mode"}),
     ]
     if arguments["--plot"]:

@@ -6,7 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self
 
-from simtiff.movie.events import Message, Progress
+from simtiff.language import shown
+from simtiff.movie.events import STAGES, Message, Progress
 
 if TYPE_CHECKING:
     from simtiff.movie.events import Event
@@ -34,7 +35,7 @@ class CountingLine:
         match event:
             case Message():
                 self.clear()
-                self._write(f"{event.text}\n")
+                self._write(f"{shown(event.text)}\n")
             case Progress() if self._is_terminal:
                 self._count(event.stage, event.done, event.total)
 
@@ -49,7 +50,8 @@ class CountingLine:
             return
         self._due, self._stage = now + _SECONDS, stage
         share = done / total if total else 1.0
-        self._write(f"{_CLEAR}{stage}: {done}/{total} ({share:.1%})" if done < total else _CLEAR)
+        name = shown(STAGES.get(stage, stage))
+        self._write(f"{_CLEAR}{name}: {done}/{total} ({share:.1%})" if done < total else _CLEAR)
 
     @staticmethod
     def _write(text: str) -> None:

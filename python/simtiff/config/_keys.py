@@ -19,6 +19,7 @@ from simtiff.config.messages import (
 )
 from simtiff.config.pixelsize import BOTH, EACH, drop_replaced, split
 from simtiff.config.text import parse_value, split_override
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,16 +39,17 @@ def find_field(model: type[BaseModel], path: str) -> FieldInfo | str:
         if field is None:
             where = ".".join(parts[:depth])
             paths = value_paths(model, f"{where}." if where else "")
-            local = unknown_key(part, list(model.model_fields), () if where else paths)
+            local = unknown_key(part, list(model.model_fields), () if where else paths, where)
             if where or "did you mean" in local or "belongs" in local:
-                return local if not where else f"{local.replace('unknown key', f'unknown key in {where}', 1)}"
+                return local
             match = nearest(path, paths)
-            return f'unknown key; did you mean "{match}"?' if match else local
+            return Text('unknown key; did you mean "{match}"?', match=match) if match else local
         inner = model_of(field.annotation)
         if depth == len(parts) - 1:
             return field
         if inner is None:
-            return f'"{".".join(parts[: depth + 1])}" is {describe(field)}, not an object with keys'
+            there = ".".join(parts[: depth + 1])
+            return Text('"{key}" is {kind}, not an object with keys', key=there, kind=describe(field))
         model = inner
     raise AssertionError("a path has at least one part")
 

@@ -35,6 +35,7 @@ from simtiff.config.settings import (
 from simtiff.config.sweeps import combinations, one_variable_problems, variable_problems
 from simtiff.config.text import parse_config_text, plain, read_config_file
 from simtiff.errors import ConfigError
+from simtiff.language import Text
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -78,7 +79,7 @@ def load_batch_config(
     if any(key in raw for key in BatchConfig.model_fields if not is_note(key)):
         raise_problems(
             source,
-            [Problem("base_config", 'required key is missing: put the settings of a job under "base_config"')],
+            [Problem("base_config", Text('required key is missing: put the settings of a job under "base_config"'))],
         )
     return _check_batch({"base_config": raw}, source, folder, overrides, of_job=True)
 

@@ -14,6 +14,7 @@ import annotated_types
 from pydantic import BaseModel
 
 from simtiff.errors import ConfigError, printable
+from simtiff.language import Text, joined, plural
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -26,6 +27,17 @@ LONGEST_VALUE = 60
 MOST_PROBLEMS = 40
 
 Key = tuple[str, ...]
+
+_KINDS: dict[type, str] = {
+    bool: Text("a boolean"),
+    int: Text("an integer"),
+    float: Text("a number"),
+    str: Text("a string"),
+    type(None): "null",
+    list: Text("a list"),
+    tuple: Text("a list"),
+    dict: Text("an object"),
+}
 
 _WRONG_TYPES = frozenset(
     {
@@ -55,24 +67,28 @@ class Problem:
     path: str
     message: str
 
+    @property
+    def text(self) -> str:
+        """Both as one text."""
+        return joined([self.path, self.message], ": ") if self.path else self.message
+
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
+        return str(self.text)
 
 
 def raise_problems(source: str, problems: Iterable[Problem]) -> NoReturn:
     """Raise one `ConfigError` that lists all problems, each once and in the order given."""
-    raise ConfigError(listing(source, problems, "config"))
-
-
-def listing(source: str, problems: Iterable[Problem], what: str) -> str:
-    """Return one block that lists all problems of what a file names, each once and in the order given."""
     unique = list(dict.fromkeys(problems))
-    count = f"{len(unique)} errors" if len(unique) != 1 else "1 error"
-    lines = [f"{source}: {count} in the {what}"]
-    lines += [f"  {problem}" for problem in unique[:MOST_PROBLEMS]]
-    if len(unique) > MOST_PROBLEMS:
-        lines.append(f"  ... and {len(unique) - MOST_PROBLEMS} more")
-    return "\n".join(lines)
+    head = plural("{source}: {n} error in the config", "{source}: {n} errors in the config", len(unique), source=source)
+    raise ConfigError(listing(head, unique))
+
+
+def listing(head: str, problems: Sequence[Problem]) -> str:
+    """Return one block that lists problems below a line that says of what."""
+    lines = [head, *(joined(["  ", problem.text], "") for problem in problems[:MOST_PROBLEMS])]
+    if len(problems) > MOST_PROBLEMS:
+        lines.append(Text("  ... and {more} more", more=len(problems) - MOST_PROBLEMS))
+    return joined(lines)
 
 
 def show(value: Any) -> str:
@@ -108,15 +124,16 @@ def nearest(key: str, valid: Iterable[str]) -> str | None:
     return by_lower[matches[0]] if matches else None
 
 
-def unknown_key(key: str, valid: Sequence[str], elsewhere: Iterable[str] = ()) -> str:
+def unknown_key(key: str, valid: Sequence[str], elsewhere: Iterable[str] = (), section: str = "") -> str:
     """Return the sentence for an unknown key: the nearest valid one, where it belongs, or all valid ones."""
+    problem = Text("unknown key in {section}", section=section) if section else Text("unknown key")
     for path in elsewhere:
         if path.rpartition(".")[2] == key or path == key:
-            return f'unknown key; it belongs at "{path}"'
+            return Text('{problem}; it belongs at "{path}"', problem=problem, path=path)
     match = nearest(key, valid)
     if match is not None:
-        return f'unknown key; did you mean "{match}"?'
-    return f"unknown key; valid keys are {', '.join(valid)}"
+        return Text('{problem}; did you mean "{match}"?', problem=problem, match=match)
+    return Text("{problem}; valid keys are {keys}", problem=problem, keys=", ".join(valid))
 
 
 def model_of(annotation: Any) -> type[BaseModel] | None:
@@ -152,14 +169,16 @@ def _bounds(metadata: Iterable[object]) -> str:
     for constraint in metadata:
         match constraint:
             case annotated_types.Ge(ge=bound):
-                low = f" from {_number(bound)}"
+                low = Text(" from {bound}", bound=_number(bound))
             case annotated_types.Gt(gt=bound):
-                low = f" above {_number(bound)}"
+                low = Text(" above {bound}", bound=_number(bound))
             case annotated_types.Le(le=bound):
-                high = f" to {_number(bound)}"
+                high = Text(" to {bound}", bound=_number(bound))
+                if low.startswith(" above"):
+                    high = Text(" up to {bound}", bound=_number(bound))
             case annotated_types.Lt(lt=bound):
-                high = f" below {_number(bound)}"
-    return low + (" up" if low.startswith(" above") and high else "") + high
+                high = Text(" below {bound}", bound=_number(bound))
+    return joined([low, high], "")
 
 
 def _number(bound: object) -> str:
@@ -169,28 +188,31 @@ def _number(bound: object) -> str:
 def _describe_type(annotation: Any, metadata: Sequence[object]) -> str:
     origin = get_origin(annotation)
     if origin in (Union, types.UnionType):
-        return " or ".join(_describe_type(part, metadata) for part in get_args(annotation))
+        one, other = (_describe_type(part, metadata) for part in get_args(annotation))
+        return Text("{one} or {other}", one=one, other=other)
     if origin is Literal:
         names = [show(value) for value in get_args(annotation)]
-        return names[0] if len(names) == 1 else f"one of {', '.join(names)}"
+        return names[0] if len(names) == 1 else Text("one of {names}", names=", ".join(names))
     if origin is tuple:
         parts = get_args(annotation)
         inner = parts[0]
         if hasattr(inner, "__metadata__"):
-            return f"a list of {len(parts)} {_describe_plural(inner.__origin__)}{_bounds_of(inner.__metadata__)}"
-        return f"a list of {len(parts)} {_describe_plural(inner)}"
+            numbers, bounds = _describe_plural(inner.__origin__), _bounds_of(inner.__metadata__)
+            return joined([Text("a list of {n} {numbers}", n=len(parts), numbers=numbers), bounds], "")
+        return Text("a list of {n} {numbers}", n=len(parts), numbers=_describe_plural(inner))
     if annotation is type(None):
         return "null"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return f"an object with the keys {', '.join(annotation.model_fields)}"
-    names_of_types = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
-    if annotation in names_of_types:
-        return names_of_types[annotation] + _bounds(metadata)
-    return "an object" if origin is dict or annotation is dict else "a value"
+        return Text("an object with the keys {keys}", keys=", ".join(annotation.model_fields))
+    if annotation is bool:
+        return Text("true or false")
+    if annotation in (int, float, str):
+        return joined([_KINDS[annotation], _bounds(metadata)], "")
+    return _KINDS[dict] if origin is dict or annotation is dict else Text("a value")
 
 
 def _describe_plural(annotation: Any) -> str:
-    return {int: "integers", float: "numbers"}.get(annotation, "values")
+    return {int: Text("integers"), float: Text("numbers")}.get(annotation, Text("values"))
 
 
 def _bounds_of(metadata: Sequence[object]) -> str:
@@ -203,41 +225,48 @@ def _bounds_of(metadata: Sequence[object]) -> str:
 def describe(field: FieldInfo) -> str:
     """Return what a field allows, in words: ``an integer from 1 to 10,000,000``."""
     extra = field.json_schema_extra
-    if isinstance(extra, dict) and isinstance(extra.get("x-allowed"), str):
-        return str(extra["x-allowed"])
+    if isinstance(extra, dict) and isinstance(allowed := extra.get("x-allowed"), str):
+        return allowed
     return _describe_type(field.annotation, field.metadata)
 
 
 def kind(value: Any) -> str:
     """Return what a value of a config is, in words."""
-    kinds = {bool: "a boolean", int: "an integer", float: "a number", str: "a string", type(None): "null"}
-    kinds |= {list: "a list", tuple: "a list", dict: "an object"}
     other = type(value)
-    full_name = other.__qualname__ if other.__module__ == "builtins" else f"{other.__module__}.{other.__qualname__}"
-    return kinds.get(other, f"of type {full_name}")
+    name = other.__qualname__ if other.__module__ == "builtins" else f"{other.__module__}.{other.__qualname__}"
+    return _KINDS.get(other) or Text("of type {name}", name=name)
 
 
 def _sentence(error: ErrorDetails, allowed: str) -> str:
+    what = _what_is_wrong(error)
+    if what is None:
+        own = error.get("ctx", {}).get("message")
+        return own if isinstance(own, Text) else error["msg"]
+    return Text("{problem}; allowed: {allowed}", problem=what, allowed=allowed) if allowed else what
+
+
+def _what_is_wrong(error: ErrorDetails) -> Text | None:
+    """Return the sentence without what is allowed; None where pydantic's own message says it all."""
     problem, value = error["type"], error["input"]
-    tail = f"; allowed: {allowed}" if allowed else ""
+    if problem == "missing" and isinstance(error["loc"][-1], int):
+        return Text("required value is missing")
     if problem == "missing":
-        what = "value" if isinstance(error["loc"][-1], int) else "key"
-        return f"required {what} is missing{tail}"
+        return Text("required key is missing")
     if problem == "literal_error":
-        return f"{show(value)} is not allowed{tail}"
+        return Text("{value} is not allowed", value=show(value))
     if problem in {"int_type", "int_from_float"} and isinstance(value, float) and math.isfinite(value):
-        return f"{show(value)} is not an integer{tail}"
+        return Text("{value} is not an integer", value=show(value))
     if problem in _TOO_SMALL:
-        return f"{show(value)} is too small{tail}"
+        return Text("{value} is too small", value=show(value))
     if problem in _TOO_LARGE:
-        return f"{show(value)} is too large{tail}"
+        return Text("{value} is too large", value=show(value))
     if problem == "finite_number" or (isinstance(value, float) and not math.isfinite(value)):
-        return f"{show(value)} is not a finite number{tail}"
+        return Text("{value} is not a finite number", value=show(value))
     if problem in _WRONG_TYPES and value is None:
-        return f"null is not allowed{tail}"
+        return Text("null is not allowed")
     if problem in _WRONG_TYPES:
-        return f"{show(value)} is {kind(value)}{tail}"
-    return error["msg"]
+        return Text("{value} is {kind}", value=show(value), kind=kind(value))
+    return None
 
 
 def _find_field(model: type[BaseModel], loc: Sequence[object]) -> tuple[type[BaseModel], FieldInfo | None]:

@@ -8,6 +8,8 @@ import string
 from pathlib import PurePath
 from typing import Any
 
+from simtiff.language import Text
+
 OWN_NAMES = ("batch_status.json", ".simtiff.lock")
 """Files of a batch in its output folder, beside the folders of its jobs."""
 JOB_FILE = "job.json"
@@ -24,30 +26,33 @@ _INTEGER_FORMAT = re.compile(r"(0?[1-9][0-9]?)?d?", re.ASCII)
 def name_problem(name: str) -> str | None:
     """Return why `name` cannot be one file or folder inside another on every system, or None if it can."""
     if not name:
-        return "is empty"
+        return Text("is empty")
     if name in {".", ".."} or any(c in "/\\" for c in name):
-        return "leaves its folder: it must be one name without / or \\"
+        return Text("leaves its folder: it must be one name without / or \\")
     if any(c in _FORBIDDEN or not c.isprintable() for c in name):
-        return f"has a character that names cannot have on every system ({' '.join(_FORBIDDEN)} or invisible)"
+        return Text(
+            "has a character that names cannot have on every system ({characters} or invisible)",
+            characters=" ".join(_FORBIDDEN),
+        )
     if name[0] in " ." or name[-1] in " .":
-        return "must not begin or end with a space or a dot"
+        return Text("must not begin or end with a space or a dot")
     if _RESERVED.fullmatch(name):
-        return "is a name that Windows reserves for a device"
+        return Text("is a name that Windows reserves for a device")
     if len(name.encode()) > LONGEST_NAME:
-        return f"is longer than {LONGEST_NAME} bytes"
+        return Text("is longer than {n} bytes", n=LONGEST_NAME)
     return None
 
 
 def home_problem(path: str) -> str | None:
     """Return why a path begins wrongly, or None: ``~`` is a shell's word for the home folder, not a folder."""
-    return "begins with ~, which is not expanded; write the whole path" if path.startswith("~") else None
+    return Text("begins with ~, which is not expanded; write the whole path") if path.startswith("~") else None
 
 
 def folder_problem(path: str) -> str | None:
     """Return why a path cannot be that of an output folder on every system, or None if it can."""
     name = PurePath(path).name
     if name not in {"", ".."} and name[-1] in " .":
-        return "must not end with a space or a dot"
+        return Text("must not end with a space or a dot")
     return home_problem(path)
 
 
@@ -84,18 +89,19 @@ def sample_naming_problem(naming: str) -> str | None:
     try:
         parts = list(string.Formatter().parse(naming))
     except ValueError as error:
-        return f"is not a valid pattern ({error})"
+        return Text("is not a valid pattern ({reason})", reason=error)
     for _, field, spec, conversion in parts:
         if field is None:
             continue
         if field != "sample_id" or conversion:
             shown = f"{field}!{conversion}" if conversion else field
-            return f"allows only the field {{sample_id}}, not {{{shown}}}"
+            return Text("allows only the field {{sample_id}}, not {{{field}}}", field=shown)
         if not _INTEGER_FORMAT.fullmatch(spec or ""):
-            return f'allows only an integer format such as "03d" after the colon, not "{spec}"'
+            return Text('allows only an integer format such as "03d" after the colon, not "{spec}"', spec=spec)
     name = sample_name(naming, 1)
     if name.casefold() in OWN_NAMES:
-        return f"is the name of a file of the batch itself (allowed: any but {', '.join(OWN_NAMES)})"
+        names = ", ".join(OWN_NAMES)
+        return Text("is the name of a file of the batch itself (allowed: any but {names})", names=names)
     return name_problem(name)
 
 

@@ -37,6 +37,7 @@ from simtiff.config.names import (
 )
 from simtiff.config.pixelsize import BOTH, EACH
 from simtiff.errors import ConfigError
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -78,7 +79,9 @@ class Section(BaseModel):
 
 def _checked_text(message: str | None, value: str) -> str:
     if message is not None:
-        raise PydanticCustomError("text", "{message}", {"message": f"{show(value)} {message}"})
+        raise PydanticCustomError(
+            "text", "{message}", {"message": Text("{value} {problem}", value=show(value), problem=message)}
+        )
     return value
 
 
@@ -86,8 +89,8 @@ def _path_text(value: str) -> str:
     try:
         os.fsencode(value)
     except UnicodeEncodeError:
-        return _checked_text("has characters that no path can have", value)
-    return _checked_text("is not a path" if not value.strip() or "\0" in value else home_problem(value), value)
+        return _checked_text(Text("has characters that no path can have"), value)
+    return _checked_text(Text("is not a path") if not value.strip() or "\0" in value else home_problem(value), value)
 
 
 def _folder_text(value: str) -> str:
@@ -96,24 +99,27 @@ def _folder_text(value: str) -> str:
 
 def _zmap_text(value: str) -> str:
     if value.startswith("builtin:") and value not in BUILTIN_ZMAPS:
-        return _checked_text(f"is no built-in map; allowed: a path to an HDF5 file or {BUILTIN_ZMAPS[0]}", value)
+        text = Text("is no built-in map; allowed: a path to an HDF5 file or {name}", name=BUILTIN_ZMAPS[0])
+        return _checked_text(text, value)
     try:
         value.encode()  # it is stored as JSON
     except UnicodeEncodeError:
-        return _checked_text("is not UTF-8, as the path of a map must be; rename what it leads through", value)
+        text = Text("is not UTF-8, as the path of a map must be; rename what it leads through")
+        return _checked_text(text, value)
     return _path_text(value)
 
 
 def _tiff_name(value: str) -> str:
     message = name_problem(value)
     if message is None and not value.lower().endswith((".tif", ".tiff")):
-        message = "must end in .tif or .tiff"
+        message = Text("must end in .tif or .tiff")
     return _checked_text(message, value)
 
 
 def _odd(value: int) -> int:
     if value % 2 == 0:
-        raise PydanticCustomError("odd", "{value} is even; allowed: an odd number from 3 to 511", {"value": value})
+        text = Text("{value} is even; allowed: an odd number from 3 to 511", value=value)
+        raise PydanticCustomError("odd", "{message}", {"message": text})
     return value
 
 
@@ -145,7 +151,8 @@ def _one_or_two(number: Any) -> WrapValidator:
 def _bounds(value: Any) -> Any:
     if isinstance(value, bool) or value == "joint":
         return value
-    raise PydanticCustomError("crlb", '{value} is not allowed; allowed: true, false or "joint"', {"value": show(value)})
+    text = Text('{value} is not allowed; allowed: true, false or "joint"', value=show(value))
+    raise PydanticCustomError("crlb", "{message}", {"message": text})
 
 
 _WHOLE = BeforeValidator(_whole)
@@ -234,7 +241,7 @@ class OpticalConfig(Section):
         None,
         exclude=True,
         description="Both pixel sizes at once: a number, or [x, y]; in place of pixel_size_nm_x and pixel_size_nm_y.",
-        json_schema_extra={"x-allowed": "a number from 1 to 100,000, a list [x, y] of two, or null"},
+        json_schema_extra={"x-allowed": Text("a number from 1 to 100,000, a list [x, y] of two, or null")},
     )
     pixel_size_nm_x: float = Field(
         101.11, ge=1, le=100_000, description="Camera pixel in the sample, along x, in nanometres."
@@ -271,8 +278,8 @@ class OpticalConfig(Section):
             return self
         size = self.pixel_size_nm
         if given := [key for key in EACH if key in self.model_fields_set]:
-            others = " and ".join(f"optical.{key}" for key in given)
-            message = f"is given, and {others} too; allowed: either it, or the keys for x and y"
+            others = ", ".join(f"optical.{key}" for key in given)
+            message = Text("is given, and {keys} too; allowed: either it, or the keys for x and y", keys=others)
             return _checked_relations(self, [Relation((BOTH, *given), message)])
         sizes = size if isinstance(size, tuple) else (size, size)
         return self.model_copy(update={BOTH: None, **dict(zip(EACH, sizes, strict=True))})
@@ -280,8 +287,8 @@ class OpticalConfig(Section):
 
 def _noll_index(key: str) -> str:
     if not (key.isdecimal() and 1 <= int(key) <= MOST_MODES) or key != str(int(key)):
-        allowed = f"{show(key)} is no Noll index; allowed: 1 to {MOST_MODES}"
-        raise PydanticCustomError("noll", "{message}", {"message": allowed})
+        text = Text("{key} is no Noll index; allowed: 1 to {most}", key=show(key), most=MOST_MODES)
+        raise PydanticCustomError("noll", "{message}", {"message": text})
     return key
 
 
@@ -297,7 +304,7 @@ class PsfConfig(Section):
         ge=3,
         le=511,
         description="Side of the square stamp of an emitter, in camera pixels, odd.",
-        json_schema_extra={"not": {"multipleOf": 2}, "x-allowed": "an odd integer from 3 to 511"},
+        json_schema_extra={"not": {"multipleOf": 2}, "x-allowed": Text("an odd integer from 3 to 511")},
     )
     defocus: Literal["exact", "paraxial"] = Field("exact", description="Formula of the scalar model's defocus phase.")
     pixel_integration: bool = Field(

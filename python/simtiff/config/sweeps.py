@@ -237,7 +237,7 @@ def combinations(
             for problem, about in problems_of(error, JobConfig):
                 if (text := str(problem)) not in seen and not overlap(about, wrong):
                     seen.add(text)
-                    problems.append(Problem(f"variables, {name}", text))
+                    problems.append(Problem(f"variables, {name}", problem.text))
         else:
             yield name, settings, config
 

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from simtiff.config.messages import Problem, join_path, kind, raise_problems, show, show_key
-from simtiff.errors import ConfigError, printable
+from simtiff.errors import ConfigError, os_reason, printable
 from simtiff.io.files import read_regular
+from simtiff.language import Text, joined
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,18 +73,23 @@ def read_config_file(path: str | os.PathLike[str]) -> ConfigFile:
         is_pipe = not is_stdin and Path(path).is_fifo()
         data = _read_stdin() if is_stdin else _read_pipe(path) if is_pipe else read_regular(path, MAX_BYTES)
     except FileNotFoundError:
-        raise ConfigError(f"{source}: no such config file") from None
+        raise ConfigError(Text("{source}: no such config file", source=source)) from None
     except IsADirectoryError:
-        raise ConfigError(f"{source}: is a directory, not a config file") from None
+        raise ConfigError(Text("{source}: is a directory, not a config file", source=source)) from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{source}: the config file cannot be read ({reason})") from None
+        reason = os_reason(error) if isinstance(error, OSError) else error
+        raise ConfigError(
+            Text("{source}: the config file cannot be read ({reason})", source=source, reason=reason)
+        ) from None
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"{source}: is larger than {MAX_BYTES >> 20} MiB, which is no config file")
+        raise ConfigError(
+            Text("{source}: is larger than {size} MiB, which is no config file", source=source, size=MAX_BYTES >> 20)
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{source}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+        text = Text("{source}: is not UTF-8 text (byte {byte}); save it as UTF-8", source=source, byte=error.start)
+        raise ConfigError(text) from None
     return ConfigFile(text, source, Path.cwd() if is_stdin or is_pipe else Path(path).absolute().parent)
 
 
@@ -95,14 +101,14 @@ def _read_pipe(path: str | os.PathLike[str]) -> bytes:
         with contextlib.suppress(BlockingIOError):
             begin = os.read(fd, 1 << 16)
             if not begin:
-                raise OSError(errno.EPIPE, "is a pipe that nothing writes to")
+                raise OSError(errno.EPIPE, Text("is a pipe that nothing writes to"))
         os.set_blocking(fd, True)
         return begin + pipe.read(MAX_BYTES + 1 - len(begin))
 
 
 def _read_stdin() -> bytes:
     if sys.stdin is None or sys.stdin.closed:
-        raise OSError(errno.EBADF, "stdin is closed")
+        raise OSError(errno.EBADF, Text("stdin is closed"))
     return sys.stdin.buffer.read(MAX_BYTES + 1)
 
 
@@ -128,7 +134,7 @@ def parse_config_text(text: str, source: str) -> dict[str, Any]:
     """
     value = _parse(text, source)
     if not isinstance(value, dict):
-        raise ConfigError(f"{source}: must be one object {{ ... }}, not {kind(value)}")
+        raise ConfigError(Text("{source}: must be one object {{ ... }}, not {kind}", source=source, kind=kind(value)))
     problems: list[Problem] = []
     result: dict[str, Any] = plain(value, source, problems)
     if problems:
@@ -151,7 +157,7 @@ def plain(value: Any, source: str, problems: list[Problem], loc: tuple[object, .
     them (also those of pandas and the like), tuples, ranges and paths.
     """
     if len(loc) > MAX_DEPTH:
-        raise ConfigError(f"{source}: is nested more than {MAX_DEPTH} levels deep")
+        raise ConfigError(Text("{source}: is nested more than {levels} levels deep", source=source, levels=MAX_DEPTH))
     match value:
         case None | bool():
             return value
@@ -159,10 +165,14 @@ def plain(value: Any, source: str, problems: list[Problem], loc: tuple[object, .
             return str.__str__(value)
         case Mapping():
             repeated = [join_path("", (*loc, key)) for key in getattr(value, "repeated", ())]
-            problems += [Problem(path, "the key is there more than once") for path in repeated]
-            strange = [key for key in value if not isinstance(key, str)]
+            problems += [Problem(path, Text("the key is there more than once")) for path in repeated]
             problems += [
-                Problem(join_path("", loc), f"the key {show(key)} is {kind(key)}; allowed: strings") for key in strange
+                Problem(
+                    join_path("", loc),
+                    Text("the key {key} is {kind}; allowed: strings", key=show(key), kind=kind(key)),
+                )
+                for key in value
+                if not isinstance(key, str)
             ]
             items = ((str.__str__(key), item) for key, item in value.items() if isinstance(key, str))
             return {key: plain(item, source, problems, (*loc, key)) for key, item in items}
@@ -197,7 +207,7 @@ def _parse(text: str, source: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_Object)
     except RecursionError:
-        raise ConfigError(f"{source}: is nested too deeply") from None
+        raise ConfigError(Text("{source}: is nested too deeply", source=source)) from None
     except ValueError as error:
         if len(text) > MAX_JSON5_BYTES:
             raise ConfigError(
@@ -208,7 +218,7 @@ def _parse(text: str, source: str) -> Any:
     try:
         return json5.loads(text, object_pairs_hook=_Object)
     except RecursionError:
-        raise ConfigError(f"{source}: is nested too deeply") from None
+        raise ConfigError(Text("{source}: is nested too deeply", source=source)) from None
     except (ValueError, OverflowError) as error:
         _raise_syntax_error(str(error), source)
 
@@ -217,10 +227,14 @@ def _raise_syntax_error(message: str, source: str) -> NoReturn:
     match = _JSON5_MESSAGE.match(message)
     if match:
         line, what, column = match.groups()
-        raise ConfigError(f"{source}: line {line}, column {column}: {printable(what[0].lower() + what[1:])}") from None
+        what = printable(what[0].lower() + what[1:])
+        place = Text("line {line}, column {column}", line=line, column=column)
+        raise ConfigError(joined([source, place, what], ": ")) from None
     if message.startswith("Empty"):
-        raise ConfigError(f"{source}: is empty") from None
-    raise ConfigError(f"{source}: not valid JSON5: {printable(message[:200])}") from None
+        raise ConfigError(Text("{source}: is empty", source=source)) from None
+    raise ConfigError(
+        Text("{source}: not valid JSON5: {reason}", source=source, reason=printable(message[:200]))
+    ) from None
 
 
 def split_override(override: str) -> tuple[str, str] | Problem:
@@ -228,5 +242,5 @@ def split_override(override: str) -> tuple[str, str] | Problem:
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key:
-        return Problem(f"--set {show_key(override)}", "must be KEY=VALUE, such as emitters.frames=3")
+        return Problem(f"--set {show_key(override)}", Text("must be KEY=VALUE, such as emitters.frames=3"))
     return key, text.strip()

@@ -128,7 +128,7 @@ def crlb(
     >>> optics = simtiff.Optics(pixel_size_nm_x=100, pixel_size_nm_y=100)
     >>> sigma = simtiff.crlb(optics, [[0, 0, 0.3]], photons=1000, background=10, size=21, phase_noll={6: 0.7})
     >>> [round(float(100 * value), 1) for value in sigma[0, :2]]  # x and y in nm
-    [10.2, 5.7]
+    [13.9, 5.1]
 
     Notes
     -----

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from h5py import h5z
 
+from simtiff.language import Text
+
 if TYPE_CHECKING:
     import h5py
 
@@ -51,10 +53,12 @@ def missing_filter(dataset: h5py.Dataset) -> str | None:
         if _available(number) or (flags & h5z.FLAG_OPTIONAL and _is_skipped(dataset, place)):
             continue
         shown = _NAMES.get(number) or name.decode("utf-8", "replace").strip("\0 ") or "unknown to simtiff"
-        return (
-            f"is compressed with HDF5 filter {number} ({shown}), which is not installed; allowed: any filter of "
+        return Text(
+            "is compressed with HDF5 filter {number} ({name}), which is not installed; allowed: any filter of "
             "hdf5plugin (pip install hdf5plugin), or a copy without it (h5repack -f GZIP=4 OLD NEW, "
-            "where the filter is installed)"
+            "where the filter is installed)",
+            number=number,
+            name=shown,
         )
     return None
 

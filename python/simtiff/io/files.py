@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from simtiff.errors import ConfigError
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -178,9 +179,12 @@ def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[str | os.PathLi
         with contextlib.suppress(OSError):
             found = path.stat()
             if (source := read.get((found.st_dev, found.st_ino))) is not None:
-                raise ConfigError(
-                    f"{path}: would be overwritten, but is an input ({source}); choose another output folder"
+                text = Text(
+                    "{path}: would be overwritten, but is an input ({source}); choose another output folder",
+                    path=path,
+                    source=source,
                 )
+                raise ConfigError(text)
 
 
 def read_regular(path: str | os.PathLike[str], most_bytes: int) -> bytes:
@@ -204,11 +208,11 @@ def read_regular(path: str | os.PathLike[str], most_bytes: int) -> bytes:
 def target_problem(path: Path) -> str | None:
     """Return why no file can be written at `path`, or None if that can be tried."""
     if path.is_dir():
-        return "is a folder; the name of a file in an existing folder is needed"
+        return Text("is a folder; the name of a file in an existing folder is needed")
     if path.exists() and not path.is_file():
-        return "is a pipe, a device or the like; the name of a file is needed"
+        return Text("is a pipe, a device or the like; the name of a file is needed")
     if not path.parent.is_dir():
-        return f"there is no folder {path.parent}; the name of a file in an existing folder is needed"
+        return Text("there is no folder {path}; the name of a file in an existing folder is needed", path=path.parent)
     return None
 
 

@@ -22,6 +22,7 @@ from simtiff.errors import DataError
 from simtiff.io._filters import missing_filter
 from simtiff.io.files import replacing
 from simtiff.io.matlab import empty_shape, is_matlab, is_nothing, is_old_matlab, matlab_class, text_of
+from simtiff.language import Text, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,7 +56,13 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
         raise
     except H5PY_ERRORS as error:
         reason = str(error).strip() or type(error).__name__
-        raise DataError(f"{path}: {what}: cannot be read; the file is damaged or incomplete ({reason})") from error
+        text = Text(
+            "{path}: {what}: cannot be read; the file is damaged or incomplete ({reason})",
+            path=path,
+            what=what,
+            reason=reason,
+        )
+        raise DataError(text) from error
 
 
 class _Sink:
@@ -146,14 +153,18 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
     try:
         file = h5py.File(path, "r", locking=False) if path.is_file() else None
     except PermissionError as error:
-        raise DataError(f"{path}: permission denied") from error
+        raise DataError(Text("{path}: permission denied", path=path)) from error
     except H5PY_ERRORS as error:
         if is_old_matlab(path):
-            raise DataError(f"{path}: is of MATLAB's older format; allowed: one saved with -v7.3 (HDF5)") from error
+            text = Text("{path}: is of MATLAB's older format; allowed: one saved with -v7.3 (HDF5)", path=path)
+            raise DataError(text) from error
         reason = str(error).strip() or type(error).__name__
-        raise DataError(f"{path}: not a readable HDF5 file, or a truncated one ({reason})") from error
+        text = Text("{path}: not a readable HDF5 file, or a truncated one ({reason})", path=path, reason=reason)
+        raise DataError(text) from error
+    if file is None and path.exists():
+        raise DataError(Text("{path}: not a file; an HDF5 file is needed", path=path))
     if file is None:
-        raise DataError(f"{path}: {'not a file; an HDF5 file is needed' if path.exists() else 'no such file'}")
+        raise DataError(Text("{path}: no such file", path=path))
     with file:
         yield file
 
@@ -213,7 +224,7 @@ def find_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
                 f"{file.filename}: {name}: keeps its data in other files; allowed: data stored in the file itself"
             )
         if (problem := missing_filter(node)) is not None:
-            raise DataError(f"{file.filename}: {name}: {problem}")
+            raise DataError(joined([file.filename, name, problem], ": "))
         return None if is_nothing(node) else node
 
 
@@ -222,8 +233,15 @@ def need_dataset(file: h5py.File, name: str, also: str = "") -> h5py.Dataset:
     dataset = find_dataset(file, name)
     if dataset is None:
         with reading(file.filename, name):
-            there = ", ".join(sorted(map(str, file))[:12]) or "nothing"
-        raise DataError(f"{file.filename}: no dataset {name}; it is needed{also} (the file has: {there})")
+            there = ", ".join(sorted(map(str, file))[:12]) or Text("nothing")
+        text = Text(
+            "{path}: no dataset {name}; it is needed{also} (the file has: {there})",
+            path=file.filename,
+            name=name,
+            also=also,
+            there=there,
+        )
+        raise DataError(text)
     return dataset
 
 
@@ -261,7 +279,8 @@ def attribute(node: h5py.Dataset | h5py.Group, name: str) -> Any:
         elif isinstance(value, np.generic):
             value = value.item()
         if not isinstance(value, str | int | float):
-            raise DataError(f"{path}: {what}: holds {stored!r:.60}; allowed: one text or number")
+            text = Text("{name}: holds {found}; allowed: one text or number", name=what, found=f"{stored!r:.60}")
+            raise DataError(joined([path, text], ": "))
         return value
 
 
@@ -293,10 +312,11 @@ def _variable(file: h5py.File, name: str) -> Any:
     with reading(file.filename, name):
         kind = matlab_class(dataset)
         if kind == "string":
-            raise DataError(f"{file.filename}: {name}: is a string of MATLAB; allowed: a char array ('...')")
+            text = Text("{name}: is a string of MATLAB; allowed: a char array ('...')", name=name)
+            raise DataError(joined([file.filename, text], ": "))
         if dataset.dtype.kind not in "iuf" or (kind != "char" and dataset.size != 1):
-            shape = dataset.shape[::-1]
-            found = f"{dataset.dtype} of shape {shape}"
-            raise DataError(f"{file.filename}: {name}: holds {found}; allowed: one text or number")
+            found = Text("{dtype} of shape {shape}", dtype=dataset.dtype, shape=dataset.shape[::-1])
+            text = Text("{name}: holds {found}; allowed: one text or number", name=name, found=found)
+            raise DataError(joined([file.filename, text], ": "))
         check_stored(dataset)
         return text_of(dataset[...].T) if kind == "char" else dataset[...].reshape(-1)[0].item()

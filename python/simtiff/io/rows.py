@@ -10,8 +10,11 @@ import numpy as np
 from simtiff.errors import DataError
 from simtiff.io.hdf5 import check_stored, reading
 from simtiff.io.matlab import empty_shape, is_matlab
+from simtiff.language import Text, joined
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import h5py
     from numpy.typing import NDArray
 
@@ -70,7 +73,8 @@ def check_numbers(dataset: h5py.Dataset, shape: tuple[int | None, ...], meaning:
     path, name = dataset.file.filename, str(dataset.name).lstrip("/")
     with reading(path, name):
         if dataset.dtype.kind not in "iuf" or dataset.dtype.subdtype is not None:
-            raise DataError(f"{path}: {name}: holds {dataset.dtype}; allowed: real numbers")
+            text = Text("{name}: holds {found}; allowed: real numbers", name=name, found=dataset.dtype)
+            raise DataError(joined([path, text], ": "))
         reverse = is_matlab(dataset)
         found = dataset.shape
         if found is not None and reverse:
@@ -83,9 +87,16 @@ def check_numbers(dataset: h5py.Dataset, shape: tuple[int | None, ...], meaning:
             and all(want is None or want == have for want, have in zip(shape, found, strict=True))
         )
         if not fits:
-            wanted = "(" + ", ".join("any" if want is None else str(want) for want in shape) + ")"
-            order = " in MATLAB's order" if reverse else ""
-            raise DataError(f"{path}: {name}: has shape {found}{order}; allowed: {wanted}, that is {meaning}")
+            parts = [Text("any") if want is None else str(want) for want in shape]
+            text = Text(
+                "{path}: {name}: has shape {found}; allowed: {wanted}, that is {meaning}",
+                path=path,
+                name=name,
+                found=Text("{shape} in MATLAB's order", shape=found) if reverse else found,
+                wanted=Text("({lengths})", lengths=joined(parts, ", ")),
+                meaning=meaning,
+            )
+            raise DataError(text)
         check_stored(dataset)
         return Rows(dataset, found, reverse)
 
@@ -105,24 +116,27 @@ def read_rows(
         values = rows[start:stop]
         target = np.dtype(dtype)
 
-        def refuse(good: NDArray[np.bool_], problem: str) -> None:
+        def refuse(good: NDArray[np.bool_], problem: Callable[[object], Text]) -> None:
             if not good.all():
                 row = int(np.argwhere(~good)[0][0])
-                raise DataError(f"{path}: {name}: row {start + row} {problem.format(values[row])}")
+                text = Text("{name}: row {row} {problem}", name=name, row=start + row, problem=problem(values[row]))
+                raise DataError(joined([path, text], ": "))
 
         if finite and values.dtype.kind == "f":
             good = np.isfinite(values)
             if target.kind in "iu":
                 good &= np.abs(values) < 2.0**53
-            refuse(good, "is NaN, infinite or too large; allowed: finite numbers")
+            refuse(good, lambda _: Text("is NaN, infinite or too large; allowed: finite numbers"))
         if target.kind in "iu" and values.dtype.kind == "f":
-            refuse(values == np.rint(values), "is {}; allowed: whole numbers")
+            refuse(values == np.rint(values), lambda value: Text("is {value}; allowed: whole numbers", value=value))
             values = values.astype(np.int64)
         if target.kind in "iu" and values.dtype != target and values.size:
             limits = np.iinfo(target)
             if int(values.min()) < limits.min or int(values.max()) > limits.max:
-                raise DataError(f"{path}: {name}: numbers too large; allowed: {limits.min} to {limits.max}")
+                low, high = int(limits.min), int(limits.max)
+                text = Text("{name}: numbers too large; allowed: {low} to {high}", name=name, low=low, high=high)
+                raise DataError(joined([path, text], ": "))
         converted = np.ascontiguousarray(values, dtype=target)
         if finite and target.kind == "f":
-            refuse(np.isfinite(converted), f"is too large for {target}")
+            refuse(np.isfinite(converted), lambda _: Text("is too large for {dtype}", dtype=target))
         return converted

@@ -18,6 +18,7 @@ import numpy as np
 
 from simtiff.errors import ConfigError
 from simtiff.io.files import replacing
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,7 +76,7 @@ def _matplotlib() -> Any:
         import matplotlib.backends.backend_agg
         import matplotlib.figure
     except ImportError as error:
-        raise ConfigError("plots need matplotlib, which is not installed: pip install matplotlib") from error
+        raise ConfigError(Text("plots need matplotlib, which is not installed: pip install matplotlib")) from error
     finally:
         if backend is not None:
             os.environ["MPLBACKEND"] = backend

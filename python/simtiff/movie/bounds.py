@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simtiff.errors import ConfigError, DataError
+from simtiff.errors import ConfigError, DataError, in_words
 from simtiff.imaging.camera import Detector
 from simtiff.io.hdf5 import describe, open_hdf5, reading, writing_hdf5
+from simtiff.language import Text, joined
 from simtiff.movie.frames import renderer_of
 from simtiff.movie.truthfile import TruthFile
 
@@ -66,7 +67,7 @@ class RecordBounds:
         except ConfigError as error:
             if not self._joint:
                 raise
-            raise ConfigError(f'{error} (truth.crlb "joint"; psf.size_px)') from None
+            raise ConfigError(joined([in_words(error), '(truth.crlb: "joint"; psf.size_px)'], " ")) from None
         return bounds.astype(np.float32)
 
 
@@ -83,7 +84,10 @@ def add_bounds(path: str | Path, config: JobConfig) -> None:
     bounds, chunk = RecordBounds(config), config.memory_optimization.chunk_size
     with TruthFile(path, config) as truth, open_hdf5(path) as old, writing_hdf5(path) as (file, check):
         if not truth.in_order:
-            raise DataError(f"{path}: records/frame_ix is not in order; truth.crlb needs records ordered by frame")
+            text = Text(
+                "{path}: records/frame_ix is not in order; truth.crlb needs records ordered by frame", path=path
+            )
+            raise DataError(text)
         with reading(path, "its content"):
             for name in old:
                 old.copy(name, file)

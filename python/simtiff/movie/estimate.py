@@ -16,6 +16,7 @@ from simtiff.emitters.sampling import BLOCK_RECORDS, MAX_SLAB_EMITTERS, birth_ra
 from simtiff.errors import BatchError, SimtiffError
 from simtiff.imaging.rendering import Renderer
 from simtiff.imaging.scene import Scene
+from simtiff.language import Text
 from simtiff.movie.frames import frames_are_large, optics_of
 from simtiff.movie.plots import MAX_POINTS, MAX_RECORDS
 from simtiff.movie.truthfile import MAX_RUN_ROWS
@@ -50,12 +51,16 @@ def disk_problem(needed: float, free: float, folder: Path, truth: float) -> str:
     movies = needed - truth
     cures = []
     if movies > free or movies >= truth:
-        cures.append("fewer or smaller movies (emitters.frames, tiff.roi_size)")
+        cures.append(Text("fewer or smaller movies (emitters.frames, tiff.roi_size)"))
     if truth > free or truth > movies:
-        cures.append("fewer emitters (emitters.num_emitters)")
-    return (
-        f"{folder}: needs up to {show_bytes(needed)} on disk, {show_bytes(free)} are free; free some space, choose "
-        f"another output folder, or make {' and '.join(cures)}"
+        cures.append(Text("fewer emitters (emitters.num_emitters)"))
+    return Text(
+        "{folder}: needs up to {needed} on disk, {free} are free; free some space, choose another output folder, "
+        "or make {cure}",
+        folder=folder,
+        needed=show_bytes(needed),
+        free=show_bytes(free),
+        cure=Text("{one} and {other}", one=cures[0], other=cures[1]) if len(cures) == 2 else cures[0],
     )
 
 
@@ -143,9 +148,12 @@ def show_emitters(configs: Sequence[JobConfig]) -> str:
             lambda config: expected_records(config, 1),
         )
     )
-    return (
-        f"emitters: {total} in the whole movie (emitters.num_emitters); on average {on} on at a time, "
-        f"{records} records in a frame"
+    return Text(
+        "emitters: {total} in the whole movie (emitters.num_emitters); on average {on} on at a time, {records} records "
+        "in a frame",
+        total=total,
+        on=on,
+        records=records,
     )
 
 
@@ -154,7 +162,8 @@ def _range(values: Sequence[float]) -> str:
         f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:.3g}"
         for value in (min(values), max(values))
     ]
-    return " to ".join(dict.fromkeys(texts))
+    low, high = texts
+    return low if low == high else Text("{low} to {high}", low=low, high=high)
 
 
 def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, several: bool = False) -> float:
@@ -225,10 +234,13 @@ def file_size(path: Path) -> int:
 
 def show_bytes(size: float) -> str:
     """Return a number of bytes in words: ``86.4 MB``."""
-    for unit in ("bytes", "kB", "MB", "GB"):
+    if size < 1000:
+        return Text("{size:.3g} bytes", size=size)
+    for unit in ("kB", "MB", "GB"):
+        size /= 1000
         if size < 1000:
             return f"{size:.3g} {unit}"
-        size /= 1000
+    size /= 1000
     return f"{size:,.3g} TB" if size < 1000 else f"{size:,.0f} TB"
 
 
@@ -262,9 +274,13 @@ def light_note(configs: Iterable[JobConfig]) -> str | None:
         return None
     if least >= _ENOUGH_LIGHT:
         return None
-    return (
-        f"a stamp of {config.psf.size_px} px (psf.size_px) holds {100 * least:.0f} % of the light of an emitter "
-        f"without aberrations at z = {abs(z_um):g} um (emitters.{config.emitters.z_key}); the rest is lost"
+    return Text(
+        "a stamp of {size} px (psf.size_px) holds {percent:.0f} % of the light of an emitter without aberrations "
+        "at z = {z:g} um ({key}); the rest is lost",
+        size=config.psf.size_px,
+        percent=100 * least,
+        z=abs(z_um),
+        key=f"emitters.{config.emitters.z_key}",
     )
 
 
@@ -276,8 +292,13 @@ def pixel_size_note(configs: Iterable[JobConfig]) -> str | None:
         x, y = (getattr(optical, key) for key in EACH)
         if len(given) == 1 and x != y:
             (other,) = set(EACH) - set(given)
-            return (
-                f"pixels are {x:g} nm x {y:g} nm: optical.{given[0]} is given, optical.{other} has its default "
-                f"(optical.{BOTH} sets both)"
+            return Text(
+                "pixels are {x:g} nm x {y:g} nm: optical.{given} is given, optical.{other} has its default "
+                "(optical.{both} sets both)",
+                x=x,
+                y=y,
+                given=given[0],
+                other=other,
+                both=BOTH,
             )
     return None

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from simtiff.language import Text
+
 if TYPE_CHECKING:
     from simtiff.io.files import FileInfo
 
@@ -48,9 +50,21 @@ class Progress(Event):
     total: int
 
 
+STAGES: Mapping[str, Text] = {
+    "truth": Text("emitters"),
+    "frames": Text("frames"),
+    "plots": Text("plots"),
+    "jobs": Text("jobs"),
+}
+"""The stages of `Progress` as they are shown."""
+
+
 @dataclass(frozen=True)
 class Message(Event):
-    """One line that is worth keeping; a `warning` says that something is wrong and the work goes on."""
+    """One line that is worth keeping; a `warning` says that something is wrong and the work goes on.
+
+    Its `text` is English; one that is marked (`simtiff.language.Text`) is shown in the language of the command.
+    """
 
     kind = "message"
     text: str

@@ -21,6 +21,7 @@ from simtiff.io.files import (
 )
 from simtiff.io.omexml import Acquisition
 from simtiff.io.tiff import HandOver, write_movie
+from simtiff.language import Text, plural
 from simtiff.movie.estimate import check_disk, show_bytes
 from simtiff.movie.events import Message, MovieMade, Progress, ignore
 from simtiff.movie.frames import Buffers, Movie
@@ -106,7 +107,7 @@ def draw_plots(config: JobConfig, directory: Path, watch: Watch = ignore) -> dic
 def _refuse_link(directory: Path) -> None:
     """Raise `DataError` if a job's folder is a link: it may lead out of the output folder."""
     if directory.is_symlink():
-        raise DataError(f"{directory}: is a link, which may lead out of the output folder; remove it")
+        raise DataError(Text("{path}: is a link, which may lead out of the output folder; remove it", path=directory))
 
 
 def make_truth(config: JobConfig, path: Path, watch: Watch) -> None:
@@ -115,8 +116,15 @@ def make_truth(config: JobConfig, path: Path, watch: Watch) -> None:
     field = open_field(config)
     made = write_truth(path, config, field, lambda done, total: watch(Progress("truth", done, total)))
     seconds = time.perf_counter() - begin
-    watch(Message(f"emitters made: {made.emitters} emitters, {made.records} records"))
-    watch(Message(f"coefficients computed: {field.modes} modes for {made.emitters} emitters ({seconds:.2f} s)"))
+    emitters, records, modes = made.emitters, made.records, field.modes
+    watch(Message(Text("emitters made: {emitters} emitters, {records} records", emitters=emitters, records=records)))
+    text = Text(
+        "coefficients computed: {modes} modes for {emitters} emitters ({seconds:.2f} s)",
+        modes=modes,
+        emitters=emitters,
+        seconds=seconds,
+    )
+    watch(Message(text))
 
 
 def make_movie(
@@ -149,8 +157,14 @@ def make_movie(
             threads=threads(),
         )
     seconds = time.perf_counter() - begin
-    total = movie.shape[0]
-    watch(Message(f"TIFF written: {total} frame{'s' * (total != 1)}, {show_bytes(info.size)} ({seconds:.2f} s)"))
+    text = plural(
+        "TIFF written: {n} frame, {size} ({seconds:.2f} s)",
+        "TIFF written: {n} frames, {size} ({seconds:.2f} s)",
+        movie.shape[0],
+        size=show_bytes(info.size),
+        seconds=seconds,
+    )
+    watch(Message(text))
     return info
 
 
@@ -173,7 +187,7 @@ class _Watched:
     def hand_over(self, to: HandOver, first: int) -> Iterator[int]:
         total = self._movie.shape[0]
         if first:
-            self._watch(Message(f"movie goes on at frame {first} of {total}"))
+            self._watch(Message(Text("movie goes on at frame {first} of {total}", first=first, total=total)))
         self._watch(Progress("frames", first, total))
         for done in self._movie.hand_over(to, first, self._chunk_size, self._buffers):
             yield done
@@ -207,7 +221,7 @@ def make_plots(config: JobConfig, truth_path: Path, directory: Path, watch: Watc
 
     watch(Progress("plots", 0, len(plot_names(config))))
     names = [path.name for path in write_plots(config, truth_path, directory)]
-    watch(Message(f"plots drawn: {', '.join(names)}"))
+    watch(Message(Text("plots drawn: {names}", names=", ".join(names))))
     return names
 
 
@@ -254,8 +268,12 @@ def stream_movie(
         config = config.model_copy(update={"emitters": emitters})
     check_disk(config, output.parent, replaces=output)
     if computed:
-        source = f"they are those of {config.zmap_path}" if config.has_zmap else "nor a map: PSFs have no aberrations"
-        watch(Message(f"the file has no coefficients; {source}"))
+        text = (
+            Text("the file has no coefficients; they are those of {path}", path=config.zmap_path)
+            if config.has_zmap
+            else Text("the file has no coefficients; nor a map: PSFs have no aberrations")
+        )
+        watch(Message(text))
     return make_movie(
         config, h5, output.parent, watch, name=output.name, chunk_size=chunk_size, coefficients="computed"
     )

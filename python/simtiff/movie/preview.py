@@ -16,6 +16,7 @@ from simtiff.config.identity import TRUTH_NAME
 from simtiff.errors import ConfigError, DataError
 from simtiff.io.files import write_whole
 from simtiff.io.tiff import tifffile_silenced
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     import os
@@ -89,14 +90,15 @@ def preview(
     source = Path(tiff)
     target = Path(png) if png is not None else source.with_name(f"{source.name}.png")
     if not source.is_file():
-        raise DataError(f"{source}: no such file")
+        raise DataError(Text("{path}: no such file", path=source))
     try:
         with tifffile_silenced():
             shown = _read_frame(source, frame)
     except (DataError, ConfigError):
         raise
     except Exception as error:  # a damaged file makes tifffile raise nearly anything
-        raise DataError(f"{source}: cannot be read as TIFF ({type(error).__name__}: {error})") from error
+        text = Text("{path}: cannot be read as TIFF ({reason})", path=source, reason=f"{type(error).__name__}: {error}")
+        raise DataError(text) from error
     marks = None
     if truth is not False:
         marks = _marks(source, shown, source.with_name(TRUTH_NAME) if truth is True else Path(truth), config)
@@ -109,10 +111,13 @@ def _read_frame(source: Path, frame: int | None) -> _Frame:
         pages = file.pages
         count = len(pages)
         if not count:
-            raise DataError(f"{source}: holds no frames")
+            raise DataError(Text("{path}: holds no frames", path=source))
         if frame is not None:
             if not 0 <= frame < count:
-                raise ConfigError(f"{source}: there is no frame {frame}; allowed: 0 to {count - 1}")
+                text = Text(
+                    "{path}: there is no frame {frame}; allowed: 0 to {last}", path=source, frame=frame, last=count - 1
+                )
+                raise ConfigError(text)
             numbers = range(frame, frame + 1)
         else:
             numbers = range(0, count, -(-count // _MOST_FRAMES_LOOKED_AT))
@@ -124,7 +129,13 @@ def _read_frame(source: Path, frame: int | None) -> _Frame:
 
 def _checked(source: Path, page: Any) -> NDArray[Any]:
     if len(page.shape) != 2 or 0 in page.shape or page.dtype is None or page.dtype.kind not in "uif":
-        raise DataError(f"{source}: holds pages of shape {page.shape} and type {page.dtype}; expected grey frames")
+        text = Text(
+            "{path}: holds pages of shape {shape} and type {dtype}; expected grey frames",
+            path=source,
+            shape=page.shape,
+            dtype=page.dtype,
+        )
+        raise DataError(text)
     if page.nbytes > _LARGEST_FRAME_BYTES:
         raise DataError(f"{source}: declares frames of {page.nbytes:.3g} bytes")
     image: NDArray[Any] = page.asarray()
@@ -153,10 +164,19 @@ def _marks(source: Path, shown: _Frame, truth_path: Path, config: JobConfig | No
         width, height = (int(side) for side in np.broadcast_to(tiff.roi_size, 2))
         if (truth.n_frames, height, width) != (shown.count, *shown.image.shape):
             rows, columns = shown.image.shape
-            raise DataError(
-                f"{truth_path}: is the truth of {truth.n_frames} frames of {width} x {height} px, not that of "
-                f"{source} ({shown.count} frames of {columns} x {rows} px); another config: --config"
+            text = Text(
+                "{path}: is the truth of {frames} frames of {width} x {height} px, not that of {movie} ({count} frames "
+                "of {columns} x {rows} px); another config: --config",
+                path=truth_path,
+                frames=truth.n_frames,
+                width=width,
+                height=height,
+                movie=source,
+                count=shown.count,
+                columns=columns,
+                rows=rows,
             )
+            raise DataError(text)
         scene = truth.scene(shown.number, shown.number + 1)
     places = scene.xyz[np.unique(scene.emitter_ix[scene.photons > 0]), :2] - np.asarray(tiff.crop_offset)
     inside = ((places >= -0.5) & (places < np.array([width, height]) - 0.5)).all(axis=1)

@@ -19,10 +19,11 @@ import numpy as np
 
 from simtiff.aberrations.mapfile import MAX_MODES
 from simtiff.aberrations.maps import field_coefficients, open_field
-from simtiff.errors import DataError, ShapeError
+from simtiff.errors import DataError, ShapeError, in_words
 from simtiff.imaging.scene import Scene, same_psf
 from simtiff.io.hdf5 import find_dataset, need_dataset, open_hdf5, reading, stated
 from simtiff.io.rows import Rows, check_numbers, read_rows
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,7 +141,8 @@ class TruthFile:
         """The given config, else the file's own; `DataError` if there is neither."""
         config = self._given_config or self.stored_config
         if config is None:
-            raise DataError(f"{self.path}: carries no config (attribute config); give one with --config")
+            text = Text("{path}: carries no config (attribute config); give one with --config", path=self.path)
+            raise DataError(text)
         return config
 
     @property
@@ -200,7 +202,7 @@ class TruthFile:
         for name, shape in [*_COLUMNS[group].items(), *([("frame_start", (None,))] if group == "records" else [])]:
             dataset = find_dataset(self._file, f"{group}/{name}")
             if dataset is not None:
-                meaning = "a row each for x and y (px) and z (um)" if len(shape) == 2 else "a plain list"
+                meaning = Text("a row each for x and y (px) and z (um)") if len(shape) == 2 else Text("a plain list")
                 found[name] = check_numbers(dataset, shape, meaning)
         return found
 
@@ -209,14 +211,16 @@ class TruthFile:
             if name not in self._records:
                 need_dataset(self._file, f"records/{name}")
         if "xyz" not in self._records and "xyz" not in self._emitters:
-            need_dataset(self._file, "records/xyz", " where there is no emitters/xyz")
+            need_dataset(self._file, "records/xyz", Text(" where there is no emitters/xyz"))
         if "id" not in self._records and "xyz" not in self._records:
-            need_dataset(self._file, "records/id", " where records have no xyz")
+            need_dataset(self._file, "records/id", Text(" where records have no xyz"))
         for group, columns in (("emitters", self._emitters), ("records", self._records)):
             lengths = {f"{group}/{name}": len(rows) for name, rows in columns.items() if name != "frame_start"}
             if len(set(lengths.values())) > 1:
                 shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
-                raise DataError(f"{self.path}: lengths disagree: {shown}; allowed: one length")
+                raise DataError(
+                    Text("{path}: lengths disagree: {lengths}; allowed: one length", path=self.path, lengths=shown)
+                )
 
     def _read_config(self) -> JobConfig | None:
         try:
@@ -227,7 +231,8 @@ class TruthFile:
             if self._given_config is not None:  # another program's, and not needed
                 return None
             first = str(error).splitlines()[:3]
-            raise DataError(f"{self.path}: attribute config is no valid config: {' '.join(first)}") from error
+            text = Text("{path}: attribute config is no valid config: {reason}", path=self.path, reason=" ".join(first))
+            raise DataError(text) from error
 
     def _read_index(self) -> NDArray[np.int64]:
         """Return the first record of each frame, and at the end the number of records."""
@@ -249,9 +254,13 @@ class TruthFile:
                 stored = given.frames
         if stored is not None and stored != len(index) - 1:
             if "frame_start" in self._records or stored < len(index) - 1:
-                raise DataError(
-                    f"{self.path}: records: belong to {len(index) - 1} frames, but the file's config says {stored}"
+                text = Text(
+                    "{path}: records: belong to {frames} frames, but the file's config says {stored}",
+                    path=self.path,
+                    frames=len(index) - 1,
+                    stored=stored,
                 )
+                raise DataError(text)
             index = np.concatenate([index, np.full(stored + 1 - len(index), count, np.int64)])
         return index
 
@@ -262,10 +271,14 @@ class TruthFile:
         for start in range(0, count, _SCAN_ROWS):
             frames = read_rows(self._records["frame_ix"], start, min(start + _SCAN_ROWS, count), np.int64)
             if frames.min() < 0 or frames.max() >= MAX_FRAMES:
-                raise DataError(
-                    f"{self.path}: records/frame_ix: holds {frames.min()} to {frames.max()}; "
-                    f"allowed: 0 to {MAX_FRAMES - 1}"
+                text = Text(
+                    "{path}: records/frame_ix: holds {low} to {high}; allowed: 0 to {most}",
+                    path=self.path,
+                    low=frames.min(),
+                    high=frames.max(),
+                    most=MAX_FRAMES - 1,
                 )
+                raise DataError(text)
             ordered = ordered and bool(frames[0] >= last and (np.diff(frames) >= 0).all())
             last = int(frames[-1])
             more = np.bincount(frames)
@@ -284,13 +297,13 @@ class TruthFile:
         dataset = find_dataset(self._file, "zernike_coeffs/phase")
         if dataset is None:
             return None, None
-        phase = check_numbers(dataset, (None, None), "(emitters or records, modes)")
+        phase = check_numbers(dataset, (None, None), Text("(emitters or records, modes)"))
         if len(phase) and not 1 <= phase.shape[1] <= MAX_MODES:
             raise DataError(f"{self.path}: zernike_coeffs/phase: has {phase.shape[1]} modes; allowed: 1 to {MAX_MODES}")
         magnitude = find_dataset(self._file, "zernike_coeffs/mag")
         if magnitude is None:
             return phase, None
-        rows = check_numbers(magnitude, phase.shape, "the same as zernike_coeffs/phase")
+        rows = check_numbers(magnitude, phase.shape, Text("the same as zernike_coeffs/phase"))
         with reading(self.path, "zernike_coeffs/mag"):
             written = magnitude.id.get_storage_size() > 0 or bool(magnitude.fillvalue)
         return phase, rows if written else None
@@ -327,11 +340,15 @@ class TruthFile:
             self._all_ids = np.unique(ids)
             if rows == len(self._all_ids):
                 return "id"
-        known = "no emitters" if emitters is None else f"{emitters} emitters"
-        raise DataError(
-            f"{self.path}: zernike_coeffs/phase: has {rows} rows; allowed: one per emitter or per record "
-            f"(the file has {known}, {records} records)"
+        text = Text(
+            "{path}: zernike_coeffs/phase: has {rows} rows; allowed: one per emitter or per record "
+            "(the file has {emitters}, {records} records)",
+            path=self.path,
+            rows=rows,
+            emitters=Text("no emitters") if emitters is None else Text("{n} emitters", n=emitters),
+            records=records,
         )
+        raise DataError(text)
 
     # Reading
 
@@ -342,10 +359,14 @@ class TruthFile:
         columns = self._records
         phot = read_rows(columns["phot"], low, high, np.float32)
         if phot.size and (phot.min() < 0 or phot.max() > _LIMITS["photons"]):
-            raise DataError(
-                f"{self.path}: records/phot: holds {phot.min():g} to {phot.max():g}; "
-                f"allowed: 0 to {_LIMITS['photons']:g} photons"
+            text = Text(
+                "{path}: records/phot: holds {low:g} to {high:g}; allowed: 0 to {most:g} photons",
+                path=self.path,
+                low=float(phot.min()),
+                high=float(phot.max()),
+                most=_LIMITS["photons"],
             )
+            raise DataError(text)
         return _RecordRows(
             rows=np.arange(low, high),
             xyz=self._positions(columns["xyz"], low, high) if "xyz" in columns else None,
@@ -356,12 +377,18 @@ class TruthFile:
 
     def _positions(self, rows: Rows, low: int, high: int) -> NDArray[np.float32]:
         xyz: NDArray[np.float32] = read_rows(rows, low, high, np.float32)
-        for what, part in (("x and y", xyz[:, :2]), ("z", xyz[:, 2])):
+        for what, shown, part in (("x and y", Text("x and y"), xyz[:, :2]), ("z", "z", xyz[:, 2])):
             if part.size and np.abs(part).max() > _LIMITS[what]:
-                raise DataError(
-                    f"{self.path}: {str(rows.dataset.name).lstrip('/')}: {what} up to {np.abs(part).max():g}; "
-                    f"allowed: up to {_LIMITS[what]:g} {'um' if what == 'z' else 'px'}"
+                text = Text(
+                    "{path}: {name}: {what} up to {found:g}; allowed: up to {most:g} {unit}",
+                    path=self.path,
+                    name=str(rows.dataset.name).lstrip("/"),
+                    what=shown,
+                    found=float(np.abs(part).max()),
+                    most=_LIMITS[what],
+                    unit="um" if what == "z" else "px",
                 )
+                raise DataError(text)
         return xyz
 
     def _check_frames(self, records: _RecordRows, start: int, stop: int) -> None:
@@ -388,7 +415,10 @@ class TruthFile:
         else:
             unknown = ids[(ids < 0) | (ids >= (self._emitter_count() or 0))]
         if unknown.size:
-            raise DataError(f"{self.path}: records/id: {unknown[0]} is no emitter; allowed: those of emitters/id")
+            text = Text(
+                "{path}: records/id: {id} is no emitter; allowed: those of emitters/id", path=self.path, id=unknown[0]
+            )
+            raise DataError(text)
         if records.xyz is None:
             positions = self._emitters["xyz"]
             xyz = gather(rows, lambda low, high: self._positions(positions, low, high), 3)
@@ -435,7 +465,8 @@ class TruthFile:
         try:
             return field_coefficients(self.config, self._field, xyz)
         except (DataError, ShapeError) as error:
-            raise DataError(f"{self.path}: coefficients at its positions: {error}") from error
+            text = Text("{path}: coefficients at its positions: {reason}", path=self.path, reason=in_words(error))
+            raise DataError(text) from error
 
     def _coefficients(self, columns: Rows, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         values = gather(rows, lambda low, high: read_rows(columns, low, high, np.float32), columns.shape[1])

@@ -7,18 +7,22 @@
 //! P(xi, eta) = max(0, 1 + sum_j m_j Z_j) exp(i sum_j c_j Z_j)                     on xi^2 + eta^2 <= 1
 //! U(x, y)    = int P exp(i Phi_z) exp(i 2 pi NA/lambda [xi (x - x0) + eta (y - y0)]) dxi deta
 //! PSF        = |U|^2 / ((lambda/NA)^2 int |P|^2)                                  integrates to 1 over the plane
+//! vectorial  = the same with five fields P A_k, whose intensities add up (`pupil/vectorial.rs`)
+//! gaussian   = a Gaussian of a width that changes with z, over pixels
 //! pixel      = Poisson(photons * integral of the PSF over the pixel + background) + read noise
 //! ```
 //!
 //! x runs along columns, y along rows, integers are pixel centres; frames are `[t][y][x]`.
 //!
 //! ```text
-//! Psf::stamps, Psf::render            render           coefficients and positions -> stamps -> frames
-//! Psf::expose                         render           the same, and the camera, in one pass
-//! Cost                                render           what that takes, said before: quadrature rows, memory
-//!   |-- the pupil                     pupil: its terms on nodes, how many of these -> the pupil function
-//!   |-- the transform                 transform: matrix (folded products) -> sampling (pixels)
-//!   `-- adding stamps to frames       render: splat
+//! Psf::stamps, Psf::gradients         psf              coefficients and positions -> stamps, and derivatives of these
+//! Psf::bounds                         psf              derivatives -> the best precision that can be reached
+//!   |-- models behind one trait       psf: pupil, gaussian
+//!   |-- the pupil                     pupil: its terms on nodes, how many of these -> the pupil function, its components
+//!   `-- the transform                 transform: matrix (folded products) -> sampling (pixels); gradients
+//! Psf::render, Psf::expose            render           stamps -> frames, and the camera in the same pass: splat
+//! Psf::record_bounds                  render           the bound of each record of frames
+//! Cost                                render           what all that takes, said before: quadrature rows, memory
 //! Camera::expose                      camera           expected photons -> counts
 //!   |-- addressed random words        noise: random, the only place where a generator is made
 //!   `-- distributions                 noise: poisson, normal

@@ -151,7 +151,7 @@ impl PupilPsf {
 
     /// How many rows more than stamps derivatives need: by height, evanescent light changes faster than it is.
     fn more_rows(&self) -> f32 {
-        if self.field.critical_radius(&self.spec.optics).is_some() { 12.0 } else { 0.0 }
+        if self.field.critical_radius(&self.spec.optics).is_some() { 8.0 } else { 0.0 }
     }
 }
 

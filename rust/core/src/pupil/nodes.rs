@@ -14,8 +14,8 @@ use crate::simd::mul_add;
 /// pupils (1 to 71 px, NA 0.6 to 1.47, up to 36 modes and 2 radians rms, |z| up to 3 um) of the fewest rows, and nodes
 /// on the longest row, that hold the error below 1.2e-4 of the stamp's peak; `tests/accuracy.rs` checks the choice.
 ///
-/// Where a quadrature is split at the critical angle, slopes are those within that circle, where nodes of a sine are less dense
-/// in the middle; the same envelope, over 120 pupils (11 to 61 px, z to 6 um), for 3e-4.
+/// Where a quadrature is split at the critical angle, nodes of a sine are less dense in the middle; the same envelope, over 120
+/// pupils (11 to 61 px, z to 6 um), for 3e-4.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeRule {
     /// For each term, its slopes along xi and then eta at the points of the two rings, in radians.
@@ -51,7 +51,10 @@ impl NodeRule {
             .iter()
             .map(|term| {
                 let mut row = [0.0; 4 * RING];
-                for (ring, radius) in RADII.map(|radius| radius * critical.unwrap_or(1.0)).into_iter().enumerate() {
+                for (ring, radius) in RADII.into_iter().enumerate() {
+                    // the height has no phase beyond the critical angle; all else has its steepest slope at the rim
+                    let within = matches!(term, Term::Height) || ring > 0;
+                    let radius = if within { radius * critical.unwrap_or(1.0) } else { radius };
                     for k in 0..RING {
                         let (s, c) = (2.0 * PI * (k as f64 + 0.25) / RING as f64).sin_cos();
                         let [_, dx, dy] = term.at(optics, radius * c, radius * s);
@@ -111,9 +114,13 @@ impl NodeRule {
         let x = self.reach[0] + self.per_pixel[0] * coefficients[n].abs();
         let y = self.reach[1] + self.per_pixel[1] * coefficients[n + 1].abs();
         if let Some(critical) = self.critical {
-            let rows = 5.2 + 0.365 * critical * y + 0.43 * inner_y + 0.042 * rim_y;
-            let nodes = 6.2 + 0.324 * critical * x + 0.26 * inner_x + 0.048 * rim_x;
-            return 2.0 * rows.max(nodes);
+            let [x, y] = [x, y].map(|reach| critical * reach);
+            // a little over the slope of pi / 2 that a sine has in the middle, and what small stamps need beside it
+            let rows = (5.2 + 0.365 * y).max(3.0 + 0.41 * y) + 0.43 * inner_y + 0.042 * rim_y;
+            let nodes = (6.2 + 0.324 * x).max(4.0 + 0.41 * x) + 0.26 * inner_x + 0.048 * rim_x;
+            // beyond the circle, of whose nodes there is one for 16 rows
+            let beyond = 12.0 * ((1.0 - critical) * rim_x.max(rim_y) / std::f32::consts::PI - 0.5);
+            return 2.0 * rows.max(nodes).max(beyond);
         }
         let rim = rim_x.max(rim_y);
         let rows = 9.0 + 0.54 * y + 0.1 * rim_y + 0.25 * inner_y + 0.16 * rim;

@@ -88,7 +88,7 @@ impl Optics {
     /// Whether sample and immersion differ, so that z is the height above the coverslip.
     #[must_use]
     pub fn has_mismatch(&self) -> bool {
-        self.n_sample != self.n_immersion
+        self.n_sample.to_bits() != self.n_immersion.to_bits()
     }
 
     /// Radius in the pupil beyond which light from the sample is evanescent, if there is such light.

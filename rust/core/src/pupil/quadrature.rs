@@ -7,7 +7,7 @@
 //! converges as fast as the pupil is smooth. Short chords need fewer nodes than long ones.
 //!
 //! Light above the critical angle gives the pupil a square root's edge on a circle, on which these rows converge badly. Rows
-//! and chords are then split there: inside, `xi = xi_c sin(pi s / 2)` on chords of half the length xi_c, and `eta` likewise;
+//! and chords are then split there: inside, `xi = xi_c sin(pi s / 2)` on chords of half the length `xi_c`, and `eta` likewise;
 //! outside, `xi^2 = xi_c^2 + t^2` on rows that cross the circle, and `eta^2 = rho_c^2 + T^2 sin^2(theta)`, `T^2 = 1 - rho_c^2` for
 //! those beyond it. All of s, t and theta have Gauss-Legendre nodes, on which the edge is smooth.
 
@@ -75,12 +75,12 @@ impl DiskQuadrature {
     /// The same, split at the circle of radius `critical`, below 1, with `rows` rows through the inner disk.
     #[must_use]
     pub fn split(rows: usize, critical: f64) -> Self {
-        let counts = Split::new(rows);
         let ring = (1.0 - critical * critical).sqrt();
+        let counts = Split::new(rows, ring);
         let crossing = half_sine(counts.rows, critical).map(|(eta, row_weight)| {
             let inner = (critical * critical - eta * eta).max(0.0).sqrt();
             let within = half_sine(counts.inside(inner / critical), inner);
-            let beyond = half_gauss(counts.outside, ring).map(|(t, weight)| {
+            let beyond = half_gauss(counts.outside(inner), ring).map(|(t, weight)| {
                 let xi = inner.hypot(t);
                 (xi, weight * t / xi)
             });
@@ -107,9 +107,11 @@ impl DiskQuadrature {
     /// How many rows and nodes [`split`](Self::split) makes.
     #[must_use]
     pub fn split_len(rows: usize, critical: f64) -> [usize; 2] {
-        let counts = Split::new(rows);
+        let ring = (1.0 - critical * critical).sqrt();
+        let counts = Split::new(rows, ring);
         let crossing = half_sine(counts.rows, critical).map(|(eta, _)| {
-            counts.inside((critical * critical - eta * eta).max(0.0).sqrt() / critical) + counts.outside
+            let inner = (critical * critical - eta * eta).max(0.0).sqrt();
+            counts.inside(inner / critical) + counts.outside(inner)
         });
         let above = half_gauss(counts.rows_above, PI / 2.0).map(|(theta, _)| counts.above(theta.cos()));
         [counts.rows + counts.rows_above, crossing.chain(above).sum()]
@@ -138,18 +140,28 @@ impl DiskQuadrature {
 struct Split {
     /// Rows that cross the circle.
     rows: usize,
-    /// Nodes beyond the circle on each of them.
-    outside: usize,
     /// Rows that do not cross it.
     rows_above: usize,
     /// Nodes on the longest of these.
     most_above: usize,
+    /// Half the length of the longest of these.
+    ring: f64,
+    /// Nodes for each unit of length beyond the circle, where the phase varies as fast as so many rows are for.
+    density: f64,
 }
 
 impl Split {
-    fn new(rows: usize) -> Self {
+    fn new(rows: usize, ring: f64) -> Self {
         let rows = rows.next_multiple_of(2).max(8);
-        Self { rows: rows / 2, outside: 4 + rows / 16, rows_above: 3 + rows / 16, most_above: 3 + rows / 16 }
+        let density = 0.36 * (rows as f64 - 10.0).max(0.0);
+        let most_above = 3.max((1.5 + density * ring).ceil() as usize);
+        Self { rows: rows / 2, rows_above: 3 + rows / 16, most_above, ring, density }
+    }
+
+    /// Nodes beyond the circle on a row that crosses it at `inner`.
+    fn outside(&self, inner: f64) -> usize {
+        let length = inner.hypot(self.ring) - inner;
+        4 + (self.rows / 8).max((self.density * length).ceil() as usize)
     }
 
     /// Nodes within the circle on a row of `part` of the longest one's length.

@@ -9,11 +9,11 @@
 //! a    = sqrt(cos t_i) / (n_s cos t_s)               T_p, T_s: Fresnel, sample -> coverslip times coverslip -> immersion
 //! ```
 //!
-//! The six w_ij are combinations of A = (T_p cos t_s + T_s) / 2, B = (T_p cos t_s - T_s) / 2 and C = -T_p sin t_s, and their
+//! The six are combinations of `A = (T_p cos t_s + T_s) / 2`, `B = (T_p cos t_s - T_s) / 2` and `C = -T_p sin t_s`, and their
 //! summed intensity is that of five fields, each of which is even or odd in xi and in eta:
 //! `sqrt2 A, sqrt2 B cos 2 phi, sqrt2 B sin 2 phi, C cos phi, C sin phi`.
 //!
-//! Above the critical angle cos t_s is `-i |cos t_s|`, and the amplitudes are complex.
+//! Above the critical angle `cos t_s` is `-i |cos t_s|`, and the amplitudes are complex.
 
 use super::optics::Optics;
 use super::zernike::Parity;

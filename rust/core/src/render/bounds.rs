@@ -102,7 +102,7 @@ impl Frame<'_> {
     }
 
     /// Where a stamp's pixels lie in the frame: columns and rows, which may be none.
-    fn window(&self, spot: &Spot) -> [Range<i64>; 2] {
+    fn window(&self, spot: &Spot) -> Window {
         let half = (self.psf.size() / 2) as i64;
         let [height, width] = self.shape.map(|n| n as i64);
         let range = |middle: i64, n: i64| {
@@ -206,13 +206,6 @@ impl Frame<'_> {
     fn clusters(&self, lit: &[Lit]) -> Vec<Vec<Lit>> {
         let size = self.psf.size() as i64;
         let mut group: Vec<usize> = (0..lit.len()).collect();
-        fn root(group: &mut [usize], mut i: usize) -> usize {
-            while group[i] != i {
-                group[i] = group[group[i]];
-                i = group[i];
-            }
-            i
-        }
         for (i, a) in lit.iter().enumerate() {
             let spot = self.placed.spots[a.rank];
             for (j, b) in lit[..i].iter().enumerate().rev() {
@@ -237,77 +230,56 @@ impl Frame<'_> {
     /// The bounds of records together.
     fn joint(&self, cluster: &[Lit], planes: &[f32]) -> Vec<[f64; PARAMETERS]> {
         let background = self.background[cluster[0].frame];
-        let planes: Vec<_> = planes.chunks_exact(self.plane_len()).collect();
         if let [alone] = cluster {
             let mut space = vec![];
-            let cut = self.cut(planes[0], &self.placed.spots[alone.rank], &mut space);
+            let cut = self.cut(planes, &self.placed.spots[alone.rank], &mut space);
             return vec![bound(cut, self.photons(alone), background, self.detector)];
         }
-        let qe = self.detector.quantum_efficiency;
-        let size = self.psf.size();
-        let half = (size / 2) as i64;
         let stamps: Vec<_> = cluster
             .iter()
-            .zip(&planes)
+            .zip(planes.chunks_exact(self.plane_len()))
             .map(|(lit, planes)| {
                 let spot = self.placed.spots[lit.rank];
-                let [columns, rows] = self.window(&spot);
-                let at = move |plane: usize, x: i64, y: i64| {
-                    let (row, column) = ((y - spot.y + half) as usize, (x - spot.x + half) as usize);
-                    f64::from(planes[(plane * size + row) * size + column])
-                };
-                (columns, rows, self.photons(lit) * qe, at)
+                let electrons = self.photons(lit) * self.detector.quantum_efficiency;
+                Stamp { spot, window: self.window(&spot), electrons, size: self.psf.size() as i64, planes }
             })
             .collect();
-        // the weight of each pixel that any stamp covers, 1 / variance
-        let cover = |ranges: &mut dyn Iterator<Item = &Range<i64>>| {
-            ranges.fold(i64::MAX..i64::MIN, |all, one| all.start.min(one.start)..all.end.max(one.end))
-        };
-        let all_columns = cover(&mut stamps.iter().map(|stamp| &stamp.0));
-        let all_rows = cover(&mut stamps.iter().map(|stamp| &stamp.1));
-        let width = (all_columns.end - all_columns.start) as usize;
-        let place = |x: i64, y: i64| (y - all_rows.start) as usize * width + (x - all_columns.start) as usize;
-        let mut weights = vec![f64::NAN; width * (all_rows.end - all_rows.start) as usize];
-        let [offset, variance] = self.detector.offset(background);
-        for (columns, rows, electrons, at) in &stamps {
-            for (x, y) in rows.clone().flat_map(|y| columns.clone().map(move |x| (x, y))) {
-                let mean = &mut weights[place(x, y)];
-                *mean = if mean.is_nan() { offset } else { *mean } + electrons * at(0, x, y);
-            }
-        }
-        // what no stamp covers stays no number
-        for weight in weights.iter_mut().filter(|weight| !weight.is_nan()) {
-            *weight = (self.detector.excess_noise * *weight + variance).max(1e-12).recip();
-        }
-        // information: x, y, z and photons of each, then the background
         let n = OWN * cluster.len() + 1;
+        let mut matrix = self.information(&stamps, &Weights::new(&stamps, background, self.detector));
+        let sigma = standard_deviations(&mut matrix, n);
+        (0..cluster.len())
+            .map(|a| std::array::from_fn(|i| if i < OWN { sigma[OWN * a + i] } else { sigma[n - 1] }))
+            .collect()
+    }
+
+    /// The lower triangle of the information on x, y, z and photons of each stamp, and then the background.
+    fn information(&self, stamps: &[Stamp<'_>], weights: &Weights) -> Vec<f64> {
+        let qe = self.detector.quantum_efficiency;
+        let n = OWN * stamps.len() + 1;
         let mut matrix = vec![0.0; n * n];
-        let derivatives = |electrons: f64, at: &dyn Fn(usize) -> f64| {
-            [electrons * at(1), electrons * at(2), electrons * at(3), qe * at(0)]
-        };
-        for (a, (columns, rows, electrons, at)) in stamps.iter().enumerate() {
-            for (x, y) in rows.clone().flat_map(|y| columns.clone().map(move |x| (x, y))) {
-                let weight = weights[place(x, y)];
-                let own = derivatives(*electrons, &|plane| at(plane, x, y));
-                for (i, value) in own.into_iter().enumerate() {
+        for (a, stamp) in stamps.iter().enumerate() {
+            for (x, y) in pixels(&stamp.window) {
+                let weight = weights.at(x, y);
+                for (i, value) in stamp.derivatives(x, y, qe).into_iter().enumerate() {
                     matrix[(n - 1) * n + OWN * a + i] += weight * value * qe;
                 }
             }
-            for (b, (other_columns, other_rows, other_electrons, other_at)) in stamps[..=a].iter().enumerate() {
-                let meet = |p: &Range<i64>, q: &Range<i64>| p.start.max(q.start)..p.end.min(q.end);
-                let (columns, rows) = (meet(columns, other_columns), meet(rows, other_rows));
-                for (x, y) in rows.flat_map(|y| columns.clone().map(move |x| (x, y))) {
-                    let weight = weights[place(x, y)];
-                    let own = derivatives(*electrons, &|plane| at(plane, x, y));
-                    let others = derivatives(*other_electrons, &|plane| other_at(plane, x, y));
-                    for (i, own) in own.into_iter().enumerate() {
+            for (b, other) in stamps[..=a].iter().enumerate() {
+                let meet = [0, 1].map(|axis| {
+                    let (p, q) = (&stamp.window[axis], &other.window[axis]);
+                    p.start.max(q.start)..p.end.min(q.end)
+                });
+                for (x, y) in pixels(&meet) {
+                    let weight = weights.at(x, y);
+                    let others = other.derivatives(x, y, qe);
+                    for (i, own) in stamp.derivatives(x, y, qe).into_iter().enumerate() {
                         for (j, other) in others.into_iter().enumerate() {
                             matrix[(OWN * a + i) * n + OWN * b + j] += weight * own * other;
                         }
                     }
                 }
             }
-            let light = matrix[(OWN * a + 3) * (n + 1)] * (electrons / qe).powi(2);
+            let light = matrix[(OWN * a + 3) * (n + 1)] * (stamp.electrons / qe).powi(2);
             for i in 0..3 {
                 let own = &mut matrix[(OWN * a + i) * (n + 1)];
                 if *own <= NOTHING * light {
@@ -315,10 +287,89 @@ impl Frame<'_> {
                 }
             }
         }
-        matrix[n * n - 1] = weights.iter().filter(|w| !w.is_nan()).map(|w| w * qe * qe).sum();
-        let sigma = standard_deviations(&mut matrix, n);
-        (0..cluster.len())
-            .map(|a| std::array::from_fn(|i| if i < OWN { sigma[OWN * a + i] } else { sigma[n - 1] }))
-            .collect()
+        matrix[n * n - 1] = weights.sum() * qe * qe;
+        matrix
+    }
+}
+
+/// The representative of a group, halving the way to it.
+fn root(group: &mut [usize], mut i: usize) -> usize {
+    while group[i] != i {
+        group[i] = group[group[i]];
+        i = group[i];
+    }
+    i
+}
+
+/// Columns and rows of a frame.
+type Window = [Range<i64>; 2];
+
+/// The pixels of a window, x and y.
+fn pixels([columns, rows]: &Window) -> impl Iterator<Item = (i64, i64)> {
+    rows.clone().flat_map(move |y| columns.clone().map(move |x| (x, y)))
+}
+
+/// A stamp and its derivatives, placed in a frame.
+struct Stamp<'a> {
+    spot: Spot,
+    window: Window,
+    electrons: f64,
+    size: i64,
+    planes: &'a [f32],
+}
+
+impl Stamp<'_> {
+    fn at(&self, plane: usize, x: i64, y: i64) -> f64 {
+        let (row, column) = (y - self.spot.y + self.size / 2, x - self.spot.x + self.size / 2);
+        f64::from(self.planes[((plane as i64 * self.size + row) * self.size + column) as usize])
+    }
+
+    /// The derivatives of a pixel's electrons by x, y, z and photons.
+    fn derivatives(&self, x: i64, y: i64, qe: f64) -> [f64; OWN] {
+        let [by_x, by_y, by_z] = [1, 2, 3].map(|plane| self.electrons * self.at(plane, x, y));
+        [by_x, by_y, by_z, qe * self.at(0, x, y)]
+    }
+}
+
+/// 1 / variance of each pixel that any stamp covers; of others, no number.
+struct Weights {
+    window: Window,
+    values: Vec<f64>,
+}
+
+impl Weights {
+    fn new(stamps: &[Stamp<'_>], background: f64, detector: &Detector) -> Self {
+        let [offset, variance] = detector.offset(background);
+        let window = [0, 1].map(|axis| {
+            let ranges = stamps.iter().map(|stamp| stamp.window[axis].clone());
+            ranges.reduce(|p, q| p.start.min(q.start)..p.end.max(q.end)).unwrap_or(0..0)
+        });
+        let area = window.iter().map(|range| (range.end - range.start) as usize).product();
+        let mut weights = Self { window, values: vec![f64::NAN; area] };
+        for stamp in stamps {
+            for (x, y) in pixels(&stamp.window) {
+                let place = weights.place(x, y);
+                let mean = &mut weights.values[place];
+                *mean = if mean.is_nan() { offset } else { *mean } + stamp.electrons * stamp.at(0, x, y);
+            }
+        }
+        for value in weights.values.iter_mut().filter(|value| !value.is_nan()) {
+            *value = (detector.excess_noise * *value + variance).max(1e-12).recip();
+        }
+        weights
+    }
+
+    fn place(&self, x: i64, y: i64) -> usize {
+        let [columns, rows] = &self.window;
+        ((y - rows.start) * (columns.end - columns.start) + x - columns.start) as usize
+    }
+
+    fn at(&self, x: i64, y: i64) -> f64 {
+        self.values[self.place(x, y)]
+    }
+
+    /// Of the pixels that are covered.
+    fn sum(&self) -> f64 {
+        self.values.iter().filter(|value| !value.is_nan()).sum()
     }
 }

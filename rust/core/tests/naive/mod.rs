@@ -74,11 +74,16 @@ impl Case {
         Spec { model, defocus: self.defocus, ..plain }
     }
 
-    /// Nodes of the whole disk and their weights: rows, or, where light is evanescent, rings on either side of the critical angle.
-    fn nodes(&self, [rows, nodes]: [usize; 2]) -> Vec<[f64; 3]> {
+    /// Rows of nodes of the whole disk, eta and for each node xi and its weight; or, where light is evanescent, rings on either
+    /// side of the critical angle, in which each node is a row.
+    fn rows(&self, [rows, nodes]: [usize; 2]) -> Vec<(f64, Vec<[f64; 2]>)> {
         let critical = self.media.map_or(2.0, |[sample, ..]| sample / self.na);
         if critical >= 1.0 {
-            return DiskQuadrature::full(rows, nodes).iter().map(|p| [p.xi, p.eta, p.weight]).collect();
+            let quarter = DiskQuadrature::quarter(rows, nodes).rows;
+            let both = quarter.iter().flat_map(|row| [(row.eta, row), (-row.eta, row)]);
+            return both
+                .map(|(eta, row)| (eta, row.nodes.iter().flat_map(|p| [[p.xi, p.weight], [-p.xi, p.weight]]).collect()))
+                .collect();
         }
         // rho^2 = critical^2 -+ t^2, on which the square root's edge is smooth
         let angles = 2 * nodes;
@@ -89,7 +94,7 @@ impl Case {
                 let weight = w * end / 2.0 * t * 2.0 * PI / angles as f64;
                 (0..angles).map(move |k| {
                     let (sin, cos) = (2.0 * PI * (k as f64 + 0.3) / angles as f64).sin_cos();
-                    [rho * cos, rho * sin, weight]
+                    (rho * sin, vec![[rho * cos, weight]])
                 })
             })
         };
@@ -129,39 +134,48 @@ impl Case {
         })
     }
 
+    /// The pupil of each field at a point.
+    fn pupils(&self, xi: f64, eta: f64) -> Vec<Complex> {
+        let sum = |c: &[f64]| -> f64 { (1..).zip(c).map(|(noll, c)| c * Zernike::from_noll(noll).at(xi, eta)).sum() };
+        let amplitude = (1.0 + sum(&self.magnitude)).max(0.0);
+        let own = Complex::unit(sum(&self.phase)).by(amplitude);
+        if let Some(media) = self.media {
+            return self.fields(media, xi, eta).map(|field| own.times(field)).to_vec();
+        }
+        let rho2 = xi * xi + eta * eta;
+        let defocus = match self.defocus {
+            Defocus::Exact => {
+                2.0 * PI / self.wavelength_nm
+                    * (self.n_immersion - (self.n_immersion.powi(2) - self.na.powi(2) * rho2).sqrt())
+            }
+            Defocus::Paraxial => PI * self.na.powi(2) * rho2 / self.wavelength_nm,
+        };
+        vec![own.times(Complex::unit(defocus * self.xyz[2] * 1000.0))]
+    }
+
     /// Point samples times the pixel area, on the grid of all given positions along x and y.
     fn samples(&self, xs: &[f64], ys: &[f64], rows_and_nodes: [usize; 2]) -> Vec<f64> {
         let k = 2.0 * PI * self.na / self.wavelength_nm;
         let mut energy = 0.0;
         let fields = if self.media.is_some() { 6 } else { 1 };
         let mut images = vec![vec![Complex(0.0, 0.0); xs.len() * ys.len()]; fields];
-        for [xi, eta, weight] in self.nodes(rows_and_nodes) {
-            let rho2 = xi * xi + eta * eta;
-            let sum =
-                |c: &[f64]| -> f64 { (1..).zip(c).map(|(noll, c)| c * Zernike::from_noll(noll).at(xi, eta)).sum() };
-            let z_nm = self.xyz[2] * 1000.0;
-            let defocus = match self.defocus {
-                Defocus::Exact => {
-                    2.0 * PI / self.wavelength_nm
-                        * (self.n_immersion - (self.n_immersion.powi(2) - self.na.powi(2) * rho2).sqrt())
+        for (eta, row) in self.rows(rows_and_nodes) {
+            let mut lines = vec![vec![Complex(0.0, 0.0); xs.len()]; fields];
+            for [xi, weight] in row {
+                let pupils = self.pupils(xi, eta);
+                energy += weight * pupils.iter().map(|pupil| pupil.power()).sum::<f64>();
+                for (i, x) in xs.iter().enumerate() {
+                    let across = Complex::unit(k * self.pixel_nm[0] * xi * (x - self.xyz[0])).by(weight);
+                    for (line, pupil) in lines.iter_mut().zip(&pupils) {
+                        line[i] = line[i].plus(pupil.times(across));
+                    }
                 }
-                Defocus::Paraxial => PI * self.na.powi(2) * rho2 / self.wavelength_nm,
-            };
-            let amplitude = (1.0 + sum(&self.magnitude)).max(0.0);
-            let own = Complex::unit(sum(&self.phase)).by(amplitude);
-            let pupils = match self.media {
-                None => vec![own.times(Complex::unit(defocus * z_nm))],
-                Some(media) => self.fields(media, xi, eta).map(|field| own.times(field)).to_vec(),
-            };
-            energy += weight * pupils.iter().map(|pupil| pupil.power()).sum::<f64>();
-            let across: Vec<_> =
-                xs.iter().map(|x| Complex::unit(k * self.pixel_nm[0] * xi * (x - self.xyz[0])).by(weight)).collect();
-            for (y, row) in ys.iter().enumerate() {
-                let down = Complex::unit(k * self.pixel_nm[1] * eta * (row - self.xyz[1]));
-                for (pupil, image) in pupils.iter().zip(&mut images) {
-                    let line = pupil.times(down);
-                    for (value, across) in image[y * xs.len()..][..xs.len()].iter_mut().zip(&across) {
-                        *value = value.plus(line.times(*across));
+            }
+            for (y, image_row) in ys.iter().enumerate() {
+                let down = Complex::unit(k * self.pixel_nm[1] * eta * (image_row - self.xyz[1]));
+                for (line, image) in lines.iter().zip(&mut images) {
+                    for (value, line) in image[y * xs.len()..][..xs.len()].iter_mut().zip(line) {
+                        *value = value.plus(line.times(down));
                     }
                 }
             }
