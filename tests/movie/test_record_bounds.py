@@ -18,7 +18,7 @@ from simtiff.batch.run import run_batch
 from simtiff.cli import commands as cli
 from simtiff.config.loading import load_job_config
 from simtiff.config.settings import JobConfig
-from simtiff.errors import ConfigError, DataError
+from simtiff.errors import ConfigError
 from simtiff.movie.truth import write_truth
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 FRAMES, FIELD, SIDE, SIZE = 12, 48, 32, 11
 CROP = (9, 5)
 BACKGROUND, READ_NOISE = 7.0, 1.6
-UNTIL = "truth.crlb"
 MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # settings, and what they are for `Renderer`
     "scalar": (
         {"psf": {"phase_noll": {"6": 0.7}, "blur_nm": [20, 40]}},
@@ -53,7 +52,7 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # settings, and wh
 def job(model: str = "scalar", crlb: Any = True, **changes: Any) -> JobConfig:
     settings: dict[str, Any] = {
         "zmap_path": "builtin:oil",
-        "emitters": {"num_emitters": 120, "frames": FRAMES, "area_px": FIELD, "z_range_um": 0.5},
+        "emitters": {"num_emitters": 240, "frames": FRAMES, "area_px": FIELD, "z_range_um": 0.5},
         "psf": {"size_px": SIZE},
         "tiff": {
             "roi_size": SIDE,
@@ -79,7 +78,7 @@ def bounds_of(path: Path) -> NDArray[np.float32]:
     with h5py.File(path) as file:
         found = file["records/crlb"]
         assert found.dtype == np.float32
-        assert found.attrs["unit"] == "px, px, um, photons, photons per pixel"
+        assert found.attrs["unit"] == b"px, px, um, photons, photons per pixel"
         return found[()]
 
 
@@ -233,9 +232,21 @@ def test_what_cannot_be_bound_is_said(tmp_path: Path) -> None:
     for wrong in ("Joint", 1, None, "true"):
         with pytest.raises(ConfigError, match=r'truth\.crlb: .*; allowed: true, false or "joint"'):
             job(crlb=wrong)
-    dense = job("gaussian", "joint", emitters={"num_emitters": 20_000})
-    with pytest.raises((ConfigError, DataError), match=r'at most 250 emitters.*truth\.crlb "joint"; psf\.size_px'):
-        written(tmp_path / "emitters.h5", dense)
+    dense = job("gaussian", emitters={"num_emitters": 20_000})
+    together = job("gaussian", "joint", emitters={"num_emitters": 20_000})
+    message = r'at most 250 emitters.*truth\.crlb: "joint"; psf\.size_px'
+    path = tmp_path / "emitters.h5"
+    with pytest.raises(ConfigError, match=message):
+        written(path, together)
     assert list(tmp_path.iterdir()) == []
-    summary = run_batch({"base_config": json.loads(dense.model_dump_json())}, tmp_path / "out", max_workers=1)
-    assert not summary.ok
+    summary = run_batch(
+        {"base_config": json.loads(together.model_dump_json())}, output_dir=tmp_path / "out", progress=False
+    )
+    assert (summary.completed, summary.failed) == (0, 1)
+    # a file that is there stays as it was
+    run_pipeline(dense, tmp_path, skip_tiff=True)
+    before = path.read_bytes()
+    for skipped in ("skip_emitters", "skip_zernike"):
+        with pytest.raises(ConfigError, match=message):
+            run_pipeline(together, tmp_path, **{skipped: True}, skip_tiff=True)
+        assert path.read_bytes() == before

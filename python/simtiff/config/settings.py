@@ -446,13 +446,17 @@ class JobConfig(Section):
         return self.tiff.samples_per_pixel or ("integrated" if self.psf.pixel_integration else "point")
 
     def cost(self, size_px: int, modes: int = 0) -> Cost:
-        """Return what PSFs of this job take on stamps of so many pixels; `ConfigError` where there can be none."""
+        """Return what PSFs of this job take on stamps of so many pixels; `ConfigError` where there can be none.
+
+        A Gaussian has no modes, whatever number there is.
+        """
         psf = self.psf
         shape = psf.options
         for key in ("blur_nm", "sigma_nm"):
             if isinstance(shape.get(key), float):
                 shape[key] = (shape[key], shape[key])
-        return Cost(Spec(self.optical, size_px, psf.model, psf.defocus, self.sampling, **shape), modes)
+        spec = Spec(self.optical, size_px, psf.model, psf.defocus, self.sampling, **shape)
+        return Cost(spec, 0 if psf.model == "gaussian" else modes)
 
     def computes(self, size_px: int, z_um: float) -> bool:
         """Say whether emitters without aberrations are computed at such a height, anywhere in a pixel."""
