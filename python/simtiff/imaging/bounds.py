@@ -70,6 +70,8 @@ def psf_gradient(
     """
     if not all(is_whole(noll) and noll >= 1 for noll in modes):
         raise ConfigError(f"modes is {shown(modes)}; expected Noll indices, from 1 on")
+    if model == "gaussian" and len(modes):
+        raise ConfigError(f"modes is {shown(modes)}, but a Gaussian has no pupil; expected none")
     renderer = Renderer(optics, size=size, model=model, defocus=defocus, pixel_integration=pixel_integration, **options)
     refuse_coefficients(model, phase, magnitude)
     scene = Scene.from_arrays(xyz, phase=phase, magnitude=magnitude)

@@ -149,6 +149,8 @@ class Renderer:
             raise ConfigError(f"{next(iter(shape))} is of the model 'gaussian'; the model is {shown(model)}")
         if model == "gaussian" and self._added.size:
             raise ConfigError("phase_noll is given, but a Gaussian has no pupil; expected a model that has one")
+        if model == "gaussian" and defocus == "paraxial":
+            raise ConfigError("defocus is 'paraxial', but a Gaussian has no pupil; expected 'exact'")
         numbers: dict[str, Any] = {
             key: _pair(key, value) if key in {"blur_nm", "sigma_nm"} else _number(key, value)
             for key, value in options.items()

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simtiff.errors import ConfigError, DataError, in_words
+from simtiff.errors import ConfigError, in_words
 from simtiff.imaging.camera import Detector
-from simtiff.io.hdf5 import describe, open_hdf5, reading, writing_hdf5
-from simtiff.language import Text, joined
+from simtiff.io.hdf5 import describe
+from simtiff.language import joined
 from simtiff.movie.frames import renderer_of
 from simtiff.movie.truthfile import TruthFile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    import h5py
     from numpy.typing import NDArray
 
     from simtiff.config.settings import JobConfig
@@ -71,37 +73,42 @@ class RecordBounds:
         return bounds.astype(np.float32)
 
 
-def add_bounds(path: str | Path, config: JobConfig) -> None:
-    """Put the bounds that a job's config asks for into its truth file; the old file stays until the new one is whole.
+def add_bounds(file: h5py.File, path: str | Path, config: JobConfig, check: Callable[[], None]) -> None:
+    """Put the bounds that a job's config asks for into a truth file that is being written, as its last part.
+
+    Parameters
+    ----------
+    file
+        The file, with all else that belongs into it.
+    path
+        The name that it gets, for messages.
+    config
+        The job.
+    check
+        Raises an error if writing failed so far.
 
     Raises
     ------
     DataError
-        If the file is damaged, or its records are not ordered by frame.
+        If the file is damaged.
+    ConfigError
+        If more emitters touch each other than can be bound together.
     """
     if not config.truth.crlb:
         return
     bounds, chunk = RecordBounds(config), config.memory_optimization.chunk_size
-    with TruthFile(path, config) as truth, open_hdf5(path) as old, writing_hdf5(path) as (file, check):
-        if not truth.in_order:
-            text = Text(
-                "{path}: records/frame_ix is not in order; truth.crlb needs records ordered by frame", path=path
-            )
-            raise DataError(text)
-        with reading(path, "its content"):
-            for name in old:
-                old.copy(name, file)
-            for name, value in old.attrs.items():
-                file.attrs[name] = value
-        records = file["records"]
-        if CRLB in records:
-            del records[CRLB]
-        dataset = records.create_dataset(CRLB, (len(records["phot"]), CRLB_COLUMNS), "f4", track_times=False)
+    with TruthFile(path, config, file=file) as truth:
+        dataset = file["records"].create_dataset(CRLB, (truth.record_count, CRLB_COLUMNS), "f4", track_times=False)
         describe(dataset, unit=CRLB_UNIT)
-        done = 0
+        in_any_order = None if truth.in_order else np.empty(dataset.shape, np.float32)
         for start in range(0, truth.n_frames, chunk):
             stop = min(start + chunk, truth.n_frames)
+            rows = truth.rows_of(start, stop)
             found = bounds.of(truth.scene(start, stop), stop - start)
-            dataset[done : done + len(found)] = found
-            done += len(found)
+            if in_any_order is not None:
+                in_any_order[rows] = found
+            elif len(rows):
+                dataset[rows[0] : rows[-1] + 1] = found
             check()
+        if in_any_order is not None:
+            dataset[...] = in_any_order

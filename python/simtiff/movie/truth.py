@@ -178,7 +178,7 @@ def write_records(path: str | Path, config: JobConfig, records: Records, scene: 
             _dataset(file, "zernike_coeffs/mag", rows, modes, "f4", unit)[...] = scene.magnitude[scene.emitter_ix]
         check()
         _describe(file, config)
-    add_bounds(path, config)
+        add_bounds(file, path, config, check)
 
 
 def replace_coefficients(path: str | Path, config: JobConfig, field: FieldMap) -> None:
@@ -202,20 +202,26 @@ def replace_coefficients(path: str | Path, config: JobConfig, field: FieldMap) -
                 coefficients.write(start, config, field, xyz)
                 check()
             _describe(file, config)
-    add_bounds(path, config)
+            add_bounds(file, path, config, check)
 
 
 def replace_config(path: str | Path, config: JobConfig) -> None:
-    """Put another config into a truth file; all else stays as it is, and the old file until the new one is whole."""
+    """Put another config into a truth file, and its bounds; all else stays.
+
+    The old file stays until the new one is whole.
+    """
     with open_hdf5(path) as old, writing_hdf5(path) as (file, check):
         with reading(path, "its content"):
-            names, attributes = list(old), list(old.attrs)
-        for name in names:
+            attributes = list(old.attrs)
+            parts = [name for name in old if name != "records"]
+            parts += [f"records/{name}" for name in old["records"] if name != CRLB]
+        file.create_group("records")
+        for name in parts:
             with reading(path, name):
-                old.copy(name, file)
+                old.copy(name, file, name)
             check()
         describe(file, **{name: attribute(old, name) for name in attributes} | {"config": config.model_dump_json()})
-    add_bounds(path, config)
+        add_bounds(file, path, config, check)
 
 
 def _dataset(

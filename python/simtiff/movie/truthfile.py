@@ -85,6 +85,8 @@ class TruthFile:
     coefficients
         ``"stored"``: the file must have coefficients; ``"computed"``: where it has none, they are those of the config's
         map; ``"unused"``: they are not looked at, and there are no scenes.
+    file
+        The open file, where it is being written and has its name not yet; it stays open.
 
     Attributes
     ----------
@@ -105,13 +107,18 @@ class TruthFile:
     """
 
     def __init__(
-        self, path: str | Path, config: JobConfig | None = None, *, coefficients: Coefficients = "stored"
+        self,
+        path: str | Path,
+        config: JobConfig | None = None,
+        *,
+        coefficients: Coefficients = "stored",
+        file: h5py.File | None = None,
     ) -> None:
         self.path = str(path)
         self._given_config = config
         self._field: FieldMap | None = None
         with ExitStack() as stack:
-            self._file = stack.enter_context(open_hdf5(path))
+            self._file = stack.enter_context(open_hdf5(path)) if file is None else file
             self._emitters = self._group("emitters")
             self._records = self._group("records")
             self._check_columns()
@@ -180,6 +187,16 @@ class TruthFile:
     def in_order(self) -> bool:
         """Whether the file has its records ordered by frame."""
         return self._sorted is None
+
+    @property
+    def record_count(self) -> int:
+        """Number of records."""
+        return int(self._frame_start[-1])
+
+    def rows_of(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the rows that the records of a scene of these frames have in the file."""
+        low, high = (int(self._frame_start[min(max(frame, 0), self.n_frames)]) for frame in (start, stop))
+        return np.arange(low, high) if self._sorted is None else self._sorted.rows[low:high]
 
     def copy_into(self, file: h5py.File) -> None:
         """Copy emitters and records, not the coefficients, to another open file."""
