@@ -210,7 +210,7 @@ def frame(budget_s: float, count: int, photons: float) -> Figures:
     import numpy as np
 
     import simtiff
-    from simtiff.imaging.rendering import Renderer
+    from simtiff.imaging.renderer import Renderer
     from simtiff.imaging.scene import Scene
 
     simtiff.set_threads(1)
@@ -290,7 +290,7 @@ def profile(config: dict[str, Any], directory: str) -> Figures:
     from simtiff import _core
     from simtiff.aberrations.maps import open_field
     from simtiff.config.loading import load_job_config
-    from simtiff.imaging.rendering import Renderer
+    from simtiff.imaging.renderer import Renderer
     from simtiff.movie.frames import Movie
     from simtiff.movie.truth import write_truth
     from simtiff.movie.truthfile import TruthFile

@@ -9,7 +9,8 @@ import numpy as np
 from simtiff.errors import ConfigError, ShapeError
 from simtiff.imaging.arrays import is_whole, numbers, shown
 from simtiff.imaging.camera import Camera, Detector
-from simtiff.imaging.rendering import PsfOptions, Renderer, refuse_coefficients
+from simtiff.imaging.options import PsfOptions, refuse_coefficients
+from simtiff.imaging.renderer import Renderer
 from simtiff.imaging.scene import Scene
 
 if TYPE_CHECKING:

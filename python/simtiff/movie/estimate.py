@@ -14,7 +14,7 @@ from simtiff.config.identity import POSITIONS_PLOT, plot_names
 from simtiff.config.pixelsize import BOTH, EACH
 from simtiff.emitters.sampling import BLOCK_RECORDS, MAX_SLAB_EMITTERS, birth_range
 from simtiff.errors import BatchError, SimtiffError
-from simtiff.imaging.rendering import Renderer
+from simtiff.imaging.renderer import Renderer
 from simtiff.imaging.scene import Scene
 from simtiff.language import Text
 from simtiff.movie.frames import frames_are_large, optics_of
