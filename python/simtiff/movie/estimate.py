@@ -33,10 +33,12 @@ _STRIP_BYTES = 1 << 17
 _FILE_BYTES = 1 << 16  # of the parts of both files that do not grow
 _EMITTER_BYTES = 40
 _RECORD_BYTES = 28
+_BOUND_BYTES = 20
 # Measured: a worker after its first small job, and what a map with magnitudes adds; while truth is made, an emitter of
 # a slab and a record of a block, both bounded, and the part of that which stays with the process.
 _WORKER_BYTES, _MAGNITUDES_BYTES = 75e6, 45e6
 _SLAB_EMITTER_BYTES, _BLOCK_RECORD_BYTES = 400, 100
+_BLOCK_BOUND_BYTES, _BOUNDS_BYTES = 250, 20e6  # of each record of a block, and of each thread
 _KEPT = 0.5
 _CHUNK_RECORD_BYTES = 130
 _RUN_COPIES = 2  # of coefficients that are read in one go
@@ -117,7 +119,7 @@ def truth_bytes(config: JobConfig, field: FieldMap) -> float:
     chunk_rows = min(1 << 16, max(64, 1 << int(most).bit_length()))  # the last chunk is stored whole
     return (
         emitters * (_EMITTER_BYTES + coefficients)
-        + (records + chunk_rows) * _RECORD_BYTES
+        + (records + chunk_rows) * (_RECORD_BYTES + (_BOUND_BYTES if config.truth.crlb else 0))
         + 8.0 * (config.emitters.frames + 1)
         + _FILE_BYTES
     )
@@ -184,6 +186,8 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     records = expected_records(config, emitters.frames)
     truth: float = min(emitters.num_emitters, MAX_SLAB_EMITTERS) * _SLAB_EMITTER_BYTES
     truth += min(records, BLOCK_RECORDS) * _BLOCK_RECORD_BYTES
+    if config.truth.crlb:
+        truth += min(records, BLOCK_RECORDS) * _BLOCK_BOUND_BYTES + threads * _BOUNDS_BYTES
 
     chunk = min(config.memory_optimization.chunk_size, emitters.frames)
     compressed = tiff.compression != "none"
