@@ -177,7 +177,7 @@ def test_joint_bounds_are_those_of_the_dense_matrix(
     found = renderer.record_bounds(scene, np.array([background]), shape, detector, joint=True)
     frames = placed(model, xyz, shape, phase)
     expected = together(frames, photons, background, read_noise=read_noise)
-    np.testing.assert_allclose(found, expected, rtol=2e-3)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
     separate = renderer.record_bounds(scene, np.array([background]), shape, detector)
     for frame, light, bound in zip(frames, photons, separate, strict=True):
         there = np.isfinite(frame[0])
