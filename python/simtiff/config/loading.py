@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -274,7 +275,8 @@ def json_schema() -> dict[str, Any]:
     definitions = schema.pop("$defs")
     definitions |= JobConfig.model_json_schema()["$defs"]
     definitions["JobConfig"] = {k: v for k, v in JobConfig.model_json_schema().items() if k != "$defs"}
-    properties = {}
+    properties: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for path in value_paths(JobConfig):
         field = find_field(JobConfig, path)
         if isinstance(field, str):
@@ -286,6 +288,8 @@ def json_schema() -> dict[str, Any]:
             "items": items,
             "description": field.description,
         }
+        if isinstance(each := items.get("additionalProperties"), dict):
+            entries[rf"^{re.escape(path)}\.[^.]+$"] = {"type": "array", "minItems": 1, "items": each}
     for path in section_paths(JobConfig):
         section = model_of(getattr(find_field(JobConfig, path), "annotation", None))
         properties[path] = {
@@ -298,7 +302,7 @@ def json_schema() -> dict[str, Any]:
     schema["properties"]["variables"] |= {
         "properties": properties,
         "additionalProperties": False,
-        "patternProperties": NOTES | {",": together},
+        "patternProperties": NOTES | entries | {",": together},
     }
     definitions["BatchConfig"] = schema
     return {
