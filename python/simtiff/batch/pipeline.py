@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simtiff.aberrations.maps import open_field
 from simtiff.batch.folder import FolderLock, made_folder
@@ -13,12 +13,14 @@ from simtiff.config.identity import TRUTH_NAME, flat_settings
 from simtiff.errors import ConfigError, DataError
 from simtiff.io.files import remove_old, remove_partials
 from simtiff.language import Text, joined
+from simtiff.movie.bounds import refuse_disorder
 from simtiff.movie.events import Message, ignore
 from simtiff.movie.job import make_movie, make_plots, make_truth, without_map
 from simtiff.movie.truth import replace_coefficients, replace_config
 from simtiff.movie.truthfile import TruthFile, stored_config
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from simtiff.config.settings import JobConfig
@@ -134,6 +136,7 @@ def check_reuse(config: JobConfig, path: Path, *, coefficients: bool) -> None:
         raise DataError(text)
     with TruthFile(path, config, coefficients="stored" if coefficients else "unused") as truth:
         made_with, frames = truth.stored_config, config.emitters.frames
+        refuse_disorder(truth)
         if truth.n_frames != frames and (truth.states_frames or truth.n_frames > frames):
             text = Text(
                 "{path}: holds {frames} frames, emitters.frames asks for {asked}",
@@ -143,13 +146,21 @@ def check_reuse(config: JobConfig, path: Path, *, coefficients: bool) -> None:
             )
             raise DataError(text)
     if made_with is None:
+        if coefficients and config.psf.phase_noll:
+            text = Text(
+                "{path}: does not say whether its coefficients have psf.phase_noll in them; run with --skip-emitters, "
+                "which computes them anew",
+                path=path,
+            )
+            raise DataError(text)
         return
     before, wanted = flat_settings(made_with), flat_settings(config)
     sections = ("emitters.", "zernike.") if coefficients else ("emitters.",)
     different: list[str] = [
         Text("{key} (made with {before}, now {now})", key=key, before=before.get(key), now=value)
         for key, value in wanted.items()
-        if key.startswith(sections) and "plot" not in key and before.get(key) != value
+        if (key.startswith(sections) and "plot" not in key and before.get(key) != value)
+        or (coefficients and _other_coefficients(key, before, wanted))
     ]
     if different:
         settings = joined(different, "; ")
@@ -157,3 +168,10 @@ def check_reuse(config: JobConfig, path: Path, *, coefficients: bool) -> None:
             "{path}: was made with other settings: {settings}; run without skipping", path=path, settings=settings
         )
         raise DataError(text)
+
+
+def _other_coefficients(key: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Say whether a setting outside of ``zernike`` makes coefficients other than those that were made before."""
+    if key == "psf.model":
+        return wanted[key] != "gaussian" and before.get(key) == "gaussian"  # which has none
+    return key == "psf.phase_noll" and wanted["psf.model"] != "gaussian" and bool(before.get(key) != wanted[key])

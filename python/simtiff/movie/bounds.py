@@ -9,18 +9,19 @@ import numpy as np
 
 from simtiff.errors import ConfigError, DataError, in_words
 from simtiff.imaging.camera import Detector
-from simtiff.io.hdf5 import describe, open_hdf5, reading, writing_hdf5
+from simtiff.io.hdf5 import describe
 from simtiff.language import Text, joined
 from simtiff.movie.frames import renderer_of
-from simtiff.movie.truthfile import TruthFile
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
+    import h5py
     from numpy.typing import NDArray
 
     from simtiff.config.settings import JobConfig
     from simtiff.imaging.scene import Scene
+    from simtiff.movie.truthfile import TruthFile
 
 CRLB = "crlb"
 CRLB_COLUMNS = 5
@@ -71,37 +72,41 @@ class RecordBounds:
         return bounds.astype(np.float32)
 
 
-def add_bounds(path: str | Path, config: JobConfig) -> None:
-    """Put the bounds that a job's config asks for into its truth file; the old file stays until the new one is whole.
+def write_bounds(
+    file: h5py.File, config: JobConfig, scene: Callable[[int, int], Scene], check: Callable[[], object]
+) -> None:
+    """Add the bounds that a job's config asks for to a truth file that is being written and has its records.
 
-    Raises
-    ------
-    DataError
-        If the file is damaged, or its records are not ordered by frame.
+    Parameters
+    ----------
+    file
+        The file.
+    config
+        The job.
+    scene
+        Gives the scene of frames ``start..stop - 1``, in the order of the file's records.
+    check
+        Called after each chunk of frames; what it raises ends the writing.
     """
     if not config.truth.crlb:
         return
     bounds, chunk = RecordBounds(config), config.memory_optimization.chunk_size
-    with TruthFile(path, config) as truth, open_hdf5(path) as old, writing_hdf5(path) as (file, check):
-        if not truth.in_order:
-            text = Text(
-                "{path}: records/frame_ix is not in order; truth.crlb needs records ordered by frame", path=path
-            )
-            raise DataError(text)
-        with reading(path, "its content"):
-            for name in old:
-                old.copy(name, file)
-            for name, value in old.attrs.items():
-                file.attrs[name] = value
-        records = file["records"]
-        if CRLB in records:
-            del records[CRLB]
-        dataset = records.create_dataset(CRLB, (len(records["phot"]), CRLB_COLUMNS), "f4", track_times=False)
-        describe(dataset, unit=CRLB_UNIT)
-        done = 0
-        for start in range(0, truth.n_frames, chunk):
-            stop = min(start + chunk, truth.n_frames)
-            found = bounds.of(truth.scene(start, stop), stop - start)
-            dataset[done : done + len(found)] = found
-            done += len(found)
-            check()
+    records = file["records"]
+    dataset = records.create_dataset(CRLB, (len(records["phot"]), CRLB_COLUMNS), "f4", track_times=False)
+    describe(dataset, unit=CRLB_UNIT)
+    done = 0
+    for start in range(0, config.emitters.frames, chunk):
+        stop = min(start + chunk, config.emitters.frames)
+        found = bounds.of(scene(start, stop), stop - start)
+        dataset[done : done + len(found)] = found
+        done += len(found)
+        check()
+
+
+def refuse_disorder(truth: TruthFile) -> None:
+    """Raise `DataError` if bounds are asked for of a truth file whose records are not ordered by frame."""
+    if truth.config.truth.crlb and not truth.in_order:
+        text = Text(
+            "{path}: records/frame_ix is not in order; truth.crlb needs records ordered by frame", path=truth.path
+        )
+        raise DataError(text)

@@ -32,7 +32,7 @@ _PAGE_BYTES = 320  # of a TIFF page without its pixels
 _STRIP_BYTES = 1 << 17
 _FILE_BYTES = 1 << 16  # of the parts of both files that do not grow
 _EMITTER_BYTES = 40
-_RECORD_BYTES = 28
+_RECORD_BYTES, _BOUND_BYTES = 28, 20
 # Measured: a worker after its first small job, and what a map with magnitudes adds; while truth is made, an emitter of
 # a slab and a record of a block, both bounded, and the part of that which stays with the process.
 _WORKER_BYTES, _MAGNITUDES_BYTES = 75e6, 45e6
@@ -117,7 +117,7 @@ def truth_bytes(config: JobConfig, field: FieldMap) -> float:
     chunk_rows = min(1 << 16, max(64, 1 << int(most).bit_length()))  # the last chunk is stored whole
     return (
         emitters * (_EMITTER_BYTES + coefficients)
-        + (records + chunk_rows) * _RECORD_BYTES
+        + (records + chunk_rows) * (_RECORD_BYTES + bool(config.truth.crlb) * _BOUND_BYTES)
         + 8.0 * (config.emitters.frames + 1)
         + _FILE_BYTES
     )
