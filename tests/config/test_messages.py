@@ -73,6 +73,9 @@ def error_or_none(action: Callable[[], object]) -> str | None:
         ("psf", "size_px", 1, "1 is too small; allowed: an odd integer from 3 to 511"),
         ("psf", "size_px", 513, "513 is too large"),
         ("psf", "size_px", 40.0, "40 is even"),
+        ("psf", "blur_nm", None, "null is not allowed; allowed: a number from 0 to 100,000, or a list [x, y] of two"),
+        ("psf", "sigma_nm", [None, 1], "null is not allowed; allowed: a number from 1 to 100,000, or a list"),
+        ("psf", "phase_noll", {"6": None}, "null is not allowed; allowed: a number from -1,000 to 1,000"),
         ("zernike", "crop_size", 2.5, "2.5 is not an integer; allowed: an integer from 1 to 1,000,000 or null"),
         ("zernike", "crop_offset", [0, 0.5], "0.5 is not an integer"),
         (
@@ -209,6 +212,13 @@ def test_wrong_structure_is_named(config: dict[str, Any], line: str) -> None:
         ({"emitters.frames,emitters.seed": [[1, 2], [1]]}, "[1]: [1] is not a list of 2 values"),
         ({"emitters.frames,emitters.seed": [[0, 2]]}, "variables.emitters.frames,emitters.seed[0][0]: 0 is too small"),
         ({"psf.size_px": [3], "psf": [{"size_px": 5}]}, 'variables.psf: sets psf.size_px, and so does "psf.size_px"'),
+        (
+            {"psf.phase_noll.6": [1e9]},
+            "variables.psf.phase_noll.6[0]: 1000000000.0 is too large; allowed: a number from",
+        ),
+        ({"psf.phase_noll.06": [1]}, 'variables.psf.phase_noll.06: "06" is no Noll index'),
+        ({"psf.phase_noll.6": [1], "psf.phase_noll": [{}]}, 'sets psf.phase_noll, and so does "psf.phase_noll.6"'),
+        ({"psf": [{"phase_noll": {}}], "psf.phase_noll.6": [1]}, 'sets psf.phase_noll.6, and so does "psf"'),
         ({"": [1]}, "valid keys are zmap_path, emitters"),
         ({"emitters.": [1]}, "unknown key in emitters"),
         (

@@ -213,6 +213,40 @@ def test_split_settings_shows_what_jobs_share_and_what_differs() -> None:
     assert split_settings(expand())[1] == [{}]
 
 
+def test_entries_of_an_object_are_swept_and_replaced_one_by_one() -> None:
+    base = {"psf": {"phase_noll": {"6": 0.5, "11": 0.1}}}
+    jobs = expand(base, variables={"psf.phase_noll.6": [0.8, -0.4], "psf.phase_noll.7": [0, 0.2]})
+    assert jobs[1].id == "job_0001_phase_noll_6_0.8_phase_noll_7_0.2"
+    assert jobs[1].config.psf.phase_noll == {"6": 0.8, "11": 0.1, "7": 0.2}
+    assert changed_settings(jobs[2].config)["psf.phase_noll"] == {"6": -0.4, "11": 0.1, "7": 0.0}
+
+    whole = expand(base, variables={"psf.phase_noll": [{"6": 0.8}, {}, {"7": 0.3}]})
+    assert [job.config.psf.phase_noll for job in whole] == [{"6": 0.8}, {}, {"7": 0.3}]
+    assert split_settings(whole)[1] == [{"psf.phase_noll": job.config.psf.phase_noll} for job in whole]
+    assert "psf.phase_noll" not in changed_settings(whole[1].config)
+
+    config = batch(base, variables={"emitters.seed": [1, 2]})
+    assert load_batch_config(config, ["psf.phase_noll.6=0.8"]).base_config.psf.phase_noll == {"6": 0.8, "11": 0.1}
+    varied = batch(base, variables={"psf.phase_noll": [{"7": 0.3}]})
+    with pytest.raises(ConfigError, match=r'use --set "variables.psf.phase_noll=\[...\]"'):
+        load_batch_config(varied, ["psf.phase_noll.6=0.8"])
+
+
+def test_a_gaussian_without_a_map_gives_none_to_other_models() -> None:
+    gaussian = {"base_config": {"psf": {"model": "gaussian"}}}
+    jobs = expand_jobs(load_batch_config(gaussian | {"variables": {"psf.sigma_nm": [130, [140, 150]]}}))
+    assert not any(job.config.has_zmap or "zmap_path" in job.config.model_dump() for job in jobs)
+    models = {"psf.model": ["gaussian", "scalar"]}
+    with pytest.raises(ConfigError, match="job_0001_model_scalar: zmap_path: required key is missing"):
+        expand_jobs(load_batch_config(gaussian | {"variables": models}))
+    with pytest.raises(ConfigError, match="zmap_path: required key is missing"):
+        load_batch_config(load_batch_config(gaussian), ["psf.model=scalar"])
+    linked = {"psf.model,zmap_path": [["gaussian", "builtin:oil"], ["scalar", "builtin:oil"]]}
+    gaussian_job, scalar_job = expand_jobs(load_batch_config(gaussian | {"variables": linked}))
+    assert (gaussian_job.config.has_zmap, scalar_job.config.has_zmap) == (False, True)
+    assert split_settings([*jobs, scalar_job])[1][-1]["zmap_path"] == "builtin:oil"
+
+
 @given(st.text(max_size=30))
 def test_names_taken_for_safe_are_safe(name: str) -> None:
     if name_problem(name) is None:

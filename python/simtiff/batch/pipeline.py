@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simtiff.aberrations.maps import open_field
 from simtiff.batch.folder import FolderLock, made_folder
@@ -19,6 +19,7 @@ from simtiff.movie.truth import replace_coefficients, replace_config
 from simtiff.movie.truthfile import TruthFile, stored_config
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from simtiff.config.settings import JobConfig
@@ -143,13 +144,21 @@ def check_reuse(config: JobConfig, path: Path, *, coefficients: bool) -> None:
             )
             raise DataError(text)
     if made_with is None:
+        if coefficients and config.psf.phase_noll:
+            text = Text(
+                "{path}: does not say whether its coefficients have psf.phase_noll in them; run with --skip-emitters, "
+                "which computes them anew",
+                path=path,
+            )
+            raise DataError(text)
         return
     before, wanted = flat_settings(made_with), flat_settings(config)
     sections = ("emitters.", "zernike.") if coefficients else ("emitters.",)
     different: list[str] = [
         Text("{key} (made with {before}, now {now})", key=key, before=before.get(key), now=value)
         for key, value in wanted.items()
-        if key.startswith(sections) and "plot" not in key and before.get(key) != value
+        if (key.startswith(sections) and "plot" not in key and before.get(key) != value)
+        or (coefficients and _other_coefficients(key, before, wanted))
     ]
     if different:
         settings = joined(different, "; ")
@@ -157,3 +166,10 @@ def check_reuse(config: JobConfig, path: Path, *, coefficients: bool) -> None:
             "{path}: was made with other settings: {settings}; run without skipping", path=path, settings=settings
         )
         raise DataError(text)
+
+
+def _other_coefficients(key: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Say whether a setting outside of ``zernike`` makes coefficients other than those that were made before."""
+    if key == "psf.model":
+        return wanted[key] != "gaussian" and before.get(key) == "gaussian"  # which has none
+    return key == "psf.phase_noll" and wanted["psf.model"] != "gaussian" and bool(before.get(key) != wanted[key])

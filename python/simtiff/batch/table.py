@@ -190,7 +190,8 @@ def _shown_keys(made: Sequence[_Made]) -> list[str]:
     variables = dict.fromkeys(key for one in made for key in one.variables)
     first: dict[str, Any] = {}
     varied = {key for one in made for key, value in one.settings.items() if first.setdefault(key, value) != value}
-    return [*variables, *(key for key in first if key in varied and key not in variables)]
+    known = [*variables, *(key.rpartition(".")[0] for key in variables)]  # of psf.phase_noll.6, psf.phase_noll, too
+    return [*variables, *(key for key in first if key in varied and key not in known)]
 
 
 def _plain(value: Any) -> Any:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from simtiff.config.messages import (
     Problem,
     describe,
+    entry_of,
     model_of,
     nearest,
+    problems_of_value,
     show_key,
     unknown_key,
     value_paths,
@@ -47,11 +49,30 @@ def find_field(model: type[BaseModel], path: str) -> FieldInfo | str:
         inner = model_of(field.annotation)
         if depth == len(parts) - 1:
             return field
+        if depth == len(parts) - 2 and (entry := entry_of(field)) is not None:
+            return _wrong_entry(field, parts[-1]) or entry
         if inner is None:
             there = ".".join(parts[: depth + 1])
             return Text('"{key}" is {kind}, not an object with keys', key=there, kind=describe(field))
         model = inner
     raise AssertionError("a path has at least one part")
+
+
+def _setting_of(model: type[BaseModel], path: str) -> str:
+    """Return the path of the setting that a value is or is an entry of, ``psf.phase_noll`` of ``psf.phase_noll.6``."""
+    parent = path.rpartition(".")[0]
+    field = find_field(model, parent) if parent else ""
+    return path if isinstance(field, str) or entry_of(field) is None else parent
+
+
+def _wrong_entry(field: FieldInfo, key: str) -> str | None:
+    """Return the sentence that says why an object has no such key, or None if it may."""
+    adapter = TypeAdapter(get_args(field.annotation)[0], config=_STRICT)
+    try:
+        adapter.validate_python(key)
+    except ValidationError as error:
+        return problems_of_value(error, field, "")[0].message
+    return None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -98,10 +119,12 @@ def apply_overrides(
         if field.annotation is str and not isinstance(value, str):
             value = text  # a folder may well be called 2024
         inside = key.removeprefix("base_config.") if top_level else key
-        for varied in (inside, f"optical.{BOTH}") if inside in _PIXEL_SIZES else (inside,):
+        also = [f"optical.{BOTH}"] if inside in _PIXEL_SIZES else []
+        for varied in dict.fromkeys((_setting_of(job, inside), inside, *also)):
             if any(_sets(name, values, varied) for name, values in variables.items()):
                 message = f'"variables" sets this key for each job; use --set "variables.{varied}=[...]"'
                 problems.append(Problem(shown, message))
+                break
         path = key.split(".") if top_level or bare else ["base_config", *key.split(".")]
         _set_value(raw, path, absolute_zmap(value, Path.cwd()) if inside == "zmap_path" else value)
     samples = raw.get("sample_configs")

@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 from simtiff.config.messages import model_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pydantic import BaseModel
 
@@ -164,18 +164,17 @@ def without_effect(key: str) -> bool:
 
 
 def flat_settings(config: BaseModel) -> dict[str, Any]:
-    """Return a config as dotted keys with plain values."""
-    result: dict[str, Any] = {}
+    """Return a config as dotted keys with plain values; a setting that is an object, as ``psf.phase_noll``, is one."""
+    return dict(_walk(type(config), config.model_dump(mode="json"), ""))
 
-    def walk(value: Any, path: str) -> None:
-        if isinstance(value, dict):
-            for key, item in value.items():
-                walk(item, f"{path}.{key}" if path else key)
+
+def _walk(model: type[BaseModel], values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        inner = model_of(model.model_fields[key].annotation)
+        if inner is None or value is None:
+            yield f"{prefix}{key}", value
         else:
-            result[path] = value
-
-    walk(config.model_dump(mode="json"), "")
-    return result
+            yield from _walk(inner, value, f"{prefix}{key}.")
 
 
 def settings_with_effect(config: JobConfig) -> dict[str, Any]:
@@ -220,7 +219,8 @@ def split_settings(jobs: Sequence[Job]) -> tuple[dict[str, Any], list[dict[str, 
     all_settings = [flat_settings(job.config) for job in jobs]
     if not all_settings:
         return {}, []
-    first = all_settings[0]
-    varied = [key for key, value in first.items() if any(other[key] != value for other in all_settings)]
+    first = {key: value for settings in reversed(all_settings) for key, value in settings.items()}
+    absent = object()  # a Gaussian may have no map
+    varied = [key for key, value in first.items() if any(other.get(key, absent) != value for other in all_settings)]
     shared = {key: value for key, value in first.items() if key not in varied}
-    return shared, [{key: settings[key] for key in varied} for settings in all_settings]
+    return shared, [{key: settings[key] for key in varied if key in settings} for settings in all_settings]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +124,7 @@ def load_job_config(
         values = otherwise.model_dump(mode="json")
         if isinstance(optical := target.get("optical"), dict):
             drop_replaced(values["optical"], optical)
-        _fill_up(target, values)
+        _fill_up(target, values, JobConfig)
     if zmap_path is not None and isinstance(target, dict):
         target["zmap_path"] = absolute_zmap(os.fspath(zmap_path), Path.cwd())
     has_zmap = needs_zmap or not isinstance(target, dict) or "zmap_path" in target
@@ -153,12 +154,13 @@ def _marked(config: JobConfig, *, has_zmap: bool) -> JobConfig:
     return config
 
 
-def _fill_up(target: dict[str, Any], otherwise: dict[str, Any]) -> None:
-    """Add the values that a raw config does not give, in place."""
+def _fill_up(target: dict[str, Any], otherwise: dict[str, Any], model: type[BaseModel]) -> None:
+    """Add the values that a raw config of a model does not give, in place."""
     for key, value in otherwise.items():
         given = target.setdefault(key, value)
-        if given is not value and isinstance(given, dict) and isinstance(value, dict):
-            _fill_up(given, value)
+        inner = model_of(model.model_fields[key].annotation)
+        if given is not value and isinstance(given, dict) and isinstance(value, dict) and inner is not None:
+            _fill_up(given, value, inner)
 
 
 def _read(config: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[dict[str, Any], str, Path]:
@@ -274,7 +276,8 @@ def json_schema() -> dict[str, Any]:
     definitions = schema.pop("$defs")
     definitions |= JobConfig.model_json_schema()["$defs"]
     definitions["JobConfig"] = {k: v for k, v in JobConfig.model_json_schema().items() if k != "$defs"}
-    properties = {}
+    properties: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for path in value_paths(JobConfig):
         field = find_field(JobConfig, path)
         if isinstance(field, str):
@@ -286,6 +289,8 @@ def json_schema() -> dict[str, Any]:
             "items": items,
             "description": field.description,
         }
+        if isinstance(each := items.get("additionalProperties"), dict):
+            entries[rf"^{re.escape(path)}\.[^.]+$"] = {"type": "array", "minItems": 1, "items": each}
     for path in section_paths(JobConfig):
         section = model_of(getattr(find_field(JobConfig, path), "annotation", None))
         properties[path] = {
@@ -298,7 +303,7 @@ def json_schema() -> dict[str, Any]:
     schema["properties"]["variables"] |= {
         "properties": properties,
         "additionalProperties": False,
-        "patternProperties": NOTES | {",": together},
+        "patternProperties": NOTES | entries | {",": together},
     }
     definitions["BatchConfig"] = schema
     return {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Union, get_args, get_o
 
 import annotated_types
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from simtiff.errors import ConfigError, printable
 from simtiff.language import Text, joined, plural
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from pydantic import ValidationError
-    from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
 LONGEST_VALUE = 60
@@ -143,6 +143,11 @@ def model_of(annotation: Any) -> type[BaseModel] | None:
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
     return None
+
+
+def entry_of(field: FieldInfo) -> FieldInfo | None:
+    """Return the field of a single value of an object with keys of its own, as ``psf.phase_noll``; None of others."""
+    return FieldInfo.from_annotation(get_args(field.annotation)[1]) if get_origin(field.annotation) is dict else None
 
 
 def value_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -275,6 +280,8 @@ def _find_field(model: type[BaseModel], loc: Sequence[object]) -> tuple[type[Bas
     for part in loc:
         if isinstance(part, int):
             continue
+        if field is not None and (entry := entry_of(field)) is not None:
+            return model, entry
         field = model.model_fields.get(str(part))
         inner = model_of(field.annotation) if field else None
         if inner is not None:

@@ -17,10 +17,13 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    ModelWrapValidatorHandler,
     PrivateAttr,
+    SerializerFunctionWrapHandler,
     Strict,
     TypeAdapter,
     WrapValidator,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -135,13 +138,13 @@ def _whole(value: Any) -> Any:
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
-def _one_or_two(number: Any) -> WrapValidator:
-    """Check a number, or a list of two, by itself: an error then tells of what was meant alone. null stays."""
+def _one_or_two(number: Any, *, null: bool = False) -> WrapValidator:
+    """Check a number, or a list of two, by itself: an error then tells of what was meant alone. `null`: may be None."""
     one: TypeAdapter[float] = TypeAdapter(number, config=_STRICT)
     two: TypeAdapter[tuple[float, float]] = TypeAdapter(Annotated[tuple[number, number], Strict(False)], config=_STRICT)
 
     def check(value: Any, _: object) -> Any:
-        if value is None:
+        if value is None and null:
             return None
         return (two if isinstance(value, list | tuple) else one).validate_python(value)
 
@@ -164,6 +167,7 @@ _MapOffset = Annotated[int, Field(ge=0, le=1_000_000), _WHOLE]
 
 _Height = Annotated[float, Field(ge=-1000, le=1000)]
 _PixelSize = Annotated[float, Field(ge=1, le=100_000)]
+_PixelSizes = Annotated[_PixelSize | tuple[_PixelSize, _PixelSize] | None, _one_or_two(_PixelSize, null=True)]
 _Sigma = Annotated[float, Field(ge=1, le=100_000)]
 _Blur = Annotated[float, Field(ge=0, le=100_000)]
 _Radians = Annotated[float, Field(ge=-1000, le=1000)]
@@ -237,7 +241,7 @@ class OpticalConfig(Section):
     wavelength_nm: float = Field(660.0, ge=100, le=5000, description="Emission wavelength in vacuum, in nanometres.")
     NA: float = Field(1.4, gt=0, le=5, description="Numerical aperture, at most n_immersion.")
     n_immersion: float = Field(1.518, ge=1, le=5, description="Refractive index of the immersion medium.")
-    pixel_size_nm: Annotated[_PixelSize | tuple[_PixelSize, _PixelSize] | None, _one_or_two(_PixelSize)] = Field(
+    pixel_size_nm: _PixelSizes = Field(
         None,
         exclude=True,
         description="Both pixel sizes at once: a number, or [x, y]; in place of pixel_size_nm_x and pixel_size_nm_y.",
@@ -317,12 +321,12 @@ class PsfConfig(Section):
     blur_nm: Annotated[_Blur | tuple[_Blur, _Blur], _one_or_two(_Blur)] = Field(
         0.0,
         description="Standard deviation of a Gaussian blur in nanometres, at most 5 pixels, or [x, y].",
-        json_schema_extra={"x-allowed": "a number from 0 to 100,000, or a list [x, y] of two"},
+        json_schema_extra={"x-allowed": Text("a number from 0 to 100,000, or a list [x, y] of two")},
     )
     sigma_nm: Annotated[_Sigma | tuple[_Sigma, _Sigma], _one_or_two(_Sigma)] = Field(
         130.0,
         description="Of a Gaussian: standard deviation in focus in nanometres, or [x, y].",
-        json_schema_extra={"x-allowed": "a number from 1 to 100,000, or a list [x, y] of two"},
+        json_schema_extra={"x-allowed": Text("a number from 1 to 100,000, or a list [x, y] of two")},
     )
     depth_nm: float | None = Field(
         None,
@@ -393,7 +397,7 @@ class TruthConfig(Section):
         default=False,
         description='true: the Cramér-Rao bound of each record as if it were alone; "joint": together with all whose '
         "stamps touch its own.",
-        json_schema_extra={"x-allowed": 'true, false or "joint"'},
+        json_schema_extra={"x-allowed": Text('true, false or "joint"')},
     )
 
 
@@ -465,12 +469,23 @@ class JobConfig(Section):
         except ConfigError:
             return False
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _gaussian_needs_no_map(cls, data: Any) -> Any:
+    def _gaussian_needs_no_map(cls, data: Any, check: ModelWrapValidatorHandler[JobConfig]) -> JobConfig:
         psf = data.get("psf") if isinstance(data, dict) else None
         model = psf.get("model") if isinstance(psf, dict) else getattr(psf, "model", None)
-        return {"zmap_path": BUILTIN_ZMAPS[0], **data} if model == "gaussian" else data
+        if model != "gaussian" or "zmap_path" in data:
+            return check(data)
+        job = check({"zmap_path": BUILTIN_ZMAPS[0], **data})
+        job.model_fields_set.discard("zmap_path")
+        return job
+
+    @model_serializer(mode="wrap")
+    def _says_no_map_that_it_has_not(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = dump(self)
+        if self.psf.model == "gaussian" and "zmap_path" not in self.model_fields_set:
+            content.pop("zmap_path", None)  # else another model would take it for given
+        return content
 
     @model_validator(mode="after")
     def _values_go_together(self) -> JobConfig:

@@ -136,14 +136,21 @@ def variable_problems(
         problems += found
         names = [] if found else [name for value in values for name in settings_of(model, key, value)]
         for name in dict.fromkeys(names):
-            if set_by.setdefault(name, key) != key:
-                message = f'sets {name}, and so does "{set_by[name]}"; allowed: one variable for each key'
+            other = next((by for known, by in set_by.items() if by != key and _is_in(known, name)), None)
+            set_by[name] = key
+            if other is not None:
+                message = f'sets {name}, and so does "{other}"; allowed: one variable for each key'
                 problems.append(Problem(f"variables.{show_key(key)}", message))
     samples = samples if isinstance(samples, Mapping) else {}
     if samples.get("frames_per_sample") is not None and "emitters.frames" in set_by:
         message = "sample_configs.frames_per_sample sets the frames too; allowed: only one of the two"
         problems.append(Problem(f"variables.{set_by['emitters.frames']}", message))
     return problems + _count_problems(variables, samples)
+
+
+def _is_in(one: str, other: str) -> bool:
+    """Say whether two keys are of the same setting, or one of an entry of the other's."""
+    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
 
 
 def one_variable_problems(model: type[BaseModel], key: str, values: Any) -> list[Problem]:
@@ -246,7 +253,8 @@ def _name(index: int, digits: int, settings: Mapping[str, Any]) -> str:
     parts = [f"job_{index:0{digits}d}"]
     for key, value in settings.items():
         shown = value.replace("\\", "/").rpartition("/")[2] if key == "zmap_path" else value
-        parts.append(f"{key.rpartition('.')[2]}_{value_name(shown)}")
+        *_, of, last = key.rsplit(".", 2) if "." in key else ("", key)
+        parts.append(f"{of}_{last}_{value_name(shown)}" if last.isdecimal() else f"{last}_{value_name(shown)}")
     return shorten("_".join(parts), LONGEST_NAME)
 
 
@@ -260,6 +268,8 @@ class _Builder:
     def build(self, settings: Mapping[str, Any]) -> JobConfig:
         """Return the config with one combination's settings; `ValidationError` if they do not go together."""
         fields: dict[str, Any] = {name: getattr(self._base, name) for name in JobConfig.model_fields}
+        if "zmap_path" not in self._base.model_fields_set:  # of a Gaussian; another model needs one
+            del fields["zmap_path"]
         sections: dict[str, dict[str, Any]] = {}
         for key, value in settings.items():
             section, _, rest = key.partition(".")

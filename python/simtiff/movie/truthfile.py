@@ -127,10 +127,13 @@ class TruthFile:
             self._frame_start = self._read_index()
             self.n_frames = len(self._frame_start) - 1
             self._emitter_ids = self._read_emitter_ids()
-            self._phase, self._magnitude = (None, None) if coefficients == "unused" else self._find_coefficients()
+            self._phase, self._magnitude = None, None
+            if coefficients != "unused":
+                self._phase, self._magnitude = self._find_coefficients(computed=coefficients == "computed")
             if self._phase is None and coefficients == "stored":
                 need_dataset(self._file, "zernike_coeffs/phase")
             self._per = self._what_coefficients_belong_to()
+            self._added = self._phases_to_add()
             self._closing = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -309,10 +312,15 @@ class TruthFile:
                 self._sorted = _take_records(every, order)
         return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
-    def _find_coefficients(self) -> tuple[Rows | None, Rows | None]:
+    def _is_of_a_gaussian(self) -> bool:
+        """Whether the file's coefficients are those of a Gaussian, which has none, and another model wants some."""
+        stored, given = self.stored_config, self._given_config
+        return stored is not None and given is not None and stored.psf.model == "gaussian" != given.psf.model
+
+    def _find_coefficients(self, *, computed: bool) -> tuple[Rows | None, Rows | None]:
         """Return phase and magnitude coefficients, if there are any; magnitudes that were never written are none."""
         dataset = find_dataset(self._file, "zernike_coeffs/phase")
-        if dataset is None:
+        if dataset is None or (computed and self._is_of_a_gaussian()):
             return None, None
         phase = check_numbers(dataset, (None, None), Text("(emitters or records, modes)"))
         if len(phase) and not 1 <= phase.shape[1] <= MAX_MODES:
@@ -470,10 +478,33 @@ class TruthFile:
         if self._phase is None:
             phase, magnitude = self._computed(xyz)
         else:
-            phase = self._coefficients(self._phase, rows)
+            phase = self._with_added(self._coefficients(self._phase, rows))
             magnitude = None if self._magnitude is None else self._coefficients(self._magnitude, rows)
+            if magnitude is not None and magnitude.shape != phase.shape:
+                magnitude = np.pad(magnitude, ((0, 0), (0, phase.shape[1] - magnitude.shape[1])))
         frame_ix = (records.frame_ix - start).astype(np.uint32)
         return Scene(xyz.astype(np.float64), phase, magnitude, emitter_ix, frame_ix, records.phot)
+
+    def _phases_to_add(self) -> NDArray[np.float32]:
+        """Return what the given config adds to all phases that the file's own config does not, from Noll 1 on."""
+        if self._given_config is None:
+            return np.zeros(0, np.float32)
+        wanted = self._given_config.psf.phase_noll
+        stored = self.stored_config.psf.phase_noll if self.stored_config else {}
+        differences = {int(key): wanted.get(key, 0.0) - stored.get(key, 0.0) for key in {*wanted, *stored}}
+        changes = {noll: radians for noll, radians in differences.items() if radians}
+        added = np.zeros(max(changes, default=0), np.float32)
+        for noll, radians in changes.items():
+            added[noll - 1] = radians
+        return added
+
+    def _with_added(self, phase: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not self._added.size:
+            return phase
+        more = max(0, len(self._added) - phase.shape[1])
+        phase = np.pad(phase, ((0, 0), (0, more)))
+        phase[:, : len(self._added)] += self._added
+        return phase
 
     def _computed(self, xyz: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Return the coefficients of the config's map at positions."""
