@@ -116,6 +116,21 @@ def test_stamp_beyond_what_can_be_integrated_is_named() -> None:
     load_batch_config(batch({"optical": optical, "psf": {"size_px": largest}, "emitters": {"z_range_um": 0}}))
 
 
+@pytest.mark.parametrize(
+    ("optical", "z_um", "line"),
+    [
+        ({"focal_depth_um": 500}, [0, 1], "optical.focal_depth_um: 500 um is too deep to be computed"),
+        ({"focal_depth_um": 500, "n_sample": 1.33}, [0, 1], "optical.focal_depth_um: 500 um is too deep"),
+        ({"n_sample": 1.33}, [500, 600], "emitters.z_um: 600 um is too far out of focus"),
+        ({"n_sample": 1.33}, [-1, 1], "emitters.z_um: puts emitters at z = -1 um, within the coverslip"),
+        ({"n_sample": 1.33}, None, "emitters.z_range_um: puts emitters at z = -1 um, within the coverslip"),
+    ],
+)
+def test_depths_that_cannot_be_are_named_alone(optical: dict[str, Any], z_um: list[float] | None, line: str) -> None:
+    message = error_of(batch({"psf": {"model": "vectorial"}, "optical": optical, "emitters": {"z_um": z_um}}))
+    assert message.startswith(f"config: 1 error in the config\n  base_config.{line}")
+
+
 @pytest.mark.parametrize("defocus", ["exact", "paraxial"])
 @pytest.mark.parametrize("sampling", [{}, {"use_direct_rendering": False, "hr_size": 4800}])
 def test_defocus_beyond_what_can_be_integrated_is_named(defocus: str, sampling: dict[str, Any]) -> None:

@@ -621,7 +621,7 @@ def _foreign_keys(job: JobConfig) -> Iterator[Relation]:
                 f"puts emitters at z = {emitters.z_limits[0]:g} um, within the coverslip: n_sample is not n_immersion, "
                 "so z is the height above it; allowed: emitters.z_um, [low, high] from 0 on"
             )
-            yield Relation((f"emitters.{emitters.z_key}", "optical.n_sample"), message)
+            yield Relation((f"emitters.{emitters.z_key}", "emitters.z_um", "optical.n_sample"), message)
     else:
         for key in ("n_sample", "n_coverslip", "focal_depth_um"):
             if getattr(optical, key) not in (None, 0):
@@ -654,7 +654,11 @@ def _integration(job: JobConfig) -> Iterator[Relation]:
     # stamp or a defocus that is too much alone, most likely by a mistake of units, is found here.
     optical, size_px = job.optical, job.psf.size_px
     sharp = optical.focal_depth_um if optical.has_mismatch else 0.0  # about where an emitter needs the fewest rows
-    if not job.computes(size_px, sharp):
+    in_focus = job.model_copy(update={"optical": optical.model_copy(update={"focal_depth_um": 0.0})})
+    if not job.computes(size_px, sharp) and in_focus.computes(size_px, 0.0):
+        message = f"{optical.focal_depth_um:g} um is too deep to be computed; allowed: a smaller depth"
+        yield Relation(("optical.focal_depth_um", "psf.size_px", *_SAMPLING, *_OPTICS), message)
+    elif not job.computes(size_px, sharp):
         pixel_nm = max(optical.pixel_size_nm_x, optical.pixel_size_nm_y)
         largest = 2 * int(_largest(lambda half: job.computes(2 * int(half) + 1, sharp), size_px // 2, 0.5)) + 1
         yield Relation(

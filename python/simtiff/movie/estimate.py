@@ -38,11 +38,13 @@ _BOUND_BYTES = 20
 # a slab and a record of a block, both bounded, and the part of that which stays with the process.
 _WORKER_BYTES, _MAGNITUDES_BYTES = 75e6, 45e6
 _SLAB_EMITTER_BYTES, _BLOCK_RECORD_BYTES = 400, 100
-_BLOCK_BOUND_BYTES, _BOUNDS_BYTES = 250, 20e6  # of each record of a block, and of each thread
+_BLOCK_BOUND_BYTES = 250  # of a record of a block that is bound
 _KEPT = 0.5
 _CHUNK_RECORD_BYTES = 130
 _RUN_COPIES = 2  # of coefficients that are read in one go
 _ABERRATION_ROWS = 2  # of the quadrature, that usual aberrations add
+# Of bounds: what derivatives take, in transforms of stamps alone; what joint bounds hold for a pixel of a stamp.
+_BOUND_TRANSFORMS, _BOUND_PIXEL_BYTES = 3, 32
 # Plots: matplotlib and its figures, a record that is drawn, a frame of the timeline; on the disk a picture, a point.
 _PLOT_BYTES, _PLOT_RECORD_BYTES, _PLOT_FRAME_BYTES, _PICTURE_BYTES, _POINT_BYTES = 90e6, 100, 40, 1.7e5, 55
 _ENOUGH_LIGHT = 0.9
@@ -187,7 +189,10 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     truth: float = min(emitters.num_emitters, MAX_SLAB_EMITTERS) * _SLAB_EMITTER_BYTES
     truth += min(records, BLOCK_RECORDS) * _BLOCK_RECORD_BYTES
     if config.truth.crlb:
-        truth += min(records, BLOCK_RECORDS) * _BLOCK_BOUND_BYTES + threads * _BOUNDS_BYTES
+        truth += min(records, BLOCK_RECORDS) * _BLOCK_BOUND_BYTES
+        truth += _BOUND_TRANSFORMS * transform_bytes(config, field.modes, threads)
+    if config.truth.crlb == "joint":
+        truth += expected_records(config, 1) * config.psf.size_px**2 * _BOUND_PIXEL_BYTES
 
     chunk = min(config.memory_optimization.chunk_size, emitters.frames)
     compressed = tiff.compression != "none"
@@ -250,6 +255,8 @@ def show_bytes(size: float) -> str:
 
 def transform_bytes(config: JobConfig, modes: int, threads: int) -> float:
     """Return what the transform takes at most, for emitters as usual: in the frame, without large aberrations."""
+    if config.psf.model == "gaussian":
+        return 0.0
     cost = config.cost(config.psf.size_px, modes)
     low, high = config.emitters.z_limits
     most = max(cost.rows(0.5, 0.5, low), cost.rows(0.5, 0.5, high)) + _ABERRATION_ROWS
