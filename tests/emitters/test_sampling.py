@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from simtiff.config.settings import EmitterConfig
+from simtiff.config.blocks import EmitterConfig
 from simtiff.emitters.sampling import (
     MAX_SLAB_EMITTERS,
     MAX_SLABS,
@@ -178,7 +178,7 @@ def test_values_are_stable() -> None:
 DIGEST = """
 import hashlib
 from simtiff.emitters.sampling import sample_truth
-from simtiff.config.settings import EmitterConfig
+from simtiff.config.blocks import EmitterConfig
 emitters, records = sample_truth(EmitterConfig(num_emitters=20000, frames=50))
 columns = [emitters.xyz, emitters.intensity, emitters.t0, emitters.on_time, records.phot, records.frame_ix, records.id]
 print(hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from simtiff.config.settings import EmitterConfig
+from simtiff.config.blocks import EmitterConfig
 from simtiff.emitters.sampling import birth_range, sample_truth
 
 SEEDS = 200

@@ -15,8 +15,8 @@ import tifffile
 from simtiff.batch.folder import FolderLock
 from simtiff.batch.pipeline import run_pipeline
 from simtiff.batch.status import BatchStatus, JobRecord
+from simtiff.config.blocks import MemoryConfig
 from simtiff.config.loading import load_job_config
-from simtiff.config.settings import JobConfig, MemoryConfig
 from simtiff.errors import BatchError, ConfigError, DataError
 from simtiff.movie.events import Message, Progress
 from simtiff.movie.job import run_job, stream_movie
@@ -24,6 +24,7 @@ from simtiff.movie.job import run_job, stream_movie
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from simtiff.config.settings import JobConfig
     from simtiff.movie.events import Event
 
 MOVIE = "simulation.ome.tiff"

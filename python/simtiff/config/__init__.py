@@ -1,6 +1,7 @@
 """What a user may ask for: settings, loading, messages, sweeps, and a job's identity.
 
-- `settings`: the blocks of a config: keys, defaults, units, allowed ranges, and which values go together
+- `blocks`: the settings of a job block by block: keys, defaults, units, allowed ranges
+- `settings`: a job and a batch of them, and which values go together
 - `loading`: the config of a batch or of a job, from a file or a dict; its JSON schema
 - `text`: JSON and JSON5
 - `messages`: what is wrong with a config, in words
@@ -10,4 +11,4 @@
 - `pixelsize`: the two ways to give the size of a pixel
 """
 
-__all__ = ["identity", "loading", "messages", "names", "pixelsize", "settings", "sweeps", "text"]
+__all__ = ["blocks", "identity", "loading", "messages", "names", "pixelsize", "settings", "sweeps", "text"]

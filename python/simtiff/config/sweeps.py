@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from simtiff.config._keys import find_field, linked_keys, value_adapter
+from simtiff.config.blocks import is_note
 from simtiff.config.identity import Job, sample_seed, with_noise_seed, with_seeds
 from simtiff.config.messages import (
     Key,
@@ -27,7 +28,7 @@ from simtiff.config.messages import (
 )
 from simtiff.config.names import LONGEST_NAME, sample_name, shorten, value_name
 from simtiff.config.pixelsize import drop_replaced
-from simtiff.config.settings import MAX_JOBS, BatchConfig, JobConfig, SampleConfigs, is_note
+from simtiff.config.settings import MAX_JOBS, BatchConfig, JobConfig, SampleConfigs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

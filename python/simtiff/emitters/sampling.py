@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from simtiff.config.settings import EmitterConfig
+    from simtiff.config.blocks import EmitterConfig
 
 SLAB_FRAMES = 64
 """Length of a slab of time in frames, unless that makes slabs too many, too full or too empty."""

@@ -1,0 +1,392 @@
+"""The settings of a job block by block: keys, defaults, units and allowed ranges.
+
+All models are frozen. Unknown keys are errors, except ``description``, ``version``, ``$schema`` and keys that end in
+``_note``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    TypeAdapter,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from simtiff._core import MOST_MODES, MOST_SAMPLES_PER_PIXEL
+from simtiff.config.messages import show
+from simtiff.config.names import (
+    name_problem,
+)
+from simtiff.config.pixelsize import BOTH, EACH
+from simtiff.language import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    _Model = TypeVar("_Model", bound=BaseModel)
+
+BUILTIN_ZMAPS = ("builtin:oil",)
+NOTES: dict[str, Any] = {r"^(description|version|\$schema)$|_note$": {}}
+OF_GAUSSIAN = ("sigma_nm", "depth_nm", "astigmatism_nm")
+_FREE_KEYS = frozenset({"description", "version", "$schema"})
+
+
+def is_note(key: object) -> bool:
+    """Return whether a key is free text for the reader, not a setting."""
+    return isinstance(key, str) and (key in _FREE_KEYS or key.endswith("_note"))
+
+
+def allow_free_keys(schema: dict[str, Any]) -> None:
+    """Let a JSON schema allow the keys that are free text."""
+    schema["patternProperties"] = NOTES
+
+
+class Section(BaseModel):
+    """Base of all parts of a config: frozen, strict types, no unknown keys, no NaN."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, json_schema_extra=allow_free_keys
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_notes(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return {key: value for key, value in data.items() if key in cls.model_fields or not is_note(key)}
+        return data
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Values that do not go together.
+
+    Attributes
+    ----------
+    keys : tuple of str
+        Dotted keys of these values; the first is the one to look at.
+    message : str
+        What is wrong with its value.
+    """
+
+    keys: tuple[str, ...]
+    message: str
+
+
+def checked_relations(model: _Model, relations: Iterable[Relation]) -> _Model:
+    """Return the model, or raise the error, for a validator of pydantic, that carries all relations."""
+    if found := tuple(relations):
+        text = "; ".join(relation.message for relation in found)
+        raise PydanticCustomError("relations", "{text}", {"text": text, "relations": found})
+    return model
+
+
+def checked_text(message: str | None, value: str) -> str:
+    """Return the value, or raise the error, for a validator of pydantic, that says what is wrong with it."""
+    if message is not None:
+        raise PydanticCustomError(
+            "text", "{message}", {"message": Text("{value} {problem}", value=show(value), problem=message)}
+        )
+    return value
+
+
+def _tiff_name(value: str) -> str:
+    message = name_problem(value)
+    if message is None and not value.lower().endswith((".tif", ".tiff")):
+        message = Text("must end in .tif or .tiff")
+    return checked_text(message, value)
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        text = Text("{value} is even; allowed: an odd number from 3 to 511", value=value)
+        raise PydanticCustomError("odd", "{message}", {"message": text})
+    return value
+
+
+def _whole(value: Any) -> Any:
+    """Return a whole number as an integer, as JSON has only one kind of numbers: 3.0 is 3."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**63 else value
+
+
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+def _one_or_two(number: Any, *, null: bool = False) -> WrapValidator:
+    """Check a number, or a list of two, by itself: an error then tells of what was meant alone. `null`: may be None."""
+    one: TypeAdapter[float] = TypeAdapter(number, config=_STRICT)
+    two: TypeAdapter[tuple[float, float]] = TypeAdapter(Annotated[tuple[number, number], Strict(False)], config=_STRICT)
+
+    def check(value: Any, _: object) -> Any:
+        if value is None and null:
+            return None
+        return (two if isinstance(value, list | tuple) else one).validate_python(value)
+
+    return WrapValidator(check)
+
+
+def _bounds(value: Any) -> Any:
+    if isinstance(value, bool) or value == "joint":
+        return value
+    text = Text('{value} is not allowed; allowed: true, false or "joint"', value=show(value))
+    raise PydanticCustomError("crlb", "{message}", {"message": text})
+
+
+_WHOLE = BeforeValidator(_whole)
+Whole = Annotated[int, _WHOLE]
+WholeOrNull = Annotated[int | None, _WHOLE]
+_FrameOffset = Annotated[int, Field(ge=-1_000_000, le=1_000_000), _WHOLE]
+_MapOffset = Annotated[int, Field(ge=0, le=1_000_000), _WHOLE]
+
+
+_Height = Annotated[float, Field(ge=-1000, le=1000)]
+_PixelSize = Annotated[float, Field(ge=1, le=100_000)]
+_PixelSizes = Annotated[_PixelSize | tuple[_PixelSize, _PixelSize] | None, _one_or_two(_PixelSize, null=True)]
+_Sigma = Annotated[float, Field(ge=1, le=100_000)]
+_Blur = Annotated[float, Field(ge=0, le=100_000)]
+_Radians = Annotated[float, Field(ge=-1000, le=1000)]
+
+
+class EmitterConfig(Section):
+    """Emitters: how many, where, how bright and for how long."""
+
+    num_emitters: Whole = Field(1000, ge=0, le=10**9, description="Number of emitters in the whole movie.")
+    frames: Whole = Field(10, ge=1, le=10**7, description="Number of frames of the movie.")
+    area_px: float = Field(
+        1200.0,
+        ge=1,
+        le=65536,
+        description="Side of the square field of view that holds emitters, in camera pixels.",
+    )
+    intensity_mu: float = Field(
+        2000.0, ge=0, le=1e9, description="Mean photons of an emitter in a frame it is on for the whole of."
+    )
+    intensity_sigma: float = Field(
+        400.0, ge=0, le=1e9, description="Standard deviation of that number (normal, cut at 0), in photons."
+    )
+    lifetime_avg: float = Field(2.5, gt=0, le=1e7, description="Mean time an emitter is on (exponential), in frames.")
+    z_range_um: float = Field(
+        1.0, ge=0, le=1000, description="z is uniform in [-z_range_um, z_range_um], in micrometres."
+    )
+    z_um: tuple[_Height, _Height] | None = Field(
+        None, strict=False, description="[low, high]: z is uniform between them; null: z_range_um holds."
+    )
+    seed: Whole = Field(
+        42, ge=0, le=2**63 - 1, description="Seed of the emitters, and of all else that has no seed of its own."
+    )
+    no_plot: bool = Field(default=True, description="false: save plots of positions and blinking (needs matplotlib).")
+
+    @property
+    def z_limits(self) -> tuple[float, float]:
+        """The lowest and the highest z, in micrometres."""
+        return (-self.z_range_um, self.z_range_um) if self.z_um is None else self.z_um
+
+    @property
+    def z_key(self) -> str:
+        """The key that gives them."""
+        return "z_range_um" if self.z_um is None else "z_um"
+
+
+class ZernikeConfig(Section):
+    """How the aberration map gives each emitter its Zernike coefficients."""
+
+    interpolation_method: Literal["cubic", "linear", "nearest"] = Field(
+        "cubic", description="Interpolation of the map between its pixels."
+    )
+    crop_size: WholeOrNull = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Side of the square of the map that is used, in map pixels; null: all.",
+    )
+    crop_offset: tuple[_MapOffset, _MapOffset] = Field(
+        (0, 0), strict=False, description="Map pixel [x0, y0] that field pixel (0, 0) lies on."
+    )
+    extrapolate: Literal["nearest"] | None = Field(
+        None, description='"nearest": a field larger than the map uses the map\'s rim; null: it is an error.'
+    )
+    num_plot: Whole = Field(10, ge=0, le=10_000, description="Number of emitters in the coefficient plot.")
+    no_plot: bool = Field(default=True, description="false: save a plot of coefficients (needs matplotlib).")
+
+
+class OpticalConfig(Section):
+    """The microscope."""
+
+    wavelength_nm: float = Field(660.0, ge=100, le=5000, description="Emission wavelength in vacuum, in nanometres.")
+    NA: float = Field(1.4, gt=0, le=5, description="Numerical aperture, at most n_immersion.")
+    n_immersion: float = Field(1.518, ge=1, le=5, description="Refractive index of the immersion medium.")
+    pixel_size_nm: _PixelSizes = Field(
+        None,
+        exclude=True,
+        description="Both pixel sizes at once: a number, or [x, y]; in place of pixel_size_nm_x and pixel_size_nm_y.",
+        json_schema_extra={"x-allowed": Text("a number from 1 to 100,000, a list [x, y] of two, or null")},
+    )
+    pixel_size_nm_x: float = Field(
+        101.11, ge=1, le=100_000, description="Camera pixel in the sample, along x, in nanometres."
+    )
+    pixel_size_nm_y: float = Field(
+        98.83, ge=1, le=100_000, description="Camera pixel in the sample, along y, in nanometres."
+    )
+
+    n_sample: float | None = Field(
+        None,
+        ge=1,
+        le=5,
+        description="Refractive index of the sample; null: n_immersion. For the vectorial model; where it differs from "
+        "n_immersion, z is the height above the coverslip.",
+    )
+    n_coverslip: float | None = Field(
+        None, ge=1, le=5, description="Refractive index of the coverslip; null: n_immersion. For the vectorial model."
+    )
+    focal_depth_um: float = Field(
+        0.0,
+        ge=-1000,
+        le=1000,
+        description="How far the focus was moved into the sample, in micrometres. For the vectorial model.",
+    )
+
+    @property
+    def has_mismatch(self) -> bool:
+        """Whether z is the height above a coverslip."""
+        return self.n_sample is not None and self.n_sample != self.n_immersion
+
+    @model_validator(mode="after")
+    def _each_pixel_size_has_its_key(self) -> OpticalConfig:
+        if self.pixel_size_nm is None:
+            return self
+        size = self.pixel_size_nm
+        if given := [key for key in EACH if key in self.model_fields_set]:
+            others = ", ".join(f"optical.{key}" for key in given)
+            message = Text("is given, and {keys} too; allowed: either it, or the keys for x and y", keys=others)
+            return checked_relations(self, [Relation((BOTH, *given), message)])
+        sizes = size if isinstance(size, tuple) else (size, size)
+        return self.model_copy(update={BOTH: None, **dict(zip(EACH, sizes, strict=True))})
+
+
+def _noll_index(key: str) -> str:
+    if not (key.isdecimal() and 1 <= int(key) <= MOST_MODES) or key != str(int(key)):
+        text = Text("{key} is no Noll index; allowed: 1 to {most}", key=show(key), most=MOST_MODES)
+        raise PydanticCustomError("noll", "{message}", {"message": text})
+    return key
+
+
+class PsfConfig(Section):
+    """How the point spread function is computed."""
+
+    model: Literal["scalar", "vectorial", "gaussian"] = Field(
+        "scalar",
+        description="One scalar field; the fields of a freely rotating dipole; or a Gaussian, which needs no map.",
+    )
+    size_px: Annotated[Whole, AfterValidator(_odd)] = Field(
+        41,
+        ge=3,
+        le=511,
+        description="Side of the square stamp of an emitter, in camera pixels, odd.",
+        json_schema_extra={"not": {"multipleOf": 2}, "x-allowed": Text("an odd integer from 3 to 511")},
+    )
+    defocus: Literal["exact", "paraxial"] = Field("exact", description="Formula of the scalar model's defocus phase.")
+    pixel_integration: bool = Field(
+        default=True, description="true: light integrated over each pixel; false: sampled at its centre."
+    )
+    phase_noll: dict[Annotated[str, AfterValidator(_noll_index)], _Radians] = Field(
+        default_factory=dict,
+        description='Noll index to radians rms that are added to each emitter\'s coefficients, as {"6": 0.8}.',
+    )
+    blur_nm: Annotated[_Blur | tuple[_Blur, _Blur], _one_or_two(_Blur)] = Field(
+        0.0,
+        description="Standard deviation of a Gaussian blur in nanometres, at most 5 pixels, or [x, y].",
+        json_schema_extra={"x-allowed": Text("a number from 0 to 100,000, or a list [x, y] of two")},
+    )
+    sigma_nm: Annotated[_Sigma | tuple[_Sigma, _Sigma], _one_or_two(_Sigma)] = Field(
+        130.0,
+        description="Of a Gaussian: standard deviation in focus in nanometres, or [x, y].",
+        json_schema_extra={"x-allowed": Text("a number from 1 to 100,000, or a list [x, y] of two")},
+    )
+    depth_nm: float | None = Field(
+        None,
+        ge=1,
+        le=1e9,
+        description="Of a Gaussian: d of sigma_x(z) = sigma_x sqrt(1 + ((z - a)/d)^2), in nanometres; null: it does "
+        "not widen.",
+    )
+    astigmatism_nm: float = Field(
+        0.0, ge=-1e6, le=1e6, description="Of a Gaussian: a, for sigma_y(z) with its sign changed, in nanometres."
+    )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `Renderer` takes as options, but for ``phase_noll``, which the truth has."""
+        options: dict[str, Any] = {"blur_nm": self.blur_nm} if self.blur_nm != 0 else {}
+        if self.model == "gaussian":
+            options |= {key: getattr(self, key) for key in OF_GAUSSIAN}
+        return options
+
+
+class NoiseParams(Section):
+    """The camera in short form."""
+
+    background: float = Field(100.0, ge=0, le=1e9, description="Mean background photons per pixel and frame.")
+    readout_noise: float = Field(10.0, ge=0, le=1e6, description="Gaussian read noise, in electrons rms.")
+    shot_noise: bool = Field(default=True, description="Poisson noise of signal and background.")
+
+
+class TiffConfig(Section):
+    """The movie file."""
+
+    filename: Annotated[str, AfterValidator(_tiff_name)] = Field(
+        "simulation.ome.tiff",
+        description="Name of the movie in the job's folder; ends in .tif or .tiff.",
+        json_schema_extra={"pattern": r"^[^/\\]+\.[tT][iI][fF][fF]?$"},
+    )
+    roi_size: Whole = Field(1200, ge=1, le=65536, description="Side of the square frames, in camera pixels.")
+    crop_offset: tuple[_FrameOffset, _FrameOffset] = Field(
+        (0, 0),
+        strict=False,
+        description="Field pixel [x0, y0] that frame pixel (0, 0) lies on; may be negative.",
+    )
+    use_direct_rendering: bool = Field(
+        default=True, description="false: render at a higher resolution (hr_size) and bin."
+    )
+    hr_size: Whole = Field(
+        6144,
+        ge=1,
+        le=2**22,
+        description="Side of the high-resolution frame; round(hr_size / roi_size) samples a pixel, at most 64.",
+    )
+    add_noise: bool = Field(default=True, description="false: expected photons of the emitters alone.")
+    noise_params: NoiseParams = Field(default_factory=NoiseParams, description="Background and noise.")
+    dtype: Literal["uint16", "float32"] = Field("uint16", description="Pixel type of the movie.")
+    compression: Literal["none", "zlib"] = Field("none", description="Lossless compression of the movie.")
+
+    @property
+    def samples_per_pixel(self) -> int | None:
+        """Samples per pixel and axis that are rendered and binned, or None where pixels are rendered directly."""
+        return None if self.use_direct_rendering else min(round(self.hr_size / self.roi_size), MOST_SAMPLES_PER_PIXEL)
+
+
+class TruthConfig(Section):
+    """What the truth has beside emitters, records and coefficients."""
+
+    crlb: Annotated[Literal["joint"] | bool, BeforeValidator(_bounds)] = Field(
+        default=False,
+        description='true: the Cramér-Rao bound of each record as if it were alone; "joint": together with all whose '
+        "stamps touch its own.",
+        json_schema_extra={"x-allowed": Text('true, false or "joint"')},
+    )
+
+
+class MemoryConfig(Section):
+    """How much is held in memory at a time; changes no pixel."""
+
+    chunk_size: Whole = Field(10, ge=1, le=10**7, description="Frames rendered and written at a time.")
+    enable_gc: bool = Field(default=True, description="Collect garbage between chunks.")
+    gc_frequency: Whole = Field(5, ge=1, le=10**7, description="Chunks from one collection to the next.")
