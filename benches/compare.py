@@ -7,7 +7,8 @@ Usage:
 Options:
   --quick      Shorter movies and fewer runs.
   --json=FILE  Write the figures to a file, too.
-  --only=NAME  Measure only this: psf, camera, frame, quickstart, profile, growth, scaling, memory, truth, fixed, zmap.
+  --only=NAME  Measure only this: psf, models, camera, frame, quickstart, profile, growth, scaling, memory, truth,
+               fixed, zmap.
   --dir=DIR    Folder for temporary files [default: the system's].
 
 Ratios say how many times better simtiff is. Single-threaded figures are of one core, baseline and simtiff alike;
@@ -158,6 +159,15 @@ def psf(bench: Bench) -> Iterator[Row]:
         quantity = f"PSFs, 31 x 31 px, 21 modes, integrated over pixels, {name}"
         yield Row(quantity, f"{rate:,.0f} /s", f"{numpy:,.0f} /s (128 x 128 FFT)", rate / numpy)
     yield Row("their largest error, of the stamp's peak", f"{error['largest']:.1e} (mean {error['mean']:.1e})")
+
+
+def models(bench: Bench) -> Iterator[Row]:
+    """Measure every PSF model, derivatives and bounds against the scalar stamp, in one process."""
+    times = bench.task("models", budget_s=bench.budget_s)
+    scalar = times["scalar"]
+    for name, here in times.items():
+        many = f"{here:.2f} us, {1e6 / here:,.0f} /s"
+        yield Row(f"PSF models, 31 px, 21 modes: {name}", many, f"{here / scalar:.2f} times the scalar's time")
 
 
 def camera(bench: Bench) -> Iterator[Row]:
@@ -392,7 +402,7 @@ def profile(bench: Bench) -> Iterator[Row]:
     bench.empty("profile")
 
 
-_ALL = (psf, camera, frame, quickstart, profile, growth, scaling, memory, truth, fixed, zmap)
+_ALL = (psf, models, camera, frame, quickstart, profile, growth, scaling, memory, truth, fixed, zmap)
 PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {part.__name__: part for part in _ALL}
 
 

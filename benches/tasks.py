@@ -123,6 +123,56 @@ def psf_baseline(budget_s: float) -> Figures:
     return {"psfs_per_s": len(rows) / seconds}
 
 
+def models(budget_s: float) -> Figures:
+    """Measure microseconds per emitter for every model, for derivatives and for bounds, on one thread."""
+    import numpy as np
+
+    import simtiff
+
+    simtiff.set_threads(1)
+    count, random = 1024, np.random.default_rng(1)
+    xy = random.uniform(-0.5, 0.5, (count, 2))
+    phase = random.normal(0, 0.3 / np.sqrt(MODES), (count, MODES)).astype(np.float32)
+
+    def optics(na: float, sample: float | None = None) -> simtiff.Optics:
+        return simtiff.Optics(660, na, 1.518, 100, 100, sample, focal_depth_um=0 if sample is None else 0.3)
+
+    oil, water, evanescent = optics(1.4), optics(1.2, 1.33), optics(1.45, 1.33)
+    near = np.c_[xy, random.uniform(-0.5, 0.5, count)]
+    above = np.c_[xy, random.uniform(0, 0.6, count)]
+    far = np.c_[xy, random.uniform(-1.5, 1.5, count)]
+    mask = {6: 1.15, 12: -1.1}
+    modes = range(4, 16)
+    planes = np.empty((count, 4 + len(modes), 31, 31), np.float32)
+    stamps = {size: np.empty((count, size, size), np.float32) for size in (31, 61)}
+
+    def psf(optics: simtiff.Optics, xyz: Any, model: str, size: int = 31, **options: Any) -> Callable[[], object]:
+        coefficients = None if model == "gaussian" else phase
+        return lambda: simtiff.psf(optics, xyz, coefficients, size=size, model=model, out=stamps[size], **options)
+
+    def gradient(model: str) -> Callable[[], object]:
+        return lambda: simtiff.psf_gradient(oil, near, phase, modes=modes, size=31, model=model, out=planes)
+
+    def bound(model: str) -> Callable[[], object]:
+        return lambda: simtiff.crlb(oil, near, 1000, 10, phase, size=31, model=model, read_noise=1)
+
+    measured = {
+        "scalar": psf(oil, near, "scalar"),
+        "vectorial": psf(oil, near, "vectorial"),
+        "vectorial, from water, NA 1.2": psf(water, above, "vectorial"),
+        "vectorial, from water, NA 1.45 (light above the critical angle)": psf(evanescent, above, "vectorial"),
+        "vectorial tetrapod, 61 px, z to 1.5 um": psf(oil, far, "vectorial", 61, phase_noll=mask),
+        "Gaussian": psf(oil, near, "gaussian"),
+        "scalar, blurred by 0.8 px": psf(oil, near, "scalar", blur_nm=80.0),
+        "vectorial, blurred by 0.8 px": psf(oil, near, "vectorial", blur_nm=80.0),
+        "scalar, with its derivatives by x, y, z and 12 modes": gradient("scalar"),
+        "vectorial, with its derivatives by x, y, z and 12 modes": gradient("vectorial"),
+        "bound, scalar": bound("scalar"),
+        "bound, vectorial": bound("vectorial"),
+    }
+    return {name: 1e6 * best_s(function, budget_s) / count for name, function in measured.items()}
+
+
 def camera(budget_s: float, photons: float) -> Figures:
     """Measure megapixels per second on one thread; `photons` of each of 20,000 emitters, 0 for a flat frame."""
     import numpy as np
@@ -160,7 +210,7 @@ def frame(budget_s: float, count: int, photons: float) -> Figures:
     import numpy as np
 
     import simtiff
-    from simtiff.imaging.rendering import Renderer
+    from simtiff.imaging.renderer import Renderer
     from simtiff.imaging.scene import Scene
 
     simtiff.set_threads(1)
@@ -240,7 +290,7 @@ def profile(config: dict[str, Any], directory: str) -> Figures:
     from simtiff import _core
     from simtiff.aberrations.maps import open_field
     from simtiff.config.loading import load_job_config
-    from simtiff.imaging.rendering import Renderer
+    from simtiff.imaging.renderer import Renderer
     from simtiff.movie.frames import Movie
     from simtiff.movie.truth import write_truth
     from simtiff.movie.truthfile import TruthFile
@@ -422,6 +472,7 @@ TASKS: dict[str, Callable[..., Any]] = {
         psf,
         psf_error,
         psf_baseline,
+        models,
         camera,
         camera_baseline,
         frame,

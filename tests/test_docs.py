@@ -10,9 +10,11 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tifffile
 
+import simtiff
 from simtiff.batch.room import estimate_batch
 from simtiff.cli import commands as cli
 from simtiff.cli.arguments import USAGE, parse_arguments
@@ -25,7 +27,8 @@ from simtiff.movie.estimate import held_light
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
 GUIDES = ("docs/guide.md", "docs/guide.zh-CN.md")
-PAGES = (*READMES, *GUIDES)
+MODELS = ("docs/models.md", "docs/models.zh-CN.md")
+PAGES = (*READMES, *GUIDES, *MODELS)
 ALL_PAGES = (*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "docs/performance.md", "docs/reliability.md")
 COMMANDS = sorted(re.findall(r"^  simtiff ((?:zmap )?[a-z]+)", USAGE, flags=re.MULTILINE))
 
@@ -126,6 +129,18 @@ def test_your_own_emitters_make_movies(page: str, tmp_path: Path, monkeypatch: p
     assert Path("out/simulation.ome.tiff").read_bytes() == Path("mine.ome.tiff").read_bytes()
 
 
+@pytest.mark.parametrize("page", GUIDES)
+def test_models_and_bounds_are_used_as_shown(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    part = text(page).partition("<!-- models -->")[2].partition("<!-- end of models -->")[0]
+    with redirect_stdout(io.StringIO()) as shown:
+        assert run_blocks(part, page, "lens.json") == 2
+    x, y, z = map(float, shown.getvalue().strip("[]\n ").split())
+    assert 3 < x < 20
+    assert 3 < y < 20
+    assert 5 < z < 40
+
+
 def documented(page: str) -> dict[str, tuple[str, str, str]]:
     """Return the rows of a page's tables of settings: default, unit and allowed values by key."""
     rows = {}
@@ -143,12 +158,14 @@ def settings() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
 
     def walk(model: dict[str, Any], prefix: str) -> None:
+        options = [model, *model.get("anyOf", ())]  # what is required but in some cases counts
+        needed = {name for option in options for name in option.get("required", ())}
         for name, field in model["properties"].items():
             options = [field, *field.get("anyOf", ()), *field.get("allOf", ())]
             names = [option["$ref"].rpartition("/")[2] for option in options if "$ref" in option]
             inner = next((name for name in names if "properties" in definitions[name]), None)
             if inner is None:
-                required = name in model.get("required", ())
+                required = name in needed
                 found[prefix + name] = field | ({"required": True} if required else {})
             else:
                 walk(definitions[inner], "" if name == "base_config" else f"{prefix}{name}.")
@@ -197,12 +214,12 @@ def test_the_table_of_settings_is_the_schema(page: str) -> None:
         if field.get("required"):
             assert default == "-", key
         elif key not in {"variables", "sample_configs"}:
-            assert json.loads(default) == field["default"], key
+            assert json.loads(default) == field.get("default", {}), key
         if (wanted := allowed(field)) is not None:
             assert range_text == wanted, key
 
 
-@pytest.mark.parametrize(("english", "chinese"), [READMES, GUIDES])
+@pytest.mark.parametrize(("english", "chinese"), [READMES, GUIDES, MODELS])
 def test_languages_have_the_same_content(english: str, chinese: str) -> None:
     def shape(page: str) -> list[str]:
         return [line.split()[0] for line in prose(page).splitlines() if re.match(r"#+ ", line)]
@@ -241,6 +258,35 @@ def test_the_table_of_stamps_is_computed(page: str) -> None:
         for z_um, cell in zip((0.0, 0.6, 1.0), re.findall(r"\d+", cells), strict=True):
             config = {"optical": optical, "psf": {"size_px": int(size)}, "emitters": {"z_range_um": z_um}}
             assert round(100 * held_light(load_job_config(config, needs_zmap=False))[0]) == int(cell), (size, z_um)
+
+
+@pytest.mark.parametrize("page", MODELS)
+def test_the_page_on_models_runs(page: str) -> None:
+    with redirect_stdout(io.StringIO()):
+        for block in blocks(page, "python"):
+            exec(compile(block, page, "exec"), {})
+
+
+@pytest.mark.parametrize("page", MODELS)
+def test_the_table_of_models_is_computed(page: str) -> None:
+    """How far the scalar model is from the vectorial one."""
+    rows = re.findall(
+        r"^\| ([\d.]+) \| ([\d.]+) \| (\d+) % \| x ([\d.]+) \| x ([\d.]+) \|$", text(page), flags=re.MULTILINE
+    )
+    assert len(rows) == 5
+    xyz = np.c_[np.zeros((11, 2)), np.linspace(-0.5, 0.5, 11)]
+    for na, immersion, difference, along_xy, along_z in rows:
+        optics = simtiff.Optics(660, float(na), float(immersion), 100, 100)
+        scalar, vectorial = (
+            simtiff.psf(optics, [[0, 0, 0]], size=31, model=model) for model in ("scalar", "vectorial")
+        )
+        assert round(100 * float(np.abs(scalar - vectorial).max() / scalar.max())) == int(difference), na
+        better, worse = (
+            simtiff.crlb(optics, xyz, 1000, 10, size=31, model=model, phase_noll={6: 0.7})
+            for model in ("scalar", "vectorial")
+        )
+        x, y, z = (worse / better)[:, :3].mean(axis=0)
+        assert (f"{x:.2f}", f"{y:.2f}", f"{z:.2f}") == (along_xy, along_xy, along_z), na
 
 
 def anchors(page: Path) -> set[str]:

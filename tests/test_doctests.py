@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PUBLIC = [name for name in simtiff.__all__ if callable(getattr(simtiff, name))]
-WITH_EXAMPLES = {"Camera", "FieldMap", "Optics", "Renderer", "Scene", "Simulation", "psf", "render"}
+WITH_EXAMPLES = {
+    *("Camera", "FieldMap", "Optics", "Renderer", "Scene", "Simulation", "crlb", "psf", "psf_gradient", "render"),
+}
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from simtiff.imaging.bounds import crlb, psf_gradient
     from simtiff.imaging.camera import Camera
     from simtiff.imaging.optics import Optics
-    from simtiff.imaging.rendering import Renderer, psf, render, set_threads, threads
+    from simtiff.imaging.renderer import Renderer
+    from simtiff.imaging.rendering import psf, render, set_threads, threads
     from simtiff.imaging.scene import Scene
     from simtiff.movie.simulation import Simulation
 
@@ -55,7 +56,7 @@ _HOMES = {
     "DataError": "errors",
     "FieldMap": "aberrations.fieldmap",
     "Optics": "imaging.optics",
-    "Renderer": "imaging.rendering",
+    "Renderer": "imaging.renderer",
     "Scene": "imaging.scene",
     "ShapeError": "errors",
     "Simulation": "movie.simulation",

@@ -480,6 +480,8 @@ def test_zmap_info_draws_the_planes(command: Command, tmp_path: Path) -> None:
             ],
             ["sample_001", "sample_002"],
         ),
+        ("cylindrical_lens.json", ["emitters.frames=2", "emitters.num_emitters=10"], ["single_job"]),
+        ("tetrapod.json", ["emitters.frames=2", "emitters.num_emitters=10"], ["single_job"]),
     ],
 )
 def test_example_configs_run(
@@ -487,7 +489,7 @@ def test_example_configs_run(
 ) -> None:
     words = ["batch", CONFIGS / name, *TINY, *(f"--set={override}" for override in overrides)]
     text = command(*words, "--output-dir=out")
-    assert f"{len(jobs)} jobs: {len(jobs)} completed, 0 failed" in text
+    assert f"{len(jobs)} job{'s' * (len(jobs) > 1)}: {len(jobs)} completed, 0 failed" in text
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == jobs
     for job in jobs:
         assert (tmp_path / "out" / job / "emitters.h5").is_file()

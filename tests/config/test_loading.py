@@ -87,7 +87,6 @@ def test_defaults_are_the_documented_ones() -> None:
             "depth_nm": None,
             "astigmatism_nm": 0.0,
         },
-        "truth": {"crlb": False},
         "tiff": {
             "filename": "simulation.ome.tiff",
             "roi_size": 1200,
@@ -99,6 +98,7 @@ def test_defaults_are_the_documented_ones() -> None:
             "dtype": "uint16",
             "compression": "none",
         },
+        "truth": {"crlb": False},
         "memory_optimization": {"chunk_size": 10, "enable_gc": True, "gc_frequency": 5},
         "noise_seed": None,
     }

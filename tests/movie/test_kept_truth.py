@@ -124,28 +124,6 @@ def test_truth_stays_whole_where_its_bounds_cannot_be_made(tmp_path: Path) -> No
         assert stored_config(tmp_path / TRUTH) == plain
 
 
-def test_bounds_of_records_in_no_order_are_refused_before_anything_changes(tmp_path: Path) -> None:
-    with h5py.File(tmp_path / TRUTH, "w") as file:
-        for name, values in (LIGHT | {"frame_ix": [5, 0, 2]}).items():
-            file[f"records/{name}"] = values
-    before = (tmp_path / TRUTH).read_bytes()
-    (tmp_path / MOVIE).write_bytes(b"movie")
-    with pytest.raises(DataError, match=r"records/frame_ix is not in order; truth\.crlb needs"):
-        run_pipeline(job(crlb=True), tmp_path, skip_emitters=True)
-    assert ((tmp_path / TRUTH).read_bytes(), (tmp_path / MOVIE).read_bytes()) == (before, b"movie")
-    simtiff.Simulation(job(crlb=True), emitters=tmp_path / TRUTH).write(tmp_path / "sorted")
-    found = bounds(tmp_path / "sorted" / TRUTH)
-    assert found is not None
-    with h5py.File(tmp_path / "sorted" / TRUTH) as file:
-        phase = file["zernike_coeffs/phase"][()]
-    order = np.array([1, 2, 0])
-    middle = np.rint(XYZ) * (1, 1, 0)
-    alone = simtiff.crlb(
-        simtiff.Optics(), (XYZ - middle)[order], np.take(LIGHT["phot"], order), 50, phase, size=15, read_noise=10
-    )
-    np.testing.assert_allclose(found, alone, rtol=1e-3)
-
-
 def test_bounds_count_in_the_size_of_the_truth(tmp_path: Path) -> None:
     content = {"emitters": {"num_emitters": 30_000, "frames": 40, "area_px": 64}, "tiff": {"roi_size": 64}}
     config = load_job_config({"psf": {"model": "gaussian", "size_px": 5}, "truth": {"crlb": True}} | content)

@@ -13,7 +13,6 @@ from simtiff.config.identity import TRUTH_NAME, flat_settings
 from simtiff.errors import ConfigError, DataError
 from simtiff.io.files import remove_old, remove_partials
 from simtiff.language import Text, joined
-from simtiff.movie.bounds import refuse_disorder
 from simtiff.movie.events import Message, ignore
 from simtiff.movie.job import make_movie, make_plots, make_truth, without_map
 from simtiff.movie.truth import replace_coefficients, replace_config
@@ -136,7 +135,6 @@ def check_reuse(config: JobConfig, path: Path, *, coefficients: bool) -> None:
         raise DataError(text)
     with TruthFile(path, config, coefficients="stored" if coefficients else "unused") as truth:
         made_with, frames = truth.stored_config, config.emitters.frames
-        refuse_disorder(truth)
         if truth.n_frames != frames and (truth.states_frames or truth.n_frames > frames):
             text = Text(
                 "{path}: holds {frames} frames, emitters.frames asks for {asked}",

@@ -450,13 +450,17 @@ class JobConfig(Section):
         return self.tiff.samples_per_pixel or ("integrated" if self.psf.pixel_integration else "point")
 
     def cost(self, size_px: int, modes: int = 0) -> Cost:
-        """Return what PSFs of this job take on stamps of so many pixels; `ConfigError` where there can be none."""
+        """Return what PSFs of this job take on stamps of so many pixels; `ConfigError` where there can be none.
+
+        A Gaussian has no modes, whatever number there is.
+        """
         psf = self.psf
         shape = psf.options
         for key in ("blur_nm", "sigma_nm"):
             if isinstance(shape.get(key), float):
                 shape[key] = (shape[key], shape[key])
-        return Cost(Spec(self.optical, size_px, psf.model, psf.defocus, self.sampling, **shape), modes)
+        spec = Spec(self.optical, size_px, psf.model, psf.defocus, self.sampling, **shape)
+        return Cost(spec, 0 if psf.model == "gaussian" else modes)
 
     def computes(self, size_px: int, z_um: float) -> bool:
         """Say whether emitters without aberrations are computed at such a height, anywhere in a pixel."""
@@ -605,13 +609,13 @@ def _job_relations(job: JobConfig) -> Iterator[Relation]:
 def _foreign_keys(job: JobConfig) -> Iterator[Relation]:
     """Yield the settings that the PSF model does not have, and heights that it does not have."""
     optical, psf, emitters = job.optical, job.psf, job.emitters
+    if psf.model != "scalar" and psf.defocus == "paraxial":
+        message = f'"paraxial" is of psf.model "scalar"; allowed with {show(psf.model)}: "exact"'
+        yield Relation(("psf.defocus", "psf.model"), message)
     if psf.model == "vectorial":
         if optical.n_coverslip is not None and optical.NA > optical.n_coverslip:
             message = f"{optical.NA:g} is larger than the index n_coverslip {optical.n_coverslip:g}"
             yield Relation(("optical.NA", "optical.n_coverslip"), message)
-        if psf.defocus == "paraxial":
-            message = '"paraxial" is of psf.model "scalar"; allowed with "vectorial": "exact"'
-            yield Relation(("psf.defocus", "psf.model"), message)
         if optical.has_mismatch and emitters.z_limits[0] < 0:
             message = (
                 f"puts emitters at z = {emitters.z_limits[0]:g} um, within the coverslip: n_sample is not n_immersion, "

@@ -1,7 +1,9 @@
 """From emitters to frames: optics, PSFs, rendering, the camera. Thin over the core, usable without any config.
 
 - `optics`: the microscope
-- `rendering`: PSFs, and frames of expected photons
+- `options`: what is seldom asked for of a PSF
+- `renderer`: from scenes to stamps, frames, derivatives and bounds
+- `rendering`: PSFs and images, by one call
 - `bounds`: derivatives of PSFs, and the best precision that can be reached
 - `camera`: from expected photons to counts
 - `scene`: what is rendered: emitters and their records
@@ -9,4 +11,4 @@
 - `arrays`: checks of the arrays that users pass
 """
 
-__all__ = ["arrays", "bounds", "camera", "optics", "plans", "rendering", "scene"]
+__all__ = ["arrays", "bounds", "camera", "optics", "options", "plans", "renderer", "rendering", "scene"]

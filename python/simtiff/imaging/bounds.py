@@ -9,7 +9,8 @@ import numpy as np
 from simtiff.errors import ConfigError, ShapeError
 from simtiff.imaging.arrays import is_whole, numbers, shown
 from simtiff.imaging.camera import Camera, Detector
-from simtiff.imaging.rendering import PsfOptions, Renderer, refuse_coefficients
+from simtiff.imaging.options import PsfOptions, refuse_coefficients
+from simtiff.imaging.renderer import Renderer
 from simtiff.imaging.scene import Scene
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def psf_gradient(
     """
     if not all(is_whole(noll) and noll >= 1 for noll in modes):
         raise ConfigError(f"modes is {shown(modes)}; expected Noll indices, from 1 on")
+    if model == "gaussian" and len(modes):
+        raise ConfigError(f"modes is {shown(modes)}, but a Gaussian has no pupil; expected none")
     renderer = Renderer(optics, size=size, model=model, defocus=defocus, pixel_integration=pixel_integration, **options)
     refuse_coefficients(model, phase, magnitude)
     scene = Scene.from_arrays(xyz, phase=phase, magnitude=magnitude)

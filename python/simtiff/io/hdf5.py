@@ -77,6 +77,9 @@ class _Sink:
         self._name = name
         self.error: OSError | None = None
 
+    def __repr__(self) -> str:
+        return self._name  # which messages about the file's content give
+
     def _attempt(self, action: Callable[[], int], otherwise: int) -> int:
         if self.error is None:
             try:
@@ -248,7 +251,7 @@ def need_dataset(file: h5py.File, name: str, also: str = "") -> h5py.Dataset:
 def check_stored(dataset: h5py.Dataset) -> None:
     """Raise `DataError` if a dataset declares more than its file can hold."""
     path, name = dataset.file.filename, str(dataset.name).lstrip("/")
-    stored = Path(path).stat().st_size
+    stored = dataset.file.id.get_filesize()
     if dataset.nbytes > _MAX_RATIO * stored + _MAX_UNWRITTEN_BYTES:
         shape, size = dataset.shape, dataset.nbytes
         raise DataError(f"{path}: {name}: declares shape {shape}, {size:.3g} bytes, but the file holds only {stored}")

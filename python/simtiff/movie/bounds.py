@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simtiff.errors import ConfigError, DataError, in_words
+from simtiff.errors import ConfigError, in_words
 from simtiff.imaging.camera import Detector
 from simtiff.io.hdf5 import describe
-from simtiff.language import Text, joined
+from simtiff.language import joined
 from simtiff.movie.frames import renderer_of
+from simtiff.movie.truthfile import TruthFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import h5py
     from numpy.typing import NDArray
 
     from simtiff.config.settings import JobConfig
     from simtiff.imaging.scene import Scene
-    from simtiff.movie.truthfile import TruthFile
 
 CRLB = "crlb"
 CRLB_COLUMNS = 5
@@ -72,41 +73,42 @@ class RecordBounds:
         return bounds.astype(np.float32)
 
 
-def write_bounds(
-    file: h5py.File, config: JobConfig, scene: Callable[[int, int], Scene], check: Callable[[], object]
-) -> None:
-    """Add the bounds that a job's config asks for to a truth file that is being written and has its records.
+def add_bounds(file: h5py.File, path: str | Path, config: JobConfig, check: Callable[[], None]) -> None:
+    """Put the bounds that a job's config asks for into a truth file that is being written, as its last part.
 
     Parameters
     ----------
     file
-        The file.
+        The file, with all else that belongs into it.
+    path
+        The name that it gets, for messages.
     config
         The job.
-    scene
-        Gives the scene of frames ``start..stop - 1``, in the order of the file's records.
     check
-        Called after each chunk of frames; what it raises ends the writing.
+        Raises an error if writing failed so far.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged.
+    ConfigError
+        If more emitters touch each other than can be bound together.
     """
     if not config.truth.crlb:
         return
     bounds, chunk = RecordBounds(config), config.memory_optimization.chunk_size
-    records = file["records"]
-    dataset = records.create_dataset(CRLB, (len(records["phot"]), CRLB_COLUMNS), "f4", track_times=False)
-    describe(dataset, unit=CRLB_UNIT)
-    done = 0
-    for start in range(0, config.emitters.frames, chunk):
-        stop = min(start + chunk, config.emitters.frames)
-        found = bounds.of(scene(start, stop), stop - start)
-        dataset[done : done + len(found)] = found
-        done += len(found)
-        check()
-
-
-def refuse_disorder(truth: TruthFile) -> None:
-    """Raise `DataError` if bounds are asked for of a truth file whose records are not ordered by frame."""
-    if truth.config.truth.crlb and not truth.in_order:
-        text = Text(
-            "{path}: records/frame_ix is not in order; truth.crlb needs records ordered by frame", path=truth.path
-        )
-        raise DataError(text)
+    with TruthFile(path, config, file=file) as truth:
+        dataset = file["records"].create_dataset(CRLB, (truth.record_count, CRLB_COLUMNS), "f4", track_times=False)
+        describe(dataset, unit=CRLB_UNIT)
+        in_any_order = None if truth.in_order else np.empty(dataset.shape, np.float32)
+        for start in range(0, truth.n_frames, chunk):
+            stop = min(start + chunk, truth.n_frames)
+            rows = truth.rows_of(start, stop)
+            found = bounds.of(truth.scene(start, stop), stop - start)
+            if in_any_order is not None:
+                in_any_order[rows] = found
+            elif len(rows):
+                dataset[rows[0] : rows[-1] + 1] = found
+            check()
+        if in_any_order is not None:
+            dataset[...] = in_any_order

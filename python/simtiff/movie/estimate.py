@@ -14,7 +14,7 @@ from simtiff.config.identity import POSITIONS_PLOT, plot_names
 from simtiff.config.pixelsize import BOTH, EACH
 from simtiff.emitters.sampling import BLOCK_RECORDS, MAX_SLAB_EMITTERS, birth_range
 from simtiff.errors import BatchError, SimtiffError
-from simtiff.imaging.rendering import Renderer
+from simtiff.imaging.renderer import Renderer
 from simtiff.imaging.scene import Scene
 from simtiff.language import Text
 from simtiff.movie.frames import frames_are_large, optics_of
@@ -32,11 +32,13 @@ _PAGE_BYTES = 320  # of a TIFF page without its pixels
 _STRIP_BYTES = 1 << 17
 _FILE_BYTES = 1 << 16  # of the parts of both files that do not grow
 _EMITTER_BYTES = 40
-_RECORD_BYTES, _BOUND_BYTES = 28, 20
+_RECORD_BYTES = 28
+_BOUND_BYTES = 20
 # Measured: a worker after its first small job, and what a map with magnitudes adds; while truth is made, an emitter of
 # a slab and a record of a block, both bounded, and the part of that which stays with the process.
 _WORKER_BYTES, _MAGNITUDES_BYTES = 75e6, 45e6
 _SLAB_EMITTER_BYTES, _BLOCK_RECORD_BYTES = 400, 100
+_BLOCK_BOUND_BYTES, _BOUNDS_BYTES = 250, 20e6  # of each record of a block, and of each thread
 _KEPT = 0.5
 _CHUNK_RECORD_BYTES = 130
 _RUN_COPIES = 2  # of coefficients that are read in one go
@@ -119,7 +121,7 @@ def truth_bytes(config: JobConfig, field: FieldMap) -> float:
     chunk_rows = min(1 << 16, max(64, 1 << int(most).bit_length()))  # the last chunk is stored whole
     return (
         emitters * (_EMITTER_BYTES + coefficients)
-        + (records + chunk_rows) * (_RECORD_BYTES + bool(config.truth.crlb) * _BOUND_BYTES)
+        + (records + chunk_rows) * (_RECORD_BYTES + (_BOUND_BYTES if config.truth.crlb else 0))
         + 8.0 * (config.emitters.frames + 1)
         + _FILE_BYTES
     )
@@ -187,7 +189,8 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     truth: float = min(emitters.num_emitters, MAX_SLAB_EMITTERS) * _SLAB_EMITTER_BYTES
     truth += min(records, BLOCK_RECORDS) * _BLOCK_RECORD_BYTES
     if config.truth.crlb:
-        truth += _BOUND_TRANSFORMS * transform_bytes(config, field.modes, threads)
+        transforms = _BOUND_TRANSFORMS * transform_bytes(config, field.modes, threads)
+        truth += min(records, BLOCK_RECORDS) * _BLOCK_BOUND_BYTES + max(threads * _BOUNDS_BYTES, transforms)
     if config.truth.crlb == "joint":
         truth += expected_records(config, 1) * config.psf.size_px**2 * _BOUND_PIXEL_BYTES
 

@@ -16,7 +16,7 @@ from simtiff.config.identity import noise_seed
 from simtiff.errors import ConfigError, DataError
 from simtiff.imaging.camera import Camera
 from simtiff.imaging.optics import Optics
-from simtiff.imaging.rendering import Renderer
+from simtiff.imaging.renderer import Renderer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

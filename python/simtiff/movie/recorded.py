@@ -82,7 +82,7 @@ class RecordedTruth:
 
     def write(self, path: Path) -> None:
         """Write a truth file with a row of coefficients for each record."""
-        write_records(path, self.config, self.records, self._whole, self.scene)
+        write_records(path, self.config, self.records, self._whole)
 
 
 def _records_of(given: Mapping[str, Any], config: JobConfig) -> tuple[Records, int]:

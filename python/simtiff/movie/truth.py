@@ -22,7 +22,7 @@ from simtiff.emitters.tables import Emitters, Records
 from simtiff.imaging.scene import Scene, same_psf
 from simtiff.io.files import version
 from simtiff.io.hdf5 import attribute, describe, open_hdf5, reading, writing_hdf5
-from simtiff.movie.bounds import CRLB, CRLB_COLUMNS, CRLB_UNIT, RecordBounds, refuse_disorder, write_bounds
+from simtiff.movie.bounds import CRLB, CRLB_COLUMNS, CRLB_UNIT, RecordBounds, add_bounds
 from simtiff.movie.truthfile import TruthFile
 
 if TYPE_CHECKING:
@@ -155,9 +155,7 @@ def _scene_of(config: JobConfig, field: FieldMap, records: Records, first_frame:
     )
 
 
-def write_records(
-    path: str | Path, config: JobConfig, records: Records, whole: Scene, scene: Callable[[int, int], Scene]
-) -> None:
+def write_records(path: str | Path, config: JobConfig, records: Records, scene: Scene) -> None:
     """Write a truth file of records without emitters, with a row of coefficients for each.
 
     Parameters
@@ -166,38 +164,35 @@ def write_records(
         The file to write; its folder must exist.
     config
         The job.
-    records, whole
+    records, scene
         All records by frame, and the same as a scene.
-    scene
-        Gives the scene of frames ``start..stop - 1``.
     """
-    rows, modes = len(records), whole.phase.shape[1]
+    rows, modes = len(records), scene.phase.shape[1]
     with writing_hdf5(path) as (file, check):
         for name, (columns, dtype, unit) in _RECORDS.items():
             _dataset(file, f"records/{name}", rows, columns, dtype, unit)[...] = getattr(records, name)
         unit = "rad rms, Noll 1 and up"
-        _dataset(file, "zernike_coeffs/phase", rows, modes, "f4", unit)[...] = whole.phase[whole.emitter_ix]
-        if whole.magnitude is not None:
+        _dataset(file, "zernike_coeffs/phase", rows, modes, "f4", unit)[...] = scene.phase[scene.emitter_ix]
+        if scene.magnitude is not None:
             unit = "1, Noll 1 and up"
-            _dataset(file, "zernike_coeffs/mag", rows, modes, "f4", unit)[...] = whole.magnitude[whole.emitter_ix]
+            _dataset(file, "zernike_coeffs/mag", rows, modes, "f4", unit)[...] = scene.magnitude[scene.emitter_ix]
         check()
         _describe(file, config)
-        write_bounds(file, config, scene, check)
+        add_bounds(file, path, config, check)
 
 
 def replace_coefficients(path: str | Path, config: JobConfig, field: FieldMap) -> None:
     """Compute the coefficients of a truth file's emitters anew and put them in place of the old ones.
 
-    Emitters and records stay; the file carries the new config, and the bounds that it asks for. Where the file has no
-    emitters, each record gets coefficients. The old file stays until the new one is whole.
+    Emitters and records stay; the file carries the new config. Where the file has no emitters, each record
+    gets coefficients. The old file stays until the new one is whole.
 
     Raises
     ------
     DataError
         If the file is damaged, or the map does not cover the field.
     """
-    with TruthFile(path, config, coefficients="anew") as truth:
-        refuse_disorder(truth)
+    with TruthFile(path, config, coefficients="unused") as truth:
         places = truth.places()
         with writing_hdf5(path) as (file, check):
             truth.copy_into(file)
@@ -207,29 +202,26 @@ def replace_coefficients(path: str | Path, config: JobConfig, field: FieldMap) -
                 coefficients.write(start, config, field, xyz)
                 check()
             _describe(file, config)
-            write_bounds(file, config, truth.scene, check)
+            add_bounds(file, path, config, check)
 
 
 def replace_config(path: str | Path, config: JobConfig) -> None:
-    """Put another config into a truth file, and the bounds that it asks for; all else stays as it is.
+    """Put another config into a truth file, and its bounds; all else stays.
 
     The old file stays until the new one is whole.
     """
-    with open_hdf5(path) as old, TruthFile(path, config) as truth, writing_hdf5(path) as (file, check):
-        refuse_disorder(truth)
+    with open_hdf5(path) as old, writing_hdf5(path) as (file, check):
         with reading(path, "its content"):
-            names, attributes = list(old), list(old.attrs)
-        for name in names:
+            attributes = list(old.attrs)
+            parts = [name for name in old if name != "records"]
+            parts += [f"records/{name}" for name in old["records"] if name != CRLB]
+        file.create_group("records")
+        for name in parts:
             with reading(path, name):
-                if name == "records":
-                    records = file.create_group(name)
-                    for column in sorted(old[name].keys() - {CRLB}):
-                        old.copy(f"{name}/{column}", records, column)
-                else:
-                    old.copy(name, file)
+                old.copy(name, file, name)
             check()
         describe(file, **{name: attribute(old, name) for name in attributes} | {"config": config.model_dump_json()})
-        write_bounds(file, config, truth.scene, check)
+        add_bounds(file, path, config, check)
 
 
 def _dataset(

@@ -44,8 +44,8 @@ _COLUMNS: dict[str, dict[str, tuple[int | None, ...]]] = {
     "emitters": {"xyz": (None, 3), "intensity": (None,), "t0": (None,), "on_time": (None,), "id": (None,)},
     "records": {"xyz": (None, 3), "phot": (None,), "frame_ix": (None,), "id": (None,)},
 }
-Coefficients = Literal["stored", "computed", "anew", "unused"]
-"""What is made of a file's coefficients: read; read, or computed where there are none; computed; or nothing."""
+Coefficients = Literal["stored", "computed", "unused"]
+"""What is made of a file's coefficients: read; read, or computed where there are none; or nothing."""
 
 MAX_GAP_ROWS = 2048
 """Reading so many rows for nothing costs less than another read."""
@@ -84,8 +84,9 @@ class TruthFile:
         Used instead of the config that the file carries, if any.
     coefficients
         ``"stored"``: the file must have coefficients; ``"computed"``: where it has none, they are those of the config's
-        map; ``"anew"``: those of the map, whatever the file has; ``"unused"``: they are not looked at, and there
-        are no scenes.
+        map; ``"unused"``: they are not looked at, and there are no scenes.
+    file
+        The open file, where it is being written and has its name not yet; it stays open.
 
     Attributes
     ----------
@@ -111,12 +112,13 @@ class TruthFile:
         config: JobConfig | None = None,
         *,
         coefficients: Coefficients = "stored",
+        file: h5py.File | None = None,
     ) -> None:
         self.path = str(path)
         self._given_config = config
         self._field: FieldMap | None = None
         with ExitStack() as stack:
-            self._file = stack.enter_context(open_hdf5(path))
+            self._file = stack.enter_context(open_hdf5(path)) if file is None else file
             self._emitters = self._group("emitters")
             self._records = self._group("records")
             self._check_columns()
@@ -126,7 +128,7 @@ class TruthFile:
             self.n_frames = len(self._frame_start) - 1
             self._emitter_ids = self._read_emitter_ids()
             self._phase, self._magnitude = None, None
-            if coefficients not in {"anew", "unused"}:
+            if coefficients != "unused":
                 self._phase, self._magnitude = self._find_coefficients(computed=coefficients == "computed")
             if self._phase is None and coefficients == "stored":
                 need_dataset(self._file, "zernike_coeffs/phase")
@@ -188,6 +190,16 @@ class TruthFile:
     def in_order(self) -> bool:
         """Whether the file has its records ordered by frame."""
         return self._sorted is None
+
+    @property
+    def record_count(self) -> int:
+        """Number of records."""
+        return int(self._frame_start[-1])
+
+    def rows_of(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the rows that the records of a scene of these frames have in the file."""
+        low, high = (int(self._frame_start[min(max(frame, 0), self.n_frames)]) for frame in (start, stop))
+        return np.arange(low, high) if self._sorted is None else self._sorted.rows[low:high]
 
     def copy_into(self, file: h5py.File) -> None:
         """Copy emitters and records, not the coefficients, to another open file."""

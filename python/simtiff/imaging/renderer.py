@@ -1,0 +1,334 @@
+"""From scenes to stamps, frames, derivatives and bounds; keeps the matrices of the transform."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+
+from simtiff._core import Psf, Spec
+from simtiff.errors import ConfigError
+from simtiff.imaging.arrays import borrowed, is_whole, output, shown, whole_numbers
+from simtiff.imaging.camera import Camera, exposure
+from simtiff.imaging.optics import Optics
+from simtiff.imaging.options import PsfOptions, noll_coefficients, number, pair
+from simtiff.imaging.plans import Plans
+from simtiff.imaging.scene import Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from simtiff.imaging.camera import Detector
+
+_PLANS = Plans()
+_NO_COEFFICIENTS = np.zeros(0, np.float32)
+
+
+class Renderer:
+    """Renders scenes with one set of optics, into new arrays or the caller's; keeps the matrices of the transform.
+
+    It is what `psf` and `render` use. Keep one where frames or stamps are made again and again: arguments are checked
+    once, and its matrices stay whatever else is computed. Pickled, it leaves the matrices behind.
+
+    What raises during a call, as Ctrl-C does, ends it at once: ``out`` is then written in part, and the renderer is
+    as good as before.
+
+    Parameters
+    ----------
+    optics : Optics
+        The microscope.
+    size : int
+        Pixels along a side of the stamp on which an emitter is rendered; odd, at most 511.
+    model : {"scalar", "vectorial", "gaussian"}
+        PSF model; see `psf`. A Gaussian takes no account of a scene's coefficients.
+    defocus : {"exact", "paraxial"}
+        Phase of defocus: ``2 pi / wavelength (n - sqrt(n^2 - NA^2 rho^2)) z``, or ``pi NA^2 rho^2 z / wavelength``,
+        which only the scalar model has.
+    pixel_integration : bool
+        Integrate over each pixel; False takes the point at the pixel's centre times the pixel's area.
+    samples_per_pixel : int, optional
+        Render at this many samples per pixel and axis and bin them, in place of exact integration; 1 to 64.
+    **options
+        `PsfOptions`.
+
+    Raises
+    ------
+    ConfigError
+        If a parameter is not allowed, or a stamp is so large in wavelengths that it cannot be computed.
+
+    Examples
+    --------
+    A movie of two emitters, one of them on in both frames; stamps lose a little of their light:
+
+    >>> import simtiff
+    >>> renderer = simtiff.Renderer(simtiff.Optics(), size=31)
+    >>> scene = simtiff.Scene.from_arrays([[10, 12, 0], [30.5, 8, 0.3]], [900, 500, 700],
+    ...                                   emitter_ix=[0, 1, 1], frame_ix=[0, 0, 1])
+    >>> photons = renderer.render(scene, (2, 24, 40))
+    >>> photons.shape, photons.dtype
+    ((2, 24, 40), dtype('float32'))
+    >>> [round(float(frame.sum()), -1) for frame in photons]
+    [1340.0, 660.0]
+    >>> counts = renderer.expose(scene, photons.shape, simtiff.Camera(background=20, read_noise=1.5), seed=3)
+    >>> counts.dtype, counts.shape
+    (dtype('uint16'), (2, 24, 40))
+    """
+
+    def __init__(
+        self,
+        optics: Optics,
+        *,
+        size: int = 41,
+        model: str = "scalar",
+        defocus: str = "exact",
+        pixel_integration: bool = True,
+        samples_per_pixel: int | None = None,
+        **options: Unpack[PsfOptions],
+    ) -> None:
+        if not isinstance(optics, Optics):
+            raise ConfigError(f"optics is a {type(optics).__name__}; expected simtiff.Optics")
+        if samples_per_pixel is not None:
+            sampling: str | int = samples_per_pixel
+        else:
+            sampling = "integrated" if pixel_integration else "point"
+        self._added = noll_coefficients(options.pop("phase_noll", {}))
+        shape = {key: value for key, value in options.items() if key in {"sigma_nm", "depth_nm", "astigmatism_nm"}}
+        if model != "gaussian" and shape:
+            raise ConfigError(f"{next(iter(shape))} is of the model 'gaussian'; the model is {shown(model)}")
+        if model == "gaussian" and self._added.size:
+            raise ConfigError("phase_noll is given, but a Gaussian has no pupil; expected a model that has one")
+        if model == "gaussian" and defocus == "paraxial":
+            raise ConfigError("defocus is 'paraxial', but a Gaussian has no pupil; expected 'exact'")
+        numbers: dict[str, Any] = {
+            key: pair(key, value) if key in {"blur_nm", "sigma_nm"} else number(key, value)
+            for key, value in options.items()
+        }
+        self.optics = optics
+        self.size = int(size) if is_whole(size) else size
+        self._arguments = (optics, size, model, defocus, sampling), numbers
+        self._spec = self._checked()
+        self._plan: tuple[int, Psf] | None = None
+
+    def _checked(self) -> Spec:
+        positional, numbers = self._arguments
+        return Spec(*positional, **numbers)
+
+    def __repr__(self) -> str:
+        return f"Renderer({self.optics}, size={self.size})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_plan": None, "_spec": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._spec = self._checked()
+
+    def stamps(self, scene: Scene, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Return the stamp of each emitter; see `psf`.
+
+        Parameters
+        ----------
+        scene : Scene
+            x and y of its emitters count from the stamp's middle pixel; there may be no records.
+        out : float32 array (n, size, size), optional
+            Overwritten and returned.
+
+        Returns
+        -------
+        float32 array (n, size, size)
+            Photons per emitted photon.
+        """
+        core, scene = self._core(scene)
+        out = output(out, (len(scene.xyz), self.size, self.size), np.float32)
+        with borrowed():
+            core.stamps(scene, out)
+        return out
+
+    def render(
+        self, scene: Scene, shape: tuple[int, int, int], out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Return frames of expected photons; each emitter's stamp is computed once, whatever its number of records.
+
+        Parameters
+        ----------
+        scene : Scene
+            What is rendered. An emitter may lie outside the frame.
+        shape : (t, y, x)
+            Shape of the result.
+        out : float32 array (t, y, x), optional
+            Overwritten and returned.
+
+        Returns
+        -------
+        float32 array (t, y, x)
+            Expected photons, without background.
+
+        Raises
+        ------
+        ConfigError
+            If a record is of no frame or emitter, or an emitter cannot be computed.
+        ShapeError
+            If an array does not fit.
+        """
+        core, scene = self._core(scene)
+        out = output(out, whole_numbers("shape (t, y, x)", shape, 3), np.float32)
+        if out.size:
+            with borrowed():
+                core.render(scene, out)
+        return out
+
+    def expose(
+        self,
+        scene: Scene,
+        shape: tuple[int, int, int],
+        camera: Camera,
+        seed: int = 1,
+        first_frame: int = 0,
+        space: NDArray[np.float32] | None = None,
+        out: NDArray[Any] | None = None,
+        finished: Callable[[int, int], object] | None = None,
+        check: Callable[[], object] | None = None,
+    ) -> NDArray[Any]:
+        """Return camera frames: what `render` and then `Camera.expose` give, to the last bit, but faster.
+
+        Parameters
+        ----------
+        scene, shape
+            As for `render`.
+        camera, seed, first_frame
+            The camera and what it is asked for; see `Camera.expose`.
+        space : float32 array (t, y, x), optional
+            Work space, for callers that render many chunks.
+        out : array (t, y, x) of the camera's dtype, optional
+            Overwritten and returned.
+        finished : callable, optional
+            Called with the index of each frame of `out` and the CRC-32 of its bytes as soon as it is whole, in any
+            order and from any thread; what it raises ends the call.
+        check : callable, optional
+            Called many times a second, from the thread of the call; what it raises ends the call.
+
+        Returns
+        -------
+        array (t, y, x) of the camera's dtype
+            Counts in ADU.
+
+        Raises
+        ------
+        ConfigError, ShapeError
+            As `render` and `Camera.expose` do.
+        """
+        core, scene = self._core(scene)
+        out = output(out, whole_numbers("shape (t, y, x)", shape, 3), camera.dtype)
+        space = output(space, out.shape, np.float32)
+        key, first = exposure(seed, first_frame)
+        if out.size:
+            with borrowed():
+                core.expose(scene, camera.core, key, first, space, out, finished, check)
+        return out
+
+    def gradients(
+        self, scene: Scene, modes: Sequence[int] = (), out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Return the stamp of each emitter and its derivatives; see `psf_gradient`.
+
+        Parameters
+        ----------
+        scene : Scene
+            As for `stamps`.
+        modes : sequence of int
+            Noll indices, among the coefficients that the scene has.
+        out : float32 array (n, 4 + len(modes), size, size), optional
+            Overwritten and returned.
+        """
+        core, scene = self._core(scene)
+        out = output(out, (len(scene.xyz), 4 + len(modes), self.size, self.size), np.float32)
+        with borrowed():
+            core.gradients(scene, [noll - 1 for noll in modes], out)
+        return out
+
+    def bounds(
+        self, scene: Scene, photons: NDArray[np.float64], background: NDArray[np.float64], detector: Detector
+    ) -> NDArray[np.float64]:
+        """Return the bound of each emitter alone on its stamp; see `crlb`.
+
+        Parameters
+        ----------
+        scene : Scene
+            As for `stamps`.
+        photons, background : float64 array (n,)
+            Of each emitter: photons, and background photons per pixel.
+        detector : Detector
+            What the light becomes before it is counted.
+
+        Returns
+        -------
+        float64 array (n, 5)
+            Sigma of x px, y px, z um, photons, background.
+        """
+        core, scene = self._core(scene)
+        out = np.empty((len(scene.xyz), 5))
+        with borrowed():
+            core.bounds(scene, photons, background, detector, out)
+        return out
+
+    def record_bounds(
+        self,
+        scene: Scene,
+        background: NDArray[np.float64],
+        shape: tuple[int, int],
+        detector: Detector,
+        *,
+        joint: bool = False,
+    ) -> NDArray[np.float64]:
+        """Return the bound of each record of a scene, on the pixels of its frame that its emitter's stamp covers.
+
+        Parameters
+        ----------
+        scene : Scene
+            What is bound; its records are of ``len(background)`` frames.
+        background : float64 array (t,)
+            Photons per pixel of each frame.
+        shape : (y, x)
+            Shape of a frame.
+        detector : Detector
+            What the light becomes before it is counted.
+        joint : bool
+            Bind an emitter together with all those of its frame whose stamps touch its own, directly or by others, at
+            most 250, with one background for all of these; False: each as if it were alone.
+
+        Returns
+        -------
+        float64 array (m, 5)
+            Sigma of x px, y px, z um, photons, background; infinity for what the frame does not show.
+
+        Raises
+        ------
+        ConfigError
+            If more than 250 emitters are to be bound together.
+        """
+        core, scene = self._core(scene)
+        out = np.empty((len(scene.photons), 5))
+        if out.size:
+            with borrowed():
+                core.record_bounds(scene, background, shape, detector, joint, out)
+        return out
+
+    def _core(self, scene: Scene) -> tuple[Psf, Scene]:
+        """Return the core's object for a scene, and the scene as it takes it."""
+        if not isinstance(scene, Scene):
+            raise ConfigError(f"scene is a {type(scene).__name__}; expected simtiff.Scene")
+        if self._arguments[0][2] == "gaussian":
+            scene = replace(scene, phase=_NO_COEFFICIENTS, magnitude=None)  # there is no pupil
+        if self._added.size:
+            scene = scene.with_modes(len(self._added))
+            phase = scene.phase.copy()
+            phase[..., : len(self._added)] += self._added
+            scene = replace(scene, phase=phase)
+        modes = (np.shape(scene.phase) or (0,))[-1]
+        held = self._plan  # another thread may put another one there
+        if held is None or held[0] != modes:
+            self._plan = held = modes, _PLANS.get(self._spec, modes)
+        return held[1], scene
