@@ -67,6 +67,7 @@ pub(crate) fn fill_pupil<S: Simd>(
     let (phase, _) = S::as_simd_f32s(phase);
     let magnitude = magnitude.map(|m| S::as_simd_f32s(m).0);
     let (mut energy, mut lit, mut slope) = (zero, zero, zero);
+    let decays = basis.decays();
     for (block, parts) in parts.as_chunks_mut::<NODE_BLOCK>().0.iter_mut().enumerate() {
         let [ee, oe, eo, oo] = parity_sums(simd, &basis.phase, block, phase);
         let amplitude = match magnitude {
@@ -91,7 +92,7 @@ pub(crate) fn fill_pupil<S: Simd>(
                 let weight = simd.splat_f32s(basis.weights[block * NODE_BLOCK + k]);
                 energy = simd.mul_add_e_f32s(squares, weight, energy);
             }
-            if !basis.decay.is_empty() {
+            if decays {
                 let node = block * NODE_BLOCK + k;
                 let mut squares = zero;
                 let rate = simd.splat_f32s(basis.decay[node]);
@@ -119,7 +120,7 @@ pub(crate) fn fill_pupil<S: Simd>(
     }
     // a pupil that lets no light through gives a dark stamp, not NaN
     let over = |value, energy| simd.div_f32s(value, simd.max_f32s(energy, simd.splat_f32s(1e-20)));
-    if !basis.decay.is_empty() {
+    if decays {
         Energy { inverse: over(simd.splat_f32s(1.0), lit), slope: over(slope, lit) }
     } else if magnitude.is_some() {
         Energy { inverse: over(simd.splat_f32s(1.0), energy), slope: zero }
@@ -155,7 +156,7 @@ pub(crate) fn derivative<S: Simd>(
     out: &mut [[S::f32s; 8]],
 ) {
     let (parity, value) = basis.term(term);
-    let decays = term == basis.height && !basis.decay.is_empty();
+    let decays = term == basis.height && basis.decays();
     for (node, (parts, out)) in parts.iter().zip(out).enumerate() {
         let decay = if decays { basis.decay[node] } else { 0.0 };
         *out = times(simd, parts, parity, [-decay, std::f32::consts::PI * value(node)]);
