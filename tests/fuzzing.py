@@ -13,7 +13,7 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from simtiff.cli import commands as cli
+from simtiff.cli import process as cli
 
 if TYPE_CHECKING:
     import random

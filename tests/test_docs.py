@@ -16,7 +16,7 @@ import tifffile
 
 import simtiff
 from simtiff.batch.room import estimate_batch
-from simtiff.cli import commands as cli
+from simtiff.cli import process as cli
 from simtiff.cli.arguments import USAGE, parse_arguments
 from simtiff.config.loading import json_schema, load_batch_config, load_job_config
 from simtiff.config.sweeps import expand_jobs

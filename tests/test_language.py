@@ -167,7 +167,7 @@ def test_who_uses_the_library_gets_english(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_the_catalogue_is_read_only_where_it_is_needed() -> None:
-    code = "import sys; from simtiff.cli.commands import main; main(['--help']); sys.exit('gettext' in sys.modules)"
+    code = "import sys; from simtiff.cli.process import main; main(['--help']); sys.exit('gettext' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 

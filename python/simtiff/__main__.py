@@ -9,7 +9,7 @@ import os
 import sys
 from typing import NoReturn
 
-from simtiff.cli.commands import main
+from simtiff.cli.process import main
 
 _GC_THRESHOLD = (
     100_000  # what is imported is tens of thousands of objects that stay; to look for garbage there takes long

@@ -12,7 +12,7 @@ import pytest
 
 import simtiff
 from simtiff.aberrations.maps import map_digest, map_notes
-from simtiff.cli import commands as cli
+from simtiff.cli import process as cli
 from simtiff.config.loading import load_job_config
 from simtiff.errors import ConfigError, DataError
 

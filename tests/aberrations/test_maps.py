@@ -20,7 +20,7 @@ from simtiff.aberrations.info import map_info, noll_name
 from simtiff.aberrations.maps import check_field, field_coefficients, open_field
 from simtiff.aberrations.synthetic import RADIANS_PER_MILLIWAVE, SyntheticMap, synthesize
 from simtiff.batch.inputs import check_inputs
-from simtiff.cli import commands as cli
+from simtiff.cli import process as cli
 from simtiff.config.identity import Job
 from simtiff.config.settings import JobConfig
 from simtiff.errors import ConfigError, DataError, ShapeError

@@ -11,7 +11,7 @@ import pytest
 from batch_helpers import config, write_config
 from simtiff.batch.display import display
 from simtiff.batch.events import Begun, Done, Ended, Failed, Gone, Started
-from simtiff.cli import commands as cli
+from simtiff.cli import process as cli
 from simtiff.movie.events import Message, Progress
 
 if TYPE_CHECKING:

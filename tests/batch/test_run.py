@@ -281,7 +281,7 @@ def test_a_full_disk_fails_what_does_not_fit(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: writes fail half-way with an error of the system."""
     path = write_config(tmp_path, config(variables={"emitters.frames": [1, 50, 2]}))
     limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
-    run = "from simtiff.cli.commands import main; sys.exit(main(sys.argv[1:]))"
+    run = "from simtiff.cli.process import main; sys.exit(main(sys.argv[1:]))"
     output = tmp_path / "out"
     words = [sys.executable, "-c", limited + run, *command(path, output)[3:]]
     done = subprocess.run(words, capture_output=True, text=True, check=False)

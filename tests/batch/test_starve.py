@@ -56,7 +56,7 @@ def remount(folder: Path, options: str) -> None:
 def limited(path: Path, output: Path, limits: dict[str, int], *options: str) -> subprocess.CompletedProcess[str]:
     """Run a batch with limits on its processes."""
     sets = "".join(f"resource.setrlimit(resource.{name}, ({value}, {value})); " for name, value in limits.items())
-    code = f"import resource, sys; {sets}from simtiff.cli.commands import main; sys.exit(main(sys.argv[1:]))"
+    code = f"import resource, sys; {sets}from simtiff.cli.process import main; sys.exit(main(sys.argv[1:]))"
     words = [sys.executable, "-c", code, *command(path, output, *options)[3:]]
     return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
 

@@ -19,7 +19,7 @@ import tifffile
 import simtiff
 from batch_helpers import command, kill, running, stray_files, tree, wait_for, write_config
 from simtiff.aberrations.maps import digest_of, map_digest
-from simtiff.cli import commands as cli
+from simtiff.cli import process as cli
 from simtiff.config.identity import job_hash
 from simtiff.config.loading import load_batch_config, load_job_config
 from simtiff.config.sweeps import expand_jobs, with_own_seeds

@@ -20,7 +20,7 @@ from simtiff.batch.jobfile import JobFile
 from simtiff.batch.run import run_batch
 from simtiff.batch.status import BatchStatus, JobRecord
 from simtiff.batch.table import JobTable
-from simtiff.cli import commands as cli
+from simtiff.cli import process as cli
 from simtiff.errors import ConfigError, DataError
 
 VARIABLES = {"emitters.num_emitters,tiff.crop_offset": [[20, [0, 0]], [40, [1, 2]]]}

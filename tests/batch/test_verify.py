@@ -16,7 +16,7 @@ from batch_helpers import config
 from simtiff.batch.folder import FolderLock
 from simtiff.batch.run import run_batch
 from simtiff.batch.verify import Checked, Verification, sample_frames, verify_batch
-from simtiff.cli import commands as cli
+from simtiff.cli import process as cli
 from simtiff.errors import BatchError, DataError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pytest
 
 from batch_helpers import TINY_JOB, config, write_config
 from matlab_files import save
-from simtiff.cli import commands as cli
+from simtiff.cli import process as cli
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,7 +25,7 @@ import simtiff
 from batch_helpers import TINY_JOB
 from simtiff.aberrations.fieldmap import MAX_MODES
 from simtiff.aberrations.synthetic import synthesize
-from simtiff.cli import commands as cli
+from simtiff.cli import process as cli
 from simtiff.cli.arguments import USAGE, UsageError, parse_arguments
 from simtiff.movie import estimate
 from simtiff.movie.estimate import held_light
@@ -80,7 +80,7 @@ def test_help_and_version(command: Command) -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    script = "import sys; from simtiff.cli.commands import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    script = "import sys; from simtiff.cli.process import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     heavy = {"numpy", "h5py", "scipy", "matplotlib", "tifffile", "pydantic", "rich", "json5", "docopt"}
     assert not heavy & set(done.stderr.split())

@@ -13,7 +13,7 @@ import pytest
 
 from batch_helpers import TINY_JOB
 from simtiff.aberrations.synthetic import synthesize
-from simtiff.cli import commands as cli
+from simtiff.cli import process as cli
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +67,7 @@ def test_too_little_memory_to_start_is_said_in_words(tmp_path: Path, job_file: P
         ["run", "--zmap=builtin:oil", f"--config={job_file}", f"--output-dir={tmp_path / 'r'}"],
         ["batch", str(batch), f"--output-dir={tmp_path / 'b'}", "--max-workers=1"],
     ):
-        code = f"import sys; from simtiff.cli.commands import main\n{limit}sys.exit(main({words!r}))"
+        code = f"import sys; from simtiff.cli.process import main\n{limit}sys.exit(main({words!r}))"
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment, timeout=100

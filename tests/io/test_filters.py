@@ -11,7 +11,7 @@ import pytest
 from h5py import h5z
 
 from simtiff.aberrations.fieldmap import FieldMap
-from simtiff.cli import commands as cli
+from simtiff.cli import process as cli
 from simtiff.errors import DataError
 from simtiff.movie.truthfile import TruthFile
 

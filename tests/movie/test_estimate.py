@@ -18,7 +18,7 @@ from simtiff.aberrations.synthetic import synthesize
 from simtiff.batch import room
 from simtiff.batch.room import Estimate, available_memory, control_group_room, estimate_batch
 from simtiff.batch.run import run_batch
-from simtiff.cli import commands as cli
+from simtiff.cli import process as cli
 from simtiff.config.loading import load_job_config
 from simtiff.errors import BatchError
 from simtiff.io.system import cores

@@ -12,7 +12,7 @@ import tifffile
 import simtiff
 from simtiff.aberrations.maps import open_field
 from simtiff.batch.pipeline import run_pipeline
-from simtiff.cli import commands as cli
+from simtiff.cli import process as cli
 from simtiff.config.loading import load_job_config
 from simtiff.errors import ConfigError, DataError
 from simtiff.movie.estimate import truth_bytes, worker_bytes

@@ -12,7 +12,7 @@ import tifffile
 
 import simtiff
 from batch_helpers import write_config
-from simtiff.cli import commands as cli
+from simtiff.cli import process as cli
 from simtiff.config.loading import load_batch_config, load_job_config
 from simtiff.errors import ConfigError
 

@@ -15,7 +15,7 @@ from simtiff import Camera, Renderer, Scene
 from simtiff.aberrations.maps import open_field
 from simtiff.batch.pipeline import run_pipeline
 from simtiff.batch.run import run_batch
-from simtiff.cli import commands as cli
+from simtiff.cli import process as cli
 from simtiff.config.loading import load_job_config
 from simtiff.config.settings import JobConfig
 from simtiff.errors import ConfigError

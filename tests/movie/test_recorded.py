@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import simtiff
 from matlab_files import save
 from simtiff.batch.pipeline import run_pipeline
-from simtiff.cli import commands as cli
+from simtiff.cli import process as cli
 from simtiff.config.loading import load_job_config
 from simtiff.errors import ConfigError, DataError, ShapeError
 from simtiff.movie.job import stream_movie

@@ -1,8 +1,9 @@
 """The command ``simtiff``: its arguments, its commands, and what it shows on a terminal.
 
-- `commands`: `main`, and what each command does
+- `process`: `main`: language, signals, errors and exit code of the command's process
+- `commands`: what each command does
 - `arguments`: the usage, and how arguments are read
-- `terminal`: how far a single movie is
+- `terminal`: results, how far a single movie is, exit codes
 """
 
-__all__ = ["arguments", "commands", "terminal"]
+__all__ = ["arguments", "commands", "process", "terminal"]

@@ -1,4 +1,4 @@
-"""The command ``simtiff``: see `USAGE`.
+"""The commands of ``simtiff``: see `USAGE`.
 
 Each command imports what it needs when it runs, so that ``simtiff --help`` answers at once. Results go to
 stdout and nothing else does; an error is one readable block on stderr.
@@ -7,17 +7,13 @@ stdout and nothing else does; an error is one readable block on stderr.
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simtiff.batch.signals import Interrupts, open_closed_streams
-from simtiff.cli.arguments import USAGE, UsageError, parse_arguments, whole_number
-from simtiff.errors import SimtiffError, UnsavedError, in_words, os_reason
-from simtiff.language import Text, joined, language_of, plural, shown, speaking, tr
+from simtiff.cli.arguments import UsageError, whole_number
+from simtiff.cli.terminal import DONE, print_text
+from simtiff.errors import SimtiffError
+from simtiff.language import Text, joined, plural, shown, tr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,125 +23,7 @@ if TYPE_CHECKING:
     from simtiff.config.settings import BatchConfig, JobConfig
     from simtiff.movie.events import Event
 
-DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-
-_SAMPLES = {"zh": "中文"}
-
 Arguments = dict[str, Any]
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code.
-
-    Parameters
-    ----------
-    argv
-        The arguments after the program's name; default: those of the process.
-    """
-    words = list(sys.argv[1:] if argv is None else argv)
-    if argv is None:
-        open_closed_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # names with any character must not stop a run; None where closed
-            stream.reconfigure(errors="backslashreplace")
-    verbose = "--verbose" in words
-    words = [word for word in words if word != "--verbose"]
-    with speaking(_language()), Interrupts(ends_process=argv is None) as interrupts:
-        try:
-            code = _run(words, verbose=verbose)
-            if sys.stdout is not None:
-                sys.stdout.flush()
-        except KeyboardInterrupt:
-            interrupts.ignore()
-            _report(_how_to_go_on(words), verbose=verbose)
-            code = INTERRUPTED
-        except BrokenPipeError:
-            _drop_output()
-            code = FAILED
-        except Exception as error:
-            message, code = _explain(error)
-            _report(message, verbose=verbose)
-            _drop_output()
-    return code
-
-
-def _language() -> str:
-    """Return the language to speak: the user's, if both streams can write it."""
-    language = language_of(os.environ)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            _SAMPLES.get(language, "").encode(getattr(stream, "encoding", None) or "utf-8")
-        except (UnicodeEncodeError, LookupError):
-            return "en"
-    return language
-
-
-def _drop_output() -> None:
-    """Forget what stdout could not take (its reader is gone, its disk is full): exit would try again."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _run(words: list[str], *, verbose: bool) -> int:
-    if any(word in {"-h", "--help"} for word in words):
-        _print(USAGE.rstrip())
-        return DONE
-    if "--version" in words:
-        from simtiff.io.files import software
-
-        _print(software())
-        return DONE
-    command, arguments = parse_arguments(words)
-    return _COMMANDS[command](arguments | {"--verbose": verbose})
-
-
-def _explain(error: Exception) -> tuple[str, int]:
-    """Return the message of an error and the exit code."""
-    match error:
-        case SimtiffError():
-            return in_words(error), FAILED if isinstance(error, UnsavedError) else WRONG
-        case OSError():
-            code, reason = FAILED if error.errno in _NO_SPACE else WRONG, os_reason(error)
-            return (joined([str(error.filename), reason], ": ") if error.filename is not None else reason), code
-        case MemoryError() | ImportError() | SystemError():
-            return in_words(error), FAILED
-    return Text("internal error: {error} (--verbose shows where)", error=in_words(error)), FAILED
-
-
-def _report(message: str, *, verbose: bool) -> None:
-    if sys.stderr is None:
-        return
-    with contextlib.suppress(OSError):
-        if verbose:
-            import traceback
-
-            traceback.print_exc()
-        sys.stderr.write(f"simtiff: {shown(message)}\n")
-        sys.stderr.flush()
-
-
-def _how_to_go_on(words: list[str]) -> Text:
-    # What --no-resume was to replace and has not yet come to is still there, and may be of other settings.
-    instead = [] if "--overwrite" in words else ["--overwrite"]
-    parts = (instead if word in {"--no-resume", "--no_resume"} else [word] for word in words)
-    again = shlex.join(["simtiff", *(word for part in parts for word in part)])
-    if words and words[0] == "batch":
-        return Text(
-            "interrupted; finished jobs are kept; the same command goes on with the others: {command}", command=again
-        )
-    return Text(
-        "interrupted; no unfinished file was left under its final name; start again with: {command}", command=again
-    )
-
-
-def _print(text: str) -> None:
-    if sys.stdout is not None:
-        sys.stdout.write(text + "\n")
 
 
 def _batch(arguments: Arguments) -> int:
@@ -159,7 +37,7 @@ def _batch(arguments: Arguments) -> int:
     if arguments["--json"] and not arguments["--dry-run"]:
         raise UsageError(Text("--json goes with --dry-run: it prints the plan"))
     if arguments["--dry-run"]:
-        _print(_dry_run(config, output_dir or config.base_output_dir, arguments))
+        print_text(_dry_run(config, output_dir or config.base_output_dir, arguments))
         return DONE
 
     from simtiff.batch.display import display
@@ -176,7 +54,7 @@ def _batch(arguments: Arguments) -> int:
         force=arguments["--force"],
         log_file=arguments["--log-file"],
     )
-    _print(str(summary))
+    print_text(str(summary))
     if summary.interrupted:
         raise KeyboardInterrupt
     return summary.exit_code
@@ -272,7 +150,7 @@ def _pipeline(arguments: Arguments) -> int:
             skip_zernike=arguments["--skip-zernike"],
             skip_tiff=arguments["--skip-tiff"],
         )
-    _print("\n".join(map(str, files)))
+    print_text("\n".join(map(str, files)))
     return DONE
 
 
@@ -290,7 +168,7 @@ def _stream(arguments: Arguments) -> int:
         config = load_job_config(arguments["--config"], needs_zmap=False, otherwise=stored_config(h5))
     with _counting_line() as watch:
         stream_movie(h5, output, config, chunk_size, watch)
-    _print(str(output))
+    print_text(str(output))
     return DONE
 
 
@@ -340,7 +218,7 @@ def _status(arguments: Arguments) -> int:
     from simtiff.batch.overview import Overview
 
     overview = Overview(Path(arguments["DIR"]))
-    _print(overview.as_json() if arguments["--json"] else str(overview))
+    print_text(overview.as_json() if arguments["--json"] else str(overview))
     return DONE
 
 
@@ -352,10 +230,10 @@ def _table(arguments: Arguments) -> int:
 
     table = JobTable.of(arguments["DIR"])
     if path is None:
-        _print(table.as_csv().rstrip("\n"))
+        print_text(table.as_csv().rstrip("\n"))
     else:
         table.write(path)
-        _print(str(path))
+        print_text(str(path))
     return DONE
 
 
@@ -369,19 +247,19 @@ def _verify(arguments: Arguments) -> int:
         def watch(event: Event) -> None:
             if isinstance(event, Checked):
                 line.clear()  # what counts goes below what is told
-                _print(str(event.check))
+                print_text(str(event.check))
             else:
                 line(event)
 
         found = verify_batch(Path(arguments["DIR"]), frames or 0, watch, mark=arguments["--mark"])
-    _print(str(found))
+    print_text(str(found))
     return found.exit_code
 
 
 def _clean(arguments: Arguments) -> int:
     from simtiff.batch.clean import clean_folder
 
-    _print(str(clean_folder(Path(arguments["DIR"]), remove=arguments["--yes"])))
+    print_text(str(clean_folder(Path(arguments["DIR"]), remove=arguments["--yes"])))
     return DONE
 
 
@@ -400,7 +278,7 @@ def _validate(arguments: Arguments) -> int:
     lines = [tr("{source}: valid; {totals}", source=batch.source, totals=_totals(jobs))]
     lines.append(shown(show_emitters([job.config for job in jobs])))
     lines += [tr("note: {note}", note=note) for note in notes if note is not None]
-    _print("\n".join(lines))
+    print_text("\n".join(lines))
     return DONE
 
 
@@ -414,7 +292,7 @@ def _schema(_arguments: Arguments) -> int:
 
     from simtiff.config.loading import json_schema
 
-    _print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    print_text(json.dumps(json_schema(), indent=2, ensure_ascii=False))
     return DONE
 
 
@@ -436,7 +314,7 @@ def _preview(arguments: Arguments) -> int:
             raise UsageError(Text("--config goes with --truth or --h5: it says where the frame was cut from the field"))
         config = load_job_config(arguments["--config"], needs_zmap=False, otherwise=stored_config(h5))
     preview(tiff, png, frame, truth=h5 or False, config=config)
-    _print(str(png))
+    print_text(str(png))
     return DONE
 
 
@@ -449,7 +327,7 @@ def _zmap_synth(arguments: Arguments) -> int:
 
     _refuse_measured(out)
     synthesize(out, size=size or 256, seed=seed or 0)
-    _print(str(out))
+    print_text(str(out))
     return DONE
 
 
@@ -511,11 +389,11 @@ def _zmap_info(arguments: Arguments) -> int:
 
         plot_map(arguments["FILE"], arguments["--plot"])
         lines.append(arguments["--plot"])
-    _print("\n".join(lines))
+    print_text("\n".join(lines))
     return DONE
 
 
-_COMMANDS: dict[str, Callable[[Arguments], int]] = {
+COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "batch": _batch,
     "run": _pipeline,
     "stream": _stream,

@@ -1,4 +1,4 @@
-"""What a user sees of the single-movie commands, on stderr: log lines, and on a terminal how far it is."""
+"""What a command gives its user: results on stdout, how far a single movie is on stderr, and an exit code."""
 
 from __future__ import annotations
 
@@ -12,8 +12,17 @@ from simtiff.movie.events import STAGES, Message, Progress
 if TYPE_CHECKING:
     from simtiff.movie.events import Event
 
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes."""
+
 _SECONDS = 0.2
 _CLEAR = "\r\x1b[K"
+
+
+def print_text(text: str) -> None:
+    """Write a result and the end of its line to stdout, where there is one."""
+    if sys.stdout is not None:
+        sys.stdout.write(text + "\n")
 
 
 class CountingLine:

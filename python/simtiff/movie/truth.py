@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import h5py
+    from numpy.typing import NDArray
 
     from simtiff.aberrations.fieldmap import FieldMap
     from simtiff.config.settings import JobConfig
@@ -128,7 +129,10 @@ def write_truth(
                 first, last = int(records.frame_ix[0]), int(records.frame_ix[-1])
                 if bounds is not None:
                     bound_set.resize(end, axis=0)
-                    bound_set[records_done:end] = bounds.of(_scene_of(config, field, records, first), last - first + 1)
+                    bound_set[records_done:end] = bounds.of(
+                        _scene_of(records, first, lambda some: field_coefficients(config, field, some.xyz)),
+                        last - first + 1,
+                    )
                 frame_counts[first + 1 : last + 2] = np.bincount(records.frame_ix - first)
                 records_done = end
                 if progress is not None:
@@ -141,10 +145,14 @@ def write_truth(
     return TruthSize(emitters_done, records_done)
 
 
-def _scene_of(config: JobConfig, field: FieldMap, records: Records, first_frame: int) -> Scene:
-    """Return records of whole frames as a scene, with coefficients computed for it."""
+def _scene_of(
+    records: Records,
+    first_frame: int,
+    coefficients: Callable[[Records], tuple[NDArray[np.float32], NDArray[np.float32] | None]],
+) -> Scene:
+    """Return records of whole frames as a scene, with the coefficients of a record of each emitter."""
     first, emitter_ix = same_psf(records.id, records.xyz)
-    phase, magnitude = field_coefficients(config, field, records.xyz[first])
+    phase, magnitude = coefficients(records[first])
     return Scene(
         xyz=records.xyz[first].astype(np.float64),
         phase=phase,
@@ -310,13 +318,8 @@ class MemoryTruth:
         """Return the emitters and records of frames ``start..stop - 1``."""
         low, high = np.searchsorted(self.records.frame_ix, [start, stop])
         records = self.records[low:high]
-        first, emitter_ix = same_psf(records.id, records.xyz)
-        ids = records.id[first]
-        return Scene(
-            xyz=records.xyz[first].astype(np.float64),
-            phase=self.phase[ids],
-            magnitude=None if self.magnitude is None else self.magnitude[ids],
-            emitter_ix=emitter_ix,
-            frame_ix=(records.frame_ix - start).astype(np.uint32),
-            photons=records.phot,
-        )
+        return _scene_of(records, start, self._coefficients)
+
+    def _coefficients(self, records: Records) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        ids = records.id
+        return self.phase[ids], None if self.magnitude is None else self.magnitude[ids]
