@@ -41,7 +41,7 @@ ROWS = (
     Row("scalar\nNA 1.4, oil", "scalar", (-0.9, 0.9)),
     Row("vectorial\nNA 1.4, oil", "vectorial", (-0.9, 0.9)),
     Row("vectorial, blurred\nby 60 nm", "vectorial", (-0.9, 0.9), options={"blur_nm": 60}),
-    Row("vectorial, from water\nNA 1.49, focus at 0.4 µm", "vectorial", (0, 0.6), WATER),
+    Row("vectorial, from water\nNA 1.49, moved by 0.4 µm", "vectorial", (0, 0.6), WATER),
     Row("vectorial, lens\nNoll 6: 0.7", "vectorial", (-0.9, 0.9), options={"phase_noll": {6: 0.7}}),
     Row(
         "vectorial, tetrapod\nNoll 6: 1.15, 12: −1.1",

@@ -100,9 +100,15 @@ def test_without_a_map_there_are_no_aberrations(tmp_path: Path, capsys: pytest.C
     (tmp_path / "job.json").write_text(json.dumps(config), encoding="utf-8")
     words = ["stream", f"--h5={path}", f"--output={tmp_path / 'm.tif'}", f"--config={tmp_path / 'job.json'}"]
     assert cli.main(words) == 0
-    assert "no coefficients; nor a map: PSFs have no aberrations" in capsys.readouterr().err
+    assert "no coefficients, and the config no map: PSFs have no aberrations" in capsys.readouterr().err
     plain = simtiff.render(simtiff.Optics(), XYZ, PHOT, (SIDE, SIDE), frame_ix=FRAME_IX, n_frames=FRAMES, size=15)
     np.testing.assert_allclose(tifffile.imread(tmp_path / "m.tif"), plain, rtol=1e-4, atol=1e-3)
+    # its emitters can be marked, and a Gaussian misses no coefficients
+    picture = ["preview", str(tmp_path / "m.tif"), f"--output={tmp_path / 'm.png'}", words[1], words[3]]
+    assert cli.main(picture) == 0
+    (tmp_path / "job.json").write_text(json.dumps(config | {"psf": {"model": "gaussian"}}), encoding="utf-8")
+    assert cli.main(words) == cli.main(picture) == 0
+    assert "coefficients" not in capsys.readouterr().err
 
 
 def test_kept_coefficients_must_be_there(tmp_path: Path) -> None:

@@ -267,11 +267,11 @@ def stream_movie(
         emitters = config.emitters.model_copy(update={"frames": frames})
         config = config.model_copy(update={"emitters": emitters})
     check_disk(config, output.parent, replaces=output)
-    if computed:
+    if computed and config.psf.model != "gaussian":
         text = (
             Text("the file has no coefficients; they are those of {path}", path=config.zmap_path)
             if config.has_zmap
-            else Text("the file has no coefficients; nor a map: PSFs have no aberrations")
+            else Text("the file has no coefficients, and the config no map: PSFs have no aberrations")
         )
         watch(Message(text))
     return make_movie(

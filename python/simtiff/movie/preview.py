@@ -159,7 +159,7 @@ def _marks(source: Path, shown: _Frame, truth_path: Path, config: JobConfig | No
     """Return where the emitters are that shine in a frame, x and y in its pixels, (n, 2)."""
     from simtiff.movie.truthfile import TruthFile
 
-    with TruthFile(truth_path, config) as truth:
+    with TruthFile(truth_path, config, coefficients="computed") as truth:
         tiff = truth.config.tiff
         width, height = (int(side) for side in np.broadcast_to(tiff.roi_size, 2))
         if (truth.n_frames, height, width) != (shown.count, *shown.image.shape):
