@@ -161,6 +161,7 @@ def emitters(model: Model, places: list[tuple[float, float]]) -> tuple[NDArray[n
     [
         [(20.2, 16.4), (23.1, 15.8)],  # 3 px apart
         [(20.2, 16.4), (20.2, 19.4)],
+        [(20.1, 16.4), (20.4, 16.4)],  # hardly told apart
         [(1.3, 2.2), (3.9, 0.7)],  # both cut by the frame's corner
         [(47.4, 33.1), (50.3, 32.2)],  # the second beyond the frame
         [(20.2, 16.4), (33.4, 27.0), (38.0, 15.1)],  # the outer two do not touch

@@ -49,7 +49,8 @@ def psf_gradient(
     -------
     float32 array (n, 4 + len(modes), size, size)
         Value, d/dx and d/dy per px, d/dz per um, d/dc per radian of each mode. They are computed with the stamp, as
-        further fields of the same transform, with an error below 5e-4 of their own peak.
+        further fields of the same transform, with an error below 5e-4 of their own peak; up to 1e-2, of d/dz, for an
+        emitter on the coverslip whose light leaves the sample above the critical angle.
 
     Raises
     ------

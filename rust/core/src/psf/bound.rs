@@ -7,7 +7,7 @@
 
 use pulp::Simd;
 
-use super::information::standard_deviations;
+use super::information::{DEPENDENT_SINGLE, standard_deviations};
 use super::{Chosen, Emitters, Psf};
 use crate::simd::{dispatch, mul_add};
 use crate::{Error, Result, Stop};
@@ -121,7 +121,7 @@ pub(crate) fn bound(planes: &[f32], photons: f64, background: f64, detector: &De
             matrix[i * (PARAMETERS + 1)] = 0.0;
         }
     }
-    let found = standard_deviations(&mut matrix, PARAMETERS);
+    let found = standard_deviations(&mut matrix, PARAMETERS, DEPENDENT_SINGLE);
     std::array::from_fn(|i| found[i])
 }
 

@@ -1,8 +1,11 @@
 //! From an information matrix to the smallest standard deviations that its parameters can have.
 
-/// What a parameter's own part may lose to those before it before it counts as told by them: some ten times the rounding of
-/// derivatives in f32.
-const DEPENDENT: f64 = 2e-6;
+/// What a parameter's own part may lose to those before it before it counts as told by them, where moments were summed in f32.
+pub(crate) const DEPENDENT_SINGLE: f64 = 2e-6;
+
+/// The same where they were summed in f64, and only the derivatives rounded: each by some 1e-6 of itself, of which this has the
+/// square, and a hundred times it.
+pub(crate) const DEPENDENT_DOUBLE: f64 = 1e-10;
 
 /// The part of a combination without information that a parameter must have in it to be spoiled by it.
 const SPOILED: f64 = 1e-3;
@@ -11,7 +14,7 @@ const SPOILED: f64 = 1e-3;
 ///
 /// Parameters that nothing is known of, with a zero on the diagonal, and those that only a combination with others is known of have
 /// infinity; the others come from the rest of the matrix.
-pub(crate) fn standard_deviations(matrix: &mut [f64], n: usize) -> Vec<f64> {
+pub(crate) fn standard_deviations(matrix: &mut [f64], n: usize, dependent: f64) -> Vec<f64> {
     let scale: Vec<f64> =
         (0..n).map(|i| matrix[i * n + i]).map(|d| if d > 0.0 { d.sqrt().recip() } else { 0.0 }).collect();
     let mut free: Vec<bool> = scale.iter().map(|&s| s > 0.0 && s.is_finite()).collect();
@@ -35,7 +38,7 @@ pub(crate) fn standard_deviations(matrix: &mut [f64], n: usize) -> Vec<f64> {
         }
         let row = &mut matrix[j * n..=j * n + j];
         let left = 1.0 - row[..j].iter().zip(&free).map(|(l, &f)| if f { l * l } else { 0.0 }).sum::<f64>();
-        if left > DEPENDENT {
+        if left > dependent {
             row[j] = left.sqrt();
             continue;
         }
@@ -115,7 +118,7 @@ mod tests {
             let factor: Vec<f64> = (0..n * 12).map(|at| values[at] * 10f64.powf(units[at / 12])).collect();
             let matrix = product(&factor, n);
             let exact = inverse(&matrix, n);
-            for (i, found) in standard_deviations(&mut matrix.clone(), n).into_iter().enumerate() {
+            for (i, found) in standard_deviations(&mut matrix.clone(), n, DEPENDENT_SINGLE).into_iter().enumerate() {
                 let expected = exact[i * n + i].sqrt();
                 prop_assert!((found / expected - 1.0).abs() < 1e-6, "{found} {expected}");
             }
@@ -125,16 +128,16 @@ mod tests {
         #[test]
         fn what_is_not_known_spoils_nothing_else(values in prop::collection::vec(-1.0..1.0f64, 60), place in 0usize..5) {
             let plain = product(&values[..36], 3);
-            let known = standard_deviations(&mut plain.clone(), 3);
+            let known = standard_deviations(&mut plain.clone(), 3, DEPENDENT_SINGLE);
             let mut rows: Vec<Vec<f64>> = values.chunks(12).map(<[f64]>::to_vec).take(3).collect();
             let twice = values[36..48].to_vec();
             // the rest may depend on the sum, too
             let three = [&values[..36], &twice].concat();
-            let with_sum = standard_deviations(&mut product(&three, 4), 4);
+            let with_sum = standard_deviations(&mut product(&three, 4), 4, DEPENDENT_SINGLE);
             rows.push(twice.clone());
             rows.push(twice);
             rows.insert(place, vec![0.0; 12]);
-            let found = standard_deviations(&mut product(&rows.concat(), 6), 6);
+            let found = standard_deviations(&mut product(&rows.concat(), 6), 6, DEPENDENT_SINGLE);
             prop_assert!(found[place].is_infinite());
             let rest: Vec<f64> = found.iter().enumerate().filter(|(i, _)| *i != place).map(|(_, v)| *v).collect();
             prop_assert!(rest[3].is_infinite() && rest[4].is_infinite(), "{rest:?}");

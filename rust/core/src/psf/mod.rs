@@ -18,7 +18,7 @@ use std::fmt::Debug;
 pub use self::bound::{Detector, PARAMETERS};
 pub(crate) use self::bound::{NOTHING, PLANES, bound, check_photons};
 use self::gaussian::GaussianPsf;
-pub(crate) use self::information::standard_deviations;
+pub(crate) use self::information::{DEPENDENT_DOUBLE, standard_deviations};
 pub(crate) use self::pupil::{PupilPsf, field_of, kernels, plan_bytes};
 use crate::pupil::{Defocus, Model, NodeRule, Optics};
 use crate::simd::{Level, level};

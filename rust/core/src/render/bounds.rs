@@ -6,7 +6,9 @@ use rayon::prelude::*;
 
 use super::scene::{Placed, Scene};
 use super::splat::Spot;
-use crate::psf::{Chosen, Detector, NOTHING, PARAMETERS, PLANES, Psf, bound, check_photons, standard_deviations};
+use crate::psf::{
+    Chosen, DEPENDENT_DOUBLE, Detector, NOTHING, PARAMETERS, PLANES, Psf, bound, check_photons, standard_deviations,
+};
 use crate::{Error, Result, Stop};
 
 /// The most emitters that are bound together.
@@ -246,7 +248,7 @@ impl Frame<'_> {
             .collect();
         let n = OWN * cluster.len() + 1;
         let mut matrix = self.information(&stamps, &Weights::new(&stamps, background, self.detector));
-        let sigma = standard_deviations(&mut matrix, n);
+        let sigma = standard_deviations(&mut matrix, n, DEPENDENT_DOUBLE);
         (0..cluster.len())
             .map(|a| std::array::from_fn(|i| if i < OWN { sigma[OWN * a + i] } else { sigma[n - 1] }))
             .collect()
