@@ -39,6 +39,10 @@ class Scene:
         Photons that the emitter gives to the frame.
     origin : (x, y)
         Where pixel (0, 0) of the frames lies among the emitters, in px.
+    background : (y, x) float32, or None
+        Mean background photons of each pixel of a frame, beside those of the camera.
+    background_factor : (t,) float64, or None
+        What each frame has of it; None: all of it.
 
     Examples
     --------
@@ -58,6 +62,8 @@ class Scene:
     frame_ix: NDArray[np.uint32]
     photons: NDArray[np.float32]
     origin: tuple[float, float] = (0.0, 0.0)
+    background: NDArray[np.float32] | None = None
+    background_factor: NDArray[np.float64] | None = None
 
     @classmethod
     def from_arrays(
