@@ -298,6 +298,39 @@ def _schema(_arguments: Arguments) -> int:
     return DONE
 
 
+def _camera(arguments: Arguments) -> int:
+    import json
+
+    from simtiff.config.presets import CAMERA_PRESETS
+
+    name = arguments["PRESET"]
+    if name is None:
+        print_text("\n".join(_preset_table()))
+        return DONE
+    if name not in CAMERA_PRESETS:
+        names = ", ".join(CAMERA_PRESETS)
+        raise UsageError(Text('"{name}" is no camera preset; allowed: {names}', name=name, names=names))
+    preset = CAMERA_PRESETS[name]
+    block = {"_note": f"{preset.model}: {preset.source}", **preset.settings}
+    print_text(json.dumps({"camera": block}, indent=2, ensure_ascii=False))
+    return DONE
+
+
+def _preset_table() -> list[str]:
+    """Return the lines of a table of all camera presets."""
+    from simtiff.batch.text import aligned
+    from simtiff.config.camera import CameraConfig
+    from simtiff.config.presets import CAMERA_PRESETS
+
+    keys = ("quantum_efficiency", "em_gain", "read_noise_e", "e_per_adu", "offset_adu", "full_well_e")
+    rows = []
+    for name, preset in CAMERA_PRESETS.items():
+        camera = CameraConfig(preset=name)
+        numbers = [getattr(camera, key) for key in keys]
+        rows.append([name, *("-" if number is None else f"{number:g}" for number in numbers), preset.model])
+    return aligned(("preset", *keys, "model"), rows, left={"preset", "model"})
+
+
 def _preview(arguments: Arguments) -> int:
     frame = whole_number(arguments, "--frame", 0, 10**7)
 
@@ -405,6 +438,7 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "clean": _clean,
     "validate": _validate,
     "schema": _schema,
+    "camera": _camera,
     "preview": _preview,
     "zmap synth": _zmap_synth,
     "zmap info": _zmap_info,

@@ -332,11 +332,15 @@ class PsfConfig(Section):
 
 
 class NoiseParams(Section):
-    """The camera in short form."""
+    """The camera and the background in short form; `REPLACED_BY` says by which blocks."""
 
     background: float = Field(100.0, ge=0, le=1e9, description="Mean background photons per pixel and frame.")
     readout_noise: float = Field(10.0, ge=0, le=1e6, description="Gaussian read noise, in electrons rms.")
     shot_noise: bool = Field(default=True, description="Poisson noise of signal and background.")
+
+
+REPLACED_BY = {"camera": ("readout_noise", "shot_noise"), "background": ("background",)}
+"""Keys of ``tiff.noise_params`` that must be absent where a block stands in their place."""
 
 
 class TiffConfig(Section):

@@ -25,6 +25,7 @@ from simtiff._core import MOST_ROWS, Cost, Spec
 from simtiff.config.blocks import (
     BUILTIN_ZMAPS,
     OF_GAUSSIAN,
+    REPLACED_BY,
     EmitterConfig,
     MemoryConfig,
     OpticalConfig,
@@ -121,12 +122,6 @@ class JobConfig(Section):
         return "zmap_path" in self.model_fields_set and self.psf.model != "gaussian"
 
     @property
-    def replaced_noise_params(self) -> tuple[str, ...]:
-        """Keys of ``tiff.noise_params`` that a block of this job stands in place of."""
-        replaced = () if self.camera is None else ("readout_noise", "shot_noise")
-        return replaced if self.background is None else ("background", *replaced)
-
-    @property
     def sampling(self) -> str | int:
         """What a pixel's value is, as the core takes it: "integrated", "point", or the mean of so many samples."""
         return self.tiff.samples_per_pixel or ("integrated" if self.psf.pixel_integration else "point")
@@ -168,7 +163,7 @@ class JobConfig(Section):
         if self.psf.model == "gaussian" and "zmap_path" not in self.model_fields_set:
             content.pop("zmap_path", None)  # else another model would take it for given
         noise = content.get("tiff", {}).get("noise_params", {})
-        for key in self.replaced_noise_params:
+        for key in (key for block, keys in REPLACED_BY.items() if getattr(self, block) is not None for key in keys):
             noise.pop(key, None)
         return content
 
