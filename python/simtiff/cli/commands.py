@@ -7,6 +7,7 @@ stdout and nothing else does; an error is one readable block on stderr.
 from __future__ import annotations
 
 import contextlib
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,9 @@ def _totals(jobs: Sequence[Job]) -> Text:
     from simtiff.movie.estimate import pixel_bytes, show_bytes
 
     frames = sum(job.config.emitters.frames for job in jobs)
-    size = sum(job.config.emitters.frames * job.config.tiff.roi_size**2 * pixel_bytes(job.config) for job in jobs)
+    size = sum(
+        job.config.emitters.frames * math.prod(job.config.tiff.frame_shape) * pixel_bytes(job.config) for job in jobs
+    )
     return plural(
         "{n:,} job, {frames:,} frames, {size} of uncompressed movies",
         "{n:,} jobs, {frames:,} frames, {size} of uncompressed movies",
@@ -285,8 +288,9 @@ def _validate(arguments: Arguments) -> int:
 
 
 def _reaches_beyond_field(config: JobConfig) -> bool:
-    stops = [offset + config.tiff.roi_size for offset in config.tiff.crop_offset]
-    return min(config.tiff.crop_offset) < 0 or max(stops) > config.emitters.area_px
+    tiff = config.tiff
+    sides = zip(tiff.crop_offset, tiff.frame_shape[::-1], config.emitters.area, strict=True)
+    return any(offset < 0 or offset + size > area for offset, size, area in sides)
 
 
 def _schema(_arguments: Arguments) -> int:
