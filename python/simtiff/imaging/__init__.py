@@ -6,9 +6,10 @@
 - `rendering`: PSFs and images, by one call
 - `bounds`: derivatives of PSFs, and the best precision that can be reached
 - `camera`: from expected photons to counts
+- `cameramaps`: what differs from pixel to pixel of a camera
 - `scene`: what is rendered: emitters and their records
 - `plans`: matrices of the transform, kept between calls
 - `arrays`: checks of the arrays that users pass
 """
 
-__all__ = ["arrays", "bounds", "camera", "optics", "options", "plans", "renderer", "rendering", "scene"]
+__all__ = ["arrays", "bounds", "camera", "cameramaps", "optics", "options", "plans", "renderer", "rendering", "scene"]
