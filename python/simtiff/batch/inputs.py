@@ -13,12 +13,16 @@ from simtiff.config.messages import Problem, listing
 from simtiff.errors import ConfigError, DataError, in_words, os_reason
 from simtiff.io.files import open_regular
 from simtiff.language import Text, joined, plural
+from simtiff.movie.camera import camera_maps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from simtiff.config.identity import Job
     from simtiff.config.settings import BatchConfig, JobConfig
+
+
+_CAMERA_MAPS = "camera.maps_path"
 
 
 class InputDigests:
@@ -49,7 +53,7 @@ def file_digest(path: str) -> str:
 def check_inputs(
     jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep: bool = False, named: str = "--zmap"
 ) -> list[str]:
-    """Read each map once, check that it covers the fields, and return what a user should know of them.
+    """Read each map once, check that it covers fields or frames, and return what a user should know of them.
 
     Parameters
     ----------
@@ -76,6 +80,16 @@ def check_inputs(
     for job in jobs:
         config = job.config
         plots = plots or not (config.emitters.no_plot and config.zernike.no_plot)
+        camera = config.camera
+        if camera is not None and camera.maps_path is not None:
+            under = (camera.maps_path, camera.maps_offset, config.tiff.crop_offset, config.tiff.frame_shape)
+            if under not in seen:
+                seen.add(under)
+                try:
+                    camera_maps(config)
+                except DataError as error:
+                    where = _CAMERA_MAPS if batch is None else _key(_CAMERA_MAPS, camera.maps_path, batch)
+                    problems.append(Problem(f"{where}, {job.id}" if len(jobs) > 1 else where, in_words(error)))
         if not config.has_zmap:
             continue
         path, zernike = config.zmap_path, config.zernike
@@ -84,7 +98,7 @@ def check_inputs(
         if need in seen:
             continue
         seen.add(need)
-        where = named if batch is None else _key(path, batch)
+        where = named if batch is None else _key(ZMAP, path, batch)
         try:
             if path not in good:
                 good[path] = False
@@ -113,7 +127,7 @@ def check_inputs(
     return map_notes(job.config for job in jobs)
 
 
-def _key(path: str, batch: BatchConfig) -> str:
-    """Return where the path of a map stands."""
-    values = batch.variables.get("zmap_path", ())
-    return f"variables.zmap_path[{values.index(path)}]" if path in values else f"{batch.prefix}zmap_path"
+def _key(key: str, path: str, batch: BatchConfig) -> str:
+    """Return where the path of an input file stands."""
+    values = batch.variables.get(key, ())
+    return f"variables.{key}[{values.index(path)}]" if path in values else f"{batch.prefix}{key}"

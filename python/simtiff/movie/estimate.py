@@ -16,6 +16,7 @@ from simtiff.emitters.sampling import BLOCK_RECORDS, MAX_SLAB_EMITTERS, birth_ra
 from simtiff.errors import BatchError, SimtiffError
 from simtiff.imaging.renderer import Renderer
 from simtiff.imaging.scene import Scene
+from simtiff.io.omexml import MOST_PLANES
 from simtiff.language import Text
 from simtiff.movie.frames import frames_are_large, optics_of
 from simtiff.movie.plots import MAX_POINTS, MAX_RECORDS
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from simtiff.config.settings import JobConfig
 
 _PAGE_BYTES = 320  # of a TIFF page without its pixels
+_PLANE_BYTES = 110  # of a frame in the OME-XML
 _STRIP_BYTES = 1 << 17
 _FILE_BYTES = 1 << 16  # of the parts of both files that do not grow
 _EMITTER_BYTES = 40
@@ -105,7 +107,9 @@ def movie_bytes(config: JobConfig) -> float:
     """Return the size of a job's movie in bytes; of a compressed one, what it can at most take."""
     frame = math.prod(config.tiff.frame_shape) * pixel_bytes(config)
     strips = 1 + frame // _STRIP_BYTES
-    return float(config.emitters.frames * (frame + _PAGE_BYTES + 16 * strips) + _FILE_BYTES)
+    timed = config.camera is not None and config.camera.exposure_ms is not None
+    planes = _PLANE_BYTES * min(config.emitters.frames, MOST_PLANES) if timed else 0
+    return float(config.emitters.frames * (frame + _PAGE_BYTES + 16 * strips) + planes + _FILE_BYTES)
 
 
 def pixel_bytes(config: JobConfig) -> int:
