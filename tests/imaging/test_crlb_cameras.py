@@ -1,4 +1,4 @@
-"""The Cramér-Rao bound on real cameras: QE, dark charge, gain, maps, and background that differs from pixel to pixel."""
+"""The Cramér-Rao bound on real cameras: QE, dark charge, gain, maps, and uneven background."""
 
 from __future__ import annotations
 
