@@ -43,6 +43,7 @@ _SLAB_EMITTER_BYTES, _BLOCK_RECORD_BYTES = 400, 100
 _BLOCK_BOUND_BYTES = 250  # of a record of a block that is bound
 _KEPT = 0.5
 _CHUNK_RECORD_BYTES = 130
+_CAMERA_MAP_BYTES = 56  # of a pixel of a frame, with all four maps of a camera, while they are read
 _RUN_COPIES = 2  # of coefficients that are read in one go
 _ABERRATION_ROWS = 2  # of the quadrature, that usual aberrations add
 # Of bounds: what derivatives take, in transforms of stamps alone; what joint bounds hold for a pixel of a stamp.
@@ -214,6 +215,8 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     movie += min(emitters.num_emitters, MAX_RUN_ROWS) * coefficients * _RUN_COPIES
     # Truth is made before the movie.
     fixed = _WORKER_BYTES + field.has_magnitudes * _MAGNITUDES_BYTES + field.held_bytes(several=several)
+    if config.camera is not None and config.camera.maps_path is not None:
+        fixed += _CAMERA_MAP_BYTES * math.prod(tiff.frame_shape)
     if picture_bytes(config):
         fixed += _PLOT_BYTES
         movie = max(movie, _plot_bytes(config, coefficients))
