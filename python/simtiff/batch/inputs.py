@@ -16,13 +16,10 @@ from simtiff.language import Text, joined, plural
 from simtiff.movie.camera import camera_maps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from simtiff.config.identity import Job
     from simtiff.config.settings import BatchConfig, JobConfig
-
-
-_CAMERA_MAPS = "camera.maps_path"
 
 
 class InputDigests:
@@ -38,7 +35,7 @@ class InputDigests:
 
     def of_others(self, config: JobConfig) -> dict[str, str]:
         """Return the digests of the input files beside the aberration map, by dotted key."""
-        return {key: self._of_file(path) for key, path in input_paths(config).items() if key != ZMAP}
+        return {key: self._of_file(path) for key, path in _other_files(config)}
 
 
 def file_digest(path: str) -> str:
@@ -50,10 +47,27 @@ def file_digest(path: str) -> str:
         raise DataError(Text("{path}: cannot be read ({reason})", path=path, reason=os_reason(error))) from error
 
 
+def _other_files(config: JobConfig) -> list[tuple[str, str]]:
+    """Return key and path of the input files beside the aberration map."""
+    return [(key, path) for key, path in input_paths(config).items() if key != ZMAP]
+
+
+def _check_readable(_config: JobConfig, path: str) -> None:
+    """Raise `DataError` if a file cannot be opened."""
+    try:
+        open_regular(path).close()
+    except OSError as error:
+        raise DataError(Text("{path}: cannot be read ({reason})", path=path, reason=os_reason(error))) from error
+
+
+_CHECKS: dict[str, Callable[[JobConfig, str], object]] = {"camera.maps_path": lambda config, _: camera_maps(config)}
+"""What is checked of an input file of a key, if it is more than whether it can be read."""
+
+
 def check_inputs(
     jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep: bool = False, named: str = "--zmap"
 ) -> list[str]:
-    """Read each map once, check that it covers fields or frames, and return what a user should know of them.
+    """Read each map once, check that it covers fields or frames, and other files; return what a user should know.
 
     Parameters
     ----------
@@ -69,7 +83,7 @@ def check_inputs(
     Raises
     ------
     DataError
-        With everything that is wrong with the maps.
+        With everything that is wrong with the files.
     ConfigError
         Plots are asked for, but matplotlib is not installed.
     """
@@ -80,16 +94,17 @@ def check_inputs(
     for job in jobs:
         config = job.config
         plots = plots or not (config.emitters.no_plot and config.zernike.no_plot)
-        camera = config.camera
-        if camera is not None and camera.maps_path is not None:
-            under = (camera.maps_path, camera.maps_offset, config.tiff.crop_offset, config.tiff.frame_shape)
-            if under not in seen:
-                seen.add(under)
-                try:
-                    camera_maps(config)
-                except DataError as error:
-                    where = _CAMERA_MAPS if batch is None else _key(_CAMERA_MAPS, camera.maps_path, batch)
-                    problems.append(Problem(f"{where}, {job.id}" if len(jobs) > 1 else where, in_words(error)))
+        for key, file in _other_files(config):
+            fields = (config.emitters.area_px, config.tiff.crop_offset, config.tiff.frame_shape)
+            use = (key, file, *fields, config.camera and config.camera.maps_offset)
+            if use in seen:
+                continue
+            seen.add(use)
+            try:
+                _CHECKS.get(key, _check_readable)(config, file)
+            except DataError as error:
+                where = key if batch is None else _key(key, file, batch)
+                problems.append(Problem(f"{where}, {job.id}" if len(jobs) > 1 else where, in_words(error)))
         if not config.has_zmap:
             continue
         path, zernike = config.zmap_path, config.zernike
@@ -116,7 +131,7 @@ def check_inputs(
         raise DataError(joined(problem.text for problem in problems))
     if problems and batch is not None:
         source, count = batch.source, len(problems)
-        head = plural("{source}: {n} error in the maps", "{source}: {n} errors in the maps", count, source=source)
+        head = plural("{source}: {n} error in the inputs", "{source}: {n} errors in the inputs", count, source=source)
         raise DataError(listing(head, problems))
     if plots and importlib.util.find_spec("matplotlib") is None:
         text = Text(
