@@ -211,7 +211,7 @@ fn draw_electrons<S: Simd>(
         let mut huge = 0u32;
         for ((e, count), m) in electrons.iter_mut().zip(&counts).zip(mean) {
             *e = *count as i32 as f32;
-            huge |= u32::from(f64::from(*m) > MAX_PHOTONS);
+            huge |= u32::from(*m > MAX_PHOTONS as f32);
         }
         if huge != 0 {
             stretch(camera.flat_e, mean, &counts, electrons);
