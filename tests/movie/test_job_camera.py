@@ -95,6 +95,21 @@ def test_maps_lie_under_the_field_and_are_cropped_with_the_frame(tmp_path: Path)
         before.frames(0, 1)
 
 
+def test_pixels_depend_on_neither_chunks_nor_threads(tmp_path: Path) -> None:
+    write_maps(tmp_path / "maps.h5")
+    wells = {"full_well_e": 60, "register_full_well_e": 50_000}
+    block = {"preset": "evolve_delta_512", "maps_path": str(tmp_path / "maps.h5"), **wells}
+    simulation = Simulation(JOB | {"camera": block})
+    whole = simulation.frames(0, 4)
+    before = simtiff.threads()
+    try:
+        simtiff.set_threads(1)
+        chunks = [chunk for _, chunk in simulation.stream(chunk_size=1)]
+    finally:
+        simtiff.set_threads(before)
+    np.testing.assert_array_equal(np.concatenate(chunks), whole)
+
+
 def test_without_noise_frames_are_expected_photons(tmp_path: Path) -> None:
     write_maps(tmp_path / "maps.h5")
     block = {"em_gain": 300, "quantum_efficiency": 0.5, "maps_path": str(tmp_path / "maps.h5")}
