@@ -1,26 +1,73 @@
-"""Check what a batch needs before anything starts: its maps, and the libraries for its plots."""
+"""Check what a batch needs before anything starts: its input files, and the libraries for its plots."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib.util
 from typing import TYPE_CHECKING
 
-from simtiff.aberrations.maps import check_field, map_notes, map_under
+from simtiff.aberrations.maps import check_field, digest_of, map_digest, map_notes, map_under
+from simtiff.config.inputs import ZMAP, input_paths, joined_digest
 from simtiff.config.messages import Problem, listing
-from simtiff.errors import ConfigError, DataError, in_words
+from simtiff.errors import ConfigError, DataError, in_words, os_reason
+from simtiff.io.files import open_regular
 from simtiff.language import Text, joined, plural
+from simtiff.movie.camera import camera_maps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from simtiff.config.identity import Job
-    from simtiff.config.settings import BatchConfig
+    from simtiff.config.settings import BatchConfig, JobConfig
+
+
+class InputDigests:
+    """Digests of what is in the input files of jobs; each file is read once."""
+
+    def __init__(self) -> None:
+        self._of_map = functools.cache(map_digest)  # of each map and wavelength
+        self._of_file = functools.cache(file_digest)
+
+    def __call__(self, config: JobConfig) -> str:
+        """Return the digest of all input files of a job; `DataError` if one cannot be read."""
+        return joined_digest(digest_of(config, self._of_map), self.of_others(config))
+
+    def of_others(self, config: JobConfig) -> dict[str, str]:
+        """Return the digests of the input files beside the aberration map, by dotted key."""
+        return {key: self._of_file(path) for key, path in _other_files(config)}
+
+
+def file_digest(path: str) -> str:
+    """Return the SHA-256 of a file's bytes as hex digits; `DataError` if it cannot be read."""
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(Text("{path}: cannot be read ({reason})", path=path, reason=os_reason(error))) from error
+
+
+def _other_files(config: JobConfig) -> list[tuple[str, str]]:
+    """Return key and path of the input files beside the aberration map."""
+    return [(key, path) for key, path in input_paths(config).items() if key != ZMAP]
+
+
+def _check_readable(_config: JobConfig, path: str) -> None:
+    """Raise `DataError` if a file cannot be opened."""
+    try:
+        open_regular(path).close()
+    except OSError as error:
+        raise DataError(Text("{path}: cannot be read ({reason})", path=path, reason=os_reason(error))) from error
+
+
+_CHECKS: dict[str, Callable[[JobConfig, str], object]] = {"camera.maps_path": lambda config, _: camera_maps(config)}
+"""What is checked of an input file of a key, if it is more than whether it can be read."""
 
 
 def check_inputs(
     jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep: bool = False, named: str = "--zmap"
 ) -> list[str]:
-    """Read each map once, check that it covers the fields, and return what a user should know of them.
+    """Read each map once, check that it covers fields or frames, and other files; return what a user should know.
 
     Parameters
     ----------
@@ -36,7 +83,7 @@ def check_inputs(
     Raises
     ------
     DataError
-        With everything that is wrong with the maps.
+        With everything that is wrong with the files.
     ConfigError
         Plots are asked for, but matplotlib is not installed.
     """
@@ -47,6 +94,17 @@ def check_inputs(
     for job in jobs:
         config = job.config
         plots = plots or not (config.emitters.no_plot and config.zernike.no_plot)
+        for key, file in _other_files(config):
+            fields = (config.emitters.area_px, config.tiff.crop_offset, config.tiff.frame_shape)
+            use = (key, file, *fields, config.camera and config.camera.maps_offset)
+            if use in seen:
+                continue
+            seen.add(use)
+            try:
+                _CHECKS.get(key, _check_readable)(config, file)
+            except DataError as error:
+                where = key if batch is None else _key(key, file, batch)
+                problems.append(Problem(f"{where}, {job.id}" if len(jobs) > 1 else where, in_words(error)))
         if not config.has_zmap:
             continue
         path, zernike = config.zmap_path, config.zernike
@@ -55,7 +113,7 @@ def check_inputs(
         if need in seen:
             continue
         seen.add(need)
-        where = named if batch is None else _key(path, batch)
+        where = named if batch is None else _key(ZMAP, path, batch)
         try:
             if path not in good:
                 good[path] = False
@@ -73,7 +131,7 @@ def check_inputs(
         raise DataError(joined(problem.text for problem in problems))
     if problems and batch is not None:
         source, count = batch.source, len(problems)
-        head = plural("{source}: {n} error in the maps", "{source}: {n} errors in the maps", count, source=source)
+        head = plural("{source}: {n} error in the inputs", "{source}: {n} errors in the inputs", count, source=source)
         raise DataError(listing(head, problems))
     if plots and importlib.util.find_spec("matplotlib") is None:
         text = Text(
@@ -84,7 +142,7 @@ def check_inputs(
     return map_notes(job.config for job in jobs)
 
 
-def _key(path: str, batch: BatchConfig) -> str:
-    """Return where the path of a map stands."""
-    values = batch.variables.get("zmap_path", ())
-    return f"variables.zmap_path[{values.index(path)}]" if path in values else f"{batch.prefix}zmap_path"
+def _key(key: str, path: str, batch: BatchConfig) -> str:
+    """Return where the path of an input file stands."""
+    values = batch.variables.get(key, ())
+    return f"variables.{key}[{values.index(path)}]" if path in values else f"{batch.prefix}{key}"

@@ -34,7 +34,8 @@ class JobFile:
     Attributes
     ----------
     hash, data_version, zmap : str, int, str
-        The job's identity, and two of its parts: the data version, and the hash of the map's content.
+        The job's identity, and two of its parts: the data version, and the digest of what is in its input files, the
+        map's first (`simtiff.config.inputs.joined_digest`).
     number, name : int, str
         Its place in the batch, from 0, and the name of its folder.
     variables : dict

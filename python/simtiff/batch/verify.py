@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 FRAMES = 3
 """Frames of a job that are rendered again, unless told otherwise."""
 
+_RENDERED_WITH = ("camera.maps_path",)
+"""Keys of the files that frames are rendered with; what is made with others stands in the truth."""
+
 _AGAIN = Text("run simtiff batch with its config again: it makes this job anew")
 
 
@@ -369,11 +372,28 @@ def _check_frames(check: JobCheck, folder: Path, record: JobRecord, count: int) 
             if job_hash(config, record.zmap) != record.hash:
                 check.wrong(Text("{name} is of another config than the status says", name=TRUTH_NAME), _remove(path))
                 return
+            if (files := _other_files(config, record)) is not None:
+                check.notes.append(Text("its frames cannot be compared: {files}", files=files))
+                return
             _compare(
                 check, config, truth, folder / config.tiff.filename, sample_frames(record.hash, truth.n_frames, count)
             )
     except SimtiffError as error:
         check.wrong(in_words(error), _remove(path))
+
+
+def _other_files(config: JobConfig, record: JobRecord) -> str | None:
+    """Say which files that frames are rendered with, beside the truth, are not as they were; None if they all are."""
+    from simtiff.batch.inputs import file_digest
+    from simtiff.config.inputs import input_paths, split_digest
+
+    before = split_digest(record.zmap)
+    paths = {key: path for key, path in input_paths(config).items() if key in _RENDERED_WITH}
+    try:
+        changed = [key for key, path in paths.items() if file_digest(path) != before.get(key)]
+    except DataError as error:
+        return in_words(error)
+    return Text("content of {keys} changed", keys=", ".join(changed)) if changed else None
 
 
 def _compare(check: JobCheck, config: JobConfig, truth: Any, path: Path, frames: list[int]) -> None:

@@ -7,6 +7,7 @@ stdout and nothing else does; an error is one readable block on stderr.
 from __future__ import annotations
 
 import contextlib
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,9 @@ def _totals(jobs: Sequence[Job]) -> Text:
     from simtiff.movie.estimate import pixel_bytes, show_bytes
 
     frames = sum(job.config.emitters.frames for job in jobs)
-    size = sum(job.config.emitters.frames * job.config.tiff.roi_size**2 * pixel_bytes(job.config) for job in jobs)
+    size = sum(
+        job.config.emitters.frames * math.prod(job.config.tiff.frame_shape) * pixel_bytes(job.config) for job in jobs
+    )
     return plural(
         "{n:,} job, {frames:,} frames, {size} of uncompressed movies",
         "{n:,} jobs, {frames:,} frames, {size} of uncompressed movies",
@@ -115,6 +118,7 @@ def _pipeline(arguments: Arguments) -> int:
     from simtiff.batch.inputs import check_inputs
     from simtiff.batch.pipeline import run_pipeline
     from simtiff.config.identity import Job, job_files
+    from simtiff.config.inputs import input_paths
     from simtiff.config.loading import load_job_config
     from simtiff.io.files import refuse_overwriting
     from simtiff.movie.estimate import pixel_size_note
@@ -137,7 +141,8 @@ def _pipeline(arguments: Arguments) -> int:
         truth = None if keeps_truth else map_under(config)
         check_disk(config, output_dir, truth=truth, replaces=output_dir / config.tiff.filename)
     refuse_overwriting(
-        (output_dir / name for name in (*job_files(config), LOCK_NAME)), [arguments["--config"] or "", config.zmap_path]
+        (output_dir / name for name in (*job_files(config), LOCK_NAME)),
+        [arguments["--config"] or "", *input_paths(config).values()],
     )
     with _counting_line() as watch:
         for note in notes:
@@ -267,6 +272,7 @@ def _validate(arguments: Arguments) -> int:
     from simtiff.batch.inputs import check_inputs
     from simtiff.config.loading import load_batch_config
     from simtiff.config.sweeps import expand_jobs
+    from simtiff.movie.camera import camera_notes
     from simtiff.movie.estimate import light_note, pixel_size_note, show_emitters
 
     batch = load_batch_config(arguments["CONFIG"], list(arguments["--set"]))
@@ -275,6 +281,7 @@ def _validate(arguments: Arguments) -> int:
     if any(_reaches_beyond_field(job.config) for job in jobs):
         notes.append(Text("frames reach beyond the field of view (emitters.area_px) and show background there"))
     notes += [pixel_size_note(job.config for job in jobs), light_note(job.config for job in jobs)]
+    notes += camera_notes(job.config for job in jobs)
     lines = [tr("{source}: valid; {totals}", source=batch.source, totals=_totals(jobs))]
     lines.append(shown(show_emitters([job.config for job in jobs])))
     lines += [tr("note: {note}", note=note) for note in notes if note is not None]
@@ -283,8 +290,9 @@ def _validate(arguments: Arguments) -> int:
 
 
 def _reaches_beyond_field(config: JobConfig) -> bool:
-    stops = [offset + config.tiff.roi_size for offset in config.tiff.crop_offset]
-    return min(config.tiff.crop_offset) < 0 or max(stops) > config.emitters.area_px
+    tiff = config.tiff
+    sides = zip(tiff.crop_offset, tiff.frame_shape[::-1], config.emitters.area, strict=True)
+    return any(offset < 0 or offset + size > area for offset, size, area in sides)
 
 
 def _schema(_arguments: Arguments) -> int:
@@ -294,6 +302,39 @@ def _schema(_arguments: Arguments) -> int:
 
     print_text(json.dumps(json_schema(), indent=2, ensure_ascii=False))
     return DONE
+
+
+def _camera(arguments: Arguments) -> int:
+    import json
+
+    from simtiff.config.presets import CAMERA_PRESETS
+
+    name = arguments["PRESET"]
+    if name is None:
+        print_text("\n".join(_preset_table()))
+        return DONE
+    if name not in CAMERA_PRESETS:
+        names = ", ".join(CAMERA_PRESETS)
+        raise UsageError(Text('"{name}" is no camera preset; allowed: {names}', name=name, names=names))
+    preset = CAMERA_PRESETS[name]
+    block = {"_note": f"{preset.model}: {preset.source}", **preset.settings}
+    print_text(json.dumps({"camera": block}, indent=2, ensure_ascii=False))
+    return DONE
+
+
+def _preset_table() -> list[str]:
+    """Return the lines of a table of all camera presets."""
+    from simtiff.batch.text import aligned
+    from simtiff.config.camera import CameraConfig
+    from simtiff.config.presets import CAMERA_PRESETS
+
+    keys = ("quantum_efficiency", "em_gain", "read_noise_e", "e_per_adu", "offset_adu", "full_well_e")
+    rows = []
+    for name, preset in CAMERA_PRESETS.items():
+        camera = CameraConfig(preset=name)
+        numbers = [getattr(camera, key) for key in keys]
+        rows.append([name, *("-" if number is None else f"{number:g}" for number in numbers), preset.model])
+    return aligned(("preset", *keys, "model"), rows, left={"preset", "model"})
 
 
 def _preview(arguments: Arguments) -> int:
@@ -403,6 +444,7 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "clean": _clean,
     "validate": _validate,
     "schema": _schema,
+    "camera": _camera,
     "preview": _preview,
     "zmap synth": _zmap_synth,
     "zmap info": _zmap_info,

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from simtiff.config.messages import model_of
+from simtiff.config.inputs import INPUT_FILES
+from simtiff.config.messages import is_optional, model_of, section_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    from pydantic import BaseModel
 
     from simtiff.config.settings import JobConfig, SeedsConfig
 
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 DATA_VERSION: int = 4
 """Raised whenever a change alters pixels or truth for an unchanged config."""
 
-# Settings that change no byte of the movie or its truth; of the map, its content counts.
+# Settings that change no byte of the movie or its truth; of files, their content counts.
 _WITHOUT_EFFECT = (
     "emitters.no_plot",
     "zernike.no_plot",
     "zernike.num_plot",
     "memory_optimization",
-    "zmap_path",
+    "camera.exposure_ms",
+    "camera.preset",  # its numbers count
+    *INPUT_FILES,
 )
 
 
@@ -79,19 +81,19 @@ def sample_seed(seed: int, sample_id: int) -> int:
     return int(np.random.SeedSequence([seed, sample_id]).generate_state(1, np.uint64)[0] >> np.uint64(11))
 
 
-def with_seeds(job: Job, zmap_digest: str, seeds: SeedsConfig) -> Job:
+def with_seeds(job: Job, input_digest: str, seeds: SeedsConfig) -> Job:
     """Give a combination of a sweep its own seeds, as far as `seeds` asks for that.
 
     They follow from ``emitters.seed`` and from what counts in the job's identity: settings that differ from their
-    defaults, and the map's content. Neither its number nor the other keys of the sweep matter.
+    defaults, and the content of input files. Neither its number nor the other keys of the sweep matter.
     """
     config = job.config
     seed = config.emitters.seed
     if seeds.emitters == "independent":
-        emitters = config.emitters.model_copy(update={"seed": _derived_seed("emitters", config, zmap_digest)})
+        emitters = config.emitters.model_copy(update={"seed": _derived_seed("emitters", config, input_digest)})
         config = config.model_copy(update={"emitters": emitters})
     if config.noise_seed is None:
-        noise_seed = _derived_seed("noise", config, zmap_digest) if seeds.noise == "independent" else seed
+        noise_seed = _derived_seed("noise", config, input_digest) if seeds.noise == "independent" else seed
         config = config.model_copy(update={"noise_seed": noise_seed})
     return replace(job, config=config)
 
@@ -106,28 +108,29 @@ def with_noise_seed(config: JobConfig) -> JobConfig:
     return config.model_copy(update={"noise_seed": noise_seed(config)})
 
 
-def _derived_seed(purpose: str, config: JobConfig, zmap_digest: str) -> int:
+def _derived_seed(purpose: str, config: JobConfig, input_digest: str) -> int:
     """Return a seed of 53 bits for one purpose of a job."""
     settings = {key: value for key, value in changed_settings(config).items() if key != "noise_seed"}
-    content = {"purpose": purpose, "seed": config.emitters.seed, "settings": settings, "zmap": zmap_digest}
+    content = {"purpose": purpose, "seed": config.emitters.seed, "settings": settings, "zmap": input_digest}
     return int(_digest(content)[:16], 16) >> 11
 
 
-def job_hash(config: JobConfig, zmap_digest: str) -> str:
+def job_hash(config: JobConfig, input_digest: str) -> str:
     """Return the hash (64 hex digits) of everything that determines a job's files.
 
-    That is the settings that differ from their defaults and change a byte of movie or truth, the map's content, and the
-    data version. A new setting with a default therefore changes no hash.
+    That is the settings that differ from their defaults and change a byte of movie or truth, the content of input
+    files, and the data version. A new setting with a default therefore changes no hash.
 
     Parameters
     ----------
     config
         The job's settings.
-    zmap_digest
-        Hash of the map's content. Where the map lies is not part of the hash.
+    input_digest
+        Digest of what is in the files that the config names: the map's, and others after it. Where these lie is not
+        part of the hash.
     """
     settings = changed_settings(with_noise_seed(config))
-    return _digest({"settings": settings, "data_version": DATA_VERSION, "zmap": zmap_digest})
+    return _digest({"settings": settings, "data_version": DATA_VERSION, "zmap": input_digest})
 
 
 def _digest(content: dict[str, Any]) -> str:
@@ -136,23 +139,38 @@ def _digest(content: dict[str, Any]) -> str:
 
 
 def changed_settings(config: BaseModel) -> dict[str, Any]:
-    """Return the settings that differ from their defaults and change a byte of movie or truth, by dotted key."""
-    defaults = _default_settings(type(config))
+    """Return the settings that differ from their defaults and change a byte of movie or truth, by dotted key.
+
+    A section that may be absent, as ``camera``, counts as a setting of its own where it is there.
+    """
+    defaults, present = default_settings(type(config)), dict.fromkeys(_present(config, ""), True)
     return {
         key: value
-        for key, value in flat_settings(config).items()
+        for key, value in (present | flat_settings(config)).items()
         if not without_effect(key) and not (key in defaults and defaults[key] == value)
     }
 
 
+def _present(config: BaseModel, prefix: str) -> Iterator[str]:
+    """Yield the dotted keys of the sections that may be absent and are not."""
+    for name, setting in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            if is_optional(setting.annotation):
+                yield f"{prefix}{name}"
+            yield from _present(value, f"{prefix}{name}.")
+
+
 @functools.cache
-def _default_settings(model: type[BaseModel]) -> dict[str, Any]:
+def default_settings(model: type[BaseModel]) -> dict[str, Any]:
     """Return the defaults of a model and of those inside of it as dotted keys with plain values."""
     result: dict[str, Any] = {}
     for name, setting in model.model_fields.items():
         inner = model_of(setting.annotation)
         if inner is not None:
-            result |= {f"{name}.{key}": value for key, value in _default_settings(inner).items()}
+            if is_optional(setting.annotation):
+                result[name] = None
+            result |= {f"{name}.{key}": value for key, value in default_settings(inner).items()}
         elif not setting.is_required():
             result[name] = to_jsonable_python(setting.get_default(call_default_factory=True))
     return result
@@ -180,11 +198,13 @@ def _walk(model: type[BaseModel], values: Mapping[str, Any], prefix: str) -> Ite
 def settings_with_effect(config: JobConfig) -> dict[str, Any]:
     """Return all settings that change a byte of movie or truth, also those at their defaults, as a job's config.
 
-    ``noise_seed`` is said; where the map lies is not: its content counts.
+    ``noise_seed`` is said; where input files lie is not: their content counts. Nothing is said of a section that is
+    absent.
     """
     result: dict[str, Any] = {}
+    absent = section_paths(type(config))
     for key, value in flat_settings(with_noise_seed(config)).items():
-        if not without_effect(key):
+        if not without_effect(key) and key not in absent:
             *sections, last = key.split(".")
             inner = result
             for section in sections:
@@ -203,11 +223,10 @@ def setting_changes(before: Mapping[str, Any], config: JobConfig) -> dict[str, t
     config
         The job as it is now.
     """
-    defaults, current = _default_settings(type(config)), flat_settings(config)
-    now = changed_settings(config)
+    defaults, now = default_settings(type(config)), changed_settings(config)
     changes = {}
     for key in dict.fromkeys((*now, *before)):
-        pair = before.get(key, defaults.get(key)), current.get(key, defaults.get(key))
+        pair = before.get(key, defaults.get(key)), now.get(key, defaults.get(key))
         if pair[0] != pair[1]:
             changes[key] = pair
     # In a sweep the noise follows from the settings; a change of these is what a user should see.

@@ -9,15 +9,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from simtiff.config._keys import absolute_zmap, absolute_zmaps, apply_overrides, find_field, linked_keys, value_adapter
-from simtiff.config.blocks import BUILTIN_ZMAPS, NOTES, is_note
+from simtiff.config._keys import absolute_values, apply_overrides, find_field, linked_keys, value_adapter
+from simtiff.config.blocks import BUILTIN_ZMAPS, NOTES, REPLACED_BY, is_note
+from simtiff.config.inputs import absolute_path, absolute_paths
 from simtiff.config.messages import (
     Key,
     Problem,
+    is_optional,
     model_of,
     overlap,
     problems_of,
@@ -31,6 +33,9 @@ from simtiff.config.sweeps import combinations, one_variable_problems, variable_
 from simtiff.config.text import parse_config_text, plain, read_config_file
 from simtiff.errors import ConfigError
 from simtiff.language import Text
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -55,8 +60,8 @@ def load_batch_config(
     Returns
     -------
     BatchConfig
-        With ``zmap_path`` made absolute: it is relative to the config file, or to the current directory where
-        `config` is a dict or a pipe.
+        With the paths of input files made absolute: they are relative to the config file, or to the current directory
+        where `config` is a dict or a pipe.
 
     Raises
     ------
@@ -66,7 +71,7 @@ def load_batch_config(
     if isinstance(config, BatchConfig):
         if not overrides:
             return config
-        raw = config.model_dump(mode="json", exclude_none=True)
+        raw = config.model_dump(mode="json", exclude_unset=True)
         return _check_batch(raw, config.source, Path.cwd(), overrides, of_job=not config.prefix)
     raw, source, folder = _read(config)
     if "base_config" in raw or not any(key in raw for key in JobConfig.model_fields):
@@ -111,16 +116,17 @@ def load_job_config(
     if isinstance(config, JobConfig):
         if not overrides and zmap_path is None:
             return config
-        config = config.model_dump(mode="json")
+        config = config.model_dump(mode="json", exclude_unset=True)
     raw, source, folder = _read(config)
     target = raw.get("base_config", raw)
     if otherwise is not None and isinstance(target, dict):
         values = otherwise.model_dump(mode="json")
         if isinstance(optical := target.get("optical"), dict):
             drop_replaced(values["optical"], optical)
+        _drop_replaced_blocks(values, target)
         _fill_up(target, values, JobConfig)
     if zmap_path is not None and isinstance(target, dict):
-        target["zmap_path"] = absolute_zmap(os.fspath(zmap_path), Path.cwd())
+        target["zmap_path"] = absolute_path(os.fspath(zmap_path), Path.cwd())
     has_zmap = needs_zmap or not isinstance(target, dict) or "zmap_path" in target
     if not has_zmap:
         target["zmap_path"] = BUILTIN_ZMAPS[0]
@@ -132,8 +138,7 @@ def load_job_config(
                 raise_problems(source, problems)
         return _marked(_check_batch(raw, source, folder, ()).base_config, has_zmap=has_zmap)
     problems = apply_overrides(raw, overrides, batch=BatchConfig, job=JobConfig, bare=True)
-    if "zmap_path" in raw:
-        raw["zmap_path"] = absolute_zmap(raw["zmap_path"], folder)
+    raw = absolute_paths("", raw, folder)
     checked = _check(JobConfig, raw)
     problems += checked.problems
     if problems or checked.config is None:
@@ -146,6 +151,16 @@ def _marked(config: JobConfig, *, has_zmap: bool) -> JobConfig:
     if not has_zmap:
         config.model_fields_set.discard("zmap_path")
     return config
+
+
+def _drop_replaced_blocks(values: dict[str, Any], by: dict[str, Any]) -> None:
+    """Take out of raw values of a job, in place, what blocks that another config gives stand in place of."""
+    for block, keys in REPLACED_BY.items():
+        if isinstance(by.get(block), dict):
+            for key in keys:
+                values["tiff"]["noise_params"].pop(key, None)
+    if isinstance(camera := by.get("camera"), dict) and camera.get("preset") is not None:
+        values["camera"] = None
 
 
 def _fill_up(target: dict[str, Any], otherwise: dict[str, Any], model: type[BaseModel]) -> None:
@@ -177,8 +192,8 @@ def _check_batch(
     """Check a batch; `of_job`: its base_config is all that was read, and messages name the keys as they stand there."""
     problems = apply_overrides(raw, overrides, batch=BatchConfig, job=JobConfig, bare=False)
     base = raw.get("base_config")
-    if isinstance(base, dict) and "zmap_path" in base:
-        base["zmap_path"] = absolute_zmap(base["zmap_path"], folder)
+    if isinstance(base, dict):
+        base = raw["base_config"] = absolute_paths("", base, folder)
     if of_job and isinstance(base, dict):
         problems += _check(JobConfig, base).problems
         if problems:
@@ -186,7 +201,7 @@ def _check_batch(
     variables = raw.get("variables")
     if isinstance(variables, dict):
         variables = {key: values for key, values in variables.items() if not is_note(key)}
-        variables = {key: absolute_zmaps(key, values, folder) for key, values in variables.items()}
+        variables = {key: absolute_values(key, values, folder) for key, values in variables.items()}
         found = variable_problems(JobConfig, variables, raw.get("sample_configs"))
         right = {key: values for key, values in variables.items() if not one_variable_problems(JobConfig, key, values)}
         raw["variables"] = right
@@ -264,6 +279,12 @@ def _take_out(raw: dict[str, Any], key: Key) -> bool:
     return before is not None
 
 
+def _section_schema(name: str, field: FieldInfo | str) -> dict[str, Any]:
+    """Return the schema of a variable's value of a section, which may be null where the section may be absent."""
+    schema = {"$ref": f"#/$defs/{name}"}
+    return {"anyOf": [schema, {"type": "null"}]} if is_optional(getattr(field, "annotation", None)) else schema
+
+
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of configs, for editors: of a batch, or of a job (without base_config)."""
     schema = BatchConfig.model_json_schema()
@@ -286,11 +307,12 @@ def json_schema() -> dict[str, Any]:
         if isinstance(each := items.get("additionalProperties"), dict):
             entries[rf"^{re.escape(path)}\.[^.]+$"] = {"type": "array", "minItems": 1, "items": each}
     for path in section_paths(JobConfig):
-        section = model_of(getattr(find_field(JobConfig, path), "annotation", None))
+        field = find_field(JobConfig, path)
+        section = model_of(getattr(field, "annotation", None))
         properties[path] = {
             "type": "array",
             "minItems": 1,
-            "items": {"$ref": f"#/$defs/{section.__name__}"} if section else {},
+            "items": _section_schema(section.__name__, field) if section else {},
             "description": "Settings of this section that go together.",
         }
     together = {"type": "array", "minItems": 1, "items": {"type": "array", "minItems": 2}}

@@ -6,7 +6,6 @@ All models are frozen: a job's config never changes after it was checked. Unknow
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -26,6 +25,7 @@ from simtiff._core import MOST_ROWS, Cost, Spec
 from simtiff.config.blocks import (
     BUILTIN_ZMAPS,
     OF_GAUSSIAN,
+    REPLACED_BY,
     EmitterConfig,
     MemoryConfig,
     OpticalConfig,
@@ -41,11 +41,13 @@ from simtiff.config.blocks import (
     checked_relations,
     checked_text,
 )
+from simtiff.config.camera import CameraConfig, camera_relations
+from simtiff.config.inputs import path_text, stored_path_text
+from simtiff.config.light import BackgroundConfig, IlluminationConfig, background_relations
 from simtiff.config.messages import show
 from simtiff.config.names import (
     DEFAULT_SAMPLE_NAMING,
     folder_problem,
-    home_problem,
     name_problem,
     sample_name,
     sample_naming_problem,
@@ -64,28 +66,15 @@ _OPTICS = tuple(f"optical.{key}" for key in ("NA", "wavelength_nm", BOTH, *EACH)
 _SAMPLING = ("psf.pixel_integration", "tiff.use_direct_rendering", "tiff.hr_size")
 
 
-def _path_text(value: str) -> str:
-    try:
-        os.fsencode(value)
-    except UnicodeEncodeError:
-        return checked_text(Text("has characters that no path can have"), value)
-    return checked_text(Text("is not a path") if not value.strip() or "\0" in value else home_problem(value), value)
-
-
 def _folder_text(value: str) -> str:
-    return checked_text(folder_problem(_path_text(value)), value)
+    return checked_text(folder_problem(path_text(value)), value)
 
 
 def _zmap_text(value: str) -> str:
     if value.startswith("builtin:") and value not in BUILTIN_ZMAPS:
         text = Text("is no built-in map; allowed: a path to an HDF5 file or {name}", name=BUILTIN_ZMAPS[0])
         return checked_text(text, value)
-    try:
-        value.encode()  # it is stored as JSON
-    except UnicodeEncodeError:
-        text = Text("is not UTF-8, as the path of a map must be; rename what it leads through")
-        return checked_text(text, value)
-    return _path_text(value)
+    return stored_path_text(value)
 
 
 def _sample_naming(value: str) -> str:
@@ -113,6 +102,11 @@ class JobConfig(Section):
     optical: OpticalConfig = Field(default_factory=OpticalConfig)
     psf: PsfConfig = Field(default_factory=PsfConfig)
     tiff: TiffConfig = Field(default_factory=TiffConfig)
+    camera: CameraConfig | None = Field(
+        None, description="The camera; null: that of tiff.noise_params, whose ADU are electrons."
+    )
+    background: BackgroundConfig | None = Field(None, description="The background; null: tiff.noise_params.background.")
+    illumination: IlluminationConfig | None = Field(None, description="The illumination; null: it is flat.")
     truth: TruthConfig = Field(default_factory=TruthConfig)
     memory_optimization: MemoryConfig = Field(default_factory=MemoryConfig)
     noise_seed: WholeOrNull = Field(
@@ -164,10 +158,13 @@ class JobConfig(Section):
         return job
 
     @model_serializer(mode="wrap")
-    def _says_no_map_that_it_has_not(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _says_nothing_that_it_has_not(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = dump(self)
         if self.psf.model == "gaussian" and "zmap_path" not in self.model_fields_set:
             content.pop("zmap_path", None)  # else another model would take it for given
+        noise = content.get("tiff", {}).get("noise_params", {})
+        for key in (key for block, keys in REPLACED_BY.items() if getattr(self, block) is not None for key in keys):
+            noise.pop(key, None)
         return content
 
     @model_validator(mode="after")
@@ -253,16 +250,27 @@ def _job_relations(job: JobConfig) -> Iterator[Relation]:
     if tiff.samples_per_pixel == 0:
         yield Relation(
             ("tiff.hr_size", "tiff.roi_size", "tiff.use_direct_rendering"),
-            f"{tiff.hr_size} is less than one sample for each of roi_size {tiff.roi_size} pixels; "
-            f"allowed with use_direct_rendering false: from {tiff.roi_size // 2 + 1}",
+            f"{tiff.hr_size} is less than one sample for each of roi_size {tiff.frame_shape[1]} pixels; "
+            f"allowed with use_direct_rendering false: from {tiff.frame_shape[1] // 2 + 1}",
         )
-    area, size = job.emitters.area_px, tiff.roi_size
-    if any(offset >= area or offset + size <= 0 for offset in tiff.crop_offset):
+    if any(
+        offset >= area or offset + size <= 0
+        for offset, size, area in zip(tiff.crop_offset, tiff.frame_shape[::-1], job.emitters.area, strict=True)
+    ):
         yield Relation(
             ("tiff.crop_offset", "tiff.roi_size", "emitters.area_px"),
-            f"{show(tiff.crop_offset)} puts the frame of {size} px outside the field of view of "
-            f"{area:g} px (emitters.area_px); allowed: a frame that overlaps the field",
+            f"{show(tiff.crop_offset)} puts the frame of {_sides(tiff.roi_size)} px outside the field of view of "
+            f"{_sides(job.emitters.area_px)} px (emitters.area_px); allowed: a frame that overlaps the field",
         )
+    if job.camera is not None:
+        yield from camera_relations(job.camera, tiff.noise_params)
+    if job.background is not None:
+        yield from background_relations(job.background, tiff.noise_params)
+
+
+def _sides(size: float | tuple[float, float]) -> str:
+    """Return the side of a square, or width and height of a rectangle, in words."""
+    return " x ".join(f"{side:g}" for side in size) if isinstance(size, tuple) else f"{size:g}"
 
 
 def _foreign_keys(job: JobConfig) -> Iterator[Relation]:

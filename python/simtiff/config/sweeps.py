@@ -14,10 +14,12 @@ from pydantic import BaseModel, ValidationError
 from simtiff.config._keys import find_field, linked_keys, value_adapter
 from simtiff.config.blocks import is_note
 from simtiff.config.identity import Job, sample_seed, with_noise_seed, with_seeds
+from simtiff.config.inputs import INPUT_FILES
 from simtiff.config.messages import (
     Key,
     Problem,
     describe,
+    is_optional,
     model_of,
     overlap,
     problems_of,
@@ -64,19 +66,19 @@ def expand_jobs(batch: BatchConfig) -> list[Job]:
     return [replace(job, number=number) for number, job in enumerate(jobs)]
 
 
-def with_own_seeds(batch: BatchConfig, jobs: Sequence[Job], zmap_digest: Callable[[JobConfig], str]) -> list[Job]:
+def with_own_seeds(batch: BatchConfig, jobs: Sequence[Job], digest_of: Callable[[JobConfig], str]) -> list[Job]:
     """Return the jobs of a batch with the seeds that they are rendered with.
 
     Parameters
     ----------
     batch, jobs
         The batch, and its jobs from `expand_jobs`.
-    zmap_digest
-        Returns the hash of the content of a job's map.
+    digest_of
+        Returns the digest of what is in a job's input files.
     """
     if not batch.variables:
         return [replace(job, config=with_noise_seed(job.config)) for job in jobs]
-    digests = (zmap_digest(job.config) for job in jobs)
+    digests = (digest_of(job.config) for job in jobs)
     return [with_seeds(job, digest, batch.seeds) for job, digest in zip(jobs, digests, strict=True)]
 
 
@@ -110,6 +112,9 @@ def _within(model: type[BaseModel], key: str, value: Any) -> Iterator[tuple[str,
     if model_of(field.annotation) is None:
         checked = value_adapter(model, key).validate_python(value) if isinstance(value, float) else value
         yield key, checked if isinstance(checked, int) else value  # 3 for 3.0 where an integer is meant
+        return
+    if value is None:  # a section that is absent
+        yield key, None
         return
     for name, item in value.items():
         if not is_note(name):
@@ -191,6 +196,8 @@ def _value_problems(model: type[BaseModel], path: str, key: str, value: Any) -> 
     if isinstance(field, str):
         return [Problem(path, field)]
     if model_of(field.annotation) is not None:
+        if value is None and is_optional(field.annotation):
+            return []
         if not isinstance(value, Mapping):
             return [Problem(path, f"{show(value)} is not an object; allowed: {describe(field)}, any of them")]
         parts = [(name, item) for name, item in value.items() if not is_note(name)]
@@ -253,7 +260,8 @@ def combinations(
 def _name(index: int, digits: int, settings: Mapping[str, Any]) -> str:
     parts = [f"job_{index:0{digits}d}"]
     for key, value in settings.items():
-        shown = value.replace("\\", "/").rpartition("/")[2] if key == "zmap_path" else value
+        is_path = key in INPUT_FILES and isinstance(value, str)
+        shown = value.replace("\\", "/").rpartition("/")[2] if is_path else value
         *_, of, last = key.rsplit(".", 2) if "." in key else ("", key)
         parts.append(f"{of}_{last}_{value_name(shown)}" if last.isdecimal() else f"{last}_{value_name(shown)}")
     return shorten("_".join(parts), LONGEST_NAME)
@@ -286,16 +294,21 @@ class _Builder:
         return JobConfig.model_validate(fields)
 
     def _section(self, section: str, changes: Mapping[str, Any]) -> BaseModel | dict[str, Any]:
-        base: BaseModel = getattr(self._base, section)
-        raw = base.model_dump(exclude_unset=True)  # what is a default stays one
+        base: BaseModel | None = getattr(self._base, section)
+        model = type(base) if base is not None else model_of(JobConfig.model_fields[section].annotation)
+        raw = {} if base is None else base.model_dump(exclude_unset=True)  # what is a default stays one
         drop_replaced(raw, changes)
         for key, value in changes.items():
             *path, last = key.split(".")
             inner = raw
             for part in path:
-                inner = inner.setdefault(part, {})
+                if inner.get(part) is None:
+                    inner[part] = {}
+                inner = inner[part]
             inner[last] = value
+        if model is None:
+            raise TypeError(section)
         try:
-            return type(base).model_validate(raw)
+            return model.model_validate(raw)
         except ValidationError:  # the check of the whole config will say what is wrong, and where
             return raw

@@ -5,6 +5,7 @@
 - `truth`: the truth of a movie: made, in memory, written to ``emitters.h5``
 - `truthfile`: ``emitters.h5`` read, any range of frames
 - `events`: what happens meanwhile, for whoever watches
+- `camera`: the camera of a job
 - `bounds`: the Cramér-Rao bound of every record
 - `frames`: from truth to camera frames, chunk by chunk
 - `estimate`: how much disk and memory a job takes
@@ -13,6 +14,7 @@
 
 __all__ = [
     "bounds",
+    "camera",
     "estimate",
     "events",
     "frames",

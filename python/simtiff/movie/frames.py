@@ -17,6 +17,7 @@ from simtiff.errors import ConfigError, DataError
 from simtiff.imaging.camera import Camera
 from simtiff.imaging.optics import Optics
 from simtiff.imaging.renderer import Renderer
+from simtiff.movie.camera import camera_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,23 +105,22 @@ class Movie:
         (t, y, x) of the whole movie.
     dtype : str
         Pixel type of the camera frames, ``uint16`` or ``float32``.
+
+    Raises
+    ------
+    DataError
+        The camera's maps are missing or damaged, or do not cover the frames.
     """
 
     def __init__(self, config: JobConfig, truth: Truth) -> None:
         tiff = config.tiff
         self.config = config
-        self.shape = (config.emitters.frames, tiff.roi_size, tiff.roi_size)
+        self.shape = (config.emitters.frames, *tiff.frame_shape)
         self.dtype: str = tiff.dtype
         self._truth = truth
         self._renderer = renderer_of(config)
-        noise = tiff.noise_params
         if tiff.add_noise:
-            self._camera = Camera(
-                background=noise.background,
-                read_noise=noise.readout_noise,
-                shot_noise=noise.shot_noise,
-                dtype=tiff.dtype,
-            )
+            self._camera = camera_of(config)
         else:  # the emitters' expected photons alone, rounded and clipped where the pixels are integers
             self._camera = Camera(background=0.0, read_noise=0.0, shot_noise=False, dtype=tiff.dtype)
         self._seed = camera_seed(noise_seed(config))

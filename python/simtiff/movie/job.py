@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from simtiff.aberrations.maps import open_field
 from simtiff.config.identity import TRUTH_NAME, job_files, job_hash, settings_with_effect
+from simtiff.config.inputs import input_paths
 from simtiff.errors import ConfigError, DataError
 from simtiff.imaging.rendering import threads
 from simtiff.io.files import (
@@ -70,7 +72,7 @@ def run_job(
     Raises
     ------
     ConfigError
-        The zmap is a file that the job would overwrite.
+        An input is a file that the job would overwrite.
     DataError
         The zmap is damaged or does not cover the field, or the folder is a symbolic link.
     OSError
@@ -78,7 +80,7 @@ def run_job(
     """
     _refuse_link(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    refuse_overwriting((directory / name for name in job_files(config)), [config.zmap_path])
+    refuse_overwriting((directory / name for name in job_files(config)), input_paths(config).values())
     remove_partials(directory, keep_journaled=config.tiff.filename if resume_key is not None else False)
     for name in dict.fromkeys((*replaced, config.tiff.filename)):
         remove_old(directory / name)
@@ -195,9 +197,12 @@ class _Watched:
 
 
 def acquisition(config: JobConfig) -> Acquisition:
-    """Return what is known of how a job's movie is taken; the camera gives one ADU for each electron, no offset."""
-    optical = config.optical
-    return Acquisition(
+    """Return what is known of how a job's movie is taken; without a block ``camera``, one ADU is one electron.
+
+    With maps, gain and offset are not one number.
+    """
+    optical, camera = config.optical, config.camera
+    plain = Acquisition(
         wavelength_nm=optical.wavelength_nm,
         numerical_aperture=optical.NA,
         n_immersion=optical.n_immersion,
@@ -205,6 +210,19 @@ def acquisition(config: JobConfig) -> Acquisition:
         offset_adu=0.0,
         config=json.dumps(settings_with_effect(config)),
     )
+    if camera is None:
+        return plain
+    taken = replace(
+        plain,
+        em_gain=camera.em_gain if camera.has_register and config.tiff.add_noise else None,
+        exposure_ms=camera.exposure_ms,
+        bit_depth=camera.bit_depth if config.tiff.add_noise and config.tiff.dtype == "uint16" else None,
+    )
+    if not config.tiff.add_noise:  # expected photons
+        return taken
+    if camera.maps_path is not None:
+        return replace(taken, gain_adu_per_e=None, offset_adu=None)
+    return replace(taken, gain_adu_per_e=1 / camera.e_per_adu, offset_adu=camera.offset_adu)
 
 
 def without_map(config: JobConfig) -> str:
@@ -253,7 +271,7 @@ def stream_movie(
     DataError
         The file is damaged, or carries no config and none is given.
     ConfigError
-        A chunk size below 1, or an output that cannot be a file.
+        A chunk size below 1, or an output that cannot be a file or is an input.
     BatchError
         The movie does not fit on the disk.
     """
@@ -266,6 +284,7 @@ def stream_movie(
     if frames != config.emitters.frames:  # a file by hand, with a config that says something else
         emitters = config.emitters.model_copy(update={"frames": frames})
         config = config.model_copy(update={"emitters": emitters})
+    refuse_overwriting([output], input_paths(config).values())
     check_disk(config, output.parent, replaces=output)
     if computed and config.psf.model != "gaussian":
         text = (
