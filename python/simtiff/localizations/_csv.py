@@ -26,13 +26,13 @@ _MAX_LINE = 1 << 16
 
 def fields_of(line: str) -> tuple[str, ...]:
     """Return the names in the first line of a file; quotes are left out, and no name has a comma."""
-    return tuple(name.strip() for name in line.replace('"', "").removeprefix("\ufeff").strip().split(","))
+    return tuple(name.strip() for name in line.replace('"', "").strip().split(","))
 
 
 def header(path: Path) -> tuple[str, ...]:
     """Return the names in the first line of a file; `DataError` if it has none, or is no text."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             line = file.readline(_MAX_LINE)
     except UnicodeDecodeError as error:
         raise DataError(Text("{path}: is no text; a CSV file is needed", path=path)) from error

@@ -121,6 +121,7 @@ def _columns(table: dict[str, NDArray[Any]], names: tuple[str, str, str]) -> NDA
 class _DecodeSource:
     def __init__(self, path: Path, file: h5py.File, pixel_size_nm: PixelSize | None) -> None:
         self._path = str(path)
+        need_dataset(file, "data/xyz")
         unit, stated = _meta(path, file)
         self.pixel_size_nm = agreed_pixel_size(path, stated, pixel_size_nm)
         size = (1.0, 1.0)
@@ -130,7 +131,6 @@ class _DecodeSource:
                 raise DataError(text)
             size = self.pixel_size_nm
         per = {"y_px": size[1], "x_px": size[0], "z_um": 1000.0}
-        need_dataset(file, "data/xyz")
         self._sets: dict[str, Rows] = {}
         for field, width in {"xyz": 3, "xyz_sig": 3, **dict.fromkeys([*_PLAIN, _SIGMA_PHOTONS], 0)}.items():
             dataset = find_dataset(file, f"data/{field}")

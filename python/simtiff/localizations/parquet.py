@@ -65,7 +65,7 @@ class Parquet(Format):
         """Open a file; see `Format.open`."""
         pyarrow = _pyarrow()
         try:
-            file = pyarrow.parquet.ParquetFile(path)
+            file = pyarrow.parquet.ParquetFile(path, pre_buffer=False)
         except (pyarrow.ArrowException, OSError, ValueError) as error:
             text = Text("{path}: not a readable Parquet file, or a truncated one ({reason})", path=path, reason=error)
             raise DataError(text) from error
@@ -85,7 +85,7 @@ class Parquet(Format):
             metadata = {} if kind is None else {_UNIT_KEY: units[kind].encode()}
             fields.append(pyarrow.field(field, pyarrow.int64() if kind is None else pyarrow.float64(), False, metadata))
         schema = pyarrow.schema(fields, {_SIZE_KEY: json.dumps(list(px)).encode(), b"software": software().encode()})
-        with replacing(path) as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
+        with replacing(path) as file, pyarrow.parquet.ParquetWriter(file, schema, use_dictionary=False) as writer:
             for chunk in chunks:
                 arrays = [pyarrow.array(column.to_file(getattr(chunk, column.name))) for column in taken]
                 writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
@@ -170,7 +170,7 @@ class _ParquetSource:
     def _batches(self, rows: int, fields: list[str]) -> Iterator[Any]:
         pyarrow = _pyarrow()
         try:
-            yield from self._file.iter_batches(rows, columns=fields)
+            yield from self._file.iter_batches(rows, columns=fields, use_threads=False)
         except (pyarrow.ArrowException, OSError, ValueError) as error:
             text = Text("{path}: cannot be read; the file is damaged ({reason})", path=self._path, reason=error)
             raise DataError(text) from error

@@ -89,7 +89,7 @@ def _head(path: Path) -> Head:
                     nodes |= {f"{name}/{inner}" for inner in node}
         return Head(start, nodes=frozenset(nodes))
     try:
-        line = start.split(b"\n", 1)[0].decode()
+        line = start.split(b"\n", 1)[0].decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         return Head(start)
-    return Head(start, fields_of(line) if line.isprintable() or line.strip().isprintable() else ())
+    return Head(start, fields_of(line) if line.isprintable() else ())
