@@ -5,7 +5,7 @@ Knows no config. What users call is here: `read`, `iter_read`, `opened`, `write`
 - `files`: reading and writing
 - `format`: the seam, what a format is
 - `registry`: the formats that there are; each has a file of its own
-- `score`: localizations against the truth
+- `scoring`, `matching`: localizations against the truth
 - `table`: the table, columns of NumPy with fixed units
 """
 
@@ -16,11 +16,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simtiff.localizations.files import iter_read, opened, read, write
+    from simtiff.localizations.scoring import score
     from simtiff.localizations.table import Localizations
 
-__all__ = ["Localizations", "files", "format", "iter_read", "opened", "read", "registry", "table", "write"]
+__all__ = [
+    "Localizations",
+    "files",
+    "format",
+    "iter_read",
+    "matching",
+    "opened",
+    "read",
+    "registry",
+    "score",
+    "scoring",
+    "table",
+    "write",
+]
 
-_HOMES = {"Localizations": "table", "iter_read": "files", "opened": "files", "read": "files", "write": "files"}
+_HOMES = {
+    "Localizations": "table",
+    "iter_read": "files",
+    "opened": "files",
+    "read": "files",
+    "score": "scoring",
+    "write": "files",
+}
 
 
 def __getattr__(name: str) -> Any:
