@@ -201,6 +201,9 @@ def test_arguments(tmp_path: Path) -> None:
         read(tmp_path / "locs.csv")
     with pytest.raises(DataError, match="not a file"):
         read(tmp_path)
+    for options in ({"size_px": (64, 0)}, {"size_px": (64, 1.5)}, {"frames": -1}):
+        with pytest.raises(ConfigError, match=rf"{next(iter(options))}: .*; allowed: whole numbers above 0"):
+            write(one, tmp_path / "locs.hdf5", "picasso", **options)
     path = tmp_path / "locs.csv"
     with pytest.raises(DataError, match=r"table 1: has x_px, y_px, z_um; allowed: x_px, y_px, as before"):
         write([one, one | {"z_um": [0.0]}], path, "csv")

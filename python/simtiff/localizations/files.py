@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from simtiff.errors import ConfigError, DataError
 from simtiff.io.files import target_problem
 from simtiff.language import Text, joined
-from simtiff.localizations.format import View
+from simtiff.localizations.format import View, as_pixel_size
 from simtiff.localizations.registry import format_named, format_of
 from simtiff.localizations.table import Localizations
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from simtiff.localizations.format import PixelSize, Source
+    from simtiff.localizations.format import Source
 
 ROWS = 1 << 18
 """Rows that are read or written at a time."""
@@ -136,6 +135,10 @@ def write(
     OSError
         The file cannot be written.
     """
+    for name, numbers in {"size_px": size_px, "frames": None if frames is None else (frames,)}.items():
+        if numbers is not None and not all(isinstance(number, int) and number > 0 for number in numbers):
+            text = Text("{name}: {found}; allowed: whole numbers above 0", name=name, found=numbers)
+            raise ConfigError(text)
     view = View(as_pixel_size(pixel_size_nm), size_px, frames)
     chosen = format_named(kind)
     path = Path(path)
@@ -174,20 +177,6 @@ def _pieces(tables: Iterable[Any]) -> Iterator[Localizations]:
             raise DataError(text)
         for start in range(0, max(1, len(table)), ROWS):
             yield table[start : start + ROWS]
-
-
-def as_pixel_size(given: float | Sequence[float] | None) -> PixelSize | None:
-    """Return a size of pixels as (x, y); `ConfigError` if it is none."""
-    if given is None:
-        return None
-    try:
-        sizes = (float(given), float(given)) if isinstance(given, int | float) else tuple(map(float, given))
-    except (TypeError, ValueError):
-        sizes = ()
-    if len(sizes) != 2 or not all(0 < size < math.inf for size in sizes):
-        text = Text("pixel_size_nm: {found!r}; allowed: a number of nm above 0, or [x, y]", found=f"{given}")
-        raise ConfigError(text)
-    return sizes[0], sizes[1]
 
 
 def _pandas() -> Any:

@@ -5,6 +5,7 @@ Another format is one file with a `Format`, and its line in `simtiff.localizatio
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -188,6 +189,20 @@ def assembled(
         given = values[column.field]
         made[column.name] = column.from_file(given.astype(np.int64) if given.dtype.kind == "u" else given)
     return Localizations.checked(made, Origin(path, names, row, first))
+
+
+def as_pixel_size(given: float | Sequence[float] | None) -> PixelSize | None:
+    """Return a size of pixels as (x, y); `ConfigError` if it is none."""
+    if given is None:
+        return None
+    try:
+        sizes = (float(given), float(given)) if isinstance(given, int | float) else tuple(map(float, given))
+    except (TypeError, ValueError):
+        sizes = ()
+    if len(sizes) != 2 or not all(0 < size < math.inf for size in sizes):
+        text = Text("pixel_size_nm: {found!r}; allowed: a number of nm above 0, or [x, y]", found=f"{given}")
+        raise ConfigError(text)
+    return sizes[0], sizes[1]
 
 
 def need_pixel_size(path: Path, pixel_size_nm: PixelSize | None) -> PixelSize:

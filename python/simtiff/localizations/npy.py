@@ -38,7 +38,7 @@ class Npy(Format):
         """Open a file; see `Format.open`."""
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
+        except Exception as error:  # a strange header is parsed as Python, with any error of it
             text = Text("{path}: not a readable .npy file, or a truncated one ({reason})", path=path, reason=error)
             raise DataError(text) from error
         if array.ndim != 2 or array.shape[1] not in {2, 3} or array.dtype.kind not in "iuf":

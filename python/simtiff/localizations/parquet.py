@@ -21,6 +21,7 @@ from simtiff.localizations.format import (
     PixelSize,
     View,
     agreed_pixel_size,
+    as_pixel_size,
     assembled,
     file_row,
     in_order,
@@ -112,11 +113,13 @@ class _ParquetSource:
     def __init__(self, path: Path, file: Any, pixel_size_nm: PixelSize | None) -> None:
         self._path, self._file = str(path), file
         schema = file.schema_arrow
-        stated = None
-        if _SIZE_KEY in (schema.metadata or {}):
-            sizes = json.loads(schema.metadata[_SIZE_KEY])
-            stated = (float(sizes[0]), float(sizes[1]))
-        self.pixel_size_nm = agreed_pixel_size(path, stated, pixel_size_nm)
+        stated = (schema.metadata or {}).get(_SIZE_KEY)
+        try:
+            size = as_pixel_size(None if stated is None else json.loads(stated))
+        except ValueError as error:
+            text = Text("{path}: metadata pixel_size_nm: {found}; allowed: [x, y] in nm", path=path, found=stated)
+            raise DataError(text) from error
+        self.pixel_size_nm = agreed_pixel_size(path, size, pixel_size_nm)
         self._taken = []
         for field, (name, kind) in _NAMES.items():
             if field not in schema.names:

@@ -124,7 +124,7 @@ def _stated_pixel_size(path: Path, file: h5py.File) -> PixelSize | None:
         if dataset is not None:
             with reading(str(path), "metadata"):
                 stored = json.loads(dataset.asstr()[()])
-            text = "".join(f"{key}: {value}\n" for part in stored for key, value in part.items())
+                text = "".join(f"{key}: {value}\n" for part in stored for key, value in part.items())
     x, y = (_number(text, key) for key in ("Pixelsize", _Y_SIZE_KEY))
     return None if x is None else (x, x if y is None else y)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from simtiff.errors import ConfigError, DataError
 from simtiff.language import Text
-from simtiff.localizations.files import as_pixel_size
+from simtiff.localizations.format import as_pixel_size
 from simtiff.localizations.matching import Points, match, neighbours
 from simtiff.localizations.table import Localizations
 
