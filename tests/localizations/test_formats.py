@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,6 +135,40 @@ def test_a_file_that_is_cut_off_is_an_error(kind: str, tmp_path: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(DataError, match="is empty"):
         read(path, kind=kind)
+
+
+@every_format
+def test_a_damaged_file_is_read_or_is_one_error(kind: str, tmp_path: Path) -> None:
+    path = write(kept(kind, table(40)), tmp_path / f"locs{WRITTEN[kind].suffix}", kind)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(8)
+    refused = 0
+    for _ in range(60):
+        data = bytearray(whole)
+        at, length = int(rng.integers(len(data))), int(rng.integers(1, 20))
+        data[at : at + length] = rng.bytes(int(rng.integers(0, 20)))
+        path.write_bytes(data)
+        for given in (kind, None):
+            try:
+                list(localizations.iter_read(path, given, pixel_size_nm=PX))
+            except DataError as error:
+                assert str(error).startswith(str(path))  # noqa: PT017 - some damage does no harm
+                refused += 1
+    assert refused > 20
+
+
+@pytest.mark.parametrize("kind", ["csv", "picasso", "decode", "npy"])
+def test_memory_does_not_grow_with_the_file(kind: str, tmp_path: Path) -> None:
+    part = kept(kind, table(1000))
+    path = tmp_path / f"locs{WRITTEN[kind].suffix}"
+    peaks = []
+    for parts in (1, 4, 30):  # the first loads libraries
+        tracemalloc.start()
+        write((part for _ in range(parts)), path, kind)
+        assert sum(map(len, localizations.iter_read(path, rows=1000, pixel_size_nm=PX))) == parts * 1000
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < 1.3 * peaks[1]
 
 
 # One emitter at (10.25, 20.75) px, z 0.3 um, frame 3, of pixels of 100 x 120 nm: what each tool finds in the file.

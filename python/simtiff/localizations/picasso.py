@@ -53,7 +53,6 @@ _FIELDS = (
 )
 _NEEDED = ("frame", "x", "y")
 _CHUNK_ROWS = 1 << 14
-_MAX_YAML_BYTES = 1 << 24
 # Picasso knows square pixels alone; this key beside it is ours.
 _Y_SIZE_KEY = "Pixelsize y"
 
@@ -117,8 +116,7 @@ def _stated_pixel_size(path: Path, file: h5py.File) -> PixelSize | None:
     text = ""
     yaml = path.with_suffix(".yaml")
     if yaml.is_file():
-        with yaml.open("rb") as stream:
-            text = stream.read(_MAX_YAML_BYTES).decode(errors="replace")
+        text = yaml.read_text(encoding="utf-8", errors="replace")
     else:
         dataset = find_dataset(file, "metadata")
         if dataset is not None:
