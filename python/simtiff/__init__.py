@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simtiff import localizations as localizations
     from simtiff.aberrations.fieldmap import FieldMap
     from simtiff.batch.run import run_batch
     from simtiff.batch.table import table
@@ -77,6 +78,8 @@ def __getattr__(name: str) -> Any:
         from simtiff.io.files import version
 
         value: Any = version()
+    elif name == "localizations":
+        value = importlib.import_module("simtiff.localizations")
     elif name in _HOMES:
         value = getattr(importlib.import_module(f"simtiff.{_HOMES[name]}"), name)
     else:

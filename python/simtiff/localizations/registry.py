@@ -1,0 +1,95 @@
+"""The formats that there are, and which of them a file is of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import h5py
+
+from simtiff.errors import ConfigError, DataError
+from simtiff.io.hdf5 import open_hdf5, reading
+from simtiff.language import Text
+from simtiff.localizations._csv import fields_of
+from simtiff.localizations.challenge import Challenge
+from simtiff.localizations.decode import Decode
+from simtiff.localizations.format import Head
+from simtiff.localizations.npy import Npy
+from simtiff.localizations.parquet import Parquet
+from simtiff.localizations.picasso import Picasso
+from simtiff.localizations.plaincsv import PlainCsv
+from simtiff.localizations.thunderstorm import ThunderStorm
+from simtiff.localizations.truth import TruthEmitters, TruthRecords
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simtiff.localizations.format import Format
+
+FORMATS: tuple[Format, ...] = (
+    ThunderStorm(),
+    Picasso(),
+    Decode(),
+    Challenge(),
+    Parquet(),
+    PlainCsv(),
+    Npy(),
+    TruthRecords(),
+    TruthEmitters(),
+)
+"""All formats; another has its line here."""
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_HEAD_BYTES = 1 << 13
+
+
+def format_named(name: str) -> Format:
+    """Return the format of this name; `ConfigError` that lists them if there is none."""
+    for each in FORMATS:
+        if each.name == name:
+            return each
+    text = Text("kind: {found!r}; allowed: {names}", found=name, names=_names(FORMATS))
+    raise ConfigError(text)
+
+
+def format_of(path: Path) -> Format:
+    """Return the format of a file by what it holds; `DataError` that lists kinds if that does not decide."""
+    head = _head(path)
+    found = [each for each in FORMATS if each.recognizes(head)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        text = Text("{path}: may be of several kinds; give one of them: {names}", path=path, names=_names(found))
+        raise DataError(text)
+    if head.nodes:
+        shown = Text("it holds {names}", names=", ".join(sorted(head.nodes)[:12]))
+    elif head.fields:
+        shown = Text("its first line is {line}", line=f"{', '.join(head.fields)!r:.200}")
+    else:
+        shown = Text("its content is strange")
+    text = Text(
+        "{path}: is of no known kind ({shown}); allowed: {names}", path=path, shown=shown, names=_names(FORMATS)
+    )
+    raise DataError(text)
+
+
+def _names(formats: tuple[Format, ...] | list[Format]) -> str:
+    return ", ".join(each.name for each in formats)
+
+
+def _head(path: Path) -> Head:
+    """Return what a file shows of itself."""
+    with path.open("rb") as file:
+        start = file.read(_HEAD_BYTES)
+    if start.startswith(_HDF5):
+        with open_hdf5(path) as opened, reading(str(path), "its content"):
+            nodes = set(opened)
+            for name in opened:
+                node = opened.get(name)
+                if isinstance(node, h5py.Group):
+                    nodes |= {f"{name}/{inner}" for inner in node}
+        return Head(start, nodes=frozenset(nodes))
+    try:
+        line = start.split(b"\n", 1)[0].decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        return Head(start)
+    return Head(start, fields_of(line) if line.isprintable() else ())
