@@ -5,11 +5,13 @@
 //! poisson       the camera's shot noise, and read noise with it where counts are rounded
 //! normal        the camera's read noise
 //! variates      uniform numbers -> those that emitters are drawn by
+//! randomfield   a smooth field over pixels: a background with structure
 //! ```
 
 mod normal;
 mod poisson;
 mod random;
+mod randomfield;
 mod variates;
 
 pub(crate) use normal::fill_normals;
@@ -19,4 +21,5 @@ pub(crate) use poisson::{BACKGROUND_LIMIT, Background, Signal, TABLE_LIMIT, pois
 #[cfg(test)]
 pub(crate) use random::Generator;
 pub(crate) use random::{BLOCK, Purpose, Stream};
+pub use randomfield::random_field;
 pub use variates::{exponential, normal};

@@ -43,6 +43,8 @@ pub(crate) enum Purpose {
     Rejection = 6,
     /// Background and read noise in one draw.
     Rounded = 7,
+    /// The nodes of a smooth random field.
+    Field = 32,
 }
 
 /// A sequence of random words, addressed by index.
@@ -72,6 +74,11 @@ impl Stream {
         for (i, word) in words.iter_mut().enumerate() {
             *word = mix(base.wrapping_add((i as u64).wrapping_mul(GAMMA)));
         }
+    }
+
+    /// A stream of its own for `index`, such as a row of nodes.
+    pub(crate) const fn part(self, index: u64) -> Self {
+        Self { start: self.word(index) }
     }
 
     /// A sequential generator of its own for `index`.
@@ -139,6 +146,7 @@ mod tests {
             Purpose::ReadNoise,
             Purpose::Rejection,
             Purpose::Rounded,
+            Purpose::Field,
         ];
         let mut seen = HashSet::new();
         for seed in [0, 1, 2, GAMMA, GAMMA.wrapping_neg(), u64::MAX] {
