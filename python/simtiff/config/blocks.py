@@ -121,7 +121,7 @@ def _whole(value: Any) -> Any:
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
-def _one_or_two(number: Any, *, null: bool = False) -> WrapValidator:
+def one_or_two(number: Any, *, null: bool = False) -> WrapValidator:
     """Check a number, or a list of two, by itself: an error then tells of what was meant alone. `null`: may be None."""
     one: TypeAdapter[float] = TypeAdapter(number, config=_STRICT)
     two: TypeAdapter[tuple[float, float]] = TypeAdapter(Annotated[tuple[number, number], Strict(False)], config=_STRICT)
@@ -145,12 +145,12 @@ _WHOLE = BeforeValidator(_whole)
 Whole = Annotated[int, _WHOLE]
 WholeOrNull = Annotated[int | None, _WHOLE]
 _FrameOffset = Annotated[int, Field(ge=-1_000_000, le=1_000_000), _WHOLE]
-_MapOffset = Annotated[int, Field(ge=0, le=1_000_000), _WHOLE]
+MapOffset = Annotated[int, Field(ge=0, le=1_000_000), _WHOLE]
 
 
 _Height = Annotated[float, Field(ge=-1000, le=1000)]
 _PixelSize = Annotated[float, Field(ge=1, le=100_000)]
-_PixelSizes = Annotated[_PixelSize | tuple[_PixelSize, _PixelSize] | None, _one_or_two(_PixelSize, null=True)]
+_PixelSizes = Annotated[_PixelSize | tuple[_PixelSize, _PixelSize] | None, one_or_two(_PixelSize, null=True)]
 _Sigma = Annotated[float, Field(ge=1, le=100_000)]
 _Blur = Annotated[float, Field(ge=0, le=100_000)]
 _Radians = Annotated[float, Field(ge=-1000, le=1000)]
@@ -208,7 +208,7 @@ class ZernikeConfig(Section):
         le=1_000_000,
         description="Side of the square of the map that is used, in map pixels; null: all.",
     )
-    crop_offset: tuple[_MapOffset, _MapOffset] = Field(
+    crop_offset: tuple[MapOffset, MapOffset] = Field(
         (0, 0), strict=False, description="Map pixel [x0, y0] that field pixel (0, 0) lies on."
     )
     extrapolate: Literal["nearest"] | None = Field(
@@ -301,12 +301,12 @@ class PsfConfig(Section):
         default_factory=dict,
         description='Noll index to radians rms that are added to each emitter\'s coefficients, as {"6": 0.8}.',
     )
-    blur_nm: Annotated[_Blur | tuple[_Blur, _Blur], _one_or_two(_Blur)] = Field(
+    blur_nm: Annotated[_Blur | tuple[_Blur, _Blur], one_or_two(_Blur)] = Field(
         0.0,
         description="Standard deviation of a Gaussian blur in nanometres, at most 5 pixels, or [x, y].",
         json_schema_extra={"x-allowed": Text("a number from 0 to 100,000, or a list [x, y] of two")},
     )
-    sigma_nm: Annotated[_Sigma | tuple[_Sigma, _Sigma], _one_or_two(_Sigma)] = Field(
+    sigma_nm: Annotated[_Sigma | tuple[_Sigma, _Sigma], one_or_two(_Sigma)] = Field(
         130.0,
         description="Of a Gaussian: standard deviation in focus in nanometres, or [x, y].",
         json_schema_extra={"x-allowed": Text("a number from 1 to 100,000, or a list [x, y] of two")},

@@ -145,6 +145,11 @@ def model_of(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+def is_optional(annotation: Any) -> bool:
+    """Say whether a field may be null."""
+    return type(None) in get_args(annotation)
+
+
 def entry_of(field: FieldInfo) -> FieldInfo | None:
     """Return the field of a single value of an object with keys of its own, as ``psf.phase_noll``; None of others."""
     return FieldInfo.from_annotation(get_args(field.annotation)[1]) if get_origin(field.annotation) is dict else None

@@ -6,7 +6,6 @@ All models are frozen: a job's config never changes after it was checked. Unknow
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -41,11 +40,13 @@ from simtiff.config.blocks import (
     checked_relations,
     checked_text,
 )
+from simtiff.config.camera import CameraConfig, camera_relations
+from simtiff.config.inputs import path_text, stored_path_text
+from simtiff.config.light import BackgroundConfig, IlluminationConfig, background_relations
 from simtiff.config.messages import show
 from simtiff.config.names import (
     DEFAULT_SAMPLE_NAMING,
     folder_problem,
-    home_problem,
     name_problem,
     sample_name,
     sample_naming_problem,
@@ -64,28 +65,15 @@ _OPTICS = tuple(f"optical.{key}" for key in ("NA", "wavelength_nm", BOTH, *EACH)
 _SAMPLING = ("psf.pixel_integration", "tiff.use_direct_rendering", "tiff.hr_size")
 
 
-def _path_text(value: str) -> str:
-    try:
-        os.fsencode(value)
-    except UnicodeEncodeError:
-        return checked_text(Text("has characters that no path can have"), value)
-    return checked_text(Text("is not a path") if not value.strip() or "\0" in value else home_problem(value), value)
-
-
 def _folder_text(value: str) -> str:
-    return checked_text(folder_problem(_path_text(value)), value)
+    return checked_text(folder_problem(path_text(value)), value)
 
 
 def _zmap_text(value: str) -> str:
     if value.startswith("builtin:") and value not in BUILTIN_ZMAPS:
         text = Text("is no built-in map; allowed: a path to an HDF5 file or {name}", name=BUILTIN_ZMAPS[0])
         return checked_text(text, value)
-    try:
-        value.encode()  # it is stored as JSON
-    except UnicodeEncodeError:
-        text = Text("is not UTF-8, as the path of a map must be; rename what it leads through")
-        return checked_text(text, value)
-    return _path_text(value)
+    return stored_path_text(value)
 
 
 def _sample_naming(value: str) -> str:
@@ -113,6 +101,11 @@ class JobConfig(Section):
     optical: OpticalConfig = Field(default_factory=OpticalConfig)
     psf: PsfConfig = Field(default_factory=PsfConfig)
     tiff: TiffConfig = Field(default_factory=TiffConfig)
+    camera: CameraConfig | None = Field(
+        None, description="The camera; null: that of tiff.noise_params, whose ADU are electrons."
+    )
+    background: BackgroundConfig | None = Field(None, description="The background; null: tiff.noise_params.background.")
+    illumination: IlluminationConfig | None = Field(None, description="The illumination; null: it is flat.")
     truth: TruthConfig = Field(default_factory=TruthConfig)
     memory_optimization: MemoryConfig = Field(default_factory=MemoryConfig)
     noise_seed: WholeOrNull = Field(
@@ -126,6 +119,12 @@ class JobConfig(Section):
     def has_zmap(self) -> bool:
         """Whether a map is used; a Gaussian uses none, and a movie whose coefficients are known may do without."""
         return "zmap_path" in self.model_fields_set and self.psf.model != "gaussian"
+
+    @property
+    def replaced_noise_params(self) -> tuple[str, ...]:
+        """Keys of ``tiff.noise_params`` that a block of this job stands in place of."""
+        replaced = () if self.camera is None else ("readout_noise", "shot_noise")
+        return replaced if self.background is None else ("background", *replaced)
 
     @property
     def sampling(self) -> str | int:
@@ -164,10 +163,13 @@ class JobConfig(Section):
         return job
 
     @model_serializer(mode="wrap")
-    def _says_no_map_that_it_has_not(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _says_nothing_that_it_has_not(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = dump(self)
         if self.psf.model == "gaussian" and "zmap_path" not in self.model_fields_set:
             content.pop("zmap_path", None)  # else another model would take it for given
+        noise = content.get("tiff", {}).get("noise_params", {})
+        for key in self.replaced_noise_params:
+            noise.pop(key, None)
         return content
 
     @model_validator(mode="after")
@@ -263,6 +265,10 @@ def _job_relations(job: JobConfig) -> Iterator[Relation]:
             f"{show(tiff.crop_offset)} puts the frame of {size} px outside the field of view of "
             f"{area:g} px (emitters.area_px); allowed: a frame that overlaps the field",
         )
+    if job.camera is not None:
+        yield from camera_relations(job.camera, tiff.noise_params)
+    if job.background is not None:
+        yield from background_relations(job.background, tiff.noise_params)
 
 
 def _foreign_keys(job: JobConfig) -> Iterator[Relation]:

@@ -1,0 +1,72 @@
+"""The blocks ``background`` and ``illumination`` of a config: the light that is not an emitter's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from simtiff.config.blocks import NoiseParams, Relation, Section, one_or_two
+from simtiff.config.inputs import InputPath
+from simtiff.config.messages import show
+from simtiff.language import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PathOrNull = InputPath | None
+_Photons = Annotated[float, Field(ge=0, le=1e9)]
+_Place = Annotated[float, Field(ge=-1_000_000, le=1_000_000)]
+
+
+class StructureConfig(Section):
+    """A smooth random background: a Gaussian random field, cut at 0."""
+
+    amplitude: float = Field(
+        ge=0, le=10, description="Its rms, relative to the mean background (before it is cut at 0)."
+    )
+    length_px: float = Field(
+        ge=0.5, le=10_000, description="Its length L in pixels: the autocorrelation is exp(-r^2 / (2 L^2))."
+    )
+
+
+class BackgroundConfig(Section):
+    """The background, in place of ``tiff.noise_params.background``."""
+
+    photons: Annotated[_Photons | tuple[_Photons, _Photons], one_or_two(_Photons)] = Field(
+        100.0,
+        description="Mean photons per pixel and frame, or [low, high]: drawn for each frame, uniform between them.",
+        json_schema_extra={"x-allowed": Text("a number from 0 to 1,000,000,000, or a list [low, high] of two")},
+    )
+    structure: StructureConfig | None = Field(None, description="A smooth random field; null: it is flat.")
+    image_path: _PathOrNull = Field(
+        None, description="An image of the background in field pixels, scaled to the mean `photons`; null: none."
+    )
+    decay_frames: float | None = Field(
+        None, gt=0, le=1e9, description="Frames in which it bleaches to 1/e; null: it does not."
+    )
+
+    @property
+    def photon_limits(self) -> tuple[float, float]:
+        """The lowest and the highest mean photons of a frame."""
+        return self.photons if isinstance(self.photons, tuple) else (self.photons, self.photons)
+
+
+class IlluminationConfig(Section):
+    """A Gaussian beam with a peak of 1, which scales emitters and background."""
+
+    fwhm_um: float = Field(gt=0, le=1e6, description="Full width of the beam at half its peak, in micrometres.")
+    centre_px: tuple[_Place, _Place] | None = Field(
+        None, strict=False, description="Field pixel [x, y] of the peak; null: the middle of the field."
+    )
+
+
+def background_relations(background: BackgroundConfig, noise: NoiseParams) -> Iterator[Relation]:
+    """Yield what does not go together with a background."""
+    if "background" in noise.model_fields_set:
+        message = Text("is given, and a background too; allowed: either of them (background.photons in place of it)")
+        yield Relation(("tiff.noise_params.background", "background"), message)
+    low, high = background.photon_limits
+    if low > high:
+        message = Text("{photons} has its higher end first; allowed: [low, high]", photons=show(background.photons))
+        yield Relation(("background.photons",), message)
