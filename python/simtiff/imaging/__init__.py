@@ -5,10 +5,11 @@
 - `renderer`: from scenes to stamps, frames, derivatives and bounds
 - `rendering`: PSFs and images, by one call
 - `bounds`: derivatives of PSFs, and the best precision that can be reached
+- `background`: smooth random fields, images, a Gaussian beam
 - `camera`: from expected photons to counts
 - `scene`: what is rendered: emitters and their records
 - `plans`: matrices of the transform, kept between calls
 - `arrays`: checks of the arrays that users pass
 """
 
-__all__ = ["arrays", "bounds", "camera", "optics", "options", "plans", "renderer", "rendering", "scene"]
+__all__ = ["arrays", "background", "bounds", "camera", "optics", "options", "plans", "renderer", "rendering", "scene"]

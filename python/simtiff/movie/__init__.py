@@ -5,6 +5,7 @@
 - `truth`: the truth of a movie: made, in memory, written to ``emitters.h5``
 - `truthfile`: ``emitters.h5`` read, any range of frames
 - `events`: what happens meanwhile, for whoever watches
+- `light`: a movie's background and illumination
 - `bounds`: the Cramér-Rao bound of every record
 - `frames`: from truth to camera frames, chunk by chunk
 - `estimate`: how much disk and memory a job takes
@@ -17,6 +18,7 @@ __all__ = [
     "events",
     "frames",
     "job",
+    "light",
     "mapplot",
     "plots",
     "preview",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from simtiff.config.settings import JobConfig
     from simtiff.imaging.scene import Scene
     from simtiff.io.tiff import HandOver
+    from simtiff.movie.light import Background
 
 _CAMERA_PURPOSE = 0xCA3E7A
 _LARGE_FRAME_BYTES = 1 << 18
@@ -41,6 +42,10 @@ class Truth(Protocol):
     @property
     def path(self) -> str | None:
         """The file; None for memory."""
+
+    @property
+    def background(self) -> Background | None:
+        """The movie's background; None where it is one number of its camera."""
 
     def scene(self, start: int, stop: int) -> Scene:
         """Return the emitters and records of frames ``start..stop - 1``."""
@@ -114,9 +119,10 @@ class Movie:
         self._truth = truth
         self._renderer = renderer_of(config)
         noise = tiff.noise_params
+        self._background = truth.background if tiff.add_noise else None
         if tiff.add_noise:
             self._camera = Camera(
-                background=noise.background,
+                background=noise.background if self._background is None else 0.0,
                 read_noise=noise.readout_noise,
                 shot_noise=noise.shot_noise,
                 dtype=tiff.dtype,
@@ -173,8 +179,11 @@ class Movie:
             raise DataError(f"{self._truth.path}: frames {start} to {start + len(out) - 1}: {error}") from error
 
     def _scene(self, start: int, stop: int) -> Scene:
-        """Return the scene of these frames, seen from where they were cut from the field."""
-        return replace(self._truth.scene(start, stop), origin=self.config.tiff.crop_offset)
+        """Return the scene of these frames with their background, seen from where they were cut from the field."""
+        scene = replace(self._truth.scene(start, stop), origin=self.config.tiff.crop_offset)
+        if (background := self._background) is None:
+            return scene
+        return replace(scene, background=background.image, background_factor=background.factor[start:stop])
 
     def stream(
         self, chunk_size: int | None = None, buffers: Buffers | None = None

@@ -50,7 +50,7 @@ mod core_module {
     #[pymodule_export]
     use crate::files::{crc32, crc32_joined, inflate_tiles};
     #[pymodule_export]
-    use crate::light::{beam, random_field};
+    use crate::light::{beam, bleach, random_field};
     #[pymodule_export]
     use crate::optics::Spec;
     #[pymodule_export]

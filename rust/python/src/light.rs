@@ -1,4 +1,4 @@
-//! `simtiff_core::beam`, `simtiff_core::random_field`.
+//! `simtiff_core::beam`, `simtiff_core::bleach`, `simtiff_core::random_field`.
 
 use numpy::{PyReadonlyArrayDyn, PyReadwriteArrayDyn};
 use pyo3::prelude::*;
@@ -18,6 +18,13 @@ pub fn beam(
 ) -> PyResult<()> {
     let (places, out) = (buffers::rows("places", &places)?, buffers::write("out", &mut out)?);
     py.detach(|| simtiff_core::beam(places, centre.into(), fwhm.into(), out)).map_err(to_python)
+}
+
+/// Multiply what frame k has of a background with exp(-k / frames), in place.
+#[pyfunction]
+pub fn bleach(py: Python<'_>, frames: f64, mut factor: PyReadwriteArrayDyn<'_, f64>) -> PyResult<()> {
+    let factor = buffers::write("factor", &mut factor)?;
+    py.detach(|| simtiff_core::bleach(frames, factor)).map_err(to_python)
 }
 
 /// Fill `out` (y, x) with a random field of mean 0 and variance 1 whose pixel (0, 0) lies at `origin`, x and y.

@@ -1,11 +1,12 @@
-//! The light of a Gaussian beam at places of the field.
+//! Light that differs over the field and over time: of a Gaussian beam, and of what bleaches. Exponentials are those of `libm`,
+//! in plain arithmetic: the same bits on every processor.
 
 use std::f64::consts::LN_2;
 
 use crate::{Error, Result};
 
 /// Fills `out` with the light at places (x, y) in pixels of a Gaussian beam with its peak of 1 at `centre`,
-/// `exp(-4 ln 2 ((x / fwhm_x)^2 + (y / fwhm_y)^2))`, in plain arithmetic: the same bits on every processor.
+/// `exp(-4 ln 2 ((x / fwhm_x)^2 + (y / fwhm_y)^2))`.
 ///
 /// `fwhm` is the full width at half maximum in pixels, along x and y, which differ where the sizes of pixels do.
 ///
@@ -29,6 +30,20 @@ pub fn beam(places: &[[f64; 2]], centre: [f64; 2], fwhm: [f64; 2], out: &mut [f6
     Ok(())
 }
 
+/// Multiplies what frame k has of a background with what is left of it after k frames, `exp(-k / frames)`.
+///
+/// # Errors
+/// [`Error::Value`] for a number of frames that is not above 0.
+pub fn bleach(frames: f64, factor: &mut [f64]) -> Result<()> {
+    if !(frames.is_finite() && frames > 0.0) {
+        return Err(Error::value("the decay", frames, "a finite number of frames, above 0"));
+    }
+    for (k, factor) in factor.iter_mut().enumerate() {
+        *factor *= libm::exp(-(k as f64) / frames);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +55,19 @@ mod tests {
         beam(&places, [3.0, -2.0], [10.0, 4.0], &mut out).unwrap();
         for (found, law) in out.iter().zip([1.0, 0.5, 0.5, 0.5, 0.0625, 0.25]) {
             assert!((found - law).abs() < 1e-14, "{found}, not {law}");
+        }
+    }
+
+    #[test]
+    fn a_background_bleaches_to_its_eth_part() {
+        let mut factor = [2.0; 41];
+        bleach(20.0, &mut factor).unwrap();
+        assert_eq!(factor[0].to_bits(), 2.0_f64.to_bits());
+        for (k, law) in [(20, 2.0 / std::f64::consts::E), (40, 2.0 / std::f64::consts::E.powi(2))] {
+            assert!((factor[k] - law).abs() < 1e-15, "{k}: {}", factor[k]);
+        }
+        for frames in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(bleach(frames, &mut [1.0]).is_err(), "{frames}");
         }
     }
 
