@@ -1,20 +1,49 @@
-"""Check what a batch needs before anything starts: its maps, and the libraries for its plots."""
+"""Check what a batch needs before anything starts: its input files, and the libraries for its plots."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib.util
 from typing import TYPE_CHECKING
 
-from simtiff.aberrations.maps import check_field, map_notes, map_under
+from simtiff.aberrations.maps import check_field, digest_of, map_digest, map_notes, map_under
+from simtiff.config.inputs import ZMAP, input_paths, joined_digest
 from simtiff.config.messages import Problem, listing
-from simtiff.errors import ConfigError, DataError, in_words
+from simtiff.errors import ConfigError, DataError, in_words, os_reason
+from simtiff.io.files import open_regular
 from simtiff.language import Text, joined, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from simtiff.config.identity import Job
-    from simtiff.config.settings import BatchConfig
+    from simtiff.config.settings import BatchConfig, JobConfig
+
+
+class InputDigests:
+    """Digests of what is in the input files of jobs; each file is read once."""
+
+    def __init__(self) -> None:
+        self._of_map = functools.cache(map_digest)  # of each map and wavelength
+        self._of_file = functools.cache(file_digest)
+
+    def __call__(self, config: JobConfig) -> str:
+        """Return the digest of all input files of a job; `DataError` if one cannot be read."""
+        return joined_digest(digest_of(config, self._of_map), self.of_others(config))
+
+    def of_others(self, config: JobConfig) -> dict[str, str]:
+        """Return the digests of the input files beside the aberration map, by dotted key."""
+        return {key: self._of_file(path) for key, path in input_paths(config).items() if key != ZMAP}
+
+
+def file_digest(path: str) -> str:
+    """Return the SHA-256 of a file's bytes as hex digits; `DataError` if it cannot be read."""
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(Text("{path}: cannot be read ({reason})", path=path, reason=os_reason(error))) from error
 
 
 def check_inputs(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import socket
 import time
@@ -12,14 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simtiff.aberrations.maps import digest_of, map_digest
 from simtiff.batch._log import JobLog
 from simtiff.batch._pool import Pool, Worker, describe_exit, signals_as_news
 from simtiff.batch.display import display
 from simtiff.batch.events import Begun, Broken, Done, Ended, Exited, Failed, Gone, Ready, Signalled, Started
 from simtiff.batch.folder import FolderLock, clean, clear_away, drop_begun, made_folder, refuse_own_files
 from simtiff.batch.found import Found, survey
-from simtiff.batch.inputs import check_inputs
+from simtiff.batch.inputs import InputDigests, check_inputs
 from simtiff.batch.moves import apply_moves
 from simtiff.batch.plan import Plan, make_plan
 from simtiff.batch.room import estimate_batch
@@ -28,6 +26,7 @@ from simtiff.batch.status import BatchStatus, JobRecord, now
 from simtiff.batch.summary import BatchSummary
 from simtiff.batch.text import listed
 from simtiff.config.identity import DATA_VERSION, Job, job_files, job_hash
+from simtiff.config.inputs import input_paths
 from simtiff.config.loading import load_batch_config
 from simtiff.config.names import JOB_FILE, folder_problem
 from simtiff.config.sweeps import expand_jobs, with_own_seeds
@@ -41,7 +40,7 @@ from simtiff.movie.events import Message, ignore
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from simtiff.config.settings import BatchConfig, JobConfig
+    from simtiff.config.settings import BatchConfig
     from simtiff.movie.events import Event, Watch
 
 _STARTS_WITHOUT_SUCCESS = 3
@@ -146,7 +145,7 @@ def run_batch(
     jobs = expand_jobs(batch)
     folder = Path(output_dir if output_dir is not None else batch.base_output_dir).absolute()
     show = progress if not isinstance(progress, bool) else display() if progress else ignore
-    inputs = [batch.source, *dict.fromkeys(job.config.zmap_path for job in jobs)]
+    inputs = [batch.source, *dict.fromkeys(path for job in jobs for path in input_paths(job.config).values())]
     refuse_own_files(folder, jobs, inputs, log_file)
     with contextlib.ExitStack() as until_all_is_in_order, made_folder(folder), FolderLock(folder) as lock:
         with contextlib.suppress(OSError):  # left by a run that was killed while it saved the status
@@ -192,11 +191,7 @@ def plan_batch(batch: BatchConfig, folder: Path, *, resume: bool = True, retry_f
 
 def _identified(batch: BatchConfig, jobs: Sequence[Job]) -> tuple[dict[str, Job], dict[str, JobRecord]]:
     """Return the jobs with their seeds by id, and what determines the files of each."""
-    of_map = functools.cache(map_digest)  # of each map and wavelength once
-
-    def digest(config: JobConfig) -> str:
-        return digest_of(config, of_map)
-
+    digest = InputDigests()
     identified = {job.id: job for job in with_own_seeds(batch, jobs, digest)}
     wanted = {}
     for job in identified.values():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from simtiff.batch.events import Done, Failed, Gone, Started
+from simtiff.config.inputs import ZMAP, changed_files
 from simtiff.config.names import OWN_NAMES
 from simtiff.errors import DataError, os_reason, printable
 from simtiff.io.files import FileInfo, read_regular, version, write_whole
@@ -353,8 +354,13 @@ def why_not_done(record: JobRecord | None, wanted: JobRecord, folder: Path, name
 
 
 def what_changed(record: JobRecord, wanted: JobRecord) -> str:
-    """Return in what a job differs from the one that is wanted: data version, map or settings."""
+    """Return in what a job differs from the one that is wanted: data version, input files or settings."""
     if record.data_version != wanted.data_version:
         before, now_is = record.data_version, wanted.data_version
         return Text("made by data version {before}, now it is {now}", before=before, now=now_is)
-    return Text("content of the zmap changed") if record.zmap != wanted.zmap else CONFIG_CHANGED
+    files = changed_files(record.zmap, wanted.zmap)
+    if not files:
+        return CONFIG_CHANGED
+    if files[0] == ZMAP:
+        return Text("content of the zmap changed")
+    return Text("content of {keys} changed", keys=", ".join(files))

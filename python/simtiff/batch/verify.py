@@ -369,11 +369,27 @@ def _check_frames(check: JobCheck, folder: Path, record: JobRecord, count: int) 
             if job_hash(config, record.zmap) != record.hash:
                 check.wrong(Text("{name} is of another config than the status says", name=TRUTH_NAME), _remove(path))
                 return
+            if (files := _other_files(config, record)) is not None:
+                check.notes.append(Text("its frames cannot be compared: {files}", files=files))
+                return
             _compare(
                 check, config, truth, folder / config.tiff.filename, sample_frames(record.hash, truth.n_frames, count)
             )
     except SimtiffError as error:
         check.wrong(in_words(error), _remove(path))
+
+
+def _other_files(config: JobConfig, record: JobRecord) -> str | None:
+    """Say which files that frames are made with, beside the truth, are not as they were; None if they all are."""
+    from simtiff.batch.inputs import InputDigests
+    from simtiff.config.inputs import ZMAP, split_digest
+
+    try:
+        now = InputDigests().of_others(config)
+    except DataError as error:
+        return in_words(error)
+    changed = [key for key, digest in split_digest(record.zmap).items() if key != ZMAP and now.get(key) != digest]
+    return Text("content of {keys} changed", keys=", ".join(changed)) if changed else None
 
 
 def _compare(check: JobCheck, config: JobConfig, truth: Any, path: Path, frames: list[int]) -> None:

@@ -115,6 +115,7 @@ def _pipeline(arguments: Arguments) -> int:
     from simtiff.batch.inputs import check_inputs
     from simtiff.batch.pipeline import run_pipeline
     from simtiff.config.identity import Job, job_files
+    from simtiff.config.inputs import input_paths
     from simtiff.config.loading import load_job_config
     from simtiff.io.files import refuse_overwriting
     from simtiff.movie.estimate import pixel_size_note
@@ -137,7 +138,8 @@ def _pipeline(arguments: Arguments) -> int:
         truth = None if keeps_truth else map_under(config)
         check_disk(config, output_dir, truth=truth, replaces=output_dir / config.tiff.filename)
     refuse_overwriting(
-        (output_dir / name for name in (*job_files(config), LOCK_NAME)), [arguments["--config"] or "", config.zmap_path]
+        (output_dir / name for name in (*job_files(config), LOCK_NAME)),
+        [arguments["--config"] or "", *input_paths(config).values()],
     )
     with _counting_line() as watch:
         for note in notes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from simtiff.config.inputs import absolute_paths
 from simtiff.config.messages import (
     Problem,
     describe,
@@ -90,8 +91,8 @@ def apply_overrides(
 ) -> list[Problem]:
     """Set ``KEY=VALUE`` overrides in a raw config, in place; return what is wrong with them.
 
-    Keys are those of base_config, or of the top level of a batch. A relative ``zmap_path`` given here is
-    relative to the current directory, as the command line's other paths are.
+    Keys are those of base_config, or of the top level of a batch. A relative path of an
+    input file given here is relative to the current directory, as the command line's other paths are.
     """
     problems: list[Problem] = []
     variables = raw.get("variables")
@@ -109,7 +110,7 @@ def apply_overrides(
             variables = raw.setdefault("variables", {})
             if isinstance(variables, dict):
                 name = key.removeprefix("variables.")
-                variables[name] = absolute_zmaps(name, value, Path.cwd())
+                variables[name] = absolute_values(name, value, Path.cwd())
             continue
         top_level = not bare and first in batch.model_fields
         field = find_field(batch if top_level else job, key)
@@ -126,7 +127,7 @@ def apply_overrides(
                 problems.append(Problem(shown, message))
                 break
         path = key.split(".") if top_level or bare else ["base_config", *key.split(".")]
-        _set_value(raw, path, absolute_zmap(value, Path.cwd()) if inside == "zmap_path" else value)
+        _set_value(raw, path, absolute_paths(inside, value, Path.cwd()))
     samples = raw.get("sample_configs")
     if (
         not bare
@@ -174,23 +175,16 @@ def linked_keys(key: str) -> list[str]:
     return [part.strip() for part in key.split(",")]
 
 
-def absolute_zmaps(key: str, values: Any, folder: Path) -> Any:
-    """Return the values of a variable with the paths of maps among them made absolute."""
-    if not isinstance(values, list) or "zmap_path" not in (keys := linked_keys(key)):
+def absolute_values(key: str, values: Any, folder: Path) -> Any:
+    """Return the values of a variable with the paths of input files among them made absolute."""
+    if not isinstance(values, list):
         return values
+    keys = linked_keys(key)
     if len(keys) == 1:
-        return [absolute_zmap(value, folder) for value in values]
-    place = keys.index("zmap_path")
+        return [absolute_paths(key, value, folder) for value in values]
     return [
-        [absolute_zmap(each, folder) if index == place else each for index, each in enumerate(value)]
-        if isinstance(value, list)
+        [absolute_paths(part, each, folder) for part, each in zip(keys, value, strict=True)]
+        if isinstance(value, list) and len(value) == len(keys)
         else value
         for value in values
     ]
-
-
-def absolute_zmap(value: Any, folder: Path) -> Any:
-    """Return a map's path made absolute from `folder`; what is no path to a file stays as it is."""
-    if not isinstance(value, str) or not value.strip() or value.startswith(("builtin:", "~")):
-        return value
-    return str((folder / value).absolute())

@@ -80,19 +80,19 @@ def sample_seed(seed: int, sample_id: int) -> int:
     return int(np.random.SeedSequence([seed, sample_id]).generate_state(1, np.uint64)[0] >> np.uint64(11))
 
 
-def with_seeds(job: Job, zmap_digest: str, seeds: SeedsConfig) -> Job:
+def with_seeds(job: Job, input_digest: str, seeds: SeedsConfig) -> Job:
     """Give a combination of a sweep its own seeds, as far as `seeds` asks for that.
 
     They follow from ``emitters.seed`` and from what counts in the job's identity: settings that differ from their
-    defaults, and the map's content. Neither its number nor the other keys of the sweep matter.
+    defaults, and the content of input files. Neither its number nor the other keys of the sweep matter.
     """
     config = job.config
     seed = config.emitters.seed
     if seeds.emitters == "independent":
-        emitters = config.emitters.model_copy(update={"seed": _derived_seed("emitters", config, zmap_digest)})
+        emitters = config.emitters.model_copy(update={"seed": _derived_seed("emitters", config, input_digest)})
         config = config.model_copy(update={"emitters": emitters})
     if config.noise_seed is None:
-        noise_seed = _derived_seed("noise", config, zmap_digest) if seeds.noise == "independent" else seed
+        noise_seed = _derived_seed("noise", config, input_digest) if seeds.noise == "independent" else seed
         config = config.model_copy(update={"noise_seed": noise_seed})
     return replace(job, config=config)
 
@@ -107,28 +107,29 @@ def with_noise_seed(config: JobConfig) -> JobConfig:
     return config.model_copy(update={"noise_seed": noise_seed(config)})
 
 
-def _derived_seed(purpose: str, config: JobConfig, zmap_digest: str) -> int:
+def _derived_seed(purpose: str, config: JobConfig, input_digest: str) -> int:
     """Return a seed of 53 bits for one purpose of a job."""
     settings = {key: value for key, value in changed_settings(config).items() if key != "noise_seed"}
-    content = {"purpose": purpose, "seed": config.emitters.seed, "settings": settings, "zmap": zmap_digest}
+    content = {"purpose": purpose, "seed": config.emitters.seed, "settings": settings, "zmap": input_digest}
     return int(_digest(content)[:16], 16) >> 11
 
 
-def job_hash(config: JobConfig, zmap_digest: str) -> str:
+def job_hash(config: JobConfig, input_digest: str) -> str:
     """Return the hash (64 hex digits) of everything that determines a job's files.
 
-    That is the settings that differ from their defaults and change a byte of movie or truth, the map's content, and the
-    data version. A new setting with a default therefore changes no hash.
+    That is the settings that differ from their defaults and change a byte of movie or truth, the content of input
+    files, and the data version. A new setting with a default therefore changes no hash.
 
     Parameters
     ----------
     config
         The job's settings.
-    zmap_digest
-        Hash of the map's content. Where the map lies is not part of the hash.
+    input_digest
+        Digest of what is in the files that the config names: the map's, and others after it. Where these lie is not
+        part of the hash.
     """
     settings = changed_settings(with_noise_seed(config))
-    return _digest({"settings": settings, "data_version": DATA_VERSION, "zmap": zmap_digest})
+    return _digest({"settings": settings, "data_version": DATA_VERSION, "zmap": input_digest})
 
 
 def _digest(content: dict[str, Any]) -> str:
@@ -196,7 +197,7 @@ def _walk(model: type[BaseModel], values: Mapping[str, Any], prefix: str) -> Ite
 def settings_with_effect(config: JobConfig) -> dict[str, Any]:
     """Return all settings that change a byte of movie or truth, also those at their defaults, as a job's config.
 
-    ``noise_seed`` is said; where the map lies is not: its content counts.
+    ``noise_seed`` is said; where input files lie is not: their content counts.
     """
     result: dict[str, Any] = {}
     for key, value in flat_settings(with_noise_seed(config)).items():

@@ -13,8 +13,9 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from simtiff.config._keys import absolute_zmap, absolute_zmaps, apply_overrides, find_field, linked_keys, value_adapter
+from simtiff.config._keys import absolute_values, apply_overrides, find_field, linked_keys, value_adapter
 from simtiff.config.blocks import BUILTIN_ZMAPS, NOTES, is_note
+from simtiff.config.inputs import absolute_path, absolute_paths
 from simtiff.config.messages import (
     Key,
     Problem,
@@ -55,8 +56,8 @@ def load_batch_config(
     Returns
     -------
     BatchConfig
-        With ``zmap_path`` made absolute: it is relative to the config file, or to the current directory where
-        `config` is a dict or a pipe.
+        With the paths of input files made absolute: they are relative to the config file, or to the current directory
+        where `config` is a dict or a pipe.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def load_batch_config(
     if isinstance(config, BatchConfig):
         if not overrides:
             return config
-        raw = config.model_dump(mode="json", exclude_none=True)
+        raw = config.model_dump(mode="json", exclude_unset=True)
         return _check_batch(raw, config.source, Path.cwd(), overrides, of_job=not config.prefix)
     raw, source, folder = _read(config)
     if "base_config" in raw or not any(key in raw for key in JobConfig.model_fields):
@@ -111,7 +112,7 @@ def load_job_config(
     if isinstance(config, JobConfig):
         if not overrides and zmap_path is None:
             return config
-        config = config.model_dump(mode="json")
+        config = config.model_dump(mode="json", exclude_unset=True)
     raw, source, folder = _read(config)
     target = raw.get("base_config", raw)
     if otherwise is not None and isinstance(target, dict):
@@ -120,7 +121,7 @@ def load_job_config(
             drop_replaced(values["optical"], optical)
         _fill_up(target, values, JobConfig)
     if zmap_path is not None and isinstance(target, dict):
-        target["zmap_path"] = absolute_zmap(os.fspath(zmap_path), Path.cwd())
+        target["zmap_path"] = absolute_path(os.fspath(zmap_path), Path.cwd())
     has_zmap = needs_zmap or not isinstance(target, dict) or "zmap_path" in target
     if not has_zmap:
         target["zmap_path"] = BUILTIN_ZMAPS[0]
@@ -132,8 +133,7 @@ def load_job_config(
                 raise_problems(source, problems)
         return _marked(_check_batch(raw, source, folder, ()).base_config, has_zmap=has_zmap)
     problems = apply_overrides(raw, overrides, batch=BatchConfig, job=JobConfig, bare=True)
-    if "zmap_path" in raw:
-        raw["zmap_path"] = absolute_zmap(raw["zmap_path"], folder)
+    raw = absolute_paths("", raw, folder)
     checked = _check(JobConfig, raw)
     problems += checked.problems
     if problems or checked.config is None:
@@ -177,8 +177,8 @@ def _check_batch(
     """Check a batch; `of_job`: its base_config is all that was read, and messages name the keys as they stand there."""
     problems = apply_overrides(raw, overrides, batch=BatchConfig, job=JobConfig, bare=False)
     base = raw.get("base_config")
-    if isinstance(base, dict) and "zmap_path" in base:
-        base["zmap_path"] = absolute_zmap(base["zmap_path"], folder)
+    if isinstance(base, dict):
+        base = raw["base_config"] = absolute_paths("", base, folder)
     if of_job and isinstance(base, dict):
         problems += _check(JobConfig, base).problems
         if problems:
@@ -186,7 +186,7 @@ def _check_batch(
     variables = raw.get("variables")
     if isinstance(variables, dict):
         variables = {key: values for key, values in variables.items() if not is_note(key)}
-        variables = {key: absolute_zmaps(key, values, folder) for key, values in variables.items()}
+        variables = {key: absolute_values(key, values, folder) for key, values in variables.items()}
         found = variable_problems(JobConfig, variables, raw.get("sample_configs"))
         right = {key: values for key, values in variables.items() if not one_variable_problems(JobConfig, key, values)}
         raw["variables"] = right

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from simtiff.config._keys import find_field, linked_keys, value_adapter
 from simtiff.config.blocks import is_note
 from simtiff.config.identity import Job, sample_seed, with_noise_seed, with_seeds
+from simtiff.config.inputs import INPUT_FILES
 from simtiff.config.messages import (
     Key,
     Problem,
@@ -64,19 +65,19 @@ def expand_jobs(batch: BatchConfig) -> list[Job]:
     return [replace(job, number=number) for number, job in enumerate(jobs)]
 
 
-def with_own_seeds(batch: BatchConfig, jobs: Sequence[Job], zmap_digest: Callable[[JobConfig], str]) -> list[Job]:
+def with_own_seeds(batch: BatchConfig, jobs: Sequence[Job], digest_of: Callable[[JobConfig], str]) -> list[Job]:
     """Return the jobs of a batch with the seeds that they are rendered with.
 
     Parameters
     ----------
     batch, jobs
         The batch, and its jobs from `expand_jobs`.
-    zmap_digest
-        Returns the hash of the content of a job's map.
+    digest_of
+        Returns the digest of what is in a job's input files.
     """
     if not batch.variables:
         return [replace(job, config=with_noise_seed(job.config)) for job in jobs]
-    digests = (zmap_digest(job.config) for job in jobs)
+    digests = (digest_of(job.config) for job in jobs)
     return [with_seeds(job, digest, batch.seeds) for job, digest in zip(jobs, digests, strict=True)]
 
 
@@ -253,7 +254,8 @@ def combinations(
 def _name(index: int, digits: int, settings: Mapping[str, Any]) -> str:
     parts = [f"job_{index:0{digits}d}"]
     for key, value in settings.items():
-        shown = value.replace("\\", "/").rpartition("/")[2] if key == "zmap_path" else value
+        is_path = key in INPUT_FILES and isinstance(value, str)
+        shown = value.replace("\\", "/").rpartition("/")[2] if is_path else value
         *_, of, last = key.rsplit(".", 2) if "." in key else ("", key)
         parts.append(f"{of}_{last}_{value_name(shown)}" if last.isdecimal() else f"{last}_{value_name(shown)}")
     return shorten("_".join(parts), LONGEST_NAME)

@@ -23,6 +23,7 @@ from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from io import BufferedReader
 
 try:
     import fcntl
@@ -188,7 +189,13 @@ def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[str | os.PathLi
 
 
 def read_regular(path: str | os.PathLike[str], most_bytes: int) -> bytes:
-    """Return what a small file holds, at most one byte more than `most_bytes`.
+    """Return what a small file holds, at most one byte more than `most_bytes`; `OSError` as `open_regular` does."""
+    with open_regular(path) as file:
+        return file.read(most_bytes + 1)
+
+
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
+    """Open a file for reading.
 
     Raises
     ------
@@ -196,13 +203,13 @@ def read_regular(path: str | os.PathLike[str], most_bytes: int) -> bytes:
         It cannot be read, or is a pipe, a device, ... that might never end.
     """
     fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
-    with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
-        mode = os.fstat(fd).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", str(path))
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, f"is {_kind(mode)}, not a file", str(path))
-        return file.read(most_bytes + 1)
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return open(fd, "rb")  # noqa: PTH123 - a descriptor, for the caller to close
+    os.close(fd)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", str(path))
+    raise OSError(errno.EINVAL, f"is {_kind(mode)}, not a file", str(path))
 
 
 def target_problem(path: Path) -> str | None:

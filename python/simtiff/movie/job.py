@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from simtiff.aberrations.maps import open_field
 from simtiff.config.identity import TRUTH_NAME, job_files, job_hash, settings_with_effect
+from simtiff.config.inputs import input_paths
 from simtiff.errors import ConfigError, DataError
 from simtiff.imaging.rendering import threads
 from simtiff.io.files import (
@@ -71,7 +72,7 @@ def run_job(
     Raises
     ------
     ConfigError
-        The zmap is a file that the job would overwrite.
+        An input is a file that the job would overwrite.
     DataError
         The zmap is damaged or does not cover the field, or the folder is a symbolic link.
     OSError
@@ -79,7 +80,7 @@ def run_job(
     """
     _refuse_link(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    refuse_overwriting((directory / name for name in job_files(config)), [config.zmap_path])
+    refuse_overwriting((directory / name for name in job_files(config)), input_paths(config).values())
     remove_partials(directory, keep_journaled=config.tiff.filename if resume_key is not None else False)
     for name in dict.fromkeys((*replaced, config.tiff.filename)):
         remove_old(directory / name)
@@ -256,7 +257,7 @@ def stream_movie(
     DataError
         The file is damaged, or carries no config and none is given.
     ConfigError
-        A chunk size below 1, or an output that cannot be a file.
+        A chunk size below 1, or an output that cannot be a file or is an input.
     BatchError
         The movie does not fit on the disk.
     """
@@ -269,6 +270,7 @@ def stream_movie(
     if frames != config.emitters.frames:  # a file by hand, with a config that says something else
         emitters = config.emitters.model_copy(update={"frames": frames})
         config = config.model_copy(update={"emitters": emitters})
+    refuse_overwriting([output], input_paths(config).values())
     check_disk(config, output.parent, replaces=output)
     if computed and config.psf.model != "gaussian":
         text = (
