@@ -13,6 +13,7 @@ from simtiff.config.messages import Problem, listing
 from simtiff.errors import ConfigError, DataError, in_words, os_reason
 from simtiff.io.files import open_regular
 from simtiff.language import Text, joined, plural
+from simtiff.movie.light import check_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,7 @@ def file_digest(path: str) -> str:
 def check_inputs(
     jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep: bool = False, named: str = "--zmap"
 ) -> list[str]:
-    """Read each map once, check that it covers the fields, and return what a user should know of them.
+    """Read each map and image once, check what they have to cover, and return what a user should know of them.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def check_inputs(
     Raises
     ------
     DataError
-        With everything that is wrong with the maps.
+        With everything that is wrong with the maps, and the images of backgrounds.
     ConfigError
         Plots are asked for, but matplotlib is not installed.
     """
@@ -84,7 +85,7 @@ def check_inputs(
         if need in seen:
             continue
         seen.add(need)
-        where = named if batch is None else _key(path, batch)
+        where = named if batch is None else _key(ZMAP, path, batch)
         try:
             if path not in good:
                 good[path] = False
@@ -98,11 +99,20 @@ def check_inputs(
         except DataError as error:
             text = in_words(error)
             problems.append(Problem(where, text.replace("\n", "\n    ") if "\n" in text else text))
+    of_maps = len(problems)
+    problems += _image_problems(jobs, batch)
     if problems and batch is None:
         raise DataError(joined(problem.text for problem in problems))
     if problems and batch is not None:
         source, count = batch.source, len(problems)
         head = plural("{source}: {n} error in the maps", "{source}: {n} errors in the maps", count, source=source)
+        if of_maps < count:
+            head = plural(
+                "{source}: {n} error in the input files",
+                "{source}: {n} errors in the input files",
+                count,
+                source=source,
+            )
         raise DataError(listing(head, problems))
     if plots and importlib.util.find_spec("matplotlib") is None:
         text = Text(
@@ -113,7 +123,27 @@ def check_inputs(
     return map_notes(job.config for job in jobs)
 
 
-def _key(path: str, batch: BatchConfig) -> str:
-    """Return where the path of a map stands."""
-    values = batch.variables.get("zmap_path", ())
-    return f"variables.zmap_path[{values.index(path)}]" if path in values else f"{batch.prefix}zmap_path"
+def _image_problems(jobs: Sequence[Job], batch: BatchConfig | None) -> list[Problem]:
+    """Return what is wrong with the images of the jobs' backgrounds."""
+    problems: dict[tuple[object, ...], Problem | None] = {}
+    for job in jobs:
+        background, tiff = job.config.background, job.config.tiff
+        if background is None or background.image_path is None:
+            continue
+        need = (background.image_path, tiff.roi_size, tiff.crop_offset)
+        if need in problems:
+            continue
+        problems[need] = None
+        try:
+            check_image(job.config)
+        except DataError as error:
+            where = "" if batch is None else _key("background.image_path", background.image_path, batch)
+            where += f", {job.id}" if len(jobs) > 1 else ""
+            problems[need] = Problem(where, in_words(error))
+    return [problem for problem in problems.values() if problem is not None]
+
+
+def _key(key: str, path: str, batch: BatchConfig) -> str:
+    """Return where the path of an input file stands."""
+    values = batch.variables.get(key, ())
+    return f"variables.{key}[{values.index(path)}]" if path in values else f"{batch.prefix}{key}"

@@ -97,30 +97,43 @@ def illuminated(records: Records, beam: Beam | None) -> Records:
     return lit[lit.phot > 0]
 
 
+def check_image(config: JobConfig) -> None:
+    """Raise `DataError` if a job's background is from an image that cannot be read or does not cover the frame."""
+    if config.background is not None and config.background.image_path is not None:
+        _mean_image(config)
+
+
 def _image(config: JobConfig) -> tuple[NDArray[np.float64], float]:
     """Return the mean background of a frame's pixels, and the part of these at which its structure was cut."""
-    background, beam = config.background, beam_of(config)
-    width, height = (int(side) for side in np.broadcast_to(config.tiff.roi_size, 2))
-    shape, origin = (height, width), config.tiff.crop_offset
-    photons = _mean_photons(config)
-    if background is not None and background.image_path is not None:
-        try:
-            image = read_background(background.image_path, photons, shape, origin)
-        except DataError as error:
-            raise DataError(joined([in_words(error), "(background.image_path)"], " ")) from error
-    else:
-        image = np.full(shape, photons)
+    image = _mean_image(config)
+    origin = config.tiff.crop_offset
+    structure = None if config.background is None else config.background.structure
     cut = 0.0
-    if background is not None and background.structure is not None and background.structure.amplitude > 0:
-        structure = background.structure
+    if structure is not None and structure.amplitude > 0:
         seed = int(_seed(config, _STRUCTURE).generate_state(1, np.uint64)[0])
-        field = random_field(shape, structure.length_px, seed=seed, origin=origin)
+        field = random_field(image.shape, structure.length_px, seed=seed, origin=origin)
         relative = 1 + structure.amplitude * field.astype(np.float64)
         cut = float(np.mean(relative < 0))
         image *= np.maximum(relative, 0)
-    if beam is not None:
-        image *= beam.image(shape, origin)
+    if (beam := beam_of(config)) is not None:
+        image *= beam.image(image.shape, origin)
     return image, cut
+
+
+def _mean_image(config: JobConfig) -> NDArray[np.float64]:
+    """Return the background without its structure, under flat light."""
+    photons, shape = _mean_photons(config), _frame_shape(config)
+    if config.background is None or config.background.image_path is None:
+        return np.full(shape, photons)
+    try:
+        return read_background(config.background.image_path, photons, shape, config.tiff.crop_offset)
+    except DataError as error:
+        raise DataError(joined([in_words(error), "(background.image_path)"], " ")) from error
+
+
+def _frame_shape(config: JobConfig) -> tuple[int, int]:
+    width, height = (int(side) for side in np.broadcast_to(config.tiff.roi_size, 2))
+    return height, width
 
 
 def _mean_photons(config: JobConfig) -> float:
@@ -213,8 +226,7 @@ def find_background(file: h5py.File, frames: int, wanted: JobConfig, stored: Job
     if not has_background(wanted):
         return None
     if stored is not None and _settings_of_light(stored) == _settings_of_light(wanted):
-        width, height = (int(side) for side in np.broadcast_to(wanted.tiff.roi_size, 2))
-        image = _read(file, _IMAGE, (height, width), np.float32)
+        image = _read(file, _IMAGE, _frame_shape(wanted), np.float32)
         factor = _read(file, _FACTOR, (frames,), np.float64)
         if image is not None and factor is not None:
             return Background(image, factor)
@@ -230,7 +242,7 @@ def _settings_of_light(config: JobConfig) -> tuple[Any, ...]:
         beam_of(config),
         config.emitters.seed,
         config.tiff.crop_offset,
-        np.broadcast_to(config.tiff.roi_size, 2).tolist(),
+        _frame_shape(config),
     )
 
 
