@@ -64,6 +64,16 @@ def set_threads(n: int, /) -> None: ...
 def threads() -> int: ...
 def simd_level() -> str: ...
 
+class _Maps(Protocol):
+    @property
+    def quantum_efficiency(self) -> NDArray[np.float32] | None: ...
+    @property
+    def read_noise_e(self) -> NDArray[np.float32] | None: ...
+    @property
+    def adu_per_e(self) -> NDArray[np.float32] | None: ...
+    @property
+    def offset_adu(self) -> NDArray[np.float32] | None: ...
+
 class _Optics(Protocol):
     @property
     def wavelength_nm(self) -> float: ...
@@ -91,6 +101,8 @@ class _Detector(Protocol):
     def read_noise_e(self) -> float: ...
     @property
     def excess_noise(self) -> float: ...
+    @property
+    def maps(self) -> _Maps | None: ...
 
 class _Scene(Protocol):
     @property
@@ -107,6 +119,10 @@ class _Scene(Protocol):
     def photons(self) -> NDArray[np.float32]: ...
     @property
     def origin(self) -> tuple[float, float]: ...
+    @property
+    def background(self) -> NDArray[np.float32] | None: ...
+    @property
+    def background_factor(self) -> NDArray[np.float64] | None: ...
 
 @final
 class Spec:
@@ -170,8 +186,22 @@ class Psf:
 
 @final
 class Camera:
-    def __new__(cls, background: float, read_noise_e: float, shot_noise: bool) -> Camera: ...
-    def __getnewargs__(self) -> tuple[float, float, bool]: ...
+    def __new__(
+        cls,
+        background: float,
+        read_noise_e: float,
+        shot_noise: bool,
+        *,
+        quantum_efficiency: float = 1.0,
+        em_gain: float | None = None,
+        e_per_adu: float = 1.0,
+        offset_adu: float = 0.0,
+        bit_depth: int = 16,
+        full_well_e: float | None = None,
+        register_full_well_e: float | None = None,
+        dark_e: float = 0.0,
+        maps: _Maps | None = None,
+    ) -> Camera: ...
     def expose(
         self,
         image: NDArray[np.float32],

@@ -7,9 +7,22 @@
 - `bounds`: derivatives of PSFs, and the best precision that can be reached
 - `background`: smooth random fields, images, a Gaussian beam
 - `camera`: from expected photons to counts
+- `cameramaps`: what differs from pixel to pixel of a camera
 - `scene`: what is rendered: emitters and their records
 - `plans`: matrices of the transform, kept between calls
 - `arrays`: checks of the arrays that users pass
 """
 
-__all__ = ["arrays", "background", "bounds", "camera", "optics", "options", "plans", "renderer", "rendering", "scene"]
+__all__ = [
+    "arrays",
+    "background",
+    "bounds",
+    "camera",
+    "cameramaps",
+    "optics",
+    "options",
+    "plans",
+    "renderer",
+    "rendering",
+    "scene",
+]

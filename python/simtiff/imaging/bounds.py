@@ -109,7 +109,8 @@ def crlb(
     excess_noise : float
         1; 2 with an EM register, an approximation from above.
     camera : Camera, optional
-        Has its own read noise, in place of these two numbers.
+        Its QE, dark charge, gain and read noise, in place of these two numbers; its maps, if any, are of the pixels of a
+        stamp, (size, size). Its own background does not count.
 
     Returns
     -------
@@ -134,7 +135,7 @@ def crlb(
 
     Notes
     -----
-    A pixel's mean is ``mu = N h + b``, its variance ``v = F mu + r^2`` (Huang et al., Nat. Methods 10, 653, 2013); the
+    A pixel's mean is ``mu = QE (N h + b) + dark``, its variance ``v = F mu + (r / G)^2`` (Huang et al., Nat. Methods 10, 653, 2013); the
     information of parameters a and b is the sum over pixels of ``(d mu / da)(d mu / db) / v``, and the bound the square
     root of the diagonal of its inverse.
     """
@@ -145,6 +146,7 @@ def crlb(
         if (read_noise, excess_noise) != (0.0, 1.0):
             raise ConfigError("camera and read_noise or excess_noise are given; expected either")
         detector = camera.detector
+        detector.check_frame((size, size), "stamps")
     renderer = Renderer(optics, size=size, model=model, defocus=defocus, pixel_integration=pixel_integration, **options)
     refuse_coefficients(model, phase, magnitude)
     scene = Scene.from_arrays(xyz, phase=phase, magnitude=magnitude)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from simtiff._core import Camera as CoreCamera
-from simtiff.errors import ConfigError
+from simtiff.errors import ConfigError, SimtiffError
 from simtiff.imaging.arrays import borrowed, is_whole, numbers, output, shown
+from simtiff.imaging.cameramaps import CameraMaps
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import ArrayLike, NDArray
 
 DTYPES = ("uint16", "float32")
@@ -33,16 +38,28 @@ class Detector:
         Standard deviation of the read noise, over the gain of an EM register, in electrons.
     excess_noise : float
         F: 1, or 2 with an EM register.
+    maps : CameraMaps, optional
+        QE and read noise of each pixel, in place of these numbers.
     """
 
     quantum_efficiency: float = 1.0
     dark_e: float = 0.0
     read_noise_e: float = 0.0
     excess_noise: float = 1.0
+    maps: CameraMaps | None = None
+
+    def check_frame(self, shape: tuple[int, ...], what: str = "frames") -> None:
+        """Raise `ShapeError` if the maps are not of frames of this shape (y, x)."""
+        if self.maps is not None:
+            self.maps.check_frame(shape, what)
 
 
 class Camera:
-    """A camera with a flat background, Poisson shot noise and Gaussian read noise.
+    """A camera: expected photons to counts.
+
+    Light goes through these stages, any of which may be left out: photons and background times QE, and dark charge;
+    Poisson; full well; the EM register, a gamma law, and what it holds; read noise; electrons to counts, and offset;
+    rounding and clipping, of uint16.
 
     Parameters
     ----------
@@ -53,14 +70,32 @@ class Camera:
     shot_noise : bool
         Draw the electrons of a pixel from a Poisson distribution, exact for every mean; False takes the mean.
     dtype : {"uint16", "float32"}
-        uint16 counts are rounded and clipped to 0..65535; float32 ones are neither.
+        uint16 counts are rounded and clipped to 0..2^bit_depth - 1; float32 ones are neither.
+    quantum_efficiency : float
+        Electrons per photon, above 0, at most 1.
+    em_gain : float, optional
+        Mean gain of the electron-multiplying register, up to 1e5; None, 0 and 1: there is none. Below 10 its law is
+        poor.
+    e_per_adu : float
+        Electrons (at the output, after any register) per count.
+    offset_adu : float
+        Counts without electrons.
+    bit_depth : int
+        8 to 16.
+    full_well_e, register_full_well_e : float, optional
+        Electrons that a pixel, and the register, hold at most; None: any number.
+    dark_e : float
+        Expected electrons of a pixel in each frame without light: dark and spurious charge.
+    maps : CameraMaps, path or dict, optional
+        Offset, gain, read noise and QE of each pixel, any of them; see `CameraMaps`.
 
     Attributes
     ----------
     dtype : numpy.dtype
         Of the frames.
-    background, read_noise, shot_noise
-        The parameters.
+    background, read_noise, shot_noise, quantum_efficiency, em_gain, e_per_adu, offset_adu, bit_depth, full_well_e, \
+register_full_well_e, dark_e, maps
+        The parameters; `em_gain` is None where there is no register, and `maps` are `CameraMaps` or None.
     core : simtiff._core.Camera
         The compiled camera.
 
@@ -68,11 +103,16 @@ class Camera:
     ------
     ConfigError
         If a parameter is not allowed.
+    DataError, ShapeError
+        If maps are damaged, or do not fit together.
 
     Notes
     -----
-    Counts are ``Poisson(image + background) + Normal(0, read_noise)``, the usual model of a camera without gain noise
-    (Foi et al., IEEE Trans. Image Process. 17, 1737, 2008).
+    Without a register, counts are ``(Poisson(QE (image + background) + dark) + Normal(0, read_noise)) / e_per_adu +
+    offset`` (Foi et al., IEEE Trans. Image Process. 17, 1737, 2008). The register makes a gamma number of shape n and
+    scale `em_gain` of n electrons, and none of none (Basden et al., MNRAS 345, 985, 2003); without shot noise it
+    multiplies by `em_gain`. Each stage has random numbers of its own, so that switching one changes no draw of
+    another; but uint16 counts without register, full wells and maps have background and read noise in one draw.
 
     Examples
     --------
@@ -84,6 +124,8 @@ class Camera:
     (dtype('uint16'), (64, 64))
     >>> bool(abs(counts.mean() - 20) < 0.5)
     True
+    >>> simtiff.Camera(20, 50, quantum_efficiency=0.9, em_gain=300, e_per_adu=12, offset_adu=200)
+    Camera(background=20.0, read_noise=50.0, quantum_efficiency=0.9, em_gain=300.0, e_per_adu=12.0, offset_adu=200.0)
     """
 
     def __init__(
@@ -92,20 +134,82 @@ class Camera:
         read_noise: float = 10.0,
         shot_noise: bool = True,
         dtype: str = "uint16",
+        *,
+        quantum_efficiency: float = 1.0,
+        em_gain: float | None = None,
+        e_per_adu: float = 1.0,
+        offset_adu: float = 0.0,
+        bit_depth: int = 16,
+        full_well_e: float | None = None,
+        register_full_well_e: float | None = None,
+        dark_e: float = 0.0,
+        maps: CameraMaps | str | Path | Mapping[str, ArrayLike] | None = None,
     ) -> None:
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise ConfigError(f"dtype is {shown(dtype)}; expected {' or '.join(map(repr, DTYPES))}")
+        if not isinstance(em_gain, bool) and em_gain in (0, 1):
+            em_gain = None
+        if register_full_well_e is not None and em_gain is None:
+            raise ConfigError("register_full_well_e is given without em_gain; expected both, or no register")
+        if maps is not None and not isinstance(maps, CameraMaps):
+            maps = CameraMaps.from_arrays(**maps) if isinstance(maps, Mapping) else CameraMaps.open(maps)
+        stages: dict[str, Any] = {
+            "quantum_efficiency": quantum_efficiency,
+            "em_gain": em_gain,
+            "e_per_adu": e_per_adu,
+            "offset_adu": offset_adu,
+            "bit_depth": bit_depth,
+            "full_well_e": full_well_e,
+            "register_full_well_e": register_full_well_e,
+            "dark_e": dark_e,
+        }
         try:
-            self.core = CoreCamera(background, read_noise, bool(shot_noise))
-        except (TypeError, OverflowError) as error:
-            raise ConfigError(f"background or read_noise is no number: {error}") from None
+            in_electrons = None if maps is None else maps.in_electrons(float(e_per_adu))
+            self.core = CoreCamera(background, read_noise, bool(shot_noise), **stages, maps=in_electrons)
+        except (TypeError, OverflowError, ValueError) as error:
+            if isinstance(error, SimtiffError):
+                raise
+            raise ConfigError(f"a parameter of the camera is no number: {error}") from None
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.background, self.read_noise, self.shot_noise = float(background), float(read_noise), bool(shot_noise)
+        self.quantum_efficiency, self.dark_e = float(quantum_efficiency), float(dark_e)
+        self.em_gain, self.e_per_adu = _number(em_gain), float(e_per_adu)
+        self.offset_adu, self.bit_depth = float(offset_adu), int(bit_depth)
+        self.full_well_e, self.register_full_well_e = _number(full_well_e), _number(register_full_well_e)
+        self.maps = maps
+
+    def _parameters(self) -> dict[str, Any]:
+        names = list(inspect.signature(Camera).parameters)
+        return {name: getattr(self, name) for name in names} | {"dtype": self.dtype.name}
+
+    def __repr__(self) -> str:
+        defaults = {name: parameter.default for name, parameter in inspect.signature(Camera).parameters.items()}
+        always = ("background", "read_noise")
+        shown = {
+            n: v for n, v in self._parameters().items() if n in always or (v is not defaults[n] and v != defaults[n])
+        }
+        if self.maps is not None:
+            shown["maps"] = "({} x {} px)".format(*reversed(self.maps.shape))
+        return f"Camera({', '.join(f'{name}={value}' for name, value in shown.items())})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _camera_of, (self._parameters(),)
 
     @property
     def detector(self) -> Detector:
         """What bounds need to know of it."""
-        return Detector(read_noise_e=self.read_noise)
+        gain, maps = self.em_gain or 1.0, self.maps
+        if maps is not None:
+            maps = maps.in_electrons(self.e_per_adu)
+            if maps.read_noise_e is not None:
+                maps = replace(maps, read_noise_e=maps.read_noise_e / np.float32(gain))
+        excess = 1.0 if self.em_gain is None or not self.shot_noise else 2.0
+        return Detector(self.quantum_efficiency, self.dark_e, self.read_noise / gain, excess, maps)
+
+    def check_frame(self, shape: tuple[int, ...]) -> None:
+        """Raise `ShapeError` if the camera's maps are not of frames of this shape (y, x)."""
+        if self.maps is not None:
+            self.maps.check_frame(shape)
 
     def expose(
         self,
@@ -133,7 +237,7 @@ class Camera:
         Returns
         -------
         array
-            Counts in ADU (one per e-), shaped like ``image``.
+            Counts in ADU, shaped like ``image``.
 
         Raises
         ------
@@ -145,10 +249,19 @@ class Camera:
         expected = numbers("image", image, np.float32, (2, 3))
         out = output(out, expected.shape, self.dtype)
         key, first = exposure(seed, first_frame)
+        self.check_frame(expected.shape)
         if out.size:
             with borrowed():
                 self.core.expose(expected, key, first, out)
         return out
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _camera_of(parameters: dict[str, Any]) -> Camera:
+    return Camera(**parameters)
 
 
 def exposure(seed: int, first_frame: int) -> tuple[int, int]:

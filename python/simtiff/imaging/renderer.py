@@ -224,6 +224,8 @@ class Renderer:
         out = output(out, whole_numbers("shape (t, y, x)", shape, 3), camera.dtype)
         space = output(space, out.shape, np.float32)
         key, first = exposure(seed, first_frame)
+        camera.check_frame(out.shape)
+        _check_background(scene, out.shape)
         if out.size:
             with borrowed():
                 core.expose(scene, camera.core, key, first, space, out, finished, check)
@@ -290,7 +292,7 @@ class Renderer:
         scene : Scene
             What is bound; its records are of ``len(background)`` frames.
         background : float64 array (t,)
-            Photons per pixel of each frame.
+            Photons per pixel of each frame, beside the scene's own.
         shape : (y, x)
             Shape of a frame.
         detector : Detector
@@ -310,6 +312,8 @@ class Renderer:
             If more than 250 emitters are to be bound together.
         """
         core, scene = self._core(scene)
+        detector.check_frame(shape)
+        _check_background(scene, (len(background), *shape))
         out = np.empty((len(scene.photons), 5))
         if out.size:
             with borrowed():
@@ -332,3 +336,12 @@ class Renderer:
         if held is None or held[0] != modes:
             self._plan = held = modes, _PLANS.get(self._spec, modes)
         return held[1], scene
+
+
+def _check_background(scene: Scene, shape: tuple[int, ...]) -> None:
+    """Raise `ShapeError` if a scene's background is not of frames of this shape (t, y, x)."""
+    background, factor = scene.background, scene.background_factor
+    if background is not None and background.shape != tuple(shape[1:]):
+        raise ShapeError(f"background has shape {background.shape}; expected {tuple(shape[1:])}, that of a frame")
+    if factor is not None and factor.shape != (shape[0],):
+        raise ShapeError(f"background_factor has shape {factor.shape}; expected ({shape[0]},), one for each frame")

@@ -38,7 +38,7 @@ impl Crowd {
 
     fn render(&self, records: Records<'_>, out: &mut [f32]) {
         let emitters = Emitters { xyz: &self.xyz, phase: &self.phase, magnitude: None };
-        let scene = Scene { emitters, records, origin: [0.0; 2] };
+        let scene = Scene { emitters, records, origin: [0.0; 2], background: None };
         self.psf.render(black_box(&scene), [SIDE, SIDE], out, &Stop::default()).unwrap();
     }
 }

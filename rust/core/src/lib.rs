@@ -51,7 +51,7 @@ mod simd;
 mod stop;
 mod transform;
 
-pub use camera::{Camera, Exposure, Pixel};
+pub use camera::{Background, Camera, Exposure, Maps, Pixel, Register, Settings};
 pub use error::{Error, Result};
 pub use field::{Interpolation, beam, bleach, interpolate, spline_filter};
 pub use noise::{exponential, normal, random_field};

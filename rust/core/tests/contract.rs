@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use simtiff_core::{Detector, Emitters, Error, Gaussian, Model, Optics, Psf, Records, Sampling, Scene, Spec, Stop};
+use simtiff_core::{
+    Detector, Emitters, Error, Gaussian, Maps, Model, Optics, Psf, Records, Sampling, Scene, Spec, Stop,
+};
 
 const SIZE: usize = 21;
 const AREA: usize = SIZE * SIZE;
@@ -112,7 +114,7 @@ proptest! {
     fn bounds_are_ordered(case in models(), photons in 300.0..3000.0f64, background in 1.0..50.0f64) {
         let psf = Psf::new(case.spec).unwrap();
         let bound = |photons: f64, background: f64, read_noise_e: f64| {
-            let detector = Detector { quantum_efficiency: 0.9, dark_e: 0.1, read_noise_e, excess_noise: 1.0 };
+            let detector = Detector { quantum_efficiency: 0.9, dark_e: 0.1, read_noise_e, excess_noise: 1.0, maps: Maps::default() };
             let mut out = [0.0; 5];
             psf.bounds(&case.emitters(), &[photons], &[background], &detector, &mut out, &Stop::default()).unwrap();
             out
@@ -135,7 +137,7 @@ proptest! {
         let xyz = [[case.xyz[0] + place[0], case.xyz[1] + place[1], case.xyz[2]]];
         let emitters = Emitters { xyz: &xyz, ..case.emitters() };
         let records = Records { emitter: &[0], frame: &[0], photons: &[700.0] };
-        let scene = Scene { emitters, records, origin: [0.0; 2] };
+        let scene = Scene { emitters, records, origin: [0.0; 2], background: None };
         let mut frame = vec![0.0; 30 * 31];
         psf.render(&scene, [30, 31], &mut frame, &Stop::default()).unwrap();
         // an emitter at half a pixel has its stamp around the next one
@@ -145,7 +147,7 @@ proptest! {
             let (row, column) = (cy as usize + i / SIZE - SIZE / 2, cx as usize + i % SIZE - SIZE / 2);
             prop_assert_eq!(frame[row * 31 + column].to_bits(), (700.0 * value).to_bits());
         }
-        let detector = Detector { quantum_efficiency: 1.0, dark_e: 0.0, read_noise_e: 1.0, excess_noise: 1.0 };
+        let detector = Detector { quantum_efficiency: 1.0, dark_e: 0.0, read_noise_e: 1.0, excess_noise: 1.0, maps: Maps::default() };
         let (mut alone, mut within) = ([0.0; 5], [0.0; 5]);
         psf.bounds(&own.emitters(), &[700.0], &[9.0], &detector, &mut alone, &Stop::default()).unwrap();
         for joint in [false, true] {

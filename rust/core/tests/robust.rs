@@ -3,8 +3,8 @@
 
 use proptest::prelude::*;
 use simtiff_core::{
-    Camera, Defocus, Detector, Emitters, Exposure, Gaussian, MOST_MODES, Model, Optics, Psf, Records, Result, Sampling,
-    Scene, Spec, Stop,
+    Camera, Defocus, Detector, Emitters, Exposure, Gaussian, MOST_MODES, Maps, Model, Optics, Psf, Records, Result,
+    Sampling, Scene, Spec, Stop,
 };
 
 /// A number near `usual`, or any that a float can be.
@@ -156,7 +156,7 @@ proptest! {
             prop_assert!(out.iter().all(|v| v.is_finite()), "{out:?}");
         }
         let [quantum_efficiency, dark_e, read_noise_e, excess_noise] = detector;
-        let detector = Detector { quantum_efficiency, dark_e, read_noise_e, excess_noise };
+        let detector = Detector { quantum_efficiency, dark_e, read_noise_e, excess_noise, maps: Maps::default() };
         let (photons, background) = (vec![light[0]; count], vec![light[1]; count]);
         let mut bounds = vec![0.0; 5 * count];
         if psf.bounds(&case.emitters(), &photons, &background, &detector, &mut bounds, &Stop::default()).is_ok() {
@@ -167,7 +167,7 @@ proptest! {
             frame: &vec![0; count],
             photons: &vec![light[0] as f32; count],
         };
-        let scene = Scene { emitters: case.emitters(), records, origin: [-2.0, 0.5] };
+        let scene = Scene { emitters: case.emitters(), records, origin: [-2.0, 0.5], background: None };
         for joint in [false, true] {
             let done =
                 psf.record_bounds(&scene, &[light[1]], [9, 14], &detector, joint, &mut bounds, &Stop::default()).is_ok();
@@ -194,7 +194,7 @@ proptest! {
         let area = shape.0.saturating_mul(shape.1);
         let mut out = vec![f32::NAN; len.unwrap_or(if area < 10_000 { 3 * area } else { 3 })];
         let records = Records { emitter: &emitter, frame: &frame, photons: &photons };
-        let scene = Scene { emitters: case.emitters(), records, origin: [origin, 0.5] };
+        let scene = Scene { emitters: case.emitters(), records, origin: [origin, 0.5], background: None };
         if psf.render(&scene, [shape.0, shape.1], &mut out, &Stop::default()).is_ok() {
             prop_assert!(out.iter().all(|v| *v >= 0.0), "{out:?}");
         }

@@ -16,6 +16,15 @@ pub fn borrow<'py, T: Element>(name: &str, array: &Bound<'py, PyAny>) -> PyResul
     typed.try_readonly().map_err(taken)
 }
 
+/// An attribute that is an array of this type, borrowed for reading, or None.
+pub fn borrow_if_any<'py, T: Element>(
+    of: &Bound<'py, PyAny>,
+    name: &str,
+) -> PyResult<Option<PyReadonlyArrayDyn<'py, T>>> {
+    let array = of.getattr(name)?;
+    if array.is_none() { Ok(None) } else { borrow(name, &array).map(Some) }
+}
+
 /// An array that is read.
 pub fn read<'a, T: Element>(name: &str, array: &'a PyReadonlyArrayDyn<'_, T>) -> PyResult<&'a [T]> {
     // a slice alone would be had of an array in Fortran order, too

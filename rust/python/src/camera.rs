@@ -26,25 +26,67 @@ impl Pixels<'_> {
     }
 }
 
+/// The attributes of Python's `CameraMaps`: arrays (y, x), or None.
+pub struct Maps(pub simtiff_core::Maps);
+
+impl FromPyObject<'_, '_> for Maps {
+    type Error = PyErr;
+
+    fn extract(maps: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        let values = |name| {
+            let Some(map) = buffers::borrow_if_any::<f32>(&maps, name)? else { return Ok(vec![]) };
+            buffers::read(name, &map).map(<[f32]>::to_vec)
+        };
+        let maps = simtiff_core::Maps {
+            quantum_efficiency: values("quantum_efficiency")?,
+            read_noise_e: values("read_noise_e")?,
+            adu_per_e: values("adu_per_e")?,
+            offset_adu: values("offset_adu")?,
+        };
+        Ok(Self(maps))
+    }
+}
+
 /// A camera: expected photons to counts.
 #[pyclass(frozen, module = "simtiff._core")]
 pub struct Camera {
     pub(crate) camera: simtiff_core::Camera,
-    arguments: (f64, f64, bool),
 }
 
 #[pymethods]
 impl Camera {
     #[new]
-    #[pyo3(signature = (background, read_noise_e, shot_noise))]
-    fn new(background: f64, read_noise_e: f64, shot_noise: bool) -> PyResult<Self> {
-        let camera = simtiff_core::Camera::new(background, read_noise_e, shot_noise).map_err(to_python)?;
-        Ok(Self { camera, arguments: (background, read_noise_e, shot_noise) })
-    }
-
-    /// What it is pickled and copied by.
-    fn __getnewargs__(&self) -> (f64, f64, bool) {
-        self.arguments
+    #[pyo3(signature = (background, read_noise_e, shot_noise, *, quantum_efficiency=1.0, em_gain=None, e_per_adu=1.0, offset_adu=0.0,
+                        bit_depth=16, full_well_e=None, register_full_well_e=None, dark_e=0.0, maps=None))]
+    #[allow(clippy::too_many_arguments, reason = "a number for each stage; called from one place in Python")]
+    fn new(
+        background: f64,
+        read_noise_e: f64,
+        shot_noise: bool,
+        quantum_efficiency: f64,
+        em_gain: Option<f64>,
+        e_per_adu: f64,
+        offset_adu: f64,
+        bit_depth: u32,
+        full_well_e: Option<f64>,
+        register_full_well_e: Option<f64>,
+        dark_e: f64,
+        maps: Option<Maps>,
+    ) -> PyResult<Self> {
+        let settings = simtiff_core::Settings {
+            background,
+            shot_noise,
+            quantum_efficiency,
+            dark_e,
+            full_well_e,
+            register: em_gain.map(|gain| simtiff_core::Register { gain, full_well_e: register_full_well_e }),
+            read_noise_e,
+            e_per_adu,
+            offset_adu,
+            bit_depth,
+            maps: maps.map(|Maps(maps)| maps).unwrap_or_default(),
+        };
+        simtiff_core::Camera::of(settings).map(|camera| Self { camera }).map_err(to_python)
     }
 
     /// Expose frames into `out` (..., y, x); `key` is the scrambled seed. uint16 counts are rounded and clipped, float32 ones

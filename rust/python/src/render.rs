@@ -6,7 +6,7 @@ use numpy::{PyReadonlyArrayDyn, PyReadwriteArrayDyn};
 use pyo3::prelude::*;
 use simtiff_core::Exposure;
 
-use crate::camera::{Camera, Pixels};
+use crate::camera::{Camera, Maps, Pixels};
 use crate::errors::to_python;
 use crate::optics::Spec;
 use crate::scene::Scene;
@@ -49,12 +49,14 @@ pub struct Detector {
     dark_e: f64,
     read_noise_e: f64,
     excess_noise: f64,
+    maps: Option<Maps>,
 }
 
-impl Detector {
-    fn core(&self) -> simtiff_core::Detector {
-        let Self { quantum_efficiency, dark_e, read_noise_e, excess_noise } = *self;
-        simtiff_core::Detector { quantum_efficiency, dark_e, read_noise_e, excess_noise }
+impl From<Detector> for simtiff_core::Detector {
+    fn from(detector: Detector) -> Self {
+        let Detector { quantum_efficiency, dark_e, read_noise_e, excess_noise, maps } = detector;
+        let maps = maps.map(|Maps(maps)| maps).unwrap_or_default();
+        Self { quantum_efficiency, dark_e, read_noise_e, excess_noise, maps }
     }
 }
 
@@ -109,7 +111,7 @@ impl Psf {
     ) -> PyResult<()> {
         let emitters = scene.emitters()?;
         let (photons, background) = (buffers::read("photons", &photons)?, buffers::read("background", &background)?);
-        let (detector, out) = (detector.core(), buffers::write("out", &mut out)?);
+        let (detector, out) = (simtiff_core::Detector::from(detector), buffers::write("out", &mut out)?);
         pool::run(py, None, |stop| self.0.bounds(&emitters, photons, background, &detector, out, stop))?
             .map_err(to_python)
     }
@@ -128,7 +130,7 @@ impl Psf {
     ) -> PyResult<()> {
         let scene = scene.view()?;
         let background = buffers::read("background", &background)?;
-        let (detector, out) = (detector.core(), buffers::write("out", &mut out)?);
+        let (detector, out) = (simtiff_core::Detector::from(detector), buffers::write("out", &mut out)?);
         pool::run(py, None, |stop| self.0.record_bounds(&scene, background, shape, &detector, joint, out, stop))?
             .map_err(to_python)
     }

@@ -2,7 +2,7 @@
 
 use numpy::{PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
-use simtiff_core::{Emitters, Records};
+use simtiff_core::{Background, Emitters, Records};
 
 use crate::buffers;
 use crate::errors::{argument, shape};
@@ -16,21 +16,24 @@ pub struct Scene<'py> {
     frame_ix: PyReadonlyArrayDyn<'py, u32>,
     photons: PyReadonlyArrayDyn<'py, f32>,
     origin: (f64, f64),
+    background: Option<PyReadonlyArrayDyn<'py, f32>>,
+    background_factor: Option<PyReadonlyArrayDyn<'py, f64>>,
 }
 
 impl<'py> FromPyObject<'_, 'py> for Scene<'py> {
     type Error = PyErr;
 
     fn extract(scene: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let magnitude = scene.getattr("magnitude")?;
         Ok(Self {
             xyz: buffers::borrow("xyz", &scene.getattr("xyz")?)?,
             phase: buffers::borrow("phase", &scene.getattr("phase")?)?,
-            magnitude: if magnitude.is_none() { None } else { Some(buffers::borrow("magnitude", &magnitude)?) },
+            magnitude: buffers::borrow_if_any(&scene, "magnitude")?,
             emitter_ix: buffers::borrow("emitter_ix", &scene.getattr("emitter_ix")?)?,
             frame_ix: buffers::borrow("frame_ix", &scene.getattr("frame_ix")?)?,
             photons: buffers::borrow("photons", &scene.getattr("photons")?)?,
             origin: argument("origin", &scene.getattr("origin")?, "two numbers, x and y in px")?,
+            background: buffers::borrow_if_any(&scene, "background")?,
+            background_factor: buffers::borrow_if_any(&scene, "background_factor")?,
         })
     }
 }
@@ -55,6 +58,14 @@ impl Scene<'_> {
             frame: buffers::read("frame_ix", &self.frame_ix)?,
             photons: buffers::read("photons", &self.photons)?,
         };
-        Ok(simtiff_core::Scene { emitters: self.emitters()?, records, origin: self.origin.into() })
+        let background = match (&self.background, &self.background_factor) {
+            (None, None) => None,
+            (Some(image), factor) => Some(Background {
+                image: buffers::read("background", image)?,
+                factor: factor.as_ref().map_or(Ok(&[][..]), |factor| buffers::read("background_factor", factor))?,
+            }),
+            (None, Some(_)) => return Err(shape("background_factor is given without background".to_owned())),
+        };
+        Ok(simtiff_core::Scene { emitters: self.emitters()?, records, origin: self.origin.into(), background })
     }
 }

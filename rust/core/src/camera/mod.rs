@@ -1,41 +1,64 @@
 //! The camera: expected photons to electrons to counts.
 //!
-//! A pixel is `Poisson(signal + background) + read noise`, rounded and clipped where the output is `u16`. Rounded, background
-//! and read noise are one draw from one table, since whole numbers can be added after rounding; `u16` and `f32` pixels of
-//! the same seed therefore have read noise of their own.
+//! ```text
+//! photons = image + background            background: the same everywhere, or an image times a factor of each frame
+//! mean    = QE photons + dark             electrons
+//! n       = Poisson(mean)                 exact for every mean; the mean itself without shot noise
+//! n       = min(n, full well)
+//! e       = gamma(n, gain)                an EM register (Basden, Haniff & Mackay, MNRAS 345, 985, 2003); gain n without shot noise
+//! e       = min(e, the register's full well)
+//! e       = e + normal(read noise)
+//! adu     = e / e_per_adu + offset
+//! count   = adu, rounded and clipped to 0..2^bits - 1 where the output is `u16`
+//! ```
+//!
+//! QE, read noise, gain and offset may differ from pixel to pixel. Each stage has random words of its own, so that one switched on or off
+//! changes no draw of another. There is one exception: where `u16` counts are all that is asked for, without register, full well
+//! and maps, and a count is a whole number of counts per electron, the electrons of the flat background and the read noise
+//! are one draw from one table, since whole numbers can be added after rounding. `u16` and `f32` pixels of such a camera
+//! therefore have read noise of their own.
+//!
 //! All of it is done in one pass over the image, in blocks of [`BLOCK`] pixels that stay in the first-level cache.
 //!
 //! A pixel's random words come from the seed and its linear index in the movie alone,
 //! `((first_frame + t) * height + y) * width + x`, and blocks start at multiples of [`BLOCK`] of that index: an image
 //! may be cut into calls at any frame, and a call into threads anywhere, without changing a bit.
+
+mod background;
+mod settings;
+mod stages;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::noise::{
-    BACKGROUND_LIMIT, BLOCK, Background, Purpose, Signal, Stream, TABLE_LIMIT, fill_normals, poisson_by_rejection,
-};
+pub use background::Background;
+pub use settings::{Maps, Register, Settings};
+
+use crate::noise::{BACKGROUND_LIMIT, BLOCK, BackgroundTable};
 use crate::simd::{Level, dispatch_at, level};
 use crate::{Error, Result, Stop};
+use stages::{Streams, block};
 
-/// The largest background, and the largest signal of a pixel whose Poisson number is drawn exactly, photons.
-const MAX_PHOTONS: f64 = 1e9;
 /// The brightest signal in a pixel: more than any light of a config.
 const MAX_SIGNAL: f32 = 1e15;
 
-/// The largest read noise, electrons.
-const MAX_READ_NOISE_E: f64 = 1e6;
+/// Counts per electron, at most, of those that share a table with the background.
+const MAX_SCALE: f64 = 256.0;
 
 /// Pixels of a thread's turn: large against the cost of handing it out, small against an image.
 const TURN: usize = 1 << 15;
 
-/// A camera with a flat background, Poisson shot noise and Gaussian read noise.
+/// A camera: what it is, and the tables that its random numbers come from.
 #[derive(Debug, Clone)]
 pub struct Camera {
-    background: f64,
-    read_noise_e: f32,
+    settings: Settings,
+    /// Expected electrons that every pixel has beside those of its own light.
+    flat_e: f64,
+    /// Background photons that are light of each pixel, since its QE is its own.
+    own_background: f32,
     shot: Shot,
-    /// Background and read noise together, for counts that are rounded.
-    rounded: Option<Background>,
+    /// Flat electrons and read noise together, for counts that are rounded.
+    rounded: Option<Rounded>,
 }
 
 /// How the electrons of a pixel come about.
@@ -43,12 +66,19 @@ pub struct Camera {
 enum Shot {
     /// The mean itself.
     Off,
-    /// The signal's draw alone.
+    /// The draw of the pixel's own light alone.
     NoBackground,
-    /// The background from its table, and the signal's draw.
-    Table(Background),
+    /// The flat electrons from their table, and the draw of the pixel's own light.
+    Table(BackgroundTable),
     /// One draw by rejection with the sum of both as its mean.
     Rejection,
+}
+
+/// Counts from one table: `scale` for each electron of the pixel's own light, and those of the table.
+#[derive(Debug, Clone)]
+struct Rounded {
+    table: BackgroundTable,
+    scale: u32,
 }
 
 /// Which random numbers and which frames of the movie an image is exposed with.
@@ -66,39 +96,49 @@ pub struct Exposure {
 
 impl Camera {
     /// A camera that adds `background` expected photons to every pixel, draws the Poisson number of electrons if
-    /// `shot_noise`, and adds Gaussian noise with the standard deviation `read_noise_e` (electrons).
+    /// `shot_noise`, and adds Gaussian noise with the standard deviation `read_noise_e` (electrons); a count is an electron.
     ///
     /// # Errors
     /// [`Error::Value`] unless the background is a number from 0 to 1e9 and the read noise one from 0 to 1e6.
     pub fn new(background: f64, read_noise_e: f64, shot_noise: bool) -> Result<Self> {
-        if !(0.0..=MAX_PHOTONS).contains(&background) {
-            return Err(Error::value("background", background, "a number from 0 to 1e9"));
-        }
-        if !(0.0..=MAX_READ_NOISE_E).contains(&read_noise_e) {
-            return Err(Error::value("read_noise_e", read_noise_e, "a number from 0 to 1e6"));
-        }
-        let shot = if !shot_noise {
-            Shot::Off
-        } else if background == 0.0 {
-            Shot::NoBackground
-        } else if background > BACKGROUND_LIMIT {
-            Shot::Rejection
-        } else {
-            Background::new(background).map_or(Shot::Rejection, Shot::Table)
-        };
-        let together = shot_noise && read_noise_e > 0.0;
-        let rounded = if together { Background::with_noise(background, read_noise_e) } else { None };
-        Ok(Self { background, read_noise_e: read_noise_e as f32, shot, rounded })
+        Self::of(Settings::plain(background, read_noise_e, shot_noise))
     }
 
-    /// Exposes frames: to 16-bit counts, rounded to the nearest whole number and clipped to 0..=65535, or to electrons as
-    /// `f32`, neither rounded nor clipped.
+    /// A camera of any kind.
+    ///
+    /// # Errors
+    /// [`Error::Value`] if a number is out of its range; [`Error::Length`] if maps differ in their number of pixels.
+    pub fn of(settings: Settings) -> Result<Self> {
+        settings.check()?;
+        let own = !settings.maps.quantum_efficiency.is_empty();
+        let own_background = if own { settings.background as f32 } else { 0.0 };
+        let flat_e = settings.dark_e + if own { 0.0 } else { settings.quantum_efficiency * settings.background };
+        let shot = if !settings.shot_noise {
+            Shot::Off
+        } else if flat_e == 0.0 {
+            Shot::NoBackground
+        } else if flat_e > BACKGROUND_LIMIT {
+            Shot::Rejection
+        } else {
+            BackgroundTable::new(flat_e).map_or(Shot::Rejection, Shot::Table)
+        };
+        let rounded = Rounded::new(&settings, flat_e);
+        Ok(Self { settings, flat_e, own_background, shot, rounded })
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Exposes frames: to counts as `u16`, rounded to the nearest whole number and clipped, or as `f32`, neither rounded nor clipped.
     ///
     /// `image` is (t, y, x), the expected signal photons of each pixel without background; `out` has the same shape.
     ///
     /// # Errors
-    /// [`Error::Length`] if the image is not a whole number of frames or `out` differs in length; [`Error::Value`] if a
-    /// pixel is not a number from 0 to 1e15 (`out` is then partly filled), or the movie has more than 2^64 pixels; [`Error::Stopped`].
+    /// [`Error::Length`] if the image is not a whole number of frames, `out` differs in length, or the camera's maps are of other
+    /// frames; [`Error::Value`] if a pixel is not a number from 0 to 1e15 (`out` is then partly filled), or the movie has more than 2^64 pixels; [`Error::Stopped`].
     pub fn expose<T: Pixel>(&self, image: &[f32], exposure: Exposure, out: &mut [T], stop: &Stop) -> Result<()> {
         self.expose_at(level(), image, exposure, out, stop)
     }
@@ -115,7 +155,7 @@ impl Camera {
         if out.len() != image.len() {
             return Err(Error::Length { name: "out", got: out.len(), expected: image.len() });
         }
-        let exposing = Exposing { level, ..self.exposing(exposure.seed) };
+        let exposing = Exposing { level, ..self.exposing(exposure, None, image.len())? };
         let good = image
             .par_chunks(TURN)
             .zip(out.par_chunks_mut(TURN))
@@ -127,9 +167,45 @@ impl Camera {
         if good { Ok(()) } else { Err(exposure.bad_pixel(image, 0)) }
     }
 
-    /// The camera with the random numbers of a seed.
-    pub(crate) fn exposing(&self, seed: u64) -> Exposing<'_> {
-        Exposing { camera: self, streams: Streams::new(seed), level: level() }
+    /// The camera with random numbers, for an image of `len` pixels on which a background falls, too.
+    ///
+    /// # Errors
+    /// If the background or the camera's maps are of other frames than the image.
+    pub(crate) fn exposing<'a>(
+        &'a self,
+        exposure: Exposure,
+        background: Option<Background<'a>>,
+        len: usize,
+    ) -> Result<Exposing<'a>> {
+        let area = exposure.height * exposure.width;
+        let of_maps = self.settings.maps.pixels();
+        if of_maps != 0 && of_maps != area {
+            return Err(Error::Length { name: "a map of the camera", got: of_maps, expected: area });
+        }
+        if let Some(background) = background {
+            background.check(area, len.checked_div(area).unwrap_or(0))?;
+        }
+        Ok(Exposing { camera: self, streams: Streams::new(exposure.seed), exposure, background, level: level() })
+    }
+}
+
+impl Rounded {
+    /// The table, where counts can come from one.
+    fn new(settings: &Settings, flat_e: f64) -> Option<Self> {
+        let scale = 1.0 / settings.e_per_adu;
+        let together = settings.shot_noise
+            && settings.read_noise_e > 0.0
+            && settings.register.is_none()
+            && settings.full_well_e.is_none()
+            && settings.maps.pixels() == 0
+            && (1.0..=MAX_SCALE).contains(&scale)
+            && scale.fract() == 0.0;
+        if !together {
+            return None;
+        }
+        let scale = scale as u32;
+        let table = BackgroundTable::with_noise(flat_e, settings.read_noise_e, scale, settings.offset_adu)?;
+        Some(Self { table, scale })
     }
 }
 
@@ -137,13 +213,15 @@ impl Camera {
 pub(crate) struct Exposing<'a> {
     camera: &'a Camera,
     streams: Streams,
+    exposure: Exposure,
+    background: Option<Background<'a>>,
     level: Level,
 }
 
 impl Exposing<'_> {
     /// Exposes consecutive pixels, the first with the linear index `first` in the movie. Tells whether all were valid.
     pub fn expose<T: Pixel>(&self, first: u64, image: &[f32], out: &mut [T]) -> bool {
-        dispatch_at(self.level, Turn { camera: self.camera, streams: &self.streams, first, image, out })
+        dispatch_at(self.level, Turn { exposing: self, first, image, out })
     }
 }
 
@@ -190,24 +268,24 @@ fn is_valid(signal: f32) -> bool {
 
 /// The type of an output pixel: `u16` or `f32`.
 pub trait Pixel: Copy + Default + Send + Sync {
-    /// Whether electrons are rounded to whole numbers.
+    /// Whether counts are rounded to whole numbers, and clipped.
     const ROUNDED: bool;
-    /// The pixel's value for a number of electrons.
-    fn from_electrons(electrons: f32) -> Self;
+    /// The pixel's value for a number of counts, at most `most`.
+    fn from_adu(adu: f32, most: f32) -> Self;
     /// The same for a whole number.
-    fn from_count(count: i32) -> Self;
+    fn from_count(count: i32, most: i32) -> Self;
 }
 
 impl Pixel for f32 {
     const ROUNDED: bool = false;
 
     #[inline(always)]
-    fn from_electrons(electrons: f32) -> Self {
-        electrons
+    fn from_adu(adu: f32, _: f32) -> Self {
+        adu
     }
 
     #[inline(always)]
-    fn from_count(count: i32) -> Self {
+    fn from_count(count: i32, _: i32) -> Self {
         count as Self
     }
 }
@@ -216,56 +294,33 @@ impl Pixel for u16 {
     const ROUNDED: bool = true;
 
     #[inline(always)]
-    fn from_count(count: i32) -> Self {
-        count.clamp(0, 65535) as Self
+    fn from_count(count: i32, most: i32) -> Self {
+        count.clamp(0, most) as Self
     }
 
     #[inline(always)]
-    fn from_electrons(electrons: f32) -> Self {
+    fn from_adu(adu: f32, most: f32) -> Self {
         // Adding 2^23 leaves the nearest whole number in the low bits, also where a CPU has no instruction to round.
-        let clipped = if electrons > 0.0 { electrons } else { 0.0 };
-        let clipped = if clipped < 65535.0 { clipped } else { 65535.0 };
+        let clipped = if adu > 0.0 { adu } else { 0.0 };
+        let clipped = if clipped < most { clipped } else { most };
         (clipped + 8_388_608.0).to_bits() as u16
     }
 }
 
-/// The streams of an exposure.
-#[derive(Clone, Copy)]
-struct Streams {
-    background: Stream,
-    rounded: Stream,
-    read_noise: Stream,
-    rejection: Stream,
-    signal: Signal,
-}
-
-impl Streams {
-    fn new(seed: u64) -> Self {
-        Self {
-            background: Stream::new(seed, Purpose::Background),
-            rounded: Stream::new(seed, Purpose::Rounded),
-            read_noise: Stream::new(seed, Purpose::ReadNoise),
-            rejection: Stream::new(seed, Purpose::Rejection),
-            signal: Signal::new(seed),
-        }
-    }
-}
-
 /// A thread's turn: consecutive pixels, the first with the linear index `first`. Tells whether all of them were valid.
-struct Turn<'a, T> {
-    camera: &'a Camera,
-    streams: &'a Streams,
+struct Turn<'a, 'b, T> {
+    exposing: &'a Exposing<'b>,
     first: u64,
     image: &'a [f32],
     out: &'a mut [T],
 }
 
-impl<T: Pixel> WithSimd for Turn<'_, T> {
+impl<T: Pixel> WithSimd for Turn<'_, '_, T> {
     type Output = bool;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> bool {
-        let Self { camera, streams, first, mut image, mut out } = self;
+        let Self { exposing, first, mut image, mut out } = self;
         let mut good = true;
         let mut whole_image = [0.0; BLOCK];
         let mut whole_out = [T::default(); BLOCK];
@@ -285,7 +340,7 @@ impl<T: Pixel> WithSimd for Turn<'_, T> {
                     whole_image[part.clone()].copy_from_slice(image_here);
                     (&whole_image, &mut whole_out)
                 };
-            good &= block::<S, T>(camera, streams, index, from, to);
+            good &= block::<S, T>(exposing, index, from, to);
             if taken < BLOCK {
                 out_here.copy_from_slice(&whole_out[part]);
             }
@@ -293,105 +348,6 @@ impl<T: Pixel> WithSimd for Turn<'_, T> {
             offset = 0;
         }
         good
-    }
-}
-
-/// The pixels `index..index + BLOCK` of the movie. Tells whether all of them were valid.
-#[inline(always)]
-fn block<S: Simd, T: Pixel>(
-    camera: &Camera,
-    streams: &Streams,
-    index: u64,
-    image: &[f32; BLOCK],
-    out: &mut [T; BLOCK],
-) -> bool {
-    let mut invalid = 0u32;
-    let mut any = 0u32;
-    let mut large = 0u32;
-    for s in image {
-        invalid |= u32::from(!is_valid(*s));
-        any |= u32::from(*s > 0.0);
-        large |= u32::from(*s >= TABLE_LIMIT);
-    }
-    if invalid != 0 {
-        return false;
-    }
-    let mut electrons = [0f32; BLOCK];
-    let mut counts = [0; BLOCK];
-    let rounded = if T::ROUNDED { camera.rounded.as_ref() } else { None };
-    match (rounded, &camera.shot) {
-        (Some(table), _) => table.draw(streams.rounded, index, &mut counts),
-        (None, Shot::Table(table)) => table.draw(streams.background, index, &mut counts),
-        _ => {}
-    }
-    match &camera.shot {
-        Shot::Off => {
-            for (e, s) in electrons.iter_mut().zip(image) {
-                *e = (f64::from(*s) + camera.background) as f32;
-            }
-        }
-        Shot::Rejection => {
-            for (l, count) in counts.iter_mut().enumerate() {
-                let mean = camera.background + f64::from(image[l]).min(MAX_PHOTONS);
-                *count = poisson_by_rejection(mean, &mut streams.rejection.generator(index + l as u64));
-            }
-        }
-        Shot::Table(_) | Shot::NoBackground if any != 0 => {
-            streams.signal.add::<S>(index, image, &mut counts);
-            if large != 0 {
-                add_large(streams.rejection, index, image, &mut counts);
-            }
-        }
-        Shot::Table(_) | Shot::NoBackground => {}
-    }
-    if rounded.is_some() {
-        for (o, count) in out.iter_mut().zip(&counts) {
-            *o = T::from_count(*count as i32);
-        }
-        return true;
-    }
-    if !matches!(camera.shot, Shot::Off) {
-        for (e, count) in electrons.iter_mut().zip(&counts) {
-            *e = *count as i32 as f32;
-        }
-        if large != 0 {
-            stretch(camera.background, image, &counts, &mut electrons);
-        }
-    }
-    if camera.read_noise_e > 0.0 {
-        let mut normals = [0.0; BLOCK];
-        fill_normals::<S>(streams.read_noise, index / BLOCK as u64, &mut normals);
-        for (e, normal) in electrons.iter_mut().zip(&normals) {
-            *e += camera.read_noise_e * normal;
-        }
-    }
-    for (o, e) in out.iter_mut().zip(&electrons) {
-        *o = T::from_electrons(*e);
-    }
-    true
-}
-
-/// Adds the draws of the pixels that are too bright for the tables.
-#[cold]
-fn add_large(rejection: Stream, index: u64, image: &[f32; BLOCK], counts: &mut [u32; BLOCK]) {
-    for (l, (count, s)) in counts.iter_mut().zip(image).enumerate() {
-        if *s >= TABLE_LIMIT {
-            let more = poisson_by_rejection(f64::from(*s).min(MAX_PHOTONS), &mut rejection.generator(index + l as u64));
-            *count = count.wrapping_add(more);
-        }
-    }
-}
-
-/// Turns draws at the brightest signal that is drawn exactly into those of brighter ones. The standardised Poisson law is
-/// then normal to 3e-5, so the same deviation in standard deviations is a draw at any larger mean.
-#[cold]
-fn stretch(background: f64, image: &[f32; BLOCK], counts: &[u32; BLOCK], electrons: &mut [f32; BLOCK]) {
-    for ((s, count), e) in image.iter().zip(counts).zip(electrons) {
-        let signal = f64::from(*s);
-        if signal > MAX_PHOTONS {
-            let (drawn, mean) = (background + MAX_PHOTONS, background + signal);
-            *e = (mean + (f64::from(*count as i32) - drawn) * (mean / drawn).sqrt()) as f32;
-        }
     }
 }
 

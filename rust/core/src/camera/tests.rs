@@ -116,7 +116,7 @@ fn counts_are_rounded_and_clipped() {
     let mut out = [7u16; 10];
     camera.expose(&image, exposure, &mut out, &Stop::default()).unwrap();
     assert_eq!(out, [0, 0, 0, 1, 2, 2, 65_534, 65_535, 65_535, 65_535]);
-    assert_eq!(u16::from_electrons(-3.0), 0);
+    assert_eq!(u16::from_adu(-3.0, 65535.0), 0);
 
     let noisy = Camera::new(100.0, 40.0, false).unwrap();
     let image = self::image();

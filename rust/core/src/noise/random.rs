@@ -43,6 +43,12 @@ pub(crate) enum Purpose {
     Rejection = 6,
     /// Background and read noise in one draw.
     Rounded = 7,
+    /// Normal numbers of the EM register's gain.
+    GammaNormal = 8,
+    /// Uniform numbers that accept these.
+    GammaUniform = 9,
+    /// The gain of pixels where they are refused, each from a generator of its own.
+    GammaRejection = 10,
     /// The nodes of a smooth random field.
     Field = 32,
 }
@@ -146,6 +152,9 @@ mod tests {
             Purpose::ReadNoise,
             Purpose::Rejection,
             Purpose::Rounded,
+            Purpose::GammaNormal,
+            Purpose::GammaUniform,
+            Purpose::GammaRejection,
             Purpose::Field,
         ];
         let mut seen = HashSet::new();

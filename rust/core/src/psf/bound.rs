@@ -9,6 +9,7 @@ use pulp::Simd;
 
 use super::information::{DEPENDENT_SINGLE, standard_deviations};
 use super::{Chosen, Emitters, Psf};
+use crate::camera::Maps;
 use crate::simd::{dispatch, mul_add};
 use crate::{Error, Result, Stop};
 
@@ -19,7 +20,7 @@ pub const PARAMETERS: usize = 5;
 pub(crate) const PLANES: usize = 4;
 
 /// What the light becomes before it is counted.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Detector {
     /// Electrons per photon.
     pub quantum_efficiency: f64,
@@ -29,6 +30,17 @@ pub struct Detector {
     pub read_noise_e: f64,
     /// Excess noise of the register: 1 without one, 2 with.
     pub excess_noise: f64,
+    /// What differs from pixel to pixel: QE, and read noise, which is over the gain, too. Gain and offset of the counts say nothing.
+    pub maps: Maps,
+}
+
+/// The pixels that count: how they answer to light.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Pixels<'a> {
+    /// All alike: background photons.
+    Alike { background: f64 },
+    /// Each by itself: QE, and the variance that it has without the emitter's light.
+    Each { efficiency: &'a [f32], variance: &'a [f32] },
 }
 
 impl Detector {
@@ -46,12 +58,24 @@ impl Detector {
         if !(1.0..=2.0).contains(&self.excess_noise) {
             return Err(Error::value("excess_noise", self.excess_noise, "a number from 1 to 2"));
         }
-        Ok(())
+        self.maps.check()
     }
 
-    /// Electrons of the background alone, and the variance that a pixel has beside that of its electrons.
-    pub(crate) fn offset(&self, background: f64) -> [f64; 2] {
-        [self.quantum_efficiency * background + self.dark_e, self.read_noise_e * self.read_noise_e]
+    /// Checks that maps, where there are any, are of so many pixels.
+    pub(crate) fn check_pixels(&self, expected: usize) -> Result<()> {
+        match self.maps.pixels() {
+            0 => Ok(()),
+            got if got == expected => Ok(()),
+            got => Err(Error::Length { name: "a map of the camera", got, expected }),
+        }
+    }
+
+    /// QE of a pixel, and the variance that it has without emitters.
+    pub(crate) fn of_pixel(&self, pixel: usize, background: f64) -> [f64; 2] {
+        let or = |map: &[f32], number: f64| map.get(pixel).map_or(number, |&value| f64::from(value));
+        let efficiency = or(&self.maps.quantum_efficiency, self.quantum_efficiency);
+        let read_noise_e = or(&self.maps.read_noise_e, self.read_noise_e);
+        [efficiency, self.excess_noise * (efficiency * background + self.dark_e) + read_noise_e * read_noise_e]
     }
 }
 
@@ -73,6 +97,8 @@ impl Psf {
         let count = emitters.xyz.len();
         self.check_lengths(emitters)?;
         detector.check()?;
+        let stamp = self.size() * self.size();
+        detector.check_pixels(stamp)?;
         for (name, values) in [("photons", photons), ("background", background)] {
             if values.len() != count {
                 return Err(Error::Length { name, got: values.len(), expected: count });
@@ -88,7 +114,18 @@ impl Psf {
             emitters,
             &chosen,
             out,
-            &|i, planes, out| out.copy_from_slice(&bound(planes, photons[i], background[i], detector)),
+            &|i, planes, out| {
+                let background = background[i];
+                let (efficiency, variance): (Vec<_>, Vec<_>);
+                let pixels = if detector.maps.pixels() == 0 {
+                    Pixels::Alike { background }
+                } else {
+                    let each = (0..stamp).map(|pixel| detector.of_pixel(pixel, background).map(|v| v as f32).into());
+                    (efficiency, variance) = each.unzip();
+                    Pixels::Each { efficiency: &efficiency, variance: &variance }
+                };
+                out.copy_from_slice(&bound(planes, photons[i], pixels, detector));
+            },
             stop,
         )
     }
@@ -103,11 +140,19 @@ pub(crate) fn check_photons(name: &'static str, values: &[f64]) -> Result<()> {
 }
 
 /// The bound of an emitter alone, from its stamp and that's derivatives on the pixels that count.
-pub(crate) fn bound(planes: &[f32], photons: f64, background: f64, detector: &Detector) -> [f64; PARAMETERS] {
-    let Detector { quantum_efficiency: qe, excess_noise, .. } = *detector;
-    let [offset, variance] = detector.offset(background);
-    let scale = [photons * qe, excess_noise, excess_noise * offset + variance].map(|v| v as f32);
-    let sums = dispatch(Moments { planes, scale });
+pub(crate) fn bound(planes: &[f32], photons: f64, pixels: Pixels<'_>, detector: &Detector) -> [f64; PARAMETERS] {
+    // Where pixels differ, their QE is in their weight.
+    let (qe, variance, each) = match pixels {
+        Pixels::Alike { background } => {
+            let qe = detector.quantum_efficiency;
+            let electrons = qe * background + detector.dark_e;
+            let variance = detector.excess_noise * electrons + detector.read_noise_e * detector.read_noise_e;
+            (qe, variance, None)
+        }
+        Pixels::Each { efficiency, variance } => (1.0, 0.0, Some([efficiency, variance])),
+    };
+    let scale = [photons * qe, detector.excess_noise, variance].map(|v| v as f32);
+    let sums = dispatch(Moments { planes, scale, each });
     // of h, dx, dy, dz and 1, to x, y, z, photons, background
     let order = [(1, photons * qe), (2, photons * qe), (3, photons * qe), (0, qe), (4, qe)];
     let mut matrix = [0.0; PARAMETERS * PARAMETERS];
@@ -141,6 +186,8 @@ struct Moments<'a> {
     planes: &'a [f32],
     /// Electrons of the light, the excess noise, and the variance without light.
     scale: [f32; 3],
+    /// QE and variance without light of each pixel.
+    each: Option<[&'a [f32]; 2]>,
 }
 
 impl pulp::WithSimd for Moments<'_> {
@@ -152,13 +199,21 @@ impl pulp::WithSimd for Moments<'_> {
         const TURN: usize = 16;
         let area = self.planes.len() / PLANES;
         let lines = [0, 1, 2, 3].map(|plane| self.planes[plane * area..][..area].as_chunks::<LANES>());
+        let each = self.each.map(|each| each.map(|values| values.as_chunks::<LANES>()));
+        let [electrons, excess, rest] = self.scale;
         let whole = lines[0].0.len();
         let mut total = [0.0; 15];
         for first in (0..area.div_ceil(LANES)).step_by(TURN) {
             let mut sums = [[0f32; LANES]; 15];
             for at in first..whole.min(first + TURN) {
                 let [h, x, y, z] = lines.map(|(chunks, _)| chunks[at]);
-                add_moments::<S>([h, x, y, z, [1.0; LANES]], self.scale, &mut sums);
+                let weights = match each {
+                    None => weights::<S>(&h, excess * electrons, &[rest; LANES]),
+                    Some([(efficiency, _), (rest, _)]) => {
+                        own_weights(&h, excess * electrons, &efficiency[at], &rest[at])
+                    }
+                };
+                add_moments::<S>([h, x, y, z, [1.0; LANES]], &weights, &mut sums);
             }
             if first + TURN > whole {
                 // the last few pixels, and nothing for those that fill a vector
@@ -167,7 +222,18 @@ impl pulp::WithSimd for Moments<'_> {
                     value[..rest.len()].copy_from_slice(rest);
                 }
                 values[PLANES][..area - whole * LANES].fill(1.0);
-                add_moments::<S>(values, self.scale, &mut sums);
+                let weights = match each {
+                    None => weights::<S>(&values[0], excess * electrons, &[rest; LANES]),
+                    Some(each) => {
+                        let [efficiency, rest] = each.map(|(_, last)| {
+                            let mut padded = [0f32; LANES];
+                            padded[..last.len()].copy_from_slice(last);
+                            padded
+                        });
+                        own_weights(&values[0], excess * electrons, &efficiency, &rest)
+                    }
+                };
+                add_moments::<S>(values, &weights, &mut sums);
             }
             for (total, sum) in total.iter_mut().zip(&sums) {
                 *total += sum.iter().map(|&v| f64::from(v)).sum::<f64>();
@@ -177,18 +243,34 @@ impl pulp::WithSimd for Moments<'_> {
     }
 }
 
-/// Adds the moments of a vector of pixels.
+/// The least variance of a pixel.
+const LEAST: f32 = 1e-12;
+
+/// 1 / variance of pixels that are all alike.
 #[inline(always)]
-fn add_moments<S: Simd>(
-    values: [[f32; LANES]; PLANES + 1],
-    [electrons, excess, rest]: [f32; 3],
-    sums: &mut [[f32; LANES]; 15],
-) {
+fn weights<S: Simd>(stamp: &[f32; LANES], electrons: f32, rest: &[f32; LANES]) -> [f32; LANES] {
     let mut weights = [0f32; LANES];
     for i in 0..LANES {
-        let variance = mul_add::<S>(excess * electrons, values[0][i], rest);
-        weights[i] = 1.0 / if variance > 1e-12 { variance } else { 1e-12 };
+        let variance = mul_add::<S>(electrons, stamp[i], rest[i]);
+        weights[i] = 1.0 / if variance > LEAST { variance } else { LEAST };
     }
+    weights
+}
+
+/// QE^2 / variance of pixels of which each has its own.
+#[inline(always)]
+fn own_weights(stamp: &[f32; LANES], photons: f32, efficiency: &[f32; LANES], rest: &[f32; LANES]) -> [f32; LANES] {
+    let mut weights = [0f32; LANES];
+    for i in 0..LANES {
+        let variance = photons * efficiency[i] * stamp[i] + rest[i];
+        weights[i] = efficiency[i] * efficiency[i] / if variance > LEAST { variance } else { LEAST };
+    }
+    weights
+}
+
+/// Adds the moments of a vector of pixels.
+#[inline(always)]
+fn add_moments<S: Simd>(values: [[f32; LANES]; PLANES + 1], weights: &[f32; LANES], sums: &mut [[f32; LANES]; 15]) {
     let mut weighted = values;
     for value in &mut weighted {
         for i in 0..LANES {

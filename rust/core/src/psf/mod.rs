@@ -16,7 +16,7 @@ mod pupil;
 use std::fmt::Debug;
 
 pub use self::bound::{Detector, PARAMETERS};
-pub(crate) use self::bound::{NOTHING, PLANES, bound, check_photons};
+pub(crate) use self::bound::{NOTHING, PLANES, Pixels, bound, check_photons};
 use self::gaussian::GaussianPsf;
 pub(crate) use self::information::{DEPENDENT_DOUBLE, standard_deviations};
 pub(crate) use self::pupil::{PupilPsf, field_of, kernels, plan_bytes};

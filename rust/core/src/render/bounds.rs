@@ -7,7 +7,8 @@ use rayon::prelude::*;
 use super::scene::{Placed, Scene};
 use super::splat::Spot;
 use crate::psf::{
-    Chosen, DEPENDENT_DOUBLE, Detector, NOTHING, PARAMETERS, PLANES, Psf, bound, check_photons, standard_deviations,
+    Chosen, DEPENDENT_DOUBLE, Detector, NOTHING, PARAMETERS, PLANES, Pixels, Psf, bound, check_photons,
+    standard_deviations,
 };
 use crate::{Error, Result, Stop};
 
@@ -24,7 +25,7 @@ impl Psf {
     /// Fills `out`, `[record][5]`, with the bounds of a scene's records on the pixels of their frames that the emitters' stamps
     /// cover: sigma of x and y in px, z in um, photons, and background photons per pixel; infinity where the pixels say nothing.
     ///
-    /// `background` is of each frame, in photons per pixel. An emitter is bound as if it were alone, or, where `joint`, together with
+    /// `background` is of each frame, in photons per pixel, and that of the scene comes on top. An emitter is bound as if it were alone, or, where `joint`, together with
     /// all those of its frame that its stamp touches, directly or by others, and one background for all of these.
     ///
     /// # Errors
@@ -46,8 +47,12 @@ impl Psf {
         if out.len() != PARAMETERS * records {
             return Err(Error::Length { name: "out", got: out.len(), expected: PARAMETERS * records });
         }
-        let pixels = background.len().checked_mul(height).and_then(|rows| rows.checked_mul(width));
-        let placed = self.placed(scene, [height, width], pixels.unwrap_or(0), stop)?;
+        let area = height.checked_mul(width).unwrap_or(0);
+        let placed = self.placed(scene, [height, width], background.len().checked_mul(area).unwrap_or(0), stop)?;
+        detector.check_pixels(area)?;
+        if let Some(own) = scene.background {
+            own.check(area, background.len())?;
+        }
         out.fill(f64::INFINITY);
         let frame = Frame { psf: self, placed: &placed, scene, background, shape: [height, width], detector, stop };
         if joint { frame.together(out) } else { frame.alone(out) }
@@ -134,6 +139,31 @@ impl Frame<'_> {
         space
     }
 
+    /// Whether pixels differ in more than the light that falls on them.
+    fn pixels_differ(&self) -> bool {
+        self.detector.maps.pixels() != 0 || self.scene.background.is_some()
+    }
+
+    /// QE of a pixel, and the variance that it has without emitters.
+    fn of_pixel(&self, frame: usize, x: i64, y: i64) -> [f64; 2] {
+        let pixel = y as usize * self.shape[1] + x as usize;
+        let own = self.scene.background.map_or(0.0, |own| f64::from(own.image[pixel] * own.of_frame(frame)));
+        self.detector.of_pixel(pixel, self.background[frame] + own)
+    }
+
+    /// The bound of a record by itself, on the pixels that its stamp covers.
+    fn bound(&self, lit: &Lit, planes: &[f32]) -> [f64; PARAMETERS] {
+        if !self.pixels_differ() {
+            let background = self.background[lit.frame];
+            return bound(planes, self.photons(lit), Pixels::Alike { background }, self.detector);
+        }
+        let window = self.window(&self.placed.spots[lit.rank]);
+        let each = pixels(&window).map(|(x, y)| self.of_pixel(lit.frame, x, y).map(|value| value as f32).into());
+        let (efficiency, variance): (Vec<_>, Vec<_>) = each.unzip();
+        let each = Pixels::Each { efficiency: &efficiency, variance: &variance };
+        bound(planes, self.photons(lit), each, self.detector)
+    }
+
     fn alone(&self, out: &mut [f64]) -> Result<()> {
         let lit = self.lit(|lit| lit.rank);
         // the records of each emitter, and room for their bounds in that order
@@ -151,7 +181,7 @@ impl Frame<'_> {
             let mut space = vec![];
             let cut = self.cut(planes, &self.placed.spots[rank], &mut space);
             for (lit, out) in lit[start[rank]..start[rank + 1]].iter().zip(out.chunks_exact_mut(PARAMETERS)) {
-                out.copy_from_slice(&bound(cut, self.photons(lit), self.background[lit.frame], self.detector));
+                out.copy_from_slice(&self.bound(lit, cut));
             }
         };
         self.psf.with_gradients(&self.scene.emitters, &self.placed.chosen, parts, &each, self.stop)?;
@@ -231,67 +261,93 @@ impl Frame<'_> {
 
     /// The bounds of records together.
     fn joint(&self, cluster: &[Lit], planes: &[f32]) -> Vec<[f64; PARAMETERS]> {
-        let background = self.background[cluster[0].frame];
         if let [alone] = cluster {
             let mut space = vec![];
             let cut = self.cut(planes, &self.placed.spots[alone.rank], &mut space);
-            return vec![bound(cut, self.photons(alone), background, self.detector)];
+            return vec![self.bound(alone, cut)];
         }
+        let frame = cluster[0].frame;
         let stamps: Vec<_> = cluster
             .iter()
             .zip(planes.chunks_exact(self.plane_len()))
             .map(|(lit, planes)| {
                 let spot = self.placed.spots[lit.rank];
-                let electrons = self.photons(lit) * self.detector.quantum_efficiency;
-                Stamp { spot, window: self.window(&spot), electrons, size: self.psf.size() as i64, planes }
+                let photons = self.photons(lit);
+                Stamp { spot, window: self.window(&spot), photons, size: self.psf.size() as i64, planes }
             })
             .collect();
         let n = OWN * cluster.len() + 1;
-        let mut matrix = self.information(&stamps, &Weights::new(&stamps, background, self.detector));
+        let mut matrix = information(&stamps, &self.weights(&stamps, frame));
         let sigma = standard_deviations(&mut matrix, n, DEPENDENT_DOUBLE);
         (0..cluster.len())
             .map(|a| std::array::from_fn(|i| if i < OWN { sigma[OWN * a + i] } else { sigma[n - 1] }))
             .collect()
     }
 
-    /// The lower triangle of the information on x, y, z and photons of each stamp, and then the background.
-    fn information(&self, stamps: &[Stamp<'_>], weights: &Weights) -> Vec<f64> {
-        let qe = self.detector.quantum_efficiency;
-        let n = OWN * stamps.len() + 1;
-        let mut matrix = vec![0.0; n * n];
-        for (a, stamp) in stamps.iter().enumerate() {
+    /// QE^2 / variance of each pixel that any stamp covers.
+    fn weights(&self, stamps: &[Stamp<'_>], frame: usize) -> Weights {
+        let window = [0, 1].map(|axis| {
+            let ranges = stamps.iter().map(|stamp| stamp.window[axis].clone());
+            ranges.reduce(|p, q| p.start.min(q.start)..p.end.max(q.end)).unwrap_or(0..0)
+        });
+        let area = window.iter().map(|range| (range.end - range.start) as usize).product();
+        let mut weights = Weights { window, values: vec![f64::NAN; area] };
+        for stamp in stamps {
             for (x, y) in pixels(&stamp.window) {
-                let weight = weights.at(x, y);
-                for (i, value) in stamp.derivatives(x, y, qe).into_iter().enumerate() {
-                    matrix[(n - 1) * n + OWN * a + i] += weight * value * qe;
-                }
+                let place = weights.place(x, y);
+                let light = &mut weights.values[place];
+                *light = if light.is_nan() { 0.0 } else { *light } + stamp.photons * stamp.at(0, x, y);
             }
-            for (b, other) in stamps[..=a].iter().enumerate() {
-                let meet = [0, 1].map(|axis| {
-                    let (p, q) = (&stamp.window[axis], &other.window[axis]);
-                    p.start.max(q.start)..p.end.min(q.end)
-                });
-                for (x, y) in pixels(&meet) {
-                    let weight = weights.at(x, y);
-                    let others = other.derivatives(x, y, qe);
-                    for (i, own) in stamp.derivatives(x, y, qe).into_iter().enumerate() {
-                        for (j, other) in others.into_iter().enumerate() {
-                            matrix[(OWN * a + i) * n + OWN * b + j] += weight * own * other;
-                        }
+        }
+        for (x, y) in pixels(&weights.window.clone()) {
+            let place = weights.place(x, y);
+            let light = weights.values[place];
+            if !light.is_nan() {
+                let [efficiency, rest] = self.of_pixel(frame, x, y);
+                let variance = self.detector.excess_noise * efficiency * light + rest;
+                weights.values[place] = efficiency * efficiency / variance.max(1e-12);
+            }
+        }
+        weights
+    }
+}
+
+/// The lower triangle of the information on x, y, z and photons of each stamp, and then the background.
+fn information(stamps: &[Stamp<'_>], weights: &Weights) -> Vec<f64> {
+    let n = OWN * stamps.len() + 1;
+    let mut matrix = vec![0.0; n * n];
+    for (a, stamp) in stamps.iter().enumerate() {
+        for (x, y) in pixels(&stamp.window) {
+            let weight = weights.at(x, y);
+            for (i, value) in stamp.derivatives(x, y).into_iter().enumerate() {
+                matrix[(n - 1) * n + OWN * a + i] += weight * value;
+            }
+        }
+        for (b, other) in stamps[..=a].iter().enumerate() {
+            let meet = [0, 1].map(|axis| {
+                let (p, q) = (&stamp.window[axis], &other.window[axis]);
+                p.start.max(q.start)..p.end.min(q.end)
+            });
+            for (x, y) in pixels(&meet) {
+                let weight = weights.at(x, y);
+                let others = other.derivatives(x, y);
+                for (i, own) in stamp.derivatives(x, y).into_iter().enumerate() {
+                    for (j, other) in others.into_iter().enumerate() {
+                        matrix[(OWN * a + i) * n + OWN * b + j] += weight * own * other;
                     }
                 }
             }
-            let light = matrix[(OWN * a + 3) * (n + 1)] * (stamp.electrons / qe).powi(2);
-            for i in 0..3 {
-                let own = &mut matrix[(OWN * a + i) * (n + 1)];
-                if *own <= NOTHING * light {
-                    *own = 0.0;
-                }
+        }
+        let light = matrix[(OWN * a + 3) * (n + 1)] * stamp.photons.powi(2);
+        for i in 0..3 {
+            let own = &mut matrix[(OWN * a + i) * (n + 1)];
+            if *own <= NOTHING * light {
+                *own = 0.0;
             }
         }
-        matrix[n * n - 1] = weights.sum() * qe * qe;
-        matrix
     }
+    matrix[n * n - 1] = weights.sum();
+    matrix
 }
 
 /// The representative of a group, halving the way to it.
@@ -315,7 +371,7 @@ fn pixels([columns, rows]: &Window) -> impl Iterator<Item = (i64, i64)> {
 struct Stamp<'a> {
     spot: Spot,
     window: Window,
-    electrons: f64,
+    photons: f64,
     size: i64,
     planes: &'a [f32],
 }
@@ -326,41 +382,20 @@ impl Stamp<'_> {
         f64::from(self.planes[((plane as i64 * self.size + row) * self.size + column) as usize])
     }
 
-    /// The derivatives of a pixel's electrons by x, y, z and photons.
-    fn derivatives(&self, x: i64, y: i64, qe: f64) -> [f64; OWN] {
-        let [by_x, by_y, by_z] = [1, 2, 3].map(|plane| self.electrons * self.at(plane, x, y));
-        [by_x, by_y, by_z, qe * self.at(0, x, y)]
+    /// The derivatives of a pixel's light by x, y, z and photons.
+    fn derivatives(&self, x: i64, y: i64) -> [f64; OWN] {
+        let [by_x, by_y, by_z] = [1, 2, 3].map(|plane| self.photons * self.at(plane, x, y));
+        [by_x, by_y, by_z, self.at(0, x, y)]
     }
 }
 
-/// 1 / variance of each pixel that any stamp covers; of others, no number.
+/// QE^2 / variance of each pixel that any stamp covers; of others, no number.
 struct Weights {
     window: Window,
     values: Vec<f64>,
 }
 
 impl Weights {
-    fn new(stamps: &[Stamp<'_>], background: f64, detector: &Detector) -> Self {
-        let [offset, variance] = detector.offset(background);
-        let window = [0, 1].map(|axis| {
-            let ranges = stamps.iter().map(|stamp| stamp.window[axis].clone());
-            ranges.reduce(|p, q| p.start.min(q.start)..p.end.max(q.end)).unwrap_or(0..0)
-        });
-        let area = window.iter().map(|range| (range.end - range.start) as usize).product();
-        let mut weights = Self { window, values: vec![f64::NAN; area] };
-        for stamp in stamps {
-            for (x, y) in pixels(&stamp.window) {
-                let place = weights.place(x, y);
-                let mean = &mut weights.values[place];
-                *mean = if mean.is_nan() { offset } else { *mean } + stamp.electrons * stamp.at(0, x, y);
-            }
-        }
-        for value in weights.values.iter_mut().filter(|value| !value.is_nan()) {
-            *value = (detector.excess_noise * *value + variance).max(1e-12).recip();
-        }
-        weights
-    }
-
     fn place(&self, x: i64, y: i64) -> usize {
         let [columns, rows] = &self.window;
         ((y - rows.start) * (columns.end - columns.start) + x - columns.start) as usize

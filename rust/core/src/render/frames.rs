@@ -61,7 +61,7 @@ impl Psf {
         let placed = self.placed(scene, [height, width], out.len(), stop)?;
         let area = height * width;
         let band = (BAND_BYTES / 4).div_ceil(width).min(height) * width;
-        let exposing = camera.exposing(exposure.seed);
+        let exposing = camera.exposing(exposure, scene.background, out.len())?;
         // Pixels from number `before` of `out` on, a whole number of rows.
         let expose = |before: usize, image: &[f32], out: &mut [T]| {
             stop.check()?;
@@ -132,7 +132,7 @@ mod tests {
             let frame: Vec<u32> = records.iter().map(|r| r.1).collect();
             let photons: Vec<f32> = records.iter().map(|r| r.2).collect();
             let records = Records { emitter: &emitter, frame: &frame, photons: &photons };
-            let scene = Scene { emitters, records, origin: [-1.0, 2.5] };
+            let scene = Scene { emitters, records, origin: [-1.0, 2.5], background: None };
             let camera = Camera::new(3.0, 1.0, true).unwrap();
             let exposure = Exposure { seed: 5, first_frame, height, width };
             let mut image = vec![0.0; 3 * height * width];
@@ -160,7 +160,7 @@ mod tests {
         let psf = Psf::new(Spec::new(optics, 3)).unwrap();
         let emitters = Emitters { xyz: &[[4.0, 2.0, 0.0]], phase: &[], magnitude: None };
         let records = Records { emitter: &[0], frame: &[1], photons: &[2e15] };
-        let scene = Scene { emitters, records, origin: [0.0; 2] };
+        let scene = Scene { emitters, records, origin: [0.0; 2], background: None };
         let exposure = Exposure { seed: 5, first_frame: 0, height: 7, width: 9 };
         let camera = Camera::new(0.0, 0.0, false).unwrap();
         let (mut space, mut out) = ([0.0; 2 * 7 * 9], [0f32; 2 * 7 * 9]);
@@ -180,7 +180,7 @@ mod tests {
         let psf = Psf::new(Spec::new(optics, 3)).unwrap();
         let emitters = Emitters { xyz: &[[4.0, 2.0, 0.0]], phase: &[], magnitude: None };
         let records = Records { emitter: &[0], frame: &[0], photons: &[9.0] };
-        let scene = Scene { emitters, records, origin: [0.0; 2] };
+        let scene = Scene { emitters, records, origin: [0.0; 2], background: None };
         let camera = Camera::new(1.0, 1.0, true).unwrap();
         let exposure = Exposure { seed: 5, first_frame: 0, height: 7, width: 9 };
         let (mut space, mut out, mut stamp) = ([0.0; 7 * 9], [0u16; 7 * 9], [0.0; 9]);

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::splat::Spot;
+use crate::camera::Background;
 use crate::psf::{Emitters, Psf};
 use crate::{Error, Result, Stop};
 
@@ -26,6 +27,8 @@ pub struct Scene<'a> {
     pub records: Records<'a>,
     /// Where pixel (0, 0) of the frames lies among the emitters: x and y in px.
     pub origin: [f64; 2],
+    /// Light of the frames beside that of the emitters, which only cameras see.
+    pub background: Option<Background<'a>>,
 }
 
 /// A scene on its frames: the emitters that light any pixel, ordered by row and then by index, and their records, ordered by
@@ -60,7 +63,7 @@ impl Psf {
         len: usize,
         stop: &Stop,
     ) -> Result<Placed> {
-        let Scene { emitters, records, origin } = scene;
+        let Scene { emitters, records, origin, .. } = scene;
         self.check_lengths(emitters)?;
         let area = height.checked_mul(width).unwrap_or(0);
         if area == 0 || !len.is_multiple_of(area) {

@@ -2,7 +2,7 @@
 //!
 //! The sum of Poisson numbers is a Poisson number whose mean is the sum of the means. So a pixel is the sum of
 //! independent draws that are each cheap:
-//! - the flat background, from one alias table for its exact mean ([`Background`]); where counts are rounded, the same
+//! - the flat background, from one alias table for its exact mean ([`BackgroundTable`]); where counts are rounded, the same
 //!   table has the read noise in it, since the nearest whole number to photons and noise is photons and the nearest to noise;
 //! - the signal `s = 32 a + m + f` with whole `a` and `m < 32`, and `f` in [0, 1): two alias tables out of two
 //!   fixed sets, and a short inversion for `f` ([`Signal`]);
@@ -29,27 +29,28 @@ pub(crate) const BACKGROUND_LIMIT: f64 = 1e5;
 
 /// The alias table of the flat background, or of it and the read noise, rounded.
 #[derive(Debug, Clone)]
-pub(crate) struct Background {
+pub(crate) struct BackgroundTable {
     /// The first `mask + 1` entries are the table; the fixed length spares a bounds check per draw.
     entries: Box<[u64; COLUMNS]>,
     mask: u64,
     first: i32,
 }
 
-impl Background {
+impl BackgroundTable {
     /// The table for a mean of at most [`BACKGROUND_LIMIT`].
     pub(crate) fn new(mean: f64) -> Option<Self> {
         let (first, probabilities) = table::probabilities(mean);
         Self::of(first as i64, &probabilities)
     }
 
-    /// The table for the nearest whole number to the sum of background and normal noise; `None` where it would be too wide.
-    pub(crate) fn with_noise(mean: f64, sigma: f64) -> Option<Self> {
+    /// The table for the nearest whole number to `scale (background + normal noise) + offset` with a whole `scale`; `None` where it
+    /// would be too wide.
+    pub(crate) fn with_noise(mean: f64, sigma: f64, scale: u32, offset: f64) -> Option<Self> {
         // The table reaches at least 9 standard deviations to both sides.
-        if mean > BACKGROUND_LIMIT || 18.0 * (mean + sigma * sigma).sqrt() > COLUMNS as f64 {
+        if mean > BACKGROUND_LIMIT || 18.0 * f64::from(scale) * (mean + sigma * sigma).sqrt() > COLUMNS as f64 {
             return None;
         }
-        let (first, probabilities) = table::rounded_probabilities(mean, sigma);
+        let (first, probabilities) = table::rounded_probabilities(mean, sigma, scale, offset);
         Self::of(first, &probabilities)
     }
 

@@ -39,23 +39,29 @@ pub(super) fn probabilities(mean: f64) -> (usize, Vec<f64>) {
     (first, all)
 }
 
-/// The probabilities of `first`, `first + 1`, ... and `first` itself for the nearest whole number to the sum of a Poisson
-/// number with the given mean and a normal one with the standard deviation `sigma`, more than 0.
+/// The probabilities of `first`, `first + 1`, ... and `first` itself for the nearest whole number to `scale (n + r) + offset`, where
+/// n is a Poisson number with the given mean and r a normal one with the standard deviation `sigma`, more than 0.
 ///
-/// To round the sum is to round the normal number, so the two distributions are convolved.
-pub(super) fn rounded_probabilities(mean: f64, sigma: f64) -> (i64, Vec<f64>) {
+/// With a whole `scale`, to round the sum is to round `scale r + offset`, so the two distributions are convolved.
+pub(super) fn rounded_probabilities(mean: f64, sigma: f64, scale: u32, offset: f64) -> (i64, Vec<f64>) {
     let (first, poisson) = probabilities(mean);
+    let sigma = f64::from(scale) * sigma;
+    let whole = offset.round_ties_even();
+    let part = offset - whole;
     // Beyond 9.7 sigma the probability is below 1e-21.
     let reach = (9.7 * sigma).ceil() as usize + 1;
     let beyond = |x: f64| 0.5 * libm::erfc(x / (sigma * std::f64::consts::SQRT_2));
-    let of_step = |step: usize| match step as f64 {
-        0.0 => 1.0 - 2.0 * beyond(0.5),
-        d => beyond(d - 0.5) - beyond(d + 0.5),
+    // Of a step d, from d - 1/2 to d + 1/2; on the side where both ends are positive nothing cancels.
+    let of_step = |step: f64| match [step - 0.5, step + 0.5] {
+        [low, high] if low < 0.0 && high > 0.0 => 1.0 - (beyond(-low) + beyond(high)),
+        [low, high] if high <= 0.0 => beyond(-high) - beyond(-low),
+        [low, high] => beyond(low) - beyond(high),
     };
-    let steps: Vec<f64> = (0..=2 * reach).map(|i| of_step(i.abs_diff(reach))).collect();
-    let mut sum = vec![0.0; poisson.len() + 2 * reach];
+    let steps: Vec<f64> = (0..=2 * reach).map(|i| of_step(i as f64 - reach as f64 - part)).collect();
+    let scale = scale as usize;
+    let mut sum = vec![0.0; scale * (poisson.len() - 1) + 1 + 2 * reach];
     for (i, p) in poisson.iter().enumerate() {
-        sum[i..].iter_mut().zip(&steps).for_each(|(sum, step)| *sum += p * step);
+        sum[scale * i..].iter_mut().zip(&steps).for_each(|(sum, step)| *sum += p * step);
     }
     let least = TAIL * sum.iter().copied().fold(0.0, f64::max);
     let skipped = sum.iter().take_while(|&&p| p < least).count();
@@ -67,7 +73,7 @@ pub(super) fn rounded_probabilities(mean: f64, sigma: f64) -> (i64, Vec<f64>) {
     for p in &mut sum {
         *p /= total;
     }
-    (first as i64 - reach as i64 + skipped as i64, sum)
+    (whole as i64 + (scale * first) as i64 - reach as i64 + skipped as i64, sum)
 }
 
 /// The entries of a table for the outcomes `0..probabilities.len()`, padded to a power of two.
@@ -130,7 +136,7 @@ mod tests {
     #[test]
     fn rounded_sums_have_the_moments_and_the_limits() {
         for (mean, sigma) in [(0.0, 1.0), (0.3, 2.5), (100.0, 10.0), (1e4, 3.0), (7.0, 300.0)] {
-            let (first, p) = rounded_probabilities(mean, sigma);
+            let (first, p) = rounded_probabilities(mean, sigma, 1, 0.0);
             let at = |i: usize| (first + i as i64) as f64;
             let m: f64 = p.iter().enumerate().map(|(i, p)| p * at(i)).sum();
             let v: f64 = p.iter().enumerate().map(|(i, p)| p * (at(i) - mean).powi(2)).sum();
@@ -140,7 +146,7 @@ mod tests {
             assert!((v / expected - 1.0).abs() < 1e-6, "{mean}, {sigma}: variance {v}");
         }
         // Next to no noise is none.
-        let ((first, plain), (start, p)) = (probabilities(3.3), rounded_probabilities(3.3, 0.01));
+        let ((first, plain), (start, p)) = (probabilities(3.3), rounded_probabilities(3.3, 0.01, 1, 0.0));
         assert_eq!((first as i64, plain.len()), (start, p.len()));
         assert!(plain.iter().zip(&p).all(|(a, b)| (a - b).abs() < 1e-15));
     }

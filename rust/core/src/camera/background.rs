@@ -1,0 +1,63 @@
+//! Background that differs from pixel to pixel and from frame to frame.
+
+use crate::noise::BLOCK;
+use crate::{Error, Result};
+
+use super::settings::MAX_PHOTONS;
+
+/// Expected background photons beside those of the camera: of pixel p in frame t `image[p] factor[t]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Background<'a> {
+    /// Of each pixel of a frame, `[y][x]`.
+    pub image: &'a [f32],
+    /// Of each frame that is exposed; empty where all are 1.
+    pub factor: &'a [f64],
+}
+
+impl Background<'_> {
+    /// # Errors
+    /// [`Error::Length`] if it is not of frames of so many pixels, or of so many frames; [`Error::Value`] if a number is out of its range.
+    pub(crate) fn check(&self, pixels: usize, frames: usize) -> Result<()> {
+        if self.image.len() != pixels {
+            return Err(Error::Length { name: "background", got: self.image.len(), expected: pixels });
+        }
+        if !self.factor.is_empty() && self.factor.len() != frames {
+            return Err(Error::Length { name: "background_factor", got: self.factor.len(), expected: frames });
+        }
+        let largest = self.image.iter().try_fold(0f32, |most, &b| (b >= 0.0).then(|| most.max(b)));
+        let factor = self.factor.iter().try_fold(0f64, |most, &f| (f >= 0.0).then(|| most.max(f)));
+        let factor = if self.factor.is_empty() { Some(1.0) } else { factor };
+        match (largest, factor) {
+            (Some(largest), Some(factor)) if f64::from(largest) * factor <= MAX_PHOTONS => Ok(()),
+            (Some(largest), Some(factor)) => {
+                Err(Error::value("background", f64::from(largest) * factor, "photons from 0 to 1e9"))
+            }
+            _ => Err(Error::value("background", "a number below 0, or none", "photons from 0 to 1e9")),
+        }
+    }
+
+    /// Of frame t.
+    pub(crate) fn of_frame(&self, t: usize) -> f32 {
+        self.factor.get(t).map_or(1.0, |&factor| factor as f32)
+    }
+
+    /// Adds it to the pixels `index..index + BLOCK`, counted from the first frame that is exposed; there may be none before and behind these.
+    #[inline(always)]
+    pub(super) fn add(&self, index: i64, photons: &mut [f32; BLOCK]) {
+        let area = self.image.len() as i64;
+        let (t, place) = (index.div_euclid(area), index.rem_euclid(area) as usize);
+        if let Some(image) = self.image[place..].first_chunk::<BLOCK>()
+            && t >= 0
+        {
+            let factor = self.of_frame(t as usize);
+            for (p, b) in photons.iter_mut().zip(image) {
+                *p += b * factor;
+            }
+        } else {
+            for (l, p) in (0..).zip(photons) {
+                let (t, place) = ((index + l).div_euclid(area).max(0), (index + l).rem_euclid(area));
+                *p += self.image[place as usize] * self.of_frame(t as usize);
+            }
+        }
+    }
+}

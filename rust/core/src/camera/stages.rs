@@ -1,0 +1,264 @@
+//! The stages of the camera, a block of pixels at a time.
+
+use pulp::Simd;
+
+use super::settings::MAX_PHOTONS;
+use super::{Camera, Exposing, Pixel, Shot, is_valid};
+use crate::noise::{BLOCK, Gamma, Purpose, Signal, Stream, TABLE_LIMIT, fill_normals, poisson_by_rejection};
+
+/// Electrons that make any count the largest one, whatever the scale of a table.
+const SATURATING: u32 = 1 << 22;
+
+/// The streams of an exposure.
+#[derive(Clone, Copy)]
+pub(super) struct Streams {
+    background: Stream,
+    rounded: Stream,
+    read_noise: Stream,
+    rejection: Stream,
+    signal: Signal,
+    gamma: Gamma,
+}
+
+impl Streams {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            background: Stream::new(seed, Purpose::Background),
+            rounded: Stream::new(seed, Purpose::Rounded),
+            read_noise: Stream::new(seed, Purpose::ReadNoise),
+            rejection: Stream::new(seed, Purpose::Rejection),
+            signal: Signal::new(seed),
+            gamma: Gamma::new(seed),
+        }
+    }
+}
+
+/// The pixels `index..index + BLOCK` of the movie. Tells whether all of them were valid.
+#[inline(always)]
+pub(super) fn block<S: Simd, T: Pixel>(
+    exposing: &Exposing<'_>,
+    index: u64,
+    image: &[f32; BLOCK],
+    out: &mut [T; BLOCK],
+) -> bool {
+    let Exposing { camera, streams, .. } = exposing;
+    let mut invalid = 0u32;
+    for s in image {
+        invalid |= u32::from(!is_valid(*s));
+    }
+    if invalid != 0 {
+        return false;
+    }
+    let area = (exposing.exposure.height * exposing.exposure.width) as u64;
+    let place = (index % area) as usize;
+    let mut space = [0f32; BLOCK];
+    let mean = if camera.sees_the_image_alone() && exposing.background.is_none() {
+        image
+    } else {
+        own_electrons(exposing, index, place, image, &mut space);
+        &space
+    };
+    let most = (1i32 << camera.settings.bit_depth) - 1;
+    if T::ROUNDED
+        && let Some(rounded) = &camera.rounded
+    {
+        let mut counts = [0; BLOCK];
+        if rounded.scale == 1 {
+            rounded.table.draw(streams.rounded, index, &mut counts);
+            add_own::<S>(streams, index, mean, &mut counts);
+        } else {
+            let mut flat = [0; BLOCK];
+            add_own::<S>(streams, index, mean, &mut counts);
+            rounded.table.draw(streams.rounded, index, &mut flat);
+            for (count, flat) in counts.iter_mut().zip(&flat) {
+                *count = (*count).min(SATURATING).wrapping_mul(rounded.scale).wrapping_add(*flat);
+            }
+        }
+        for (o, count) in out.iter_mut().zip(&counts) {
+            *o = T::from_count(*count as i32, most);
+        }
+        return true;
+    }
+    let mut electrons = [0f32; BLOCK];
+    draw_electrons::<S>(camera, streams, index, mean, &mut electrons);
+    multiply::<S>(camera, streams, index, &mut electrons);
+    read_out::<S>(camera, streams, index, place, &mut electrons);
+    for (o, adu) in out.iter_mut().zip(&electrons) {
+        *o = T::from_adu(*adu, most as f32);
+    }
+    true
+}
+
+impl Camera {
+    /// Whether each photon of the image is an electron, and there are no others of a pixel's own.
+    fn sees_the_image_alone(&self) -> bool {
+        self.settings.quantum_efficiency >= 1.0 && self.settings.maps.quantum_efficiency.is_empty()
+    }
+}
+
+/// The numbers of the pixels from `place` of a frame on, and on into the next frame: of a map, or the same for all.
+#[inline(always)]
+fn of_pixels(map: &[f32], number: f64, place: usize) -> [f32; BLOCK] {
+    if map.is_empty() {
+        [number as f32; BLOCK]
+    } else if let Some(part) = map[place..].first_chunk() {
+        *part
+    } else {
+        std::array::from_fn(|l| map[(place + l) % map.len()])
+    }
+}
+
+/// Expected electrons of each pixel's own light: the image, and background that differs from pixel to pixel.
+#[inline(always)]
+fn own_electrons(
+    exposing: &Exposing<'_>,
+    index: u64,
+    place: usize,
+    image: &[f32; BLOCK],
+    electrons: &mut [f32; BLOCK],
+) {
+    let Exposing { camera, exposure, .. } = exposing;
+    let settings = &camera.settings;
+    *electrons = *image;
+    if camera.own_background > 0.0 {
+        for e in electrons.iter_mut() {
+            *e += camera.own_background;
+        }
+    }
+    if let Some(background) = &exposing.background {
+        let first = exposure.first_frame * (exposure.height * exposure.width) as u64;
+        background.add(index.wrapping_sub(first) as i64, electrons);
+    }
+    let efficiency = of_pixels(&settings.maps.quantum_efficiency, settings.quantum_efficiency, place);
+    for (e, efficiency) in electrons.iter_mut().zip(&efficiency) {
+        *e *= efficiency;
+    }
+}
+
+/// Adds the Poisson numbers of each pixel's own light.
+#[inline(always)]
+fn add_own<S: Simd>(streams: &Streams, index: u64, mean: &[f32; BLOCK], counts: &mut [u32; BLOCK]) {
+    let mut any = 0u32;
+    let mut large = 0u32;
+    for m in mean {
+        any |= u32::from(*m > 0.0);
+        large |= u32::from(*m >= TABLE_LIMIT);
+    }
+    if any != 0 {
+        streams.signal.add::<S>(index, mean, counts);
+        if large != 0 {
+            add_large(streams.rejection, index, mean, counts);
+        }
+    }
+}
+
+/// Photons to electrons, which the pixel holds or not.
+#[inline(always)]
+fn draw_electrons<S: Simd>(
+    camera: &Camera,
+    streams: &Streams,
+    index: u64,
+    mean: &[f32; BLOCK],
+    electrons: &mut [f32; BLOCK],
+) {
+    let mut counts = [0; BLOCK];
+    match &camera.shot {
+        Shot::Off => {
+            for (e, m) in electrons.iter_mut().zip(mean) {
+                *e = (f64::from(*m) + camera.flat_e) as f32;
+            }
+        }
+        Shot::Rejection => {
+            for (l, count) in counts.iter_mut().enumerate() {
+                let mean = camera.flat_e + f64::from(mean[l]).min(MAX_PHOTONS);
+                *count = poisson_by_rejection(mean, &mut streams.rejection.generator(index + l as u64));
+            }
+        }
+        Shot::Table(table) => {
+            table.draw(streams.background, index, &mut counts);
+            add_own::<S>(streams, index, mean, &mut counts);
+        }
+        Shot::NoBackground => add_own::<S>(streams, index, mean, &mut counts),
+    }
+    if !matches!(camera.shot, Shot::Off) {
+        let mut huge = 0u32;
+        for ((e, count), m) in electrons.iter_mut().zip(&counts).zip(mean) {
+            *e = *count as i32 as f32;
+            huge |= u32::from(f64::from(*m) > MAX_PHOTONS);
+        }
+        if huge != 0 {
+            stretch(camera.flat_e, mean, &counts, electrons);
+        }
+    }
+    if let Some(full) = camera.settings.full_well_e {
+        clip(full, electrons);
+    }
+}
+
+/// Electrons through the register.
+#[inline(always)]
+fn multiply<S: Simd>(camera: &Camera, streams: &Streams, index: u64, electrons: &mut [f32; BLOCK]) {
+    let Some(register) = camera.settings.register else { return };
+    if camera.settings.shot_noise {
+        streams.gamma.replace::<S>(index, electrons);
+    }
+    let gain = register.gain as f32;
+    for e in electrons.iter_mut() {
+        *e *= gain;
+    }
+    if let Some(full) = register.full_well_e {
+        clip(full, electrons);
+    }
+}
+
+#[inline(always)]
+fn clip(full: f64, electrons: &mut [f32; BLOCK]) {
+    let full = full as f32;
+    for e in electrons {
+        *e = if *e < full { *e } else { full };
+    }
+}
+
+/// Electrons to counts that are not rounded yet.
+#[inline(always)]
+fn read_out<S: Simd>(camera: &Camera, streams: &Streams, index: u64, place: usize, electrons: &mut [f32; BLOCK]) {
+    let settings = &camera.settings;
+    let maps = &settings.maps;
+    if settings.read_noise_e > 0.0 || !maps.read_noise_e.is_empty() {
+        let mut normals = [0.0; BLOCK];
+        fill_normals::<S>(streams.read_noise, index / BLOCK as u64, &mut normals);
+        let sigma = of_pixels(&maps.read_noise_e, settings.read_noise_e, place);
+        for ((e, normal), sigma) in electrons.iter_mut().zip(&normals).zip(&sigma) {
+            *e += sigma * normal;
+        }
+    }
+    let gain = of_pixels(&maps.adu_per_e, 1.0 / settings.e_per_adu, place);
+    let offset = of_pixels(&maps.offset_adu, settings.offset_adu, place);
+    for ((e, gain), offset) in electrons.iter_mut().zip(&gain).zip(&offset) {
+        *e = *e * gain + offset;
+    }
+}
+
+/// Adds the draws of the pixels that are too bright for the tables.
+#[cold]
+fn add_large(rejection: Stream, index: u64, image: &[f32; BLOCK], counts: &mut [u32; BLOCK]) {
+    for (l, (count, s)) in counts.iter_mut().zip(image).enumerate() {
+        if *s >= TABLE_LIMIT {
+            let more = poisson_by_rejection(f64::from(*s).min(MAX_PHOTONS), &mut rejection.generator(index + l as u64));
+            *count = count.wrapping_add(more);
+        }
+    }
+}
+
+/// Turns draws at the brightest signal that is drawn exactly into those of brighter ones. The standardised Poisson law is
+/// then normal to 3e-5, so the same deviation in standard deviations is a draw at any larger mean.
+#[cold]
+fn stretch(flat_e: f64, image: &[f32; BLOCK], counts: &[u32; BLOCK], electrons: &mut [f32; BLOCK]) {
+    for ((s, count), e) in image.iter().zip(counts).zip(electrons) {
+        let signal = f64::from(*s);
+        if signal > MAX_PHOTONS {
+            let (drawn, mean) = (flat_e + MAX_PHOTONS, flat_e + signal);
+            *e = (mean + (f64::from(*count as i32) - drawn) * (mean / drawn).sqrt()) as f32;
+        }
+    }
+}
