@@ -83,7 +83,7 @@ class FieldMap:
         self,
         source: Source,
         *,
-        size: float | None = None,
+        size: float | tuple[float, float] | None = None,
         offset: tuple[float, float] = (0, 0),
         wavelength_nm: float | None = None,
     ) -> None:
@@ -96,7 +96,7 @@ class FieldMap:
         self._is_uniform = isinstance(source, UniformMap)
         self.name, self.modes, self.shape = self.header.path, self.header.modes, self.header.shape
         self.has_magnitudes = source.has_magnitudes
-        self._part = Part.under(self.shape, size, offset)
+        self._part = Part.under(self.shape, None if size is None else _sides(size), offset)
 
     def __repr__(self) -> str:
         height, width = self.shape
@@ -108,20 +108,20 @@ class FieldMap:
         cls,
         path: str | os.PathLike[str],
         *,
-        size: float | None = None,
+        size: float | tuple[float, float] | None = None,
         offset: tuple[float, float] = (0, 0),
         wavelength_nm: float | None = None,
     ) -> FieldMap:
-        """Open a map, for a square field on it or as a whole.
+        """Open a map, for a field on it or as a whole.
 
         Parameters
         ----------
         path
             An HDF5 file or ``builtin:oil``.
         size
-            Side of the field in px. Places beyond the field are then refused, and of a large file only the part
-            under the field, with a margin, is read and kept in memory. Default: the whole map. The built-in map
-            is as large as the field needs, ``max(offset) + size``; by default 256 px.
+            Side of the square field in px, or its (width, height). Places beyond the field are then refused, and of a
+            large file only the part under the field, with a margin, is read and kept in memory. Default: the whole
+            map. The built-in map is as large as the field needs, each side ``max(offset)`` longer; by default 256 px.
         offset
             Map pixel (x, y) of field pixel (0, 0).
         wavelength_nm
@@ -153,8 +153,8 @@ class FieldMap:
             raise ConfigError(f"wavelength_nm: got {wavelength_nm!r}; allowed: a positive number of nanometres")
         path = os.fspath(path)
         if path == BUILTIN:
-            side = _BUILTIN_PX if size is None else math.ceil(max(offset) + size)
-            return cls(SyntheticMap(side), size=size, offset=offset)
+            width, height = (_BUILTIN_PX,) * 2 if size is None else (math.ceil(max(offset) + s) for s in _sides(size))
+            return cls(SyntheticMap((width, height)), size=size, offset=offset)
         return cls(measured_map(path), size=size, offset=offset, wavelength_nm=wavelength_nm)
 
     @classmethod
@@ -361,6 +361,11 @@ class FieldMap:
                 f"{self.name}: places reach from {axis} = {low:g} to {high:g} px; "
                 f"allowed: {first} to {last}, the field that the map was opened for"
             )
+
+
+def _sides(size: float | tuple[float, float]) -> tuple[float, float]:
+    """Return width and height of a field that is given by them, or by the side of a square."""
+    return size if isinstance(size, tuple) else (size, size)
 
 
 def outside_message(name: str, axis: str, low: float, high: float, length: float, first: float = 0) -> str:

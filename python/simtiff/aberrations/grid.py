@@ -89,14 +89,15 @@ class Part:
         return self.pixels if method == "nearest" else self.read(method)
 
     @classmethod
-    def under(cls, shape: tuple[int, int], size: float | None, offset: tuple[float, float]) -> Part:
-        """Return the part under a square field of `size` px at `offset` (x, y); None: the whole map."""
+    def under(cls, shape: tuple[int, int], size: tuple[float, float] | None, offset: tuple[float, float]) -> Part:
+        """Return the part under a field of `size` (width, height) px at `offset` (x, y); None: the whole map."""
         height, width = shape
         if size is None:
             whole = Window(0, height, 0, width)
             return cls((0, height - 1), (0, width - 1), whole, whole)
-        y, x = _span(offset[1], size, height), _span(offset[0], size, width)
-        pixels = Window(*_pixels(offset[1], size, height), *_pixels(offset[0], size, width))
+        across, down = size
+        y, x = _span(offset[1], down, height), _span(offset[0], across, width)
+        pixels = Window(*_pixels(offset[1], down, height), *_pixels(offset[0], across, width))
         return cls(y, x, pixels, Window(*_with_margin(y, height), *_with_margin(x, width)))
 
 

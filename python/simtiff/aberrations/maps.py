@@ -33,7 +33,7 @@ def map_under(config: JobConfig) -> FieldMap:
     else:
         field = FieldMap.open(
             config.zmap_path,
-            size=config.emitters.area_px,
+            size=config.emitters.area,
             offset=config.zernike.crop_offset,
             wavelength_nm=config.optical.wavelength_nm,
         )
@@ -55,14 +55,15 @@ def check_field(config: JobConfig, field: FieldMap) -> None:
     if not config.has_zmap:
         return
     zernike, (height, width) = config.zernike, field.shape
-    sides = ("x", width, zernike.crop_offset[0]), ("y", height, zernike.crop_offset[1])
+    (x0, y0), (across, down) = zernike.crop_offset, config.emitters.area
+    sides = ("x", width, x0, across), ("y", height, y0, down)
     if config.zmap_path != BUILTIN:
-        for axis, length, offset in sides:
+        for axis, length, offset, _ in sides:
             _check_crop(field.name, axis, length, offset, zernike.crop_size)
     if zernike.extrapolate is not None:
         return
-    for axis, length, offset in sides:
-        stop = offset + config.emitters.area_px
+    for axis, length, offset, area in sides:
+        stop = offset + area
         end = length if zernike.crop_size is None else min(length, offset + zernike.crop_size)
         if stop > end:
             name = field.name

@@ -141,15 +141,17 @@ class SyntheticMap:
     Parameters
     ----------
     size
-        Side of the square field in px.
+        Side of the square field in px, or its (width, height): the field point is then 1 at the middles of
+        the two edges that the longer side ends at.
     seed
         Decides where nodes lie and how fields are oriented.
     modes
         Number of Zernike modes; those beyond Noll 22 are zero.
     """
 
-    def __init__(self, size: int, seed: int = 0, modes: int = DEFAULT_MODES) -> None:
-        self.header = MapHeader(BUILTIN, modes, (size, size), wavelength_nm=WAVELENGTH_NM)
+    def __init__(self, size: int | tuple[int, int], seed: int = 0, modes: int = DEFAULT_MODES) -> None:
+        width, height = size if isinstance(size, tuple) else (size, size)
+        self.header = MapHeader(BUILTIN, modes, (height, width), wavelength_nm=WAVELENGTH_NM)
         self.has_magnitudes = False
         self._fields = _fields(seed)
 
@@ -171,10 +173,10 @@ class SyntheticMap:
         self, x: NDArray[np.float64], y: NDArray[np.float64], *_: object
     ) -> tuple[NDArray[np.float32], None]:
         """Return the phase at places, (n, modes) float32, and no magnitude."""
-        side = self.header.shape[0]
-        middle = (side - 1) / 2
+        height, width = self.header.shape
+        half = max(height, width) / 2
         field = np.empty(x.shape, np.complex128)
-        field.real, field.imag = (x - middle) / (side / 2), (y - middle) / (side / 2)
+        field.real, field.imag = (x - (width - 1) / 2) / half, (y - (height - 1) / 2) / half
         phase = np.zeros((x.size, self.header.modes), np.float32)
         for mode in range(4, min(self.header.modes, 22) + 1):
             phase[:, mode - 1] = self._fields.evaluate(field, mode) * RADIANS_PER_MILLIWAVE

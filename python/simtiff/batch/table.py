@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from simtiff.batch.found import current_status
 from simtiff.batch.jobfile import read_job_file
-from simtiff.config.identity import TRUTH_NAME, flat_settings, without_effect
+from simtiff.config.identity import TRUTH_NAME, default_settings, flat_settings, without_effect
 from simtiff.config.settings import JobConfig
 from simtiff.errors import ConfigError, DataError, printable
 from simtiff.io.files import replacing, write_whole
@@ -181,8 +181,7 @@ class _Made:
 @functools.cache
 def _defaults() -> dict[str, Any]:
     """Return the settings of a job that asks for nothing; without those that a ``job.json`` leaves out."""
-    settings = flat_settings(JobConfig(zmap_path="builtin:oil"))
-    return {key: value for key, value in settings.items() if not without_effect(key)}
+    return {key: value for key, value in default_settings(JobConfig).items() if not without_effect(key)}
 
 
 def _shown_keys(made: Sequence[_Made]) -> list[str]:

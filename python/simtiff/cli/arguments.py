@@ -27,6 +27,7 @@ Usage:
   simtiff clean DIR [--yes]
   simtiff validate CONFIG [--set=KEY=VALUE]...
   simtiff schema
+  simtiff camera [PRESET]
   simtiff preview TIFF [--output=PNG] [--frame=N] [--truth | --h5=FILE] [--config=FILE]
   simtiff zmap synth OUT [--size=N] [--seed=N]
   simtiff zmap info FILE [--plot=PNG]
@@ -41,6 +42,7 @@ Commands:
   clean     List the finished jobs of earlier configs in a folder, and remove them if asked.
   validate  Check a config and its map without running it; count jobs, frames and emitters in a frame.
   schema    Print the JSON schema of the config, for editors.
+  camera    List the camera presets, or print one as a block of the config.
   preview   Save a frame of a movie as a PNG, the brightest or a given one.
   zmap      Write the built-in synthetic aberration map, or show what a map holds.
 

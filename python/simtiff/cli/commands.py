@@ -7,6 +7,7 @@ stdout and nothing else does; an error is one readable block on stderr.
 from __future__ import annotations
 
 import contextlib
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,9 @@ def _totals(jobs: Sequence[Job]) -> Text:
     from simtiff.movie.estimate import pixel_bytes, show_bytes
 
     frames = sum(job.config.emitters.frames for job in jobs)
-    size = sum(job.config.emitters.frames * job.config.tiff.roi_size**2 * pixel_bytes(job.config) for job in jobs)
+    size = sum(
+        job.config.emitters.frames * math.prod(job.config.tiff.frame_shape) * pixel_bytes(job.config) for job in jobs
+    )
     return plural(
         "{n:,} job, {frames:,} frames, {size} of uncompressed movies",
         "{n:,} jobs, {frames:,} frames, {size} of uncompressed movies",
@@ -287,8 +290,9 @@ def _validate(arguments: Arguments) -> int:
 
 
 def _reaches_beyond_field(config: JobConfig) -> bool:
-    stops = [offset + config.tiff.roi_size for offset in config.tiff.crop_offset]
-    return min(config.tiff.crop_offset) < 0 or max(stops) > config.emitters.area_px
+    tiff = config.tiff
+    sides = zip(tiff.crop_offset, tiff.frame_shape[::-1], config.emitters.area, strict=True)
+    return any(offset < 0 or offset + size > area for offset, size, area in sides)
 
 
 def _schema(_arguments: Arguments) -> int:
@@ -298,6 +302,39 @@ def _schema(_arguments: Arguments) -> int:
 
     print_text(json.dumps(json_schema(), indent=2, ensure_ascii=False))
     return DONE
+
+
+def _camera(arguments: Arguments) -> int:
+    import json
+
+    from simtiff.config.presets import CAMERA_PRESETS
+
+    name = arguments["PRESET"]
+    if name is None:
+        print_text("\n".join(_preset_table()))
+        return DONE
+    if name not in CAMERA_PRESETS:
+        names = ", ".join(CAMERA_PRESETS)
+        raise UsageError(Text('"{name}" is no camera preset; allowed: {names}', name=name, names=names))
+    preset = CAMERA_PRESETS[name]
+    block = {"_note": f"{preset.model}: {preset.source}", **preset.settings}
+    print_text(json.dumps({"camera": block}, indent=2, ensure_ascii=False))
+    return DONE
+
+
+def _preset_table() -> list[str]:
+    """Return the lines of a table of all camera presets."""
+    from simtiff.batch.text import aligned
+    from simtiff.config.camera import CameraConfig
+    from simtiff.config.presets import CAMERA_PRESETS
+
+    keys = ("quantum_efficiency", "em_gain", "read_noise_e", "e_per_adu", "offset_adu", "full_well_e")
+    rows = []
+    for name, preset in CAMERA_PRESETS.items():
+        camera = CameraConfig(preset=name)
+        numbers = [getattr(camera, key) for key in keys]
+        rows.append([name, *("-" if number is None else f"{number:g}" for number in numbers), preset.model])
+    return aligned(("preset", *keys, "model"), rows, left={"preset", "model"})
 
 
 def _preview(arguments: Arguments) -> int:
@@ -407,6 +444,7 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "clean": _clean,
     "validate": _validate,
     "schema": _schema,
+    "camera": _camera,
     "preview": _preview,
     "zmap synth": _zmap_synth,
     "zmap info": _zmap_info,

@@ -2,6 +2,7 @@
 
 - `blocks`: the settings of a job block by block: keys, defaults, units, allowed ranges
 - `camera`, `light`: the blocks of the camera, and of background and illumination
+- `presets`: common cameras
 - `inputs`: the files that a config names, and what their paths are relative to
 - `settings`: a job and a batch of them, and which values go together
 - `loading`: the config of a batch or of a job, from a file or a dict; its JSON schema
@@ -23,6 +24,7 @@ __all__ = [
     "messages",
     "names",
     "pixelsize",
+    "presets",
     "settings",
     "sweeps",
     "text",

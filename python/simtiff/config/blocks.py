@@ -148,6 +148,14 @@ _FrameOffset = Annotated[int, Field(ge=-1_000_000, le=1_000_000), _WHOLE]
 MapOffset = Annotated[int, Field(ge=0, le=1_000_000), _WHOLE]
 
 
+def _one_for_equals(value: Any) -> Any:
+    """Return a number for two that are equal: the same job, in whichever way it was asked for."""
+    return value[0] if isinstance(value, tuple) and value[0] == value[1] else value
+
+
+_ONE_FOR_EQUALS = AfterValidator(_one_for_equals)
+_Side = Annotated[float, Field(ge=1, le=65536)]
+_Pixels = Annotated[int, Field(ge=1, le=65536), _WHOLE]
 _Height = Annotated[float, Field(ge=-1000, le=1000)]
 _PixelSize = Annotated[float, Field(ge=1, le=100_000)]
 _PixelSizes = Annotated[_PixelSize | tuple[_PixelSize, _PixelSize] | None, one_or_two(_PixelSize, null=True)]
@@ -161,11 +169,10 @@ class EmitterConfig(Section):
 
     num_emitters: Whole = Field(1000, ge=0, le=10**9, description="Number of emitters in the whole movie.")
     frames: Whole = Field(10, ge=1, le=10**7, description="Number of frames of the movie.")
-    area_px: float = Field(
+    area_px: Annotated[_Side | tuple[_Side, _Side], one_or_two(_Side), _ONE_FOR_EQUALS] = Field(
         1200.0,
-        ge=1,
-        le=65536,
-        description="Side of the square field of view that holds emitters, in camera pixels.",
+        description="Side of the square field of view that holds emitters, in camera pixels, or [width, height].",
+        json_schema_extra={"x-allowed": Text("a number from 1 to 65,536, or a list [width, height] of two")},
     )
     intensity_mu: float = Field(
         2000.0, ge=0, le=1e9, description="Mean photons of an emitter in a frame it is on for the whole of."
@@ -184,6 +191,11 @@ class EmitterConfig(Section):
         42, ge=0, le=2**63 - 1, description="Seed of the emitters, and of all else that has no seed of its own."
     )
     no_plot: bool = Field(default=True, description="false: save plots of positions and blinking (needs matplotlib).")
+
+    @property
+    def area(self) -> tuple[float, float]:
+        """Width and height of the field of view, in camera pixels."""
+        return self.area_px if isinstance(self.area_px, tuple) else (self.area_px, self.area_px)
 
     @property
     def z_limits(self) -> tuple[float, float]:
@@ -332,11 +344,15 @@ class PsfConfig(Section):
 
 
 class NoiseParams(Section):
-    """The camera in short form."""
+    """The camera and the background in short form; `REPLACED_BY` says by which blocks."""
 
     background: float = Field(100.0, ge=0, le=1e9, description="Mean background photons per pixel and frame.")
     readout_noise: float = Field(10.0, ge=0, le=1e6, description="Gaussian read noise, in electrons rms.")
     shot_noise: bool = Field(default=True, description="Poisson noise of signal and background.")
+
+
+REPLACED_BY = {"camera": ("readout_noise", "shot_noise"), "background": ("background",)}
+"""Keys of ``tiff.noise_params`` that must be absent where a block stands in their place."""
 
 
 class TiffConfig(Section):
@@ -347,7 +363,11 @@ class TiffConfig(Section):
         description="Name of the movie in the job's folder; ends in .tif or .tiff.",
         json_schema_extra={"pattern": r"^[^/\\]+\.[tT][iI][fF][fF]?$"},
     )
-    roi_size: Whole = Field(1200, ge=1, le=65536, description="Side of the square frames, in camera pixels.")
+    roi_size: Annotated[_Pixels | tuple[_Pixels, _Pixels], one_or_two(_Pixels), _ONE_FOR_EQUALS] = Field(
+        1200,
+        description="Side of the square frames in camera pixels, or [width, height].",
+        json_schema_extra={"x-allowed": Text("an integer from 1 to 65,536, or a list [width, height] of two")},
+    )
     crop_offset: tuple[_FrameOffset, _FrameOffset] = Field(
         (0, 0),
         strict=False,
@@ -360,7 +380,7 @@ class TiffConfig(Section):
         6144,
         ge=1,
         le=2**22,
-        description="Side of the high-resolution frame; round(hr_size / roi_size) samples a pixel, at most 64.",
+        description="Width of the high-resolution frame; round(hr_size / frame width) samples a pixel, at most 64.",
     )
     add_noise: bool = Field(default=True, description="false: expected photons of the emitters alone.")
     noise_params: NoiseParams = Field(default_factory=NoiseParams, description="Background and noise.")
@@ -368,9 +388,16 @@ class TiffConfig(Section):
     compression: Literal["none", "zlib"] = Field("none", description="Lossless compression of the movie.")
 
     @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Height and width of a frame, in camera pixels."""
+        width, height = self.roi_size if isinstance(self.roi_size, tuple) else (self.roi_size, self.roi_size)
+        return height, width
+
+    @property
     def samples_per_pixel(self) -> int | None:
         """Samples per pixel and axis that are rendered and binned, or None where pixels are rendered directly."""
-        return None if self.use_direct_rendering else min(round(self.hr_size / self.roi_size), MOST_SAMPLES_PER_PIXEL)
+        _, width = self.frame_shape
+        return None if self.use_direct_rendering else min(round(self.hr_size / width), MOST_SAMPLES_PER_PIXEL)
 
 
 class TruthConfig(Section):

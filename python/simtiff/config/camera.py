@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from simtiff.config.blocks import MapOffset, NoiseParams, Relation, Section, Whole
+from simtiff.config.blocks import REPLACED_BY, MapOffset, NoiseParams, Relation, Section, Whole
 from simtiff.config.inputs import InputPath
 from simtiff.config.messages import show
+from simtiff.config.presets import CAMERA_PRESETS
 from simtiff.language import Text
 
 if TYPE_CHECKING:
@@ -25,9 +26,28 @@ def _em_gain(value: float | None) -> float | None:
     return value
 
 
-class CameraConfig(Section):
-    """The camera, from photons to ADU."""
+def _preset(value: str | None) -> str | None:
+    if value is not None and value not in CAMERA_PRESETS:
+        text = Text("{name} is no preset; allowed: {names}", name=show(value), names=", ".join(CAMERA_PRESETS))
+        raise PydanticCustomError("preset", "{message}", {"message": text})
+    return value
 
+
+class CameraConfig(Section):
+    """The camera, from photons to ADU.
+
+    With a preset, all settings that are not given are those of that camera; they are in a full dump, but do not count
+    as set.
+    """
+
+    preset: Annotated[str | None, AfterValidator(_preset)] = Field(
+        None,
+        description="Name of a camera whose numbers are the defaults of this block; simtiff camera lists them.",
+        json_schema_extra={
+            "enum": [*CAMERA_PRESETS, None],
+            "x-allowed": Text("null or one of {names}", names=", ".join(CAMERA_PRESETS)),
+        },
+    )
     quantum_efficiency: float = Field(1.0, gt=0, le=1, description="Photo-electrons of a photon, on average.")
     em_gain: Annotated[float | None, AfterValidator(_em_gain)] = Field(
         None,
@@ -65,6 +85,13 @@ class CameraConfig(Section):
         (0, 0), strict=False, description="Pixel [x0, y0] of these maps that field pixel (0, 0) lies on."
     )
 
+    @model_validator(mode="after")
+    def _take_preset(self) -> CameraConfig:
+        if self.preset is not None:
+            of_preset = CAMERA_PRESETS[self.preset].settings
+            self.__dict__.update({key: of_preset[key] for key in of_preset.keys() - self.model_fields_set})
+        return self
+
     @property
     def has_register(self) -> bool:
         """Whether electrons are multiplied before they are read."""
@@ -73,7 +100,7 @@ class CameraConfig(Section):
 
 def camera_relations(camera: CameraConfig, noise: NoiseParams) -> Iterator[Relation]:
     """Yield what does not go together with a camera."""
-    for key in ("readout_noise", "shot_noise"):
+    for key in REPLACED_BY["camera"]:
         if key in noise.model_fields_set:
             new = {"readout_noise": "camera.read_noise_e"}.get(key, f"camera.{key}")
             message = Text("is given, and a camera too; allowed: either of them ({key} in place of it)", key=new)

@@ -31,6 +31,7 @@ _WITHOUT_EFFECT = (
     "zernike.num_plot",
     "memory_optimization",
     "camera.exposure_ms",
+    "camera.preset",  # its numbers count
     *INPUT_FILES,
 )
 
@@ -142,7 +143,7 @@ def changed_settings(config: BaseModel) -> dict[str, Any]:
 
     A section that may be absent, as ``camera``, counts as a setting of its own where it is there.
     """
-    defaults, present = _default_settings(type(config)), dict.fromkeys(_present(config, ""), True)
+    defaults, present = default_settings(type(config)), dict.fromkeys(_present(config, ""), True)
     return {
         key: value
         for key, value in (present | flat_settings(config)).items()
@@ -161,7 +162,7 @@ def _present(config: BaseModel, prefix: str) -> Iterator[str]:
 
 
 @functools.cache
-def _default_settings(model: type[BaseModel]) -> dict[str, Any]:
+def default_settings(model: type[BaseModel]) -> dict[str, Any]:
     """Return the defaults of a model and of those inside of it as dotted keys with plain values."""
     result: dict[str, Any] = {}
     for name, setting in model.model_fields.items():
@@ -169,7 +170,7 @@ def _default_settings(model: type[BaseModel]) -> dict[str, Any]:
         if inner is not None:
             if is_optional(setting.annotation):
                 result[name] = None
-            result |= {f"{name}.{key}": value for key, value in _default_settings(inner).items()}
+            result |= {f"{name}.{key}": value for key, value in default_settings(inner).items()}
         elif not setting.is_required():
             result[name] = to_jsonable_python(setting.get_default(call_default_factory=True))
     return result
@@ -220,7 +221,7 @@ def setting_changes(before: Mapping[str, Any], config: JobConfig) -> dict[str, t
     config
         The job as it is now.
     """
-    defaults, now = _default_settings(type(config)), changed_settings(config)
+    defaults, now = default_settings(type(config)), changed_settings(config)
     changes = {}
     for key in dict.fromkeys((*now, *before)):
         pair = before.get(key, defaults.get(key)), now.get(key, defaults.get(key))

@@ -9,16 +9,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from simtiff.config._keys import absolute_values, apply_overrides, find_field, linked_keys, value_adapter
-from simtiff.config.blocks import BUILTIN_ZMAPS, NOTES, is_note
+from simtiff.config.blocks import BUILTIN_ZMAPS, NOTES, REPLACED_BY, is_note
 from simtiff.config.inputs import absolute_path, absolute_paths
 from simtiff.config.messages import (
     Key,
     Problem,
+    is_optional,
     model_of,
     overlap,
     problems_of,
@@ -32,6 +33,9 @@ from simtiff.config.sweeps import combinations, one_variable_problems, variable_
 from simtiff.config.text import parse_config_text, plain, read_config_file
 from simtiff.errors import ConfigError
 from simtiff.language import Text
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -119,6 +123,7 @@ def load_job_config(
         values = otherwise.model_dump(mode="json")
         if isinstance(optical := target.get("optical"), dict):
             drop_replaced(values["optical"], optical)
+        _drop_replaced_blocks(values, target)
         _fill_up(target, values, JobConfig)
     if zmap_path is not None and isinstance(target, dict):
         target["zmap_path"] = absolute_path(os.fspath(zmap_path), Path.cwd())
@@ -146,6 +151,16 @@ def _marked(config: JobConfig, *, has_zmap: bool) -> JobConfig:
     if not has_zmap:
         config.model_fields_set.discard("zmap_path")
     return config
+
+
+def _drop_replaced_blocks(values: dict[str, Any], by: dict[str, Any]) -> None:
+    """Take out of raw values of a job, in place, what blocks that another config gives stand in place of."""
+    for block, keys in REPLACED_BY.items():
+        if isinstance(by.get(block), dict):
+            for key in keys:
+                values["tiff"]["noise_params"].pop(key, None)
+    if isinstance(camera := by.get("camera"), dict) and camera.get("preset") is not None:
+        values["camera"] = None
 
 
 def _fill_up(target: dict[str, Any], otherwise: dict[str, Any], model: type[BaseModel]) -> None:
@@ -264,6 +279,12 @@ def _take_out(raw: dict[str, Any], key: Key) -> bool:
     return before is not None
 
 
+def _section_schema(name: str, field: FieldInfo | str) -> dict[str, Any]:
+    """Return the schema of a variable's value of a section, which may be null where the section may be absent."""
+    schema = {"$ref": f"#/$defs/{name}"}
+    return {"anyOf": [schema, {"type": "null"}]} if is_optional(getattr(field, "annotation", None)) else schema
+
+
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of configs, for editors: of a batch, or of a job (without base_config)."""
     schema = BatchConfig.model_json_schema()
@@ -286,11 +307,12 @@ def json_schema() -> dict[str, Any]:
         if isinstance(each := items.get("additionalProperties"), dict):
             entries[rf"^{re.escape(path)}\.[^.]+$"] = {"type": "array", "minItems": 1, "items": each}
     for path in section_paths(JobConfig):
-        section = model_of(getattr(find_field(JobConfig, path), "annotation", None))
+        field = find_field(JobConfig, path)
+        section = model_of(getattr(field, "annotation", None))
         properties[path] = {
             "type": "array",
             "minItems": 1,
-            "items": {"$ref": f"#/$defs/{section.__name__}"} if section else {},
+            "items": _section_schema(section.__name__, field) if section else {},
             "description": "Settings of this section that go together.",
         }
     together = {"type": "array", "minItems": 1, "items": {"type": "array", "minItems": 2}}

@@ -25,6 +25,7 @@ from simtiff._core import MOST_ROWS, Cost, Spec
 from simtiff.config.blocks import (
     BUILTIN_ZMAPS,
     OF_GAUSSIAN,
+    REPLACED_BY,
     EmitterConfig,
     MemoryConfig,
     OpticalConfig,
@@ -121,12 +122,6 @@ class JobConfig(Section):
         return "zmap_path" in self.model_fields_set and self.psf.model != "gaussian"
 
     @property
-    def replaced_noise_params(self) -> tuple[str, ...]:
-        """Keys of ``tiff.noise_params`` that a block of this job stands in place of."""
-        replaced = () if self.camera is None else ("readout_noise", "shot_noise")
-        return replaced if self.background is None else ("background", *replaced)
-
-    @property
     def sampling(self) -> str | int:
         """What a pixel's value is, as the core takes it: "integrated", "point", or the mean of so many samples."""
         return self.tiff.samples_per_pixel or ("integrated" if self.psf.pixel_integration else "point")
@@ -168,7 +163,7 @@ class JobConfig(Section):
         if self.psf.model == "gaussian" and "zmap_path" not in self.model_fields_set:
             content.pop("zmap_path", None)  # else another model would take it for given
         noise = content.get("tiff", {}).get("noise_params", {})
-        for key in self.replaced_noise_params:
+        for key in (key for block, keys in REPLACED_BY.items() if getattr(self, block) is not None for key in keys):
             noise.pop(key, None)
         return content
 
@@ -255,20 +250,27 @@ def _job_relations(job: JobConfig) -> Iterator[Relation]:
     if tiff.samples_per_pixel == 0:
         yield Relation(
             ("tiff.hr_size", "tiff.roi_size", "tiff.use_direct_rendering"),
-            f"{tiff.hr_size} is less than one sample for each of roi_size {tiff.roi_size} pixels; "
-            f"allowed with use_direct_rendering false: from {tiff.roi_size // 2 + 1}",
+            f"{tiff.hr_size} is less than one sample for each of roi_size {tiff.frame_shape[1]} pixels; "
+            f"allowed with use_direct_rendering false: from {tiff.frame_shape[1] // 2 + 1}",
         )
-    area, size = job.emitters.area_px, tiff.roi_size
-    if any(offset >= area or offset + size <= 0 for offset in tiff.crop_offset):
+    if any(
+        offset >= area or offset + size <= 0
+        for offset, size, area in zip(tiff.crop_offset, tiff.frame_shape[::-1], job.emitters.area, strict=True)
+    ):
         yield Relation(
             ("tiff.crop_offset", "tiff.roi_size", "emitters.area_px"),
-            f"{show(tiff.crop_offset)} puts the frame of {size} px outside the field of view of "
-            f"{area:g} px (emitters.area_px); allowed: a frame that overlaps the field",
+            f"{show(tiff.crop_offset)} puts the frame of {_sides(tiff.roi_size)} px outside the field of view of "
+            f"{_sides(job.emitters.area_px)} px (emitters.area_px); allowed: a frame that overlaps the field",
         )
     if job.camera is not None:
         yield from camera_relations(job.camera, tiff.noise_params)
     if job.background is not None:
         yield from background_relations(job.background, tiff.noise_params)
+
+
+def _sides(size: float | tuple[float, float]) -> str:
+    """Return the side of a square, or width and height of a rectangle, in words."""
+    return " x ".join(f"{side:g}" for side in size) if isinstance(size, tuple) else f"{size:g}"
 
 
 def _foreign_keys(job: JobConfig) -> Iterator[Relation]:

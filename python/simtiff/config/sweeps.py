@@ -19,6 +19,7 @@ from simtiff.config.messages import (
     Key,
     Problem,
     describe,
+    is_optional,
     model_of,
     overlap,
     problems_of,
@@ -112,6 +113,9 @@ def _within(model: type[BaseModel], key: str, value: Any) -> Iterator[tuple[str,
         checked = value_adapter(model, key).validate_python(value) if isinstance(value, float) else value
         yield key, checked if isinstance(checked, int) else value  # 3 for 3.0 where an integer is meant
         return
+    if value is None:  # a section that is absent
+        yield key, None
+        return
     for name, item in value.items():
         if not is_note(name):
             yield from _within(model, f"{key}.{name}", item)
@@ -192,6 +196,8 @@ def _value_problems(model: type[BaseModel], path: str, key: str, value: Any) -> 
     if isinstance(field, str):
         return [Problem(path, field)]
     if model_of(field.annotation) is not None:
+        if value is None and is_optional(field.annotation):
+            return []
         if not isinstance(value, Mapping):
             return [Problem(path, f"{show(value)} is not an object; allowed: {describe(field)}, any of them")]
         parts = [(name, item) for name, item in value.items() if not is_note(name)]

@@ -5,7 +5,8 @@ exponential time, and give frame k their intensity times the part of [k, k + 1) 
 of the three lifetimes are as many as are on at any time in the steady state. An exponential time has no memory, so with
 their births moved to the end of that lifetime they are those who are on then, and the steady state begins there: every
 frame of the movie, the first and the last, is equally bright on average. Intensities are normal, cut at 0.
-Positions are uniform in the field [-0.5, area_px - 0.5) and z in [-z_range_um, z_range_um], or in z_um.
+Positions are uniform in the field, [-0.5, width - 0.5) and [-0.5, height - 0.5) by area_px, and z in
+[-z_range_um, z_range_um], or in z_um.
 
 Truth is a pure function of the config and is made in slabs of time, each from a random stream of its own, so
 that memory does not grow with the number of frames. How many emitters a slab gets is multinomial, drawn by
@@ -152,8 +153,8 @@ def _sample_slab(config: EmitterConfig, slab: int, count: int, span: tuple[float
     np.maximum(t0, -2 * config.lifetime_avg, out=t0)
     xyz = np.empty((count, 3), np.float32)
     for axis in range(2):
-        xyz[:, axis] = config.area_px * random.random(count) - 0.5
-    np.minimum(xyz[:, :2], _last_before(config.area_px - 0.5), out=xyz[:, :2])
+        side = config.area[axis]
+        xyz[:, axis] = np.minimum((side * random.random(count) - 0.5).astype(np.float32), _last_before(side - 0.5))
     height = random.random(count)
     if config.z_um is None:
         xyz[:, 2] = config.z_range_um * (2 * height - 1)

@@ -39,10 +39,10 @@ class RecordBounds:
     """
 
     def __init__(self, config: JobConfig) -> None:
-        noise, size = config.tiff.noise_params, config.tiff.roi_size
+        noise = config.tiff.noise_params
         self._renderer = renderer_of(config)
         self._origin = config.tiff.crop_offset
-        self._shape = (size, size)
+        self._shape = config.tiff.frame_shape
         self._background = noise.background
         self._detector = Detector(read_noise_e=noise.readout_noise)
         self._joint = config.truth.crlb == "joint"

@@ -107,7 +107,7 @@ def check_disk(config: JobConfig, folder: Path, *, truth: FieldMap | None = None
 
 def movie_bytes(config: JobConfig) -> float:
     """Return the size of a job's movie in bytes; of a compressed one, what it can at most take."""
-    frame = config.tiff.roi_size**2 * pixel_bytes(config)
+    frame = math.prod(config.tiff.frame_shape) * pixel_bytes(config)
     strips = 1 + frame // _STRIP_BYTES
     return float(config.emitters.frames * (frame + _PAGE_BYTES + 16 * strips) + _FILE_BYTES)
 
@@ -209,9 +209,9 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
 
     chunk = min(config.memory_optimization.chunk_size, emitters.frames)
     compressed = tiff.compression != "none"
-    large = frames_are_large((tiff.roi_size, tiff.roi_size), tiff.dtype)
+    large = frames_are_large(tiff.frame_shape, tiff.dtype)
     buffers = 1 if chunk == emitters.frames or (large and not compressed) else 2
-    pixels = chunk * tiff.roi_size**2
+    pixels = chunk * math.prod(tiff.frame_shape)
     chunk_records = expected_records(config, chunk)
     seen = min(chunk_records, emitters.num_emitters)
     coefficients = 4 * field.modes * (1 + field.has_magnitudes)

@@ -114,7 +114,7 @@ class Movie:
     def __init__(self, config: JobConfig, truth: Truth) -> None:
         tiff = config.tiff
         self.config = config
-        self.shape = (config.emitters.frames, tiff.roi_size, tiff.roi_size)
+        self.shape = (config.emitters.frames, *tiff.frame_shape)
         self.dtype: str = tiff.dtype
         self._truth = truth
         self._renderer = renderer_of(config)

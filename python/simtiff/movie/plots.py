@@ -125,8 +125,8 @@ def _draw_positions(config: JobConfig, seen: _Seen) -> Figure:
 
     xyz = seen.scene.xyz
     shown = xyz[:: max(1, -(-len(xyz) // MAX_POINTS))]
-    field = np.broadcast_to(config.emitters.area_px, 2)
-    frame = np.broadcast_to(config.tiff.roi_size, 2)
+    field = np.array(config.emitters.area)
+    frame = np.array(config.tiff.frame_shape[::-1])
     offset = np.asarray(config.tiff.crop_offset)
     low = np.minimum(0, offset) - 0.5 - 0.01 * field
     high = np.maximum(field, offset + frame) - 0.5 + 0.01 * field
@@ -247,7 +247,7 @@ def _draw_coefficients(config: JobConfig, seen: _Seen) -> Figure:
         drawn.append(("magnitude", seen.scene.magnitude))
     chosen = np.unique(np.linspace(0, max(seen.count - 1, 0), min(seen.count, config.zernike.num_plot)).astype(int))
     pixel_um = np.array((config.optical.pixel_size_nm_x, config.optical.pixel_size_nm_y)) / 1000
-    middle = (np.broadcast_to(config.emitters.area_px, 2) - 1) / 2
+    middle = (np.array(config.emitters.area) - 1) / 2
     away = np.hypot(*((seen.scene.xyz[chosen, :2] - middle) * pixel_um).T)
     few = len(chosen) <= _MAX_LEGEND
     if few:  # of many, those far out would cover the others

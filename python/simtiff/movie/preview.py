@@ -161,7 +161,7 @@ def _marks(source: Path, shown: _Frame, truth_path: Path, config: JobConfig | No
 
     with TruthFile(truth_path, config, coefficients="computed") as truth:
         tiff = truth.config.tiff
-        width, height = (int(side) for side in np.broadcast_to(tiff.roi_size, 2))
+        height, width = tiff.frame_shape
         if (truth.n_frames, height, width) != (shown.count, *shown.image.shape):
             rows, columns = shown.image.shape
             text = Text(

@@ -90,8 +90,7 @@ class Simulation:
         self._recorded = None if emitters is None else RecordedTruth(emitters, self.config)
         if self._recorded is not None:
             self.config = self._recorded.config
-        size = self.config.tiff.roi_size
-        self.shape = (self.config.emitters.frames, size, size)
+        self.shape = (self.config.emitters.frames, *self.config.tiff.frame_shape)
         self._made: tuple[MemoryTruth | RecordedTruth, Movie] | None = None
 
     def __repr__(self) -> str:
