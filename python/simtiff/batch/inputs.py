@@ -130,7 +130,7 @@ def _image_problems(jobs: Sequence[Job], batch: BatchConfig | None) -> list[Prob
         background, tiff = job.config.background, job.config.tiff
         if background is None or background.image_path is None:
             continue
-        need = (background.image_path, tiff.roi_size, tiff.crop_offset)
+        need = (background.image_path, tiff.frame_shape, tiff.crop_offset)
         if need in problems:
             continue
         problems[need] = None

@@ -10,8 +10,6 @@ import math
 import shutil
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from simtiff.config.identity import POSITIONS_PLOT, plot_names
 from simtiff.config.pixelsize import BOTH, EACH
 from simtiff.emitters.sampling import BLOCK_RECORDS, MAX_SLAB_EMITTERS, birth_range
@@ -43,7 +41,7 @@ _WORKER_BYTES, _MAGNITUDES_BYTES = 75e6, 45e6
 _SLAB_EMITTER_BYTES, _BLOCK_RECORD_BYTES = 400, 100
 _BLOCK_BOUND_BYTES = 250  # of a record of a block that is bound
 _KEPT = 0.5
-_BACKGROUND_BYTES, _HELD_BACKGROUND_BYTES = 36, 8  # of a pixel, while its image is made and while a movie has it
+_BACKGROUND_BYTES, _HELD_BACKGROUND_BYTES = 30, 8  # of a pixel, while its image is made and while a movie has it
 _CHUNK_RECORD_BYTES = 130
 _RUN_COPIES = 2  # of coefficients that are read in one go
 _ABERRATION_ROWS = 2  # of the quadrature, that usual aberrations add
@@ -112,11 +110,6 @@ def movie_bytes(config: JobConfig) -> float:
     return float(config.emitters.frames * (frame + _PAGE_BYTES + 16 * strips) + _FILE_BYTES)
 
 
-def frame_pixels(config: JobConfig) -> int:
-    """Return the number of pixels of a frame."""
-    return math.prod(np.broadcast_to(config.tiff.roi_size, 2).tolist())
-
-
 def pixel_bytes(config: JobConfig) -> int:
     """Return the bytes of a pixel of the movie."""
     return 2 if config.tiff.dtype == "uint16" else 4
@@ -132,7 +125,7 @@ def truth_bytes(config: JobConfig, field: FieldMap) -> float:
         emitters * (_EMITTER_BYTES + coefficients)
         + (records + chunk_rows) * (_RECORD_BYTES + (_BOUND_BYTES if config.truth.crlb else 0))
         + 8.0 * (config.emitters.frames + 1)
-        + (4.0 * frame_pixels(config) + 8.0 * config.emitters.frames if has_background(config) else 0.0)
+        + has_background(config) * (4.0 * math.prod(config.tiff.frame_shape) + 8.0 * config.emitters.frames)
         + _FILE_BYTES
     )
 
@@ -204,8 +197,7 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     if config.truth.crlb == "joint":
         truth += expected_records(config, 1) * config.psf.size_px**2 * _BOUND_PIXEL_BYTES
 
-    if has_background(config):
-        truth += frame_pixels(config) * _BACKGROUND_BYTES
+    truth += has_background(config) * math.prod(tiff.frame_shape) * _BACKGROUND_BYTES
 
     chunk = min(config.memory_optimization.chunk_size, emitters.frames)
     compressed = tiff.compression != "none"
@@ -221,7 +213,7 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     movie += transform_bytes(config, field.modes, threads)
     movie += chunk_records * _CHUNK_RECORD_BYTES + seen * coefficients
     movie += min(emitters.num_emitters, MAX_RUN_ROWS) * coefficients * _RUN_COPIES
-    movie += has_background(config) * frame_pixels(config) * _HELD_BACKGROUND_BYTES
+    movie += has_background(config) * math.prod(tiff.frame_shape) * _HELD_BACKGROUND_BYTES
     # Truth is made before the movie.
     fixed = _WORKER_BYTES + field.has_magnitudes * _MAGNITUDES_BYTES + field.held_bytes(several=several)
     if picture_bytes(config):

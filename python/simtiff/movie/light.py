@@ -80,7 +80,7 @@ def beam_of(config: JobConfig) -> Beam | None:
     illumination, optical = config.illumination, config.optical
     if illumination is None:
         return None
-    width, height = np.broadcast_to(config.emitters.area_px, 2).tolist()
+    width, height = config.emitters.area
     return Beam(
         illumination.fwhm_um,
         illumination.centre_px or ((width - 1) / 2, (height - 1) / 2),
@@ -122,18 +122,13 @@ def _image(config: JobConfig) -> tuple[NDArray[np.float64], float]:
 
 def _mean_image(config: JobConfig) -> NDArray[np.float64]:
     """Return the background without its structure, under flat light."""
-    photons, shape = _mean_photons(config), _frame_shape(config)
+    photons, shape = _mean_photons(config), config.tiff.frame_shape
     if config.background is None or config.background.image_path is None:
         return np.full(shape, photons)
     try:
         return read_background(config.background.image_path, photons, shape, config.tiff.crop_offset)
     except DataError as error:
         raise DataError(joined([in_words(error), "(background.image_path)"], " ")) from error
-
-
-def _frame_shape(config: JobConfig) -> tuple[int, int]:
-    width, height = (int(side) for side in np.broadcast_to(config.tiff.roi_size, 2))
-    return height, width
 
 
 def _mean_photons(config: JobConfig) -> float:
@@ -226,7 +221,7 @@ def find_background(file: h5py.File, frames: int, wanted: JobConfig, stored: Job
     if not has_background(wanted):
         return None
     if stored is not None and _settings_of_light(stored) == _settings_of_light(wanted):
-        image = _read(file, _IMAGE, _frame_shape(wanted), np.float32)
+        image = _read(file, _IMAGE, wanted.tiff.frame_shape, np.float32)
         factor = _read(file, _FACTOR, (frames,), np.float64)
         if image is not None and factor is not None:
             return Background(image, factor)
@@ -242,7 +237,7 @@ def _settings_of_light(config: JobConfig) -> tuple[Any, ...]:
         beam_of(config),
         config.emitters.seed,
         config.tiff.crop_offset,
-        _frame_shape(config),
+        config.tiff.frame_shape,
     )
 
 
