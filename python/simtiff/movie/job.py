@@ -246,7 +246,8 @@ def stream_movie(
     output : Path
         The OME-TIFF to write.
     config : JobConfig, optional
-        Settings to use instead of those that the file carries.
+        Settings to use instead of those that the file carries. Where they ask for another background, that is made;
+        the file's photons stay as its own illumination made them.
     chunk_size : int, optional
         Frames at a time; default: ``memory_optimization.chunk_size``.
     watch : callable, optional
