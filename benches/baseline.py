@@ -118,6 +118,26 @@ def expose(
     return np.clip(np.rint(counts), 0, 65535).astype(np.uint16)
 
 
+def expose_emccd(
+    frame: NDArray[np.float64], background: float, read_noise: float, gain: float, random: np.random.Generator
+) -> NDArray[np.uint16]:
+    """Return a frame of a camera with a register: Poisson photons, gamma gain, read noise, 12 electrons a count."""
+    electrons = random.poisson(frame + background)
+    multiplied = random.gamma(np.maximum(electrons, 1e-9), gain)
+    counts = (multiplied + random.normal(0, read_noise, frame.shape)) / 12 + 200
+    return np.clip(np.rint(counts), 0, 65535).astype(np.uint16)
+
+
+def expose_scmos(
+    frame: NDArray[np.float64], background: float, maps: dict[str, NDArray[np.float64]], random: np.random.Generator
+) -> NDArray[np.uint16]:
+    """Return a frame of a camera whose pixels differ: Poisson photons, and each pixel's read noise, gain and offset."""
+    electrons = random.poisson(maps["quantum_efficiency"] * (frame + background))
+    read = maps["read_noise_e"] * random.standard_normal(frame.shape)
+    counts = (electrons + read) * maps["gain_adu_per_e"] + maps["offset_adu"]
+    return np.clip(np.rint(counts), 0, 65535).astype(np.uint16)
+
+
 def coefficients(planes: NDArray[np.float32], xyz: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return the modes at each emitter, interpolated with cubic splines."""
     from scipy.ndimage import map_coordinates

@@ -7,8 +7,8 @@ Usage:
 Options:
   --quick      Shorter movies and fewer runs.
   --json=FILE  Write the figures to a file, too.
-  --only=NAME  Measure only this: psf, models, camera, frame, quickstart, profile, growth, scaling, memory, truth,
-               fixed, zmap.
+  --only=NAME  Measure only this: psf, models, camera, cameras, frame, quickstart, profile, growth, scaling, memory,
+               truth, fixed, zmap.
   --dir=DIR    Folder for temporary files [default: the system's].
 
 Ratios say how many times better simtiff is. Single-threaded figures are of one core, baseline and simtiff alike;
@@ -181,6 +181,17 @@ def camera(bench: Bench) -> Iterator[Row]:
             rate = bench.task("camera", simd=simd, budget_s=bench.budget_s, photons=photons)["mpx_per_s"]
             quantity = f"camera, background 100, {scene}, {name}"
             yield Row(quantity, f"{rate:.0f} Mpx/s", f"{numpy:.1f} Mpx/s (poisson + normal)", rate / numpy)
+
+
+def cameras(bench: Bench) -> Iterator[Row]:
+    """Measure kinds of cameras, in one process."""
+    for scene, photons in (("flat frame", 0.0), ("20,000 emitters, 2,000 photons each", 2000.0)):
+        rates = bench.task("cameras", budget_s=bench.budget_s / 2, photons=photons)
+        for name, rate in rates.items():
+            numpy = rates.get(f"NumPy, {name.partition(' ')[0].rstrip(',')}")
+            if not name.startswith("NumPy"):
+                other = () if numpy is None else (f"{numpy:.1f} Mpx/s (NumPy)", rate / numpy)
+                yield Row(f"camera, {scene}: {name}", f"{rate:.0f} Mpx/s", *other)
 
 
 def frame(bench: Bench) -> Iterator[Row]:
@@ -402,7 +413,7 @@ def profile(bench: Bench) -> Iterator[Row]:
     bench.empty("profile")
 
 
-_ALL = (psf, models, camera, frame, quickstart, profile, growth, scaling, memory, truth, fixed, zmap)
+_ALL = (psf, models, camera, cameras, frame, quickstart, profile, growth, scaling, memory, truth, fixed, zmap)
 PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {part.__name__: part for part in _ALL}
 
 

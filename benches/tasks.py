@@ -198,6 +198,45 @@ def camera_baseline(budget_s: float, photons: float) -> Figures:
     return {"mpx_per_s": image.size / best_s(lambda: expose(image, BACKGROUND, READ_NOISE, random), budget_s) / 1e6}
 
 
+def cameras(budget_s: float, photons: float) -> Figures:
+    """Measure megapixels per second of kinds of cameras on one thread, and of NumPy; `photons` as in `camera`."""
+    import numpy as np
+    from baseline import expose_emccd, expose_scmos
+
+    import simtiff
+
+    simtiff.set_threads(1)
+    random = np.random.default_rng(1)
+    image = np.zeros((2, SIDE, SIDE), np.float32)
+    if photons:
+        image[...] = _expected(20_000, photons)
+    out = np.empty(image.shape, np.uint16)
+    maps = {
+        "offset_adu": random.normal(100, 2, (SIDE, SIDE)),
+        "gain_adu_per_e": random.normal(2.2, 0.05, (SIDE, SIDE)),
+        "read_noise_e": random.gamma(8, 0.2, (SIDE, SIDE)),
+        "quantum_efficiency": random.uniform(0.7, 0.9, (SIDE, SIDE)),
+    }
+    emccd = {"quantum_efficiency": 0.9, "em_gain": 300, "e_per_adu": 12, "offset_adu": 200}
+    kinds = {
+        "plain, background 100": simtiff.Camera(BACKGROUND, READ_NOISE),
+        "gain of 0.46 e/ADU, background 20": simtiff.Camera(20, 1.6, e_per_adu=0.46, offset_adu=100),
+        "sCMOS with maps, background 20": simtiff.Camera(20, maps=maps),
+        "EMCCD, background 20": simtiff.Camera(20, 50, **emccd),
+        "EMCCD, background 1": simtiff.Camera(1, 50, **emccd),
+    }
+    one = image[0].astype(np.float64)
+    numpy = {
+        "NumPy, sCMOS": lambda: expose_scmos(one, 20, maps, random),
+        "NumPy, EMCCD": lambda: expose_emccd(one, 20, 50, 300, random),
+    }
+    rates = {
+        name: image.size / best_s(lambda camera=kind: camera.expose(image, out=out), budget_s) / 1e6
+        for name, kind in kinds.items()
+    }
+    return rates | {name: one.size / best_s(function, budget_s) / 1e6 for name, function in numpy.items()}
+
+
 def _expected(count: int, photons: float) -> NDArray[np.float32]:
     import simtiff
 
@@ -475,6 +514,7 @@ TASKS: dict[str, Callable[..., Any]] = {
         models,
         camera,
         camera_baseline,
+        cameras,
         frame,
         frame_baseline,
         chunk,

@@ -13,13 +13,18 @@ from simtiff.config.messages import Problem, listing
 from simtiff.errors import ConfigError, DataError, in_words, os_reason
 from simtiff.io.files import open_regular
 from simtiff.language import Text, joined, plural
+from simtiff.movie.camera import camera_maps
 from simtiff.movie.light import check_image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from simtiff.config.identity import Job
     from simtiff.config.settings import BatchConfig, JobConfig
+
+
+_CAMERA_MAPS = "camera.maps_path"
+_IMAGE = "background.image_path"
 
 
 class InputDigests:
@@ -99,14 +104,14 @@ def check_inputs(
         except DataError as error:
             text = in_words(error)
             problems.append(Problem(where, text.replace("\n", "\n    ") if "\n" in text else text))
-    of_maps = len(problems)
-    problems += _image_problems(jobs, batch)
+    images = _frame_problems(jobs, batch, _IMAGE, check_image)
+    problems += [*_frame_problems(jobs, batch, _CAMERA_MAPS, camera_maps), *images]
     if problems and batch is None:
         raise DataError(joined(problem.text for problem in problems))
     if problems and batch is not None:
         source, count = batch.source, len(problems)
         head = plural("{source}: {n} error in the maps", "{source}: {n} errors in the maps", count, source=source)
-        if of_maps < count:
+        if images:
             head = plural(
                 "{source}: {n} error in the input files",
                 "{source}: {n} errors in the input files",
@@ -123,23 +128,24 @@ def check_inputs(
     return map_notes(job.config for job in jobs)
 
 
-def _image_problems(jobs: Sequence[Job], batch: BatchConfig | None) -> list[Problem]:
-    """Return what is wrong with the images of the jobs' backgrounds."""
+def _frame_problems(
+    jobs: Sequence[Job], batch: BatchConfig | None, key: str, check: Callable[[JobConfig], object]
+) -> list[Problem]:
+    """Return what is wrong with the files of one key, which have to cover the jobs' frames."""
     problems: dict[tuple[object, ...], Problem | None] = {}
     for job in jobs:
-        background, tiff = job.config.background, job.config.tiff
-        if background is None or background.image_path is None:
-            continue
-        need = (background.image_path, tiff.frame_shape, tiff.crop_offset)
-        if need in problems:
+        config = job.config
+        path = input_paths(config).get(key)
+        shift = None if config.camera is None else config.camera.maps_offset
+        need = (path, shift, config.tiff.crop_offset, config.tiff.frame_shape)
+        if path is None or need in problems:
             continue
         problems[need] = None
         try:
-            check_image(job.config)
+            check(config)
         except DataError as error:
-            where = "" if batch is None else _key("background.image_path", background.image_path, batch)
-            where += f", {job.id}" if len(jobs) > 1 else ""
-            problems[need] = Problem(where, in_words(error))
+            where = key if batch is None else _key(key, path, batch)
+            problems[need] = Problem(f"{where}, {job.id}" if len(jobs) > 1 else where, in_words(error))
     return [problem for problem in problems.values() if problem is not None]
 
 

@@ -272,6 +272,7 @@ def _validate(arguments: Arguments) -> int:
     from simtiff.batch.inputs import check_inputs
     from simtiff.config.loading import load_batch_config
     from simtiff.config.sweeps import expand_jobs
+    from simtiff.movie.camera import camera_notes
     from simtiff.movie.estimate import light_note, pixel_size_note, show_emitters
     from simtiff.movie.light import structure_note
 
@@ -281,6 +282,7 @@ def _validate(arguments: Arguments) -> int:
     if any(_reaches_beyond_field(job.config) for job in jobs):
         notes.append(Text("frames reach beyond the field of view (emitters.area_px) and show background there"))
     notes += [pixel_size_note(job.config for job in jobs), light_note(job.config for job in jobs)]
+    notes += camera_notes(job.config for job in jobs)
     notes.append(structure_note(job.config for job in jobs))
     lines = [tr("{source}: valid; {totals}", source=batch.source, totals=_totals(jobs))]
     lines.append(shown(show_emitters([job.config for job in jobs])))

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from simtiff.config.inputs import INPUT_FILES
-from simtiff.config.messages import is_optional, model_of
+from simtiff.config.messages import is_optional, model_of, section_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -198,11 +198,13 @@ def _walk(model: type[BaseModel], values: Mapping[str, Any], prefix: str) -> Ite
 def settings_with_effect(config: JobConfig) -> dict[str, Any]:
     """Return all settings that change a byte of movie or truth, also those at their defaults, as a job's config.
 
-    ``noise_seed`` is said; where input files lie is not: their content counts.
+    ``noise_seed`` is said; where input files lie is not: their content counts. Nothing is said of a section that is
+    absent.
     """
     result: dict[str, Any] = {}
+    absent = section_paths(type(config))
     for key, value in flat_settings(with_noise_seed(config)).items():
-        if not without_effect(key):
+        if not without_effect(key) and key not in absent:
             *sections, last = key.split(".")
             inner = result
             for section in sections:

@@ -196,6 +196,8 @@ def _number(bound: object) -> str:
 
 
 def _describe_type(annotation: Any, metadata: Sequence[object]) -> str:
+    if hasattr(annotation, "__metadata__"):
+        return _describe_type(annotation.__origin__, [*metadata, *annotation.__metadata__])
     origin = get_origin(annotation)
     if origin in (Union, types.UnionType):
         one, other = (_describe_type(part, metadata) for part in get_args(annotation))

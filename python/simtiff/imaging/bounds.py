@@ -109,8 +109,8 @@ def crlb(
     excess_noise : float
         1; 2 with an EM register, an approximation from above.
     camera : Camera, optional
-        Its QE, dark charge, gain and read noise, in place of these two numbers; its maps, if any, are of the pixels of a
-        stamp, (size, size). Its own background does not count.
+        Its QE, dark charge, gain and read noise, in place of these two numbers. Its maps, if any, are of the pixels of
+        a stamp, (size, size); its own background does not count.
 
     Returns
     -------
@@ -135,9 +135,9 @@ def crlb(
 
     Notes
     -----
-    A pixel's mean is ``mu = QE (N h + b) + dark``, its variance ``v = F mu + (r / G)^2`` (Huang et al., Nat. Methods 10, 653, 2013); the
-    information of parameters a and b is the sum over pixels of ``(d mu / da)(d mu / db) / v``, and the bound the square
-    root of the diagonal of its inverse.
+    A pixel's mean is ``mu = QE (N h + b) + dark``, its variance ``v = F mu + (r / G)^2`` with read noise r, gain G and
+    excess noise F of a register (Huang et al., Nat. Methods 10, 653, 2013). The information of parameters a and b is
+    the sum over pixels of ``(d mu / da)(d mu / db) / v``, and the bound the square root of the diagonal of its inverse.
     """
     detector = Detector(read_noise_e=read_noise, excess_noise=excess_noise)
     if camera is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simtiff._core import Camera as CoreCamera
-from simtiff.errors import ConfigError, SimtiffError
+from simtiff.errors import ConfigError
 from simtiff.imaging.arrays import borrowed, is_whole, numbers, output, shown
 from simtiff.imaging.cameramaps import CameraMaps
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 DTYPES = ("uint16", "float32")
+_MAY_BE_NONE = ("em_gain", "full_well_e", "register_full_well_e")
 
 
 @dataclass(frozen=True)
@@ -163,13 +164,17 @@ register_full_well_e, dark_e, maps
             "register_full_well_e": register_full_well_e,
             "dark_e": dark_e,
         }
+        for name, value in {"background": background, "read_noise": read_noise, **stages}.items():
+            none = value is None and name in _MAY_BE_NONE
+            allowed = is_whole(value) if name == "bit_depth" else none or _is_number(value)
+            if not allowed:
+                expected = "an integer from 8 to 16" if name == "bit_depth" else "a number"
+                raise ConfigError(f"{name} is {shown(value)}; expected {expected}")
+        in_electrons = None if maps is None else maps.in_electrons(float(e_per_adu))
         try:
-            in_electrons = None if maps is None else maps.in_electrons(float(e_per_adu))
             self.core = CoreCamera(background, read_noise, bool(shot_noise), **stages, maps=in_electrons)
-        except (TypeError, OverflowError, ValueError) as error:
-            if isinstance(error, SimtiffError):
-                raise
-            raise ConfigError(f"a parameter of the camera is no number: {error}") from None
+        except OverflowError as error:
+            raise ConfigError(f"a parameter of the camera is too large: {error}") from None
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.background, self.read_noise, self.shot_noise = float(background), float(read_noise), bool(shot_noise)
         self.quantum_efficiency, self.dark_e = float(quantum_efficiency), float(dark_e)
@@ -184,13 +189,13 @@ register_full_well_e, dark_e, maps
 
     def __repr__(self) -> str:
         defaults = {name: parameter.default for name, parameter in inspect.signature(Camera).parameters.items()}
+        values = {name: value for name, value in self._parameters().items() if name != "maps"}
         always = ("background", "read_noise")
-        shown = {
-            n: v for n, v in self._parameters().items() if n in always or (v is not defaults[n] and v != defaults[n])
-        }
+        told = [f"{name}={value!r}" for name, value in values.items() if name in always or value != defaults[name]]
         if self.maps is not None:
-            shown["maps"] = "({} x {} px)".format(*reversed(self.maps.shape))
-        return f"Camera({', '.join(f'{name}={value}' for name, value in shown.items())})"
+            height, width = self.maps.shape
+            told.append(f"maps=({width} x {height} px)")
+        return f"Camera({', '.join(told)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _camera_of, (self._parameters(),)
@@ -254,6 +259,10 @@ register_full_well_e, dark_e, maps
             with borrowed():
                 self.core.expose(expected, key, first, out)
         return out
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 def _number(value: float | None) -> float | None:

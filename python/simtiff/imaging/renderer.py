@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from simtiff._core import Psf, Spec
-from simtiff.errors import ConfigError
+from simtiff.errors import ConfigError, ShapeError
 from simtiff.imaging.arrays import borrowed, is_whole, output, shown, whole_numbers
 from simtiff.imaging.camera import Camera, exposure
 from simtiff.imaging.optics import Optics

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 CONFIG_NAMESPACE = "simtiff/config"
 """Namespace of the annotation that holds a job's config."""
 
+MOST_PLANES = 10_000
+"""Frames, from the first on, that have elements of their own, which takes 90 bytes each: for their exposure time."""
+
 _SCHEMA = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 _TYPES = {"uint16": "uint16", "float32": "float"}
 
@@ -30,18 +33,27 @@ class Acquisition:
         Emission wavelength in vacuum, in nanometres.
     numerical_aperture, n_immersion : float
         Of the objective, and of its immersion medium.
-    gain_adu_per_e, offset_adu : float
-        Of the camera.
+    gain_adu_per_e, offset_adu : float or None
+        Of the camera; None where they differ from pixel to pixel.
     config : str
         All settings that determine the movie, as JSON.
+    em_gain : float, optional
+        Mean gain of the camera's electron-multiplying register.
+    bit_depth : int, optional
+        Bits of a pixel that the camera uses.
+    exposure_ms : float, optional
+        Exposure time of each frame, in milliseconds.
     """
 
     wavelength_nm: float
     numerical_aperture: float
     n_immersion: float
-    gain_adu_per_e: float
-    offset_adu: float
+    gain_adu_per_e: float | None
+    offset_adu: float | None
     config: str
+    em_gain: float | None = None
+    bit_depth: int | None = None
+    exposure_ms: float | None = None
 
 
 def ome_xml(
@@ -81,7 +93,8 @@ def ome_xml(
     # The schema wants elements in this order.
     if acquisition is not None:
         instrument = _add(root, "Instrument", ID="Instrument:0")
-        _add(instrument, "Detector", ID="Detector:0:0")
+        register = {} if acquisition.em_gain is None else {"Type": "EMCCD", "AmplificationGain": acquisition.em_gain}
+        _add(instrument, "Detector", ID="Detector:0:0", **register)
         _add(instrument, "Objective", ID="Objective:0:0", LensNA=acquisition.numerical_aperture)
     image = _add(root, "Image", ID="Image:0", Name="simulation")
     if acquisition is not None:
@@ -103,14 +116,21 @@ def ome_xml(
         PhysicalSizeY=size_y,
         PhysicalSizeYUnit="µm",
     )
+    if acquisition is not None and acquisition.bit_depth is not None:
+        pixels.set("SignificantBits", str(acquisition.bit_depth))
     channel = _add(pixels, "Channel", ID="Channel:0:0", SamplesPerPixel=1)
     if acquisition is not None:
         channel.set("EmissionWavelength", f"{acquisition.wavelength_nm:.12g}")
         channel.set("EmissionWavelengthUnit", "nm")
-        camera = {"Gain": acquisition.gain_adu_per_e, "Offset": acquisition.offset_adu}
-        _add(channel, "DetectorSettings", ID="Detector:0:0", **camera)
+        numbers = {"Gain": acquisition.gain_adu_per_e, "Offset": acquisition.offset_adu}
+        known = {name: number for name, number in numbers.items() if number is not None}
+        _add(channel, "DetectorSettings", ID="Detector:0:0", **known)
     _add(channel, "LightPath")
     _add(pixels, "TiffData", IFD=0, PlaneCount=frames)
+    if acquisition is not None and acquisition.exposure_ms is not None:
+        exposure = {"ExposureTime": acquisition.exposure_ms, "ExposureTimeUnit": "ms"}
+        for frame in range(min(frames, MOST_PLANES)):
+            _add(pixels, "Plane", TheZ=0, TheC=0, TheT=frame, **exposure)
     if acquisition is not None:
         _add(image, "AnnotationRef", ID="Annotation:0")
         annotations = _add(root, "StructuredAnnotations")

@@ -5,6 +5,7 @@
 - `truth`: the truth of a movie: made, in memory, written to ``emitters.h5``
 - `truthfile`: ``emitters.h5`` read, any range of frames
 - `events`: what happens meanwhile, for whoever watches
+- `camera`: the camera of a job
 - `light`: a movie's background and illumination
 - `bounds`: the Cramér-Rao bound of every record
 - `frames`: from truth to camera frames, chunk by chunk
@@ -14,6 +15,7 @@
 
 __all__ = [
     "bounds",
+    "camera",
     "estimate",
     "events",
     "frames",

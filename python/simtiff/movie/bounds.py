@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simtiff.errors import ConfigError, in_words
-from simtiff.imaging.camera import Detector
 from simtiff.io.hdf5 import describe
 from simtiff.language import joined
+from simtiff.movie.camera import camera_of
 from simtiff.movie.frames import renderer_of
 from simtiff.movie.truthfile import TruthFile
 
@@ -36,15 +36,20 @@ class RecordBounds:
     ----------
     config
         The job; ``truth.crlb`` says whether each record is bound alone or with the others of its frame.
+
+    Raises
+    ------
+    DataError
+        The camera's maps are missing or damaged, or do not cover the frames.
     """
 
     def __init__(self, config: JobConfig) -> None:
-        noise = config.tiff.noise_params
+        camera = camera_of(config)
         self._renderer = renderer_of(config)
         self._origin = config.tiff.crop_offset
         self._shape = config.tiff.frame_shape
-        self._background = noise.background
-        self._detector = Detector(read_noise_e=noise.readout_noise)
+        self._background = camera.background
+        self._detector = camera.detector
         self._joint = config.truth.crlb == "joint"
 
     def of(self, scene: Scene, frames: int) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from simtiff.emitters.sampling import BLOCK_RECORDS, MAX_SLAB_EMITTERS, birth_ra
 from simtiff.errors import BatchError, SimtiffError
 from simtiff.imaging.renderer import Renderer
 from simtiff.imaging.scene import Scene
+from simtiff.io.omexml import MOST_PLANES
 from simtiff.language import Text
 from simtiff.movie.frames import frames_are_large, optics_of
 from simtiff.movie.light import has_background
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from simtiff.config.settings import JobConfig
 
 _PAGE_BYTES = 320  # of a TIFF page without its pixels
+_PLANE_BYTES = 110  # of a frame in the OME-XML
 _STRIP_BYTES = 1 << 17
 _FILE_BYTES = 1 << 16  # of the parts of both files that do not grow
 _EMITTER_BYTES = 40
@@ -43,6 +45,7 @@ _BLOCK_BOUND_BYTES = 250  # of a record of a block that is bound
 _KEPT = 0.5
 _BACKGROUND_BYTES, _HELD_BACKGROUND_BYTES = 30, 8  # of a pixel, while its image is made and while a movie has it
 _CHUNK_RECORD_BYTES = 130
+_CAMERA_MAP_BYTES = 56  # of a pixel of a frame, with all four maps of a camera, while they are read
 _RUN_COPIES = 2  # of coefficients that are read in one go
 _ABERRATION_ROWS = 2  # of the quadrature, that usual aberrations add
 # Of bounds: what derivatives take, in transforms of stamps alone; what joint bounds hold for a pixel of a stamp.
@@ -107,7 +110,9 @@ def movie_bytes(config: JobConfig) -> float:
     """Return the size of a job's movie in bytes; of a compressed one, what it can at most take."""
     frame = math.prod(config.tiff.frame_shape) * pixel_bytes(config)
     strips = 1 + frame // _STRIP_BYTES
-    return float(config.emitters.frames * (frame + _PAGE_BYTES + 16 * strips) + _FILE_BYTES)
+    timed = config.camera is not None and config.camera.exposure_ms is not None
+    planes = _PLANE_BYTES * min(config.emitters.frames, MOST_PLANES) if timed else 0
+    return float(config.emitters.frames * (frame + _PAGE_BYTES + 16 * strips) + planes + _FILE_BYTES)
 
 
 def pixel_bytes(config: JobConfig) -> int:
@@ -216,6 +221,8 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     movie += has_background(config) * math.prod(tiff.frame_shape) * _HELD_BACKGROUND_BYTES
     # Truth is made before the movie.
     fixed = _WORKER_BYTES + field.has_magnitudes * _MAGNITUDES_BYTES + field.held_bytes(several=several)
+    if config.camera is not None and config.camera.maps_path is not None:
+        fixed += _CAMERA_MAP_BYTES * math.prod(tiff.frame_shape)
     if picture_bytes(config):
         fixed += _PLOT_BYTES
         movie = max(movie, _plot_bytes(config, coefficients))

@@ -17,6 +17,7 @@ from simtiff.errors import ConfigError, DataError
 from simtiff.imaging.camera import Camera
 from simtiff.imaging.optics import Optics
 from simtiff.imaging.renderer import Renderer
+from simtiff.movie.camera import camera_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,6 +104,11 @@ class Movie:
     truth : Truth
         Source of emitters and records.
 
+    Raises
+    ------
+    DataError
+        The camera's maps are missing or damaged, or do not cover the frames.
+
     Attributes
     ----------
     shape : tuple of int
@@ -118,15 +124,9 @@ class Movie:
         self.dtype: str = tiff.dtype
         self._truth = truth
         self._renderer = renderer_of(config)
-        noise = tiff.noise_params
         self._background = truth.background if tiff.add_noise else None
         if tiff.add_noise:
-            self._camera = Camera(
-                background=noise.background if self._background is None else 0.0,
-                read_noise=noise.readout_noise,
-                shot_noise=noise.shot_noise,
-                dtype=tiff.dtype,
-            )
+            self._camera = camera_of(config)
         else:  # the emitters' expected photons alone, rounded and clipped where the pixels are integers
             self._camera = Camera(background=0.0, read_noise=0.0, shot_noise=False, dtype=tiff.dtype)
         self._seed = camera_seed(noise_seed(config))

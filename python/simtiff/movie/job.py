@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from simtiff.aberrations.maps import open_field
@@ -199,9 +200,12 @@ class _Watched:
 
 
 def acquisition(config: JobConfig) -> Acquisition:
-    """Return what is known of how a job's movie is taken; the camera gives one ADU for each electron, no offset."""
-    optical = config.optical
-    return Acquisition(
+    """Return what is known of how a job's movie is taken; without a block ``camera``, one ADU is one electron.
+
+    With maps, gain and offset are not one number.
+    """
+    optical, camera = config.optical, config.camera
+    plain = Acquisition(
         wavelength_nm=optical.wavelength_nm,
         numerical_aperture=optical.NA,
         n_immersion=optical.n_immersion,
@@ -209,6 +213,19 @@ def acquisition(config: JobConfig) -> Acquisition:
         offset_adu=0.0,
         config=json.dumps(settings_with_effect(config)),
     )
+    if camera is None:
+        return plain
+    taken = replace(
+        plain,
+        em_gain=camera.em_gain if camera.has_register and config.tiff.add_noise else None,
+        exposure_ms=camera.exposure_ms,
+        bit_depth=camera.bit_depth if config.tiff.add_noise and config.tiff.dtype == "uint16" else None,
+    )
+    if not config.tiff.add_noise:  # expected photons
+        return taken
+    if camera.maps_path is not None:
+        return replace(taken, gain_adu_per_e=None, offset_adu=None)
+    return replace(taken, gain_adu_per_e=1 / camera.e_per_adu, offset_adu=camera.offset_adu)
 
 
 def without_map(config: JobConfig) -> str:

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Camera, Exposure, Pixel};
+use super::{Background, Camera, Exposure, Maps, Pixel, Register, Settings};
 use crate::Stop;
 use crate::error::Error;
 use crate::simd::Level;
@@ -26,9 +26,33 @@ fn image() -> Vec<f32> {
 }
 
 fn cameras() -> Vec<Camera> {
-    [(0.0, 0.0, true), (0.0, 1.5, true), (100.0, 10.0, true), (2e5, 3.0, true), (12.3, 4.0, false)]
-        .map(|(background, noise, shot)| Camera::new(background, noise, shot).unwrap())
-        .to_vec()
+    let plain = [(0.0, 0.0, true), (0.0, 1.5, true), (100.0, 10.0, true), (2e5, 3.0, true), (12.3, 4.0, false)]
+        .map(|(background, noise, shot)| Settings::plain(background, noise, shot));
+    let counting = |background, read_noise_e| Settings {
+        quantum_efficiency: 0.8,
+        dark_e: 0.1,
+        e_per_adu: 0.5,
+        offset_adu: 100.25,
+        bit_depth: 12,
+        ..Settings::plain(background, read_noise_e, true)
+    };
+    let register = Some(Register { gain: 200.0, full_well_e: Some(3e5) });
+    let multiplying = Settings { register, full_well_e: Some(1e4), e_per_adu: 12.0, ..counting(3.0, 50.0) };
+    let map = |low: f32, step: f32| (0..FRAME).map(|i| low + step * (i % 37) as f32).collect();
+    let maps = Maps {
+        quantum_efficiency: map(0.3, 0.01),
+        read_noise_e: map(1.0, 0.1),
+        adu_per_e: map(2.0, 0.02),
+        offset_adu: map(90.0, 0.7),
+    };
+    let some = Maps { offset_adu: map(90.0, 0.7), ..Maps::default() };
+    let others = [
+        counting(20.0, 2.0),
+        multiplying,
+        Settings { maps, ..counting(7.0, 1.0) },
+        Settings { maps: some, ..counting(0.0, 0.0) },
+    ];
+    plain.into_iter().chain(others).map(|settings| Camera::of(settings).unwrap()).collect()
 }
 
 fn expose(camera: &Camera, image: &[f32]) -> Vec<f32> {
@@ -108,6 +132,51 @@ fn neighbours_do_not_change_a_pixel() {
     }
 }
 
+/// Per pixel and frame, also where a block of pixels goes on into the next frame.
+#[test]
+fn a_background_of_its_own_is_light_of_each_pixel() {
+    let image = image();
+    let own: Vec<f32> = (0..FRAME).map(|i| (i % 41) as f32 * 0.25).collect();
+    let factor: Vec<f64> = (0..FRAMES).map(|t| t as f64 * 0.5).collect();
+    let sum: Vec<f32> = image.iter().enumerate().map(|(i, s)| s + own[i % FRAME] * factor[i / FRAME] as f32).collect();
+    let background = Background { image: &own, factor: &factor };
+    for camera in cameras() {
+        let mut out = vec![0f32; image.len()];
+        let exposing = camera.exposing(EXPOSURE, Some(background), image.len()).unwrap();
+        let first = EXPOSURE.first_pixel(image.len()).unwrap();
+        for (part, cut) in [0..100, 100..2 * FRAME + 7, 2 * FRAME + 7..image.len()].into_iter().enumerate() {
+            assert!(exposing.expose(first + cut.start as u64, &image[cut.clone()], &mut out[cut]), "part {part}");
+        }
+        assert!(out == expose(&camera, &sum), "{camera:?}");
+    }
+    let camera = Camera::new(1.0, 1.0, true).unwrap();
+    let refused = |image: &[f32], factor: &[f64]| {
+        camera
+            .exposing(EXPOSURE, Some(Background { image, factor }), FRAMES * FRAME)
+            .err()
+            .map(|error| error.to_string())
+    };
+    assert!(refused(&own[1..], &factor).unwrap().starts_with("background has"));
+    assert!(refused(&own, &factor[1..]).unwrap().starts_with("background_factor has"));
+    for bad in [-1.0, 2e9, f32::NAN] {
+        let mut own = own.clone();
+        own[5] = bad;
+        assert!(refused(&own, &[]).unwrap().starts_with("background is"));
+    }
+    assert!(refused(&own, &[-1.0; FRAMES]).is_some() && refused(&own, &[]).is_none());
+}
+
+#[test]
+fn maps_are_of_frames() {
+    let maps = Maps { offset_adu: vec![1.0; FRAME + 1], ..Maps::default() };
+    let camera = Camera::of(Settings { maps: maps.clone(), ..Settings::plain(1.0, 1.0, true) }).unwrap();
+    let mut out = vec![0u16; FRAMES * FRAME];
+    let error = camera.expose(&image(), EXPOSURE, &mut out, &Stop::default()).unwrap_err();
+    assert!(matches!(error, Error::Length { name: "a map of the camera", .. }), "{error}");
+    let maps = Maps { read_noise_e: vec![1.0; FRAME], ..maps };
+    assert!(Camera::of(Settings { maps, ..Settings::plain(1.0, 1.0, true) }).is_err());
+}
+
 #[test]
 fn counts_are_rounded_and_clipped() {
     let camera = Camera::new(0.0, 0.0, false).unwrap();
@@ -132,6 +201,22 @@ fn bad_arguments_are_named() {
     for bad in [-1.0, 2e9, f64::NAN, f64::INFINITY] {
         assert!(matches!(Camera::new(bad, 1.0, true), Err(Error::Value { name: "background", .. })));
         assert!(matches!(Camera::new(1.0, bad, true), Err(Error::Value { name: "read_noise_e", .. })));
+    }
+    let plain = Settings::plain(1.0, 1.0, true);
+    let register = |gain, full_well_e| Some(Register { gain, full_well_e });
+    let wrong = [
+        ("quantum_efficiency", Settings { quantum_efficiency: 0.0, ..plain.clone() }),
+        ("dark_e", Settings { dark_e: -1.0, ..plain.clone() }),
+        ("e_per_adu", Settings { e_per_adu: 0.0, ..plain.clone() }),
+        ("offset_adu", Settings { offset_adu: f64::NAN, ..plain.clone() }),
+        ("bit_depth", Settings { bit_depth: 17, ..plain.clone() }),
+        ("full_well_e", Settings { full_well_e: Some(0.0), ..plain.clone() }),
+        ("em_gain", Settings { register: register(0.5, None), ..plain.clone() }),
+        ("register_full_well_e", Settings { register: register(2.0, Some(-1.0)), ..plain.clone() }),
+    ];
+    for (key, settings) in wrong {
+        let error = Camera::of(settings).unwrap_err();
+        assert!(matches!(error, Error::Value { name, .. } if name == key), "{error}");
     }
     let camera = Camera::new(1.0, 1.0, true).unwrap();
     let mut out = vec![0.0; FRAMES * FRAME];

@@ -116,3 +116,63 @@ fn by_rejection(d: f64, generator: &mut Generator) -> f64 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The probabilities of gamma numbers of shape k in bins, by Simpson's rule.
+    fn probabilities(k: f64, edges: &[f64]) -> Vec<f64> {
+        let density =
+            |x: f64| if x > 0.0 { ((k - 1.0) * x.ln() - x - libm::lgamma(k)).exp() } else { f64::from(k <= 1.0) };
+        let bin = |pair: &[f64]| {
+            let step = (pair[1] - pair[0]) / 100.0;
+            let inner = (1..100u32).map(|i| density(pair[0] + f64::from(i) * step) * f64::from(2 + 2 * (i % 2)));
+            (density(pair[0]) + inner.sum::<f64>() + density(pair[1])) * step / 3.0
+        };
+        edges.windows(2).map(bin).collect()
+    }
+
+    #[test]
+    fn numbers_follow_the_law_of_their_shape() {
+        const BLOCKS: u64 = 1 << 14;
+        for k in [1.0f32, 2.0, 3.0, 5.0, 20.0, 200.0, 1e4] {
+            let gamma = Gamma::new(u64::from(k as u32));
+            let (mean, spread) = (f64::from(k), f64::from(k).sqrt());
+            let (low, high) = ((mean - 5.0 * spread).max(0.0), mean + 7.0 * spread);
+            let edges: Vec<f64> = (0..=120u32).map(|i| low + f64::from(i) / 120.0 * (high - low)).collect();
+            let mut found = vec![0.0; 120];
+            let (mut sum, mut squares) = (0.0, 0.0);
+            for block in 0..BLOCKS {
+                let mut draws = [k; BLOCK];
+                gamma.replace::<pulp::Scalar>(block * BLOCK as u64, &mut draws);
+                for draw in draws.map(f64::from) {
+                    sum += draw - mean;
+                    squares += (draw - mean).powi(2);
+                    let bin = ((draw - low) / (high - low) * 120.0) as usize;
+                    found[bin.min(119)] += f64::from(draw >= low && draw < high);
+                }
+            }
+            let n = (BLOCKS * BLOCK as u64) as f64;
+            assert!((sum / n).abs() < 5.0 * spread / n.sqrt(), "k = {k}: mean off by {}", sum / n);
+            let variance = squares / n / mean;
+            assert!((variance - 1.0).abs() < 5.0 * ((2.0 + 6.0 / mean) / n).sqrt(), "k = {k}: variance {variance}");
+            let (mut chi, mut bins) = (0.0, 0.0);
+            for (p, found) in probabilities(mean, &edges).into_iter().zip(found) {
+                if p * n > 20.0 {
+                    chi += (found - p * n).powi(2) / (p * n);
+                    bins += 1.0;
+                }
+            }
+            assert!((chi - bins).abs() < 5.0 * f64::sqrt(2.0 * bins), "k = {k}: chi-square {chi} of {bins} bins");
+        }
+    }
+
+    #[test]
+    fn no_electrons_stay_none() {
+        let mut draws = [0.0; BLOCK];
+        draws[7] = 1.0;
+        Gamma::new(3).replace::<pulp::Scalar>(0, &mut draws);
+        assert!(draws.iter().enumerate().all(|(l, &draw)| (l == 7) == (draw > 0.0)));
+    }
+}
