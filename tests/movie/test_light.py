@@ -117,15 +117,28 @@ def test_pixels_have_the_background_that_the_truth_says() -> None:
     assert law.max() > 2 * law.min()
 
 
-def test_mean_of_frames_with_emitters_is_their_light_and_the_background() -> None:
-    config = job(emitters={"frames": 300, "num_emitters": 400}, tiff={"dtype": "float32"}, **ALL)
-    simulation = simtiff.Simulation(config)
+@pytest.mark.parametrize(
+    ("camera", "excess_noise"),
+    [
+        ({"quantum_efficiency": 0.8, "e_per_adu": 0.5, "dark_e": 0.3}, 1),
+        ({"em_gain": 200, "e_per_adu": 12, "read_noise_e": 40}, 2),
+    ],
+)
+def test_a_camera_sees_emitters_and_background(camera: dict[str, Any], excess_noise: float) -> None:
+    frames = 300
+    emitters = {"frames": frames, "num_emitters": 400}
+    simulation = simtiff.Simulation(job(emitters=emitters, tiff={"dtype": "float32"}, camera=camera, **ALL))
     background = simulation.background
     assert background is not None
-    expected = simulation.expected(0, 300) + background.image * background.factor[:, None, None]
-    residual = simulation.frames(0, 300).astype(float) - expected
-    variance = (expected + config.tiff.noise_params.readout_noise**2).sum(axis=0)
-    assert np.mean(residual.sum(axis=0) ** 2 / variance) == pytest.approx(1, abs=5 * np.sqrt(2 / variance.size))
+    block = simulation.config.camera
+    assert block is not None
+    light = simulation.expected(0, frames) + background.image * background.factor[:, None, None]
+    electrons = light.astype(float) * block.quantum_efficiency + block.dark_e
+    gain = block.em_gain or 1
+    found = (simulation.frames(0, frames) - block.offset_adu) * block.e_per_adu / gain
+    variance = (excess_noise * electrons + (block.read_noise_e / gain) ** 2).sum(axis=0)
+    squares = (found - electrons).sum(axis=0) ** 2 / variance
+    assert np.mean(squares) == pytest.approx(1, abs=5 * np.sqrt(2 / variance.size))
 
 
 def test_a_background_without_noise_is_that_of_the_truth() -> None:
@@ -150,15 +163,17 @@ def test_an_image_is_the_background(tmp_path: Path) -> None:
 
 
 def test_a_beam_lights_emitters_and_background() -> None:
-    flat = simtiff.Simulation(job(emitters={"num_emitters": 300}, tiff={"noise_params": {"background": 70}}))
-    beam = {"illumination": {"fwhm_um": 3}}
+    """By default its peak is in the middle of the field, which may be a rectangle, as pixels may be."""
     optical = {"pixel_size_nm_x": 100, "pixel_size_nm_y": 160}
-    lit = simtiff.Simulation(
-        job(emitters={"num_emitters": 300}, tiff={"noise_params": {"background": 70}}, optical=optical, **beam)
-    )
+    common = {
+        "emitters": {"num_emitters": 300, "area_px": [48, 42]},
+        "tiff": {"noise_params": {"background": 70}, "roi_size": [36, 32]},
+        "optical": optical,
+    }
+    flat, lit = (simtiff.Simulation(job(**common, **beam)) for beam in ({}, {"illumination": {"fwhm_um": 3}}))
 
     def light(x: Any, y: Any) -> Any:
-        distance = np.hypot((x - 23.5) * 0.1, (y - 23.5) * 0.16)
+        distance = np.hypot((x - 23.5) * 0.1, (y - 20.5) * 0.16)
         return np.exp(-4 * np.log(2) * distance**2 / 9)
 
     before, after = flat.records, lit.records
@@ -168,7 +183,7 @@ def test_a_beam_lights_emitters_and_background() -> None:
     np.testing.assert_array_equal(flat.emitters.intensity, lit.emitters.intensity)
     assert flat.background is None
     assert lit.background is not None
-    y, x = np.mgrid[9:41, 5:37]
+    y, x = np.mgrid[9:41, 5:41]
     np.testing.assert_allclose(lit.background.image, 70 * light(x, y), rtol=1e-6)
 
 
@@ -201,12 +216,17 @@ def test_the_file_has_what_memory_has_and_old_jobs_have_none(tmp_path: Path) -> 
         assert sorted(file) == ["emitters", "records", "zernike_coeffs"]
 
 
-def test_bytes_are_the_same_for_chunks_and_where_a_movie_goes_on(tmp_path: Path) -> None:
+def test_bytes_are_the_same_for_chunks_and_threads_and_where_a_movie_goes_on(tmp_path: Path) -> None:
     files = []
-    for chunk in (1, 5, 12):
-        config = job(memory_optimization={"chunk_size": chunk}, **ALL)
-        run_job(config, tmp_path / str(chunk))
-        files.append((tmp_path / str(chunk) / MOVIE).read_bytes())
+    before = simtiff.threads()
+    try:
+        for chunk, threads in ((1, 1), (5, 3), (12, 2)):
+            simtiff.set_threads(threads)
+            config = job(memory_optimization={"chunk_size": chunk}, **ALL)
+            run_job(config, tmp_path / str(chunk))
+            files.append((tmp_path / str(chunk) / MOVIE).read_bytes())
+    finally:
+        simtiff.set_threads(before)
     assert len(set(files)) == 1
     again = np.zeros((12, 32, 32), np.uint16)
 
