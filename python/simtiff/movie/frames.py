@@ -181,9 +181,7 @@ class Movie:
     def _scene(self, start: int, stop: int) -> Scene:
         """Return the scene of these frames with their background, seen from where they were cut from the field."""
         scene = replace(self._truth.scene(start, stop), origin=self.config.tiff.crop_offset)
-        if (background := self._background) is None:
-            return scene
-        return replace(scene, background=background.image, background_factor=background.factor[start:stop])
+        return scene if self._background is None else self._background.under(scene, start, stop)
 
     def stream(
         self, chunk_size: int | None = None, buffers: Buffers | None = None

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from simtiff.config.settings import JobConfig
     from simtiff.emitters.tables import Records
+    from simtiff.imaging.scene import Scene
 
 GROUP = "background"
 _IMAGE, _FACTOR = f"{GROUP}/image", f"{GROUP}/factor"
@@ -54,6 +55,10 @@ class Background:
     image: NDArray[np.float32]
     factor: NDArray[np.float64]
     cut: float = 0.0
+
+    def under(self, scene: Scene, start: int, stop: int) -> Scene:
+        """Return a scene of frames ``start..stop - 1`` with their background."""
+        return replace(scene, background=self.image, background_factor=self.factor[start:stop])
 
 
 def has_background(config: JobConfig) -> bool:
