@@ -239,7 +239,7 @@ def test_wrong_maps_are_listed_like_errors_of_the_config(tmp_path: Path) -> None
     with pytest.raises(DataError) as caught:
         run_batch(path, 1, True, output_dir=tmp_path / "out", progress=False)
     lines = str(caught.value).splitlines()
-    assert lines[0] == f"{path}: 2 errors in the maps"
+    assert lines[0] == f"{path}: 2 errors in the inputs"
     assert lines[1].startswith(f"  variables.zmap_path[1]: {tmp_path / 'none.h5'}: ")
     assert lines[2].startswith(
         f"  variables.zmap_path[2], job_0005_zmap_path_small.h5_area_px_64: {tmp_path / 'small.h5'}"
@@ -250,7 +250,9 @@ def test_wrong_maps_are_listed_like_errors_of_the_config(tmp_path: Path) -> None
     path = write_config(tmp_path, content)
     with pytest.raises(DataError) as caught:
         run_batch(path, output_dir=tmp_path / "out", progress=False)
-    assert str(caught.value).startswith(f"{path}: 1 error in the maps\n  base_config.zmap_path: {tmp_path}/broken.h5: ")
+    assert str(caught.value).startswith(
+        f"{path}: 1 error in the inputs\n  base_config.zmap_path: {tmp_path}/broken.h5: "
+    )
     assert not (tmp_path / "out").exists()
 
 

@@ -211,6 +211,21 @@ def test_a_batch_knows_the_file_of_maps_by_what_it_holds(tmp_path: Path) -> None
     assert "no such file" in err
 
 
+def test_a_file_that_is_not_there_is_named_before_anything_starts(tmp_path: Path) -> None:
+    path = tmp_path / "batch.json"
+    base = JOB | {"background": {"image_path": "none.tif"}} | with_tiff(noise_params={})
+    path.write_text(json.dumps({"base_config": base, "variables": {"camera.maps_path": ["no.h5", "maps.h5"]}}))
+    write_maps(tmp_path / "maps.h5", (20, 20))
+    for words in (["validate", path], ["batch", path, f"--output-dir={tmp_path / 'out'}"]):
+        code, _, err = run(*words)
+        assert code == 2
+        assert "3 errors in the inputs" in err
+        assert f"variables.camera.maps_path[0], job_0000_maps_path_no.h5: {tmp_path / 'no.h5'}: no such file" in err
+        assert "variables.camera.maps_path[1], job_0001_maps_path_maps.h5: " in err
+        assert f"base_config.background.image_path, job_0000_maps_path_no.h5: {tmp_path / 'none.tif'}: cannot be" in err
+        assert not (tmp_path / "out").exists()
+
+
 def test_no_output_takes_the_place_of_an_input(tmp_path: Path) -> None:
     maps = tmp_path / "out" / "emitters.h5"
     maps.parent.mkdir()
@@ -219,6 +234,15 @@ def test_no_output_takes_the_place_of_an_input(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"emitters\.h5: would be overwritten, but is an input"):
         simtiff.Simulation(config).write(maps.parent)
     path = tmp_path / "job.json"
+    movie = tmp_path / "sky.tif"
+    movie.write_bytes(b"sky")
+    simtiff.Simulation(JOB).write(tmp_path / "other")
+    path.write_text(json.dumps(JOB | {"background": {"image_path": "sky.tif"}} | with_tiff(noise_params={})))
+    h5 = tmp_path / "other" / "emitters.h5"
+    code, _, err = run("stream", f"--h5={h5}", f"--output={movie}", f"--config={path}")
+    assert code == 2
+    assert "sky.tif: would be overwritten, but is an input" in err
+    assert movie.read_bytes() == b"sky"
     path.write_text(config.model_dump_json())
     for words in (["run", f"--config={path}"], ["batch", path]):
         out = maps.parent if words[0] == "run" else tmp_path

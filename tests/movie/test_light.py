@@ -334,7 +334,7 @@ def test_an_image_that_does_not_do_stops_a_batch_before_it_begins(
     for command in (["validate", str(path)], ["batch", str(path), f"--output-dir={tmp_path / 'out'}"]):
         assert cli.main(command) == 2
         lines = capsys.readouterr().err.splitlines()
-        assert any("1 error in the input files" in line for line in lines)
+        assert any("1 error in the inputs" in line for line in lines)
         assert any(
             line.strip().startswith(f"base_config.background.image_path: {tmp_path}/small.npy") for line in lines
         )

@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from simtiff.config.settings import BatchConfig, JobConfig
 
 
-_CAMERA_MAPS = "camera.maps_path"
-_IMAGE = "background.image_path"
-
-
 class InputDigests:
     """Digests of what is in the input files of jobs; each file is read once."""
 
@@ -40,7 +36,7 @@ class InputDigests:
 
     def of_others(self, config: JobConfig) -> dict[str, str]:
         """Return the digests of the input files beside the aberration map, by dotted key."""
-        return {key: self._of_file(path) for key, path in input_paths(config).items() if key != ZMAP}
+        return {key: self._of_file(path) for key, path in _other_files(config)}
 
 
 def file_digest(path: str) -> str:
@@ -52,10 +48,30 @@ def file_digest(path: str) -> str:
         raise DataError(Text("{path}: cannot be read ({reason})", path=path, reason=os_reason(error))) from error
 
 
+def _other_files(config: JobConfig) -> list[tuple[str, str]]:
+    """Return key and path of the input files beside the aberration map."""
+    return [(key, path) for key, path in input_paths(config).items() if key != ZMAP]
+
+
+def _check_readable(_config: JobConfig, path: str) -> None:
+    """Raise `DataError` if a file cannot be opened."""
+    try:
+        open_regular(path).close()
+    except OSError as error:
+        raise DataError(Text("{path}: cannot be read ({reason})", path=path, reason=os_reason(error))) from error
+
+
+_CHECKS: dict[str, Callable[[JobConfig, str], object]] = {
+    "camera.maps_path": lambda config, _: camera_maps(config),
+    "background.image_path": lambda config, _: check_image(config),
+}
+"""What is checked of an input file of a key, if it is more than whether it can be read."""
+
+
 def check_inputs(
     jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep: bool = False, named: str = "--zmap"
 ) -> list[str]:
-    """Read each map and image once, check what they have to cover, and return what a user should know of them.
+    """Read each map once, check that it covers fields or frames, and other files; return what a user should know.
 
     Parameters
     ----------
@@ -71,7 +87,7 @@ def check_inputs(
     Raises
     ------
     DataError
-        With everything that is wrong with the maps, and the images of backgrounds.
+        With everything that is wrong with the files.
     ConfigError
         Plots are asked for, but matplotlib is not installed.
     """
@@ -82,6 +98,17 @@ def check_inputs(
     for job in jobs:
         config = job.config
         plots = plots or not (config.emitters.no_plot and config.zernike.no_plot)
+        for key, file in _other_files(config):
+            fields = (config.emitters.area_px, config.tiff.crop_offset, config.tiff.frame_shape)
+            use = (key, file, *fields, config.camera and config.camera.maps_offset)
+            if use in seen:
+                continue
+            seen.add(use)
+            try:
+                _CHECKS.get(key, _check_readable)(config, file)
+            except DataError as error:
+                where = key if batch is None else _key(key, file, batch)
+                problems.append(Problem(f"{where}, {job.id}" if len(jobs) > 1 else where, in_words(error)))
         if not config.has_zmap:
             continue
         path, zernike = config.zmap_path, config.zernike
@@ -104,20 +131,11 @@ def check_inputs(
         except DataError as error:
             text = in_words(error)
             problems.append(Problem(where, text.replace("\n", "\n    ") if "\n" in text else text))
-    images = _frame_problems(jobs, batch, _IMAGE, check_image)
-    problems += [*_frame_problems(jobs, batch, _CAMERA_MAPS, camera_maps), *images]
     if problems and batch is None:
         raise DataError(joined(problem.text for problem in problems))
     if problems and batch is not None:
         source, count = batch.source, len(problems)
-        head = plural("{source}: {n} error in the maps", "{source}: {n} errors in the maps", count, source=source)
-        if images:
-            head = plural(
-                "{source}: {n} error in the input files",
-                "{source}: {n} errors in the input files",
-                count,
-                source=source,
-            )
+        head = plural("{source}: {n} error in the inputs", "{source}: {n} errors in the inputs", count, source=source)
         raise DataError(listing(head, problems))
     if plots and importlib.util.find_spec("matplotlib") is None:
         text = Text(
@@ -126,27 +144,6 @@ def check_inputs(
         )
         raise ConfigError(joined([batch.source, text], ": ") if batch is not None else text)
     return map_notes(job.config for job in jobs)
-
-
-def _frame_problems(
-    jobs: Sequence[Job], batch: BatchConfig | None, key: str, check: Callable[[JobConfig], object]
-) -> list[Problem]:
-    """Return what is wrong with the files of one key, which have to cover the jobs' frames."""
-    problems: dict[tuple[object, ...], Problem | None] = {}
-    for job in jobs:
-        config = job.config
-        path = input_paths(config).get(key)
-        shift = None if config.camera is None else config.camera.maps_offset
-        need = (path, shift, config.tiff.crop_offset, config.tiff.frame_shape)
-        if path is None or need in problems:
-            continue
-        problems[need] = None
-        try:
-            check(config)
-        except DataError as error:
-            where = key if batch is None else _key(key, path, batch)
-            problems[need] = Problem(f"{where}, {job.id}" if len(jobs) > 1 else where, in_words(error))
-    return [problem for problem in problems.values() if problem is not None]
 
 
 def _key(key: str, path: str, batch: BatchConfig) -> str:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 FRAMES = 3
 """Frames of a job that are rendered again, unless told otherwise."""
 
+_RENDERED_WITH = ("camera.maps_path",)
+"""Keys of the files that frames are rendered with; what is made with others stands in the truth."""
+
 _AGAIN = Text("run simtiff batch with its config again: it makes this job anew")
 
 
@@ -380,15 +383,16 @@ def _check_frames(check: JobCheck, folder: Path, record: JobRecord, count: int) 
 
 
 def _other_files(config: JobConfig, record: JobRecord) -> str | None:
-    """Say which files that frames are made with, beside the truth, are not as they were; None if they all are."""
-    from simtiff.batch.inputs import InputDigests
-    from simtiff.config.inputs import ZMAP, split_digest
+    """Say which files that frames are rendered with, beside the truth, are not as they were; None if they all are."""
+    from simtiff.batch.inputs import file_digest
+    from simtiff.config.inputs import input_paths, split_digest
 
+    before = split_digest(record.zmap)
+    paths = {key: path for key, path in input_paths(config).items() if key in _RENDERED_WITH}
     try:
-        now = InputDigests().of_others(config)
+        changed = [key for key, path in paths.items() if file_digest(path) != before.get(key)]
     except DataError as error:
         return in_words(error)
-    changed = [key for key, digest in split_digest(record.zmap).items() if key != ZMAP and now.get(key) != digest]
     return Text("content of {keys} changed", keys=", ".join(changed)) if changed else None
 
 

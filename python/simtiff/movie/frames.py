@@ -104,17 +104,17 @@ class Movie:
     truth : Truth
         Source of emitters and records.
 
-    Raises
-    ------
-    DataError
-        The camera's maps are missing or damaged, or do not cover the frames.
-
     Attributes
     ----------
     shape : tuple of int
         (t, y, x) of the whole movie.
     dtype : str
         Pixel type of the camera frames, ``uint16`` or ``float32``.
+
+    Raises
+    ------
+    DataError
+        The camera's maps are missing or damaged, or do not cover the frames.
     """
 
     def __init__(self, config: JobConfig, truth: Truth) -> None:

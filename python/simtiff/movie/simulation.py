@@ -182,7 +182,7 @@ class Simulation:
         Returns
         -------
         ndarray, shape (stop - start, y, x), uint16 or float32
-            ADU per pixel (one per photo-electron).
+            ADU per pixel; without a block ``camera``, one per photo-electron.
 
         Raises
         ------

@@ -28,6 +28,8 @@ mod background;
 mod settings;
 mod stages;
 
+use std::marker::PhantomData;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -37,7 +39,7 @@ pub use settings::{Maps, Register, Settings};
 use crate::noise::{BACKGROUND_LIMIT, BLOCK, BackgroundTable};
 use crate::simd::{Level, dispatch_at, level};
 use crate::{Error, Result, Stop};
-use stages::{Streams, block};
+use stages::{Counted, Multiplied, Staged, Streams, Way, block};
 
 /// The brightest signal in a pixel: more than any light of a config.
 const MAX_SIGNAL: f32 = 1e15;
@@ -221,7 +223,15 @@ pub(crate) struct Exposing<'a> {
 impl Exposing<'_> {
     /// Exposes consecutive pixels, the first with the linear index `first` in the movie. Tells whether all were valid.
     pub fn expose<T: Pixel>(&self, first: u64, image: &[f32], out: &mut [T]) -> bool {
-        dispatch_at(self.level, Turn { exposing: self, first, image, out })
+        match self.camera.rounded.as_ref().filter(|_| T::ROUNDED) {
+            Some(Rounded { scale: 1, .. }) => self.by::<T, Counted>(first, image, out),
+            Some(_) => self.by::<T, Multiplied>(first, image, out),
+            None => self.by::<T, Staged>(first, image, out),
+        }
+    }
+
+    fn by<T: Pixel, W: Way>(&self, first: u64, image: &[f32], out: &mut [T]) -> bool {
+        dispatch_at(self.level, Turn { exposing: self, first, image, out, way: PhantomData::<W> })
     }
 }
 
@@ -295,7 +305,7 @@ impl Pixel for u16 {
 
     #[inline(always)]
     fn from_count(count: i32, most: i32) -> Self {
-        count.clamp(0, most) as Self
+        count.max(0).min(most) as Self
     }
 
     #[inline(always)]
@@ -308,19 +318,20 @@ impl Pixel for u16 {
 }
 
 /// A thread's turn: consecutive pixels, the first with the linear index `first`. Tells whether all of them were valid.
-struct Turn<'a, 'b, T> {
+struct Turn<'a, 'b, T, W> {
     exposing: &'a Exposing<'b>,
     first: u64,
     image: &'a [f32],
     out: &'a mut [T],
+    way: PhantomData<W>,
 }
 
-impl<T: Pixel> WithSimd for Turn<'_, '_, T> {
+impl<T: Pixel, W: Way> WithSimd for Turn<'_, '_, T, W> {
     type Output = bool;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> bool {
-        let Self { exposing, first, mut image, mut out } = self;
+        let Self { exposing, first, mut image, mut out, .. } = self;
         let mut good = true;
         let mut whole_image = [0.0; BLOCK];
         let mut whole_out = [T::default(); BLOCK];
@@ -340,7 +351,7 @@ impl<T: Pixel> WithSimd for Turn<'_, '_, T> {
                     whole_image[part.clone()].copy_from_slice(image_here);
                     (&whole_image, &mut whole_out)
                 };
-            good &= block::<S, T>(exposing, index, from, to);
+            good &= block::<S, T, W>(exposing, index, from, to);
             if taken < BLOCK {
                 out_here.copy_from_slice(&whole_out[part]);
             }

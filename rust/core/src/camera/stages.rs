@@ -33,15 +33,72 @@ impl Streams {
     }
 }
 
+/// A way from light to counts. Each is compiled by itself, so that none is slowed down by what only others need.
+pub(super) trait Way {
+    /// The pixels `index..index + BLOCK` of the movie from the mean electrons of each pixel's own light.
+    fn expose<S: Simd, T: Pixel>(exposing: &Exposing<'_>, index: u64, mean: &[f32; BLOCK], out: &mut [T; BLOCK]);
+}
+
+/// Flat electrons and read noise from one table, and a count for each electron.
+pub(super) struct Counted;
+
+/// The same, and several counts for each electron.
+pub(super) struct Multiplied;
+
+/// All stages one after another.
+pub(super) struct Staged;
+
+impl Way for Counted {
+    #[inline(always)]
+    fn expose<S: Simd, T: Pixel>(exposing: &Exposing<'_>, index: u64, mean: &[f32; BLOCK], out: &mut [T; BLOCK]) {
+        let Exposing { camera, streams, .. } = exposing;
+        let Some(rounded) = &camera.rounded else { return };
+        let mut counts = [0; BLOCK];
+        rounded.table.draw(streams.rounded, index, &mut counts);
+        add_own::<S>(streams, index, mean, &mut counts);
+        for (o, count) in out.iter_mut().zip(&counts) {
+            *o = T::from_count(*count as i32, camera.most());
+        }
+    }
+}
+
+impl Way for Multiplied {
+    #[inline(always)]
+    fn expose<S: Simd, T: Pixel>(exposing: &Exposing<'_>, index: u64, mean: &[f32; BLOCK], out: &mut [T; BLOCK]) {
+        let Exposing { camera, streams, .. } = exposing;
+        let Some(rounded) = &camera.rounded else { return };
+        let (mut flat, mut counts) = ([0; BLOCK], [0; BLOCK]);
+        rounded.table.draw(streams.rounded, index, &mut flat);
+        add_own::<S>(streams, index, mean, &mut counts);
+        for ((o, count), flat) in out.iter_mut().zip(&counts).zip(&flat) {
+            let count = (*count).min(SATURATING).wrapping_mul(rounded.scale).wrapping_add(*flat);
+            *o = T::from_count(count as i32, camera.most());
+        }
+    }
+}
+
+impl Way for Staged {
+    #[inline(always)]
+    fn expose<S: Simd, T: Pixel>(exposing: &Exposing<'_>, index: u64, mean: &[f32; BLOCK], out: &mut [T; BLOCK]) {
+        let Exposing { camera, streams, .. } = exposing;
+        let mut electrons = [0f32; BLOCK];
+        draw_electrons::<S>(camera, streams, index, mean, &mut electrons);
+        multiply::<S>(camera, streams, index, &mut electrons);
+        read_out::<S>(camera, streams, index, &mut electrons);
+        for (o, adu) in out.iter_mut().zip(&electrons) {
+            *o = T::from_adu(*adu, camera.most() as f32);
+        }
+    }
+}
+
 /// The pixels `index..index + BLOCK` of the movie. Tells whether all of them were valid.
 #[inline(always)]
-pub(super) fn block<S: Simd, T: Pixel>(
+pub(super) fn block<S: Simd, T: Pixel, W: Way>(
     exposing: &Exposing<'_>,
     index: u64,
     image: &[f32; BLOCK],
     out: &mut [T; BLOCK],
 ) -> bool {
-    let Exposing { camera, streams, .. } = exposing;
     let mut invalid = 0u32;
     for s in image {
         invalid |= u32::from(!is_valid(*s));
@@ -49,77 +106,47 @@ pub(super) fn block<S: Simd, T: Pixel>(
     if invalid != 0 {
         return false;
     }
-    let area = (exposing.exposure.height * exposing.exposure.width) as u64;
-    let place = (index % area) as usize;
-    let mut space = [0f32; BLOCK];
-    let mean = if camera.sees_the_image_alone() && exposing.background.is_none() {
-        image
+    if exposing.camera.sees_the_image_alone() && exposing.background.is_none() {
+        W::expose::<S, T>(exposing, index, image, out);
     } else {
-        own_electrons(exposing, index, place, image, &mut space);
-        &space
-    };
-    let most = (1i32 << camera.settings.bit_depth) - 1;
-    if T::ROUNDED
-        && let Some(rounded) = &camera.rounded
-    {
-        let mut counts = [0; BLOCK];
-        if rounded.scale == 1 {
-            rounded.table.draw(streams.rounded, index, &mut counts);
-            add_own::<S>(streams, index, mean, &mut counts);
-        } else {
-            let mut flat = [0; BLOCK];
-            add_own::<S>(streams, index, mean, &mut counts);
-            rounded.table.draw(streams.rounded, index, &mut flat);
-            for (count, flat) in counts.iter_mut().zip(&flat) {
-                *count = (*count).min(SATURATING).wrapping_mul(rounded.scale).wrapping_add(*flat);
-            }
-        }
-        for (o, count) in out.iter_mut().zip(&counts) {
-            *o = T::from_count(*count as i32, most);
-        }
-        return true;
-    }
-    let mut electrons = [0f32; BLOCK];
-    draw_electrons::<S>(camera, streams, index, mean, &mut electrons);
-    multiply::<S>(camera, streams, index, &mut electrons);
-    read_out::<S>(camera, streams, index, place, &mut electrons);
-    for (o, adu) in out.iter_mut().zip(&electrons) {
-        *o = T::from_adu(*adu, most as f32);
+        let mut mean = *image;
+        own_electrons(exposing, index, &mut mean);
+        W::expose::<S, T>(exposing, index, &mean, out);
     }
     true
 }
 
 impl Camera {
+    /// The largest count.
+    fn most(&self) -> i32 {
+        (1 << self.settings.bit_depth) - 1
+    }
+
     /// Whether each photon of the image is an electron, and there are no others of a pixel's own.
     fn sees_the_image_alone(&self) -> bool {
         self.settings.quantum_efficiency >= 1.0 && self.settings.maps.quantum_efficiency.is_empty()
     }
 }
 
-/// The numbers of the pixels from `place` of a frame on, and on into the next frame: of a map, or the same for all.
+/// The numbers of the pixels `index..index + BLOCK` of the movie: of a map, or the same for all.
 #[inline(always)]
-fn of_pixels(map: &[f32], number: f64, place: usize) -> [f32; BLOCK] {
+fn of_pixels(map: &[f32], number: f64, index: u64) -> [f32; BLOCK] {
     if map.is_empty() {
-        [number as f32; BLOCK]
-    } else if let Some(part) = map[place..].first_chunk() {
+        return [number as f32; BLOCK];
+    }
+    let place = (index % map.len() as u64) as usize;
+    if let Some(part) = map[place..].first_chunk() {
         *part
     } else {
         std::array::from_fn(|l| map[(place + l) % map.len()])
     }
 }
 
-/// Expected electrons of each pixel's own light: the image, and background that differs from pixel to pixel.
+/// The image of photons becomes expected electrons of each pixel's own light; with background that differs from pixel to pixel.
 #[inline(always)]
-fn own_electrons(
-    exposing: &Exposing<'_>,
-    index: u64,
-    place: usize,
-    image: &[f32; BLOCK],
-    electrons: &mut [f32; BLOCK],
-) {
+fn own_electrons(exposing: &Exposing<'_>, index: u64, electrons: &mut [f32; BLOCK]) {
     let Exposing { camera, exposure, .. } = exposing;
     let settings = &camera.settings;
-    *electrons = *image;
     if camera.own_background > 0.0 {
         for e in electrons.iter_mut() {
             *e += camera.own_background;
@@ -129,7 +156,7 @@ fn own_electrons(
         let first = exposure.first_frame * (exposure.height * exposure.width) as u64;
         background.add(index.wrapping_sub(first) as i64, electrons);
     }
-    let efficiency = of_pixels(&settings.maps.quantum_efficiency, settings.quantum_efficiency, place);
+    let efficiency = of_pixels(&settings.maps.quantum_efficiency, settings.quantum_efficiency, index);
     for (e, efficiency) in electrons.iter_mut().zip(&efficiency) {
         *e *= efficiency;
     }
@@ -184,7 +211,7 @@ fn draw_electrons<S: Simd>(
         let mut huge = 0u32;
         for ((e, count), m) in electrons.iter_mut().zip(&counts).zip(mean) {
             *e = *count as i32 as f32;
-            huge |= u32::from(f64::from(*m) > MAX_PHOTONS);
+            huge |= u32::from(*m > MAX_PHOTONS as f32);
         }
         if huge != 0 {
             stretch(camera.flat_e, mean, &counts, electrons);
@@ -221,19 +248,19 @@ fn clip(full: f64, electrons: &mut [f32; BLOCK]) {
 
 /// Electrons to counts that are not rounded yet.
 #[inline(always)]
-fn read_out<S: Simd>(camera: &Camera, streams: &Streams, index: u64, place: usize, electrons: &mut [f32; BLOCK]) {
+fn read_out<S: Simd>(camera: &Camera, streams: &Streams, index: u64, electrons: &mut [f32; BLOCK]) {
     let settings = &camera.settings;
     let maps = &settings.maps;
     if settings.read_noise_e > 0.0 || !maps.read_noise_e.is_empty() {
         let mut normals = [0.0; BLOCK];
         fill_normals::<S>(streams.read_noise, index / BLOCK as u64, &mut normals);
-        let sigma = of_pixels(&maps.read_noise_e, settings.read_noise_e, place);
+        let sigma = of_pixels(&maps.read_noise_e, settings.read_noise_e, index);
         for ((e, normal), sigma) in electrons.iter_mut().zip(&normals).zip(&sigma) {
             *e += sigma * normal;
         }
     }
-    let gain = of_pixels(&maps.adu_per_e, 1.0 / settings.e_per_adu, place);
-    let offset = of_pixels(&maps.offset_adu, settings.offset_adu, place);
+    let gain = of_pixels(&maps.adu_per_e, 1.0 / settings.e_per_adu, index);
+    let offset = of_pixels(&maps.offset_adu, settings.offset_adu, index);
     for ((e, gain), offset) in electrons.iter_mut().zip(&gain).zip(&offset) {
         *e = *e * gain + offset;
     }

@@ -66,10 +66,14 @@ impl BackgroundTable {
     pub(crate) fn draw(&self, stream: Stream, index: u64, counts: &mut [u32; BLOCK]) {
         let mut words = [0; BLOCK];
         stream.fill(index, &mut words);
-        for (count, word) in counts.iter_mut().zip(&words) {
-            let column = word & self.mask;
-            let entry = self.entries[column as usize % COLUMNS];
-            *count = (self.first as u32).wrapping_add(table::outcome(entry, column, *word) as u32);
+        // Copies, so that the compiler sees that they stay the same, and draws many numbers at once.
+        let (entries, mask, first) = (&*self.entries, self.mask, self.first as u32);
+        let mut drawn = [0u32; BLOCK];
+        for l in 0..BLOCK {
+            let column = words[l] & mask;
+            let entry = entries[column as usize % COLUMNS];
+            drawn[l] = first.wrapping_add(table::outcome(entry, column, words[l]) as u32);
         }
+        *counts = drawn;
     }
 }
