@@ -110,7 +110,10 @@ def check_image(config: JobConfig) -> None:
 
 def _image(config: JobConfig) -> tuple[NDArray[np.float64], float]:
     """Return the mean background of a frame's pixels, and the part of these at which its structure was cut."""
-    image = _mean_image(config)
+    try:
+        image = _mean_image(config)
+    except DataError as error:
+        raise DataError(joined([in_words(error), "(background.image_path)"], " ")) from error
     origin = config.tiff.crop_offset
     structure = None if config.background is None else config.background.structure
     cut = 0.0
@@ -130,10 +133,7 @@ def _mean_image(config: JobConfig) -> NDArray[np.float64]:
     photons, shape = _mean_photons(config), config.tiff.frame_shape
     if config.background is None or config.background.image_path is None:
         return np.full(shape, photons)
-    try:
-        return read_background(config.background.image_path, photons, shape, config.tiff.crop_offset)
-    except DataError as error:
-        raise DataError(joined([in_words(error), "(background.image_path)"], " ")) from error
+    return read_background(config.background.image_path, photons, shape, config.tiff.crop_offset)
 
 
 def _mean_photons(config: JobConfig) -> float:
