@@ -13,12 +13,15 @@ __all__ = [
     "Cost",
     "Psf",
     "Spec",
+    "beam",
+    "bleach",
     "crc32",
     "crc32_joined",
     "exponential",
     "inflate_tiles",
     "interpolate",
     "normal",
+    "random_field",
     "set_threads",
     "simd_level",
     "spline_filter",
@@ -49,6 +52,14 @@ def interpolate(
     places: NDArray[np.float64],
     out: NDArray[np.float32],
 ) -> None: ...
+def beam(
+    places: NDArray[np.float64],
+    centre: tuple[float, float],
+    fwhm: tuple[float, float],
+    out: NDArray[np.float64],
+) -> None: ...
+def bleach(frames: float, factor: NDArray[np.float64]) -> None: ...
+def random_field(key: int, length: float, origin: tuple[int, int], out: NDArray[np.float32]) -> None: ...
 def set_threads(n: int, /) -> None: ...
 def threads() -> int: ...
 def simd_level() -> str: ...

@@ -237,7 +237,7 @@ def test_a_file_that_is_not_there_is_named_before_anything_starts(tmp_path: Path
         assert "3 errors in the inputs" in err
         assert f"variables.camera.maps_path[0], job_0000_maps_path_no.h5: {tmp_path / 'no.h5'}: no such file" in err
         assert "variables.camera.maps_path[1], job_0001_maps_path_maps.h5: " in err
-        assert f"base_config.background.image_path, job_0000_maps_path_no.h5: {tmp_path / 'none.tif'}: cannot be" in err
+        assert f"base_config.background.image_path, job_0000_maps_path_no.h5: {tmp_path / 'none.tif'}: no such" in err
         assert not (tmp_path / "out").exists()
 
 

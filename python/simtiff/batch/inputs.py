@@ -14,6 +14,7 @@ from simtiff.errors import ConfigError, DataError, in_words, os_reason
 from simtiff.io.files import open_regular
 from simtiff.language import Text, joined, plural
 from simtiff.movie.camera import camera_maps
+from simtiff.movie.light import check_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,7 +61,10 @@ def _check_readable(_config: JobConfig, path: str) -> None:
         raise DataError(Text("{path}: cannot be read ({reason})", path=path, reason=os_reason(error))) from error
 
 
-_CHECKS: dict[str, Callable[[JobConfig, str], object]] = {"camera.maps_path": lambda config, _: camera_maps(config)}
+_CHECKS: dict[str, Callable[[JobConfig, str], object]] = {
+    "camera.maps_path": lambda config, _: camera_maps(config),
+    "background.image_path": lambda config, _: check_image(config),
+}
 """What is checked of an input file of a key, if it is more than whether it can be read."""
 
 

@@ -15,6 +15,7 @@ from simtiff.io.files import remove_old, remove_partials
 from simtiff.language import Text, joined
 from simtiff.movie.events import Message, ignore
 from simtiff.movie.job import make_movie, make_plots, make_truth, without_map
+from simtiff.movie.light import beam_of
 from simtiff.movie.truth import replace_coefficients, replace_config
 from simtiff.movie.truthfile import TruthFile, stored_config
 
@@ -160,6 +161,10 @@ def check_reuse(config: JobConfig, path: Path, *, coefficients: bool) -> None:
         if (key.startswith(sections) and "plot" not in key and before.get(key) != value)
         or (coefficients and _other_coefficients(key, before, wanted))
     ]
+    lit_by, light = beam_of(made_with), beam_of(config)
+    if lit_by != light:  # records are as it lights them
+        text = Text("illumination (made with {before}, now {now})", before=lit_by, now=light)
+        different.append(text)
     if different:
         settings = joined(different, "; ")
         text = Text(

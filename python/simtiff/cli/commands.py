@@ -274,6 +274,7 @@ def _validate(arguments: Arguments) -> int:
     from simtiff.config.sweeps import expand_jobs
     from simtiff.movie.camera import camera_notes
     from simtiff.movie.estimate import light_note, pixel_size_note, show_emitters
+    from simtiff.movie.light import structure_note
 
     batch = load_batch_config(arguments["CONFIG"], list(arguments["--set"]))
     jobs = expand_jobs(batch)
@@ -282,6 +283,7 @@ def _validate(arguments: Arguments) -> int:
         notes.append(Text("frames reach beyond the field of view (emitters.area_px) and show background there"))
     notes += [pixel_size_note(job.config for job in jobs), light_note(job.config for job in jobs)]
     notes += camera_notes(job.config for job in jobs)
+    notes.append(structure_note(job.config for job in jobs))
     lines = [tr("{source}: valid; {totals}", source=batch.source, totals=_totals(jobs))]
     lines.append(shown(show_emitters([job.config for job in jobs])))
     lines += [tr("note: {note}", note=note) for note in notes if note is not None]

@@ -41,7 +41,7 @@ class Emitters(_Table):
     xyz : (n, 3) float32
         x and y in px of the field (integers are pixel centres), z in um.
     intensity : (n,) float32
-        Photons in a frame that the emitter is on for the whole of.
+        Photons in a frame that the emitter is on for the whole of, where the illumination has its peak of 1.
     t0 : (n,) float64
         Start of its time on, in frames; frame k is [k, k + 1).
     on_time : (n,) float64
@@ -66,7 +66,7 @@ class Records(_Table):
     xyz : (m, 3) float32
         Position of the emitter: x and y in px of the field, z in um.
     phot : (m,) float32
-        Photons, more than 0.
+        Photons, more than 0; in a movie's truth as its illumination lights them.
     frame_ix : (m,) int32
         Frame, from 0.
     id : (m,) int64

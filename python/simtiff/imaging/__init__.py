@@ -5,6 +5,7 @@
 - `renderer`: from scenes to stamps, frames, derivatives and bounds
 - `rendering`: PSFs and images, by one call
 - `bounds`: derivatives of PSFs, and the best precision that can be reached
+- `background`: smooth random fields, images, a Gaussian beam
 - `camera`: from expected photons to counts
 - `cameramaps`: what differs from pixel to pixel of a camera
 - `scene`: what is rendered: emitters and their records
@@ -12,4 +13,16 @@
 - `arrays`: checks of the arrays that users pass
 """
 
-__all__ = ["arrays", "bounds", "camera", "cameramaps", "optics", "options", "plans", "renderer", "rendering", "scene"]
+__all__ = [
+    "arrays",
+    "background",
+    "bounds",
+    "camera",
+    "cameramaps",
+    "optics",
+    "options",
+    "plans",
+    "renderer",
+    "rendering",
+    "scene",
+]

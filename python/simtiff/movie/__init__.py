@@ -6,6 +6,7 @@
 - `truthfile`: ``emitters.h5`` read, any range of frames
 - `events`: what happens meanwhile, for whoever watches
 - `camera`: the camera of a job
+- `light`: a movie's background and illumination
 - `bounds`: the Cramér-Rao bound of every record
 - `frames`: from truth to camera frames, chunk by chunk
 - `estimate`: how much disk and memory a job takes
@@ -19,6 +20,7 @@ __all__ = [
     "events",
     "frames",
     "job",
+    "light",
     "mapplot",
     "plots",
     "preview",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from simtiff.imaging.camera import Camera
 from simtiff.imaging.cameramaps import CameraMaps
 from simtiff.language import Text
+from simtiff.movie.light import has_background
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,8 +20,8 @@ _POOR_EM_GAIN = 10.0
 def camera_of(config: JobConfig) -> Camera:
     """Return the camera that a job's frames are taken with.
 
-    Its background is that of ``tiff.noise_params``; a job with a block ``background`` has it in its scenes. It is the
-    same with ``tiff.add_noise`` false, which frames are then rendered without.
+    Its background is that of ``tiff.noise_params``; a job with a block ``background`` or ``illumination`` has it in its
+    scenes. It is the same with ``tiff.add_noise`` false, which frames are then rendered without.
 
     Raises
     ------
@@ -29,7 +30,7 @@ def camera_of(config: JobConfig) -> Camera:
     """
     tiff, camera = config.tiff, config.camera
     noise = tiff.noise_params
-    background = noise.background if config.background is None else 0.0
+    background = 0.0 if has_background(config) else noise.background
     if camera is None:
         return Camera(background, noise.readout_noise, noise.shot_noise, tiff.dtype)
     return Camera(

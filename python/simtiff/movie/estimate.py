@@ -19,6 +19,7 @@ from simtiff.imaging.scene import Scene
 from simtiff.io.omexml import MOST_PLANES
 from simtiff.language import Text
 from simtiff.movie.frames import frames_are_large, optics_of
+from simtiff.movie.light import has_background
 from simtiff.movie.plots import MAX_POINTS, MAX_RECORDS
 from simtiff.movie.truthfile import MAX_RUN_ROWS
 
@@ -42,6 +43,7 @@ _WORKER_BYTES, _MAGNITUDES_BYTES = 75e6, 45e6
 _SLAB_EMITTER_BYTES, _BLOCK_RECORD_BYTES = 400, 100
 _BLOCK_BOUND_BYTES = 250  # of a record of a block that is bound
 _KEPT = 0.5
+_BACKGROUND_BYTES, _HELD_BACKGROUND_BYTES = 30, 8  # of a pixel, while its image is made and while a movie has it
 _CHUNK_RECORD_BYTES = 130
 _CAMERA_MAP_BYTES = 56  # of a pixel of a frame, with all four maps of a camera, while they are read
 _RUN_COPIES = 2  # of coefficients that are read in one go
@@ -128,6 +130,7 @@ def truth_bytes(config: JobConfig, field: FieldMap) -> float:
         emitters * (_EMITTER_BYTES + coefficients)
         + (records + chunk_rows) * (_RECORD_BYTES + (_BOUND_BYTES if config.truth.crlb else 0))
         + 8.0 * (config.emitters.frames + 1)
+        + has_background(config) * (4.0 * math.prod(config.tiff.frame_shape) + 8.0 * config.emitters.frames)
         + _FILE_BYTES
     )
 
@@ -199,6 +202,8 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     if config.truth.crlb == "joint":
         truth += expected_records(config, 1) * config.psf.size_px**2 * _BOUND_PIXEL_BYTES
 
+    truth += has_background(config) * math.prod(tiff.frame_shape) * _BACKGROUND_BYTES
+
     chunk = min(config.memory_optimization.chunk_size, emitters.frames)
     compressed = tiff.compression != "none"
     large = frames_are_large(tiff.frame_shape, tiff.dtype)
@@ -213,6 +218,7 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     movie += transform_bytes(config, field.modes, threads)
     movie += chunk_records * _CHUNK_RECORD_BYTES + seen * coefficients
     movie += min(emitters.num_emitters, MAX_RUN_ROWS) * coefficients * _RUN_COPIES
+    movie += has_background(config) * math.prod(tiff.frame_shape) * _HELD_BACKGROUND_BYTES
     # Truth is made before the movie.
     fixed = _WORKER_BYTES + field.has_magnitudes * _MAGNITUDES_BYTES + field.held_bytes(several=several)
     if config.camera is not None and config.camera.maps_path is not None:

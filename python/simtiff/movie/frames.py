@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from simtiff.config.settings import JobConfig
     from simtiff.imaging.scene import Scene
     from simtiff.io.tiff import HandOver
+    from simtiff.movie.light import Background
 
 _CAMERA_PURPOSE = 0xCA3E7A
 _LARGE_FRAME_BYTES = 1 << 18
@@ -42,6 +43,10 @@ class Truth(Protocol):
     @property
     def path(self) -> str | None:
         """The file; None for memory."""
+
+    @property
+    def background(self) -> Background | None:
+        """The movie's background; None where it is one number of its camera."""
 
     def scene(self, start: int, stop: int) -> Scene:
         """Return the emitters and records of frames ``start..stop - 1``."""
@@ -119,6 +124,7 @@ class Movie:
         self.dtype: str = tiff.dtype
         self._truth = truth
         self._renderer = renderer_of(config)
+        self._background = truth.background if tiff.add_noise else None
         if tiff.add_noise:
             self._camera = camera_of(config)
         else:  # the emitters' expected photons alone, rounded and clipped where the pixels are integers
@@ -173,8 +179,9 @@ class Movie:
             raise DataError(f"{self._truth.path}: frames {start} to {start + len(out) - 1}: {error}") from error
 
     def _scene(self, start: int, stop: int) -> Scene:
-        """Return the scene of these frames, seen from where they were cut from the field."""
-        return replace(self._truth.scene(start, stop), origin=self.config.tiff.crop_offset)
+        """Return the scene of these frames with their background, seen from where they were cut from the field."""
+        scene = replace(self._truth.scene(start, stop), origin=self.config.tiff.crop_offset)
+        return scene if self._background is None else self._background.under(scene, start, stop)
 
     def stream(
         self, chunk_size: int | None = None, buffers: Buffers | None = None

@@ -27,6 +27,7 @@ from simtiff.language import Text, plural
 from simtiff.movie.estimate import check_disk, show_bytes
 from simtiff.movie.events import Message, MovieMade, Progress, ignore
 from simtiff.movie.frames import Buffers, Movie
+from simtiff.movie.light import cut_note
 from simtiff.movie.truth import write_truth
 from simtiff.movie.truthfile import Coefficients, TruthFile
 
@@ -118,6 +119,8 @@ def make_truth(config: JobConfig, path: Path, watch: Watch) -> None:
     field = open_field(config)
     made = write_truth(path, config, field, lambda done, total: watch(Progress("truth", done, total)))
     seconds = time.perf_counter() - begin
+    if (note := cut_note(made.background)) is not None:
+        watch(Message(Text("note: {note}", note=note)))
     emitters, records, modes = made.emitters, made.records, field.modes
     watch(Message(Text("emitters made: {emitters} emitters, {records} records", emitters=emitters, records=records)))
     text = Text(
@@ -260,7 +263,8 @@ def stream_movie(
     output : Path
         The OME-TIFF to write.
     config : JobConfig, optional
-        Settings to use instead of those that the file carries.
+        Settings to use instead of those that the file carries. Where they ask for another background, that is made;
+        the file's photons stay as its own illumination made them.
     chunk_size : int, optional
         Frames at a time; default: ``memory_optimization.chunk_size``.
     watch : callable, optional

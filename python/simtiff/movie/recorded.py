@@ -13,6 +13,7 @@ from simtiff.emitters.tables import Records
 from simtiff.errors import ConfigError, DataError, ShapeError
 from simtiff.imaging.arrays import numbers
 from simtiff.imaging.scene import Scene, same_psf
+from simtiff.movie.light import background_of
 from simtiff.movie.truth import write_records
 from simtiff.movie.truthfile import MAX_FRAMES, TruthFile
 
@@ -33,6 +34,7 @@ class RecordedTruth:
     ----------
     given : path or mapping
         A truth file, of which ``records/{xyz, phot, frame_ix}`` are enough; or arrays of these names (and ``id``).
+        Photons are taken as they stand: no illumination scales them.
     config : JobConfig
         The job. Its map gives the coefficients that are not in the file.
 
@@ -42,6 +44,8 @@ class RecordedTruth:
         The job, with the number of frames that are given.
     records : Records
         By frame.
+    background : Background or None
+        That of the file, or that of the config, as `TruthFile` has it.
 
     Raises
     ------
@@ -61,10 +65,13 @@ class RecordedTruth:
                 frames = truth.n_frames
                 self._whole = truth.scene(0, frames)
                 _, phot, frame_ix, ids = truth.records()
+                self.background = truth.background
             xyz = self._whole.xyz[self._whole.emitter_ix].astype(np.float32)
             self.records = Records(xyz, phot, frame_ix, ids)
         emitters = config.emitters.model_copy(update={"frames": frames})
         self.config = config.model_copy(update={"emitters": emitters})
+        if self.path is None:
+            self.background = background_of(self.config)
 
     def scene(self, start: int, stop: int) -> Scene:
         """Return the emitters and records of frames ``start..stop - 1``."""
@@ -82,7 +89,7 @@ class RecordedTruth:
 
     def write(self, path: Path) -> None:
         """Write a truth file with a row of coefficients for each record."""
-        write_records(path, self.config, self.records, self._whole)
+        write_records(path, self.config, self.records, self._whole, self.background)
 
 
 def _records_of(given: Mapping[str, Any], config: JobConfig) -> tuple[Records, int]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from simtiff.config.settings import JobConfig
     from simtiff.emitters.tables import Emitters, Records
+    from simtiff.movie.light import Background
 
 
 class Simulation:
@@ -41,6 +42,8 @@ class Simulation:
         Light to use in place of the config's emitters: a truth file, of which ``records/{xyz, phot, frame_ix}`` are
         enough, or a dict of these arrays: (m, 3) px, px, um; (m,) photons; (m,) frames from 0; and ``id`` (m,) where
         several records are of one emitter. Coefficients that the file does not have are those of the config's map.
+        Photons are taken as they stand, after any illumination; a file's own background is used where it was made with
+        the settings of the config.
 
     Attributes
     ----------
@@ -118,7 +121,7 @@ class Simulation:
     def emitters(self) -> Emitters:
         """All emitters: xyz (n, 3) in px, px, um; intensity in photons; t0 and on_time in frames; id.
 
-        `DataError` where records were given.
+        An intensity is that where the illumination has its peak.         `DataError` where records were given.
         """
         if isinstance(self._truth, RecordedTruth):
             raise DataError("emitters: only records were given, which do not say when emitters are on")
@@ -126,8 +129,19 @@ class Simulation:
 
     @property
     def records(self) -> Records:
-        """Light in the frames: xyz (m, 3) in px, px, um; phot in photons; frame_ix; id; by frame, then id."""
+        """Light in the frames: xyz (m, 3) in px, px, um; phot in photons; frame_ix; id; by frame, then id.
+
+        Photons are after the illumination; those that were given are taken as they stand.
+        """
         return self._truth.records
+
+    @property
+    def background(self) -> Background | None:
+        """Expected background: pixel p of frame t has ``image[p] * factor[t]`` photons; image (y, x), factor (t,).
+
+        None where the config has neither ``background`` nor ``illumination``: it is ``tiff.noise_params.background``.
+        """
+        return self._truth.background
 
     def expected(self, start: int, stop: int, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return the expected photons of frames ``start..stop - 1``, without background and noise.

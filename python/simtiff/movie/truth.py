@@ -6,6 +6,8 @@ mag}``, one row per emitter; ``records/frame_start``, the first record of each f
 records. Attributes hold the job's config as JSON, its seed, and the program's version, and on every dataset
 its unit. Magnitudes that are all zero take no space. ``records/crlb`` has a row of bounds for each record, where they
 are asked for.
+``background/{image, factor}`` are there where a config has a ``background`` or an ``illumination``: pixel p of frame t
+expects ``image[p] * factor[t]`` photons. ``emitters/intensity`` is before the illumination, ``records/phot`` after it.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ from simtiff.imaging.scene import Scene, same_psf
 from simtiff.io.files import version
 from simtiff.io.hdf5 import attribute, describe, open_hdf5, reading, writing_hdf5
 from simtiff.movie.bounds import CRLB, CRLB_COLUMNS, CRLB_UNIT, RecordBounds, add_bounds
+from simtiff.movie.light import GROUP, Background, background_of, beam_of, illuminated, write_background
 from simtiff.movie.truthfile import TruthFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import h5py
@@ -58,10 +61,11 @@ _RECORDS: dict[str, tuple[int, str, str]] = {
 
 @dataclass(frozen=True)
 class TruthSize:
-    """How much was written: number of emitters, of records, and of emitters that give light to some frame."""
+    """How much was written: number of emitters and of records; and the background, if there is one."""
 
     emitters: int
     records: int
+    background: Background | None = None
 
 
 def write_truth(
@@ -91,13 +95,14 @@ def write_truth(
     Raises
     ------
     DataError
-        If the map does not cover the field.
+        If the map does not cover the field, or the image of a background the frame.
     OSError
         If the file cannot be written.
     """
     cfg = config.emitters
     frame_counts = np.zeros(cfg.frames + 1, np.int64)
     emitters_done, records_done = 0, 0
+    background = background_of(config)
     with writing_hdf5(path) as (file, check):
         emitter_sets = {
             name: _dataset(file, f"emitters/{name}", cfg.num_emitters, *layout) for name, layout in _EMITTERS.items()
@@ -113,7 +118,7 @@ def write_truth(
             layout = (CRLB_COLUMNS, "f4", CRLB_UNIT)
             bound_set = _dataset(file, f"records/{CRLB}", 0, *layout, chunk_rows=chunk_rows)
         coefficients = _CoefficientWriter(file, cfg.num_emitters, field.modes)
-        for emitters, records in iter_slabs(cfg, block_records):
+        for emitters, records in _pieces(config, block_records):
             check()
             if len(emitters):
                 end = emitters_done + len(emitters)
@@ -139,10 +144,18 @@ def write_truth(
                     progress(last + 1, cfg.frames)
         index = file.create_dataset("records/frame_start", data=np.cumsum(frame_counts))
         describe(index, unit="1")
+        write_background(file, background)
         _describe(file, config)
     if progress is not None:
         progress(cfg.frames, cfg.frames)
-    return TruthSize(emitters_done, records_done)
+    return TruthSize(emitters_done, records_done, background)
+
+
+def _pieces(config: JobConfig, block_records: int = BLOCK_RECORDS) -> Iterator[tuple[Emitters, Records]]:
+    """Make the emitters of a movie and their records piece by piece, as its illumination lights them."""
+    beam = beam_of(config)
+    for emitters, records in iter_slabs(config.emitters, block_records):
+        yield emitters, illuminated(records, beam)
 
 
 def _scene_of(
@@ -163,7 +176,9 @@ def _scene_of(
     )
 
 
-def write_records(path: str | Path, config: JobConfig, records: Records, scene: Scene) -> None:
+def write_records(
+    path: str | Path, config: JobConfig, records: Records, scene: Scene, background: Background | None = None
+) -> None:
     """Write a truth file of records without emitters, with a row of coefficients for each.
 
     Parameters
@@ -174,6 +189,8 @@ def write_records(path: str | Path, config: JobConfig, records: Records, scene: 
         The job.
     records, scene
         All records by frame, and the same as a scene.
+    background
+        The movie's, if it has one.
     """
     rows, modes = len(records), scene.phase.shape[1]
     with writing_hdf5(path) as (file, check):
@@ -184,6 +201,7 @@ def write_records(path: str | Path, config: JobConfig, records: Records, scene: 
         if scene.magnitude is not None:
             unit = "1, Noll 1 and up"
             _dataset(file, "zernike_coeffs/mag", rows, modes, "f4", unit)[...] = scene.magnitude[scene.emitter_ix]
+        write_background(file, background)
         check()
         _describe(file, config)
         add_bounds(file, path, config, check)
@@ -192,8 +210,8 @@ def write_records(path: str | Path, config: JobConfig, records: Records, scene: 
 def replace_coefficients(path: str | Path, config: JobConfig, field: FieldMap) -> None:
     """Compute the coefficients of a truth file's emitters anew and put them in place of the old ones.
 
-    Emitters and records stay; the file carries the new config. Where the file has no emitters, each record
-    gets coefficients. The old file stays until the new one is whole.
+    Emitters and records stay; the file carries the new config, and its background. Where the file has no emitters, each
+    record gets coefficients. The old file stays until the new one is whole.
 
     Raises
     ------
@@ -209,25 +227,29 @@ def replace_coefficients(path: str | Path, config: JobConfig, field: FieldMap) -
                 xyz = places.read(start, min(start + _COEFFICIENT_ROWS, places.count))
                 coefficients.write(start, config, field, xyz)
                 check()
+            write_background(file, truth.background)
             _describe(file, config)
             add_bounds(file, path, config, check)
 
 
 def replace_config(path: str | Path, config: JobConfig) -> None:
-    """Put another config into a truth file, and its bounds; all else stays.
+    """Put another config into a truth file, its background and bounds; all else stays.
 
     The old file stays until the new one is whole.
     """
+    with TruthFile(path, config, coefficients="unused") as truth:
+        background = truth.background
     with open_hdf5(path) as old, writing_hdf5(path) as (file, check):
         with reading(path, "its content"):
             attributes = list(old.attrs)
-            parts = [name for name in old if name != "records"]
+            parts = [name for name in old if name not in {"records", GROUP}]
             parts += [f"records/{name}" for name in old["records"] if name != CRLB]
         file.create_group("records")
         for name in parts:
             with reading(path, name):
                 old.copy(name, file, name)
             check()
+        write_background(file, background)
         describe(file, **{name: attribute(old, name) for name in attributes} | {"config": config.model_dump_json()})
         add_bounds(file, path, config, check)
 
@@ -307,7 +329,8 @@ class MemoryTruth:
     def __init__(self, config: JobConfig, field: FieldMap) -> None:
         self.config = config
         self.n_frames = config.emitters.frames
-        pieces = list(iter_slabs(config.emitters))
+        self.background = background_of(config)
+        pieces = list(_pieces(config))
         self.emitters = Emitters.concatenate([emitters for emitters, _ in pieces])
         self.records = Records.concatenate([records for _, records in pieces])
         del pieces

@@ -24,6 +24,7 @@ from simtiff.imaging.scene import Scene, same_psf
 from simtiff.io.hdf5 import find_dataset, need_dataset, open_hdf5, reading, stated
 from simtiff.io.rows import Rows, check_numbers, read_rows
 from simtiff.language import Text
+from simtiff.movie.light import Background, find_background
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,6 +155,14 @@ class TruthFile:
             text = Text("{path}: carries no config (attribute config); give one with --config", path=self.path)
             raise DataError(text)
         return config
+
+    @property
+    def background(self) -> Background | None:
+        """The movie's background: the file's own where it has the settings of the config, else made by the config.
+
+        None where the config asks for none; `DataError` where an image that is needed is not there.
+        """
+        return find_background(self._file, self.n_frames, self.config, self.stored_config)
 
     @property
     def computes(self) -> bool:

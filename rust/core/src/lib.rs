@@ -27,6 +27,8 @@
 //!   |-- addressed random words        noise: random, the only place where a generator is made
 //!   `-- distributions                 noise: poisson, normal
 //! spline_filter, interpolate          field            maps of coefficients over the field -> an emitter's
+//! beam, bleach                        field            a Gaussian beam -> its light at any place; what bleaching leaves
+//! random_field                        noise: randomfield   a smooth random field over pixels
 //! exponential, normal                 noise: variates  uniform random numbers -> those that emitters are drawn by
 //! simd                                picks the instruction set at run time
 //! stop                                lets another thread end a long call
@@ -51,8 +53,8 @@ mod transform;
 
 pub use camera::{Background, Camera, Exposure, Maps, Pixel, Register, Settings};
 pub use error::{Error, Result};
-pub use field::{Interpolation, interpolate, spline_filter};
-pub use noise::{exponential, normal};
+pub use field::{Interpolation, beam, bleach, interpolate, spline_filter};
+pub use noise::{exponential, normal, random_field};
 pub use psf::{Detector, Emitters, LARGEST_BLUR, LARGEST_STAMP, MOST_MODES, PARAMETERS, Psf, Spec};
 pub use pupil::{
     Defocus, DiskQuadrature, Gaussian, MOST_ROWS, Model, Node, Optics, Parity, Row, Zernike, gauss_legendre,

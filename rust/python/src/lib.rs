@@ -19,6 +19,7 @@ mod camera;
 mod errors;
 mod field;
 mod files;
+mod light;
 mod optics;
 mod pool;
 mod render;
@@ -48,6 +49,8 @@ mod core_module {
     use crate::field::{interpolate, spline_filter};
     #[pymodule_export]
     use crate::files::{crc32, crc32_joined, inflate_tiles};
+    #[pymodule_export]
+    use crate::light::{beam, bleach, random_field};
     #[pymodule_export]
     use crate::optics::Spec;
     #[pymodule_export]

@@ -6,12 +6,14 @@
 //! normal        the camera's read noise
 //! gamma         the gain of an EM register
 //! variates      uniform numbers -> those that emitters are drawn by
+//! randomfield   a smooth field over pixels: a background with structure
 //! ```
 
 mod gamma;
 mod normal;
 mod poisson;
 mod random;
+mod randomfield;
 mod variates;
 
 pub(crate) use gamma::Gamma;
@@ -22,4 +24,5 @@ pub(crate) use poisson::{BACKGROUND_LIMIT, BackgroundTable, Signal, TABLE_LIMIT,
 #[cfg(test)]
 pub(crate) use random::Generator;
 pub(crate) use random::{BLOCK, Purpose, Stream};
+pub use randomfield::random_field;
 pub use variates::{exponential, normal};

@@ -49,6 +49,8 @@ pub(crate) enum Purpose {
     GammaUniform = 9,
     /// The gain of pixels where they are refused, each from a generator of its own.
     GammaRejection = 10,
+    /// The nodes of a smooth random field.
+    Field = 32,
 }
 
 /// A sequence of random words, addressed by index.
@@ -78,6 +80,11 @@ impl Stream {
         for (i, word) in words.iter_mut().enumerate() {
             *word = mix(base.wrapping_add((i as u64).wrapping_mul(GAMMA)));
         }
+    }
+
+    /// A stream of its own for `index`, such as a row of nodes.
+    pub(crate) const fn part(self, index: u64) -> Self {
+        Self { start: self.word(index) }
     }
 
     /// A sequential generator of its own for `index`.
@@ -148,6 +155,7 @@ mod tests {
             Purpose::GammaNormal,
             Purpose::GammaUniform,
             Purpose::GammaRejection,
+            Purpose::Field,
         ];
         let mut seen = HashSet::new();
         for seed in [0, 1, 2, GAMMA, GAMMA.wrapping_neg(), u64::MAX] {

@@ -1,0 +1,270 @@
+"""The light of a movie that is not an emitter's own: its background, and the beam that lights emitters and background.
+
+The expected background of pixel p in frame t is ``image[p] * factor[t]`` photons. The image has the mean of
+``background.photons``, flat or as an image file has it, times a smooth random structure and the beam of
+``illumination``. The factor is what each frame has of it: a draw between the limits of ``photons``, times what
+bleaching leaves. Where only an illumination is asked for, it shapes the flat background of ``tiff.noise_params``.
+Randomness comes from ``emitters.seed``: neither crop nor number of frames changes what any pixel or frame has.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simtiff._core import bleach
+from simtiff.errors import DataError, in_words
+from simtiff.imaging.background import Beam, random_field, read_background
+from simtiff.io.hdf5 import check_stored, describe, find_dataset, reading
+from simtiff.language import Text, joined
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import h5py
+    from numpy.typing import NDArray
+
+    from simtiff.config.settings import JobConfig
+    from simtiff.emitters.tables import Records
+    from simtiff.imaging.scene import Scene
+
+GROUP = "background"
+_IMAGE, _FACTOR = f"{GROUP}/image", f"{GROUP}/factor"
+_STREAM = 0x6C696768  # "ligh": keeps this randomness apart from that of other purposes with the same seed
+_STRUCTURE, _FRAMES = 0, 1
+_CUT_WORTH_A_NOTE = 0.01
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Background:
+    """Expected background photons of a movie: pixel p of frame t has ``image[p] * factor[t]``.
+
+    Attributes
+    ----------
+    image : (y, x) float32
+        Photons per pixel of the frame, mean over time but for bleaching.
+    factor : (t,) float64
+        What each frame has of it.
+    cut : float
+        Part of the frame's pixels at which the random structure was cut at 0; 0 where it was read from a file.
+    """
+
+    image: NDArray[np.float32]
+    factor: NDArray[np.float64]
+    cut: float = 0.0
+
+    def under(self, scene: Scene, start: int, stop: int) -> Scene:
+        """Return a scene of frames ``start..stop - 1`` with their background."""
+        return replace(scene, background=self.image, background_factor=self.factor[start:stop])
+
+
+def has_background(config: JobConfig) -> bool:
+    """Say whether a job's background is an image with a factor per frame, in place of one number of its camera."""
+    return config.background is not None or config.illumination is not None
+
+
+def background_of(config: JobConfig) -> Background | None:
+    """Make the background of a job; None where it is one number of its camera.
+
+    Raises
+    ------
+    DataError
+        If the image of ``background.image_path`` cannot be read or does not cover the frame.
+    """
+    if not has_background(config):
+        return None
+    image, cut = _image(config)
+    return Background(image.astype(np.float32), _factor(config), cut)
+
+
+def beam_of(config: JobConfig) -> Beam | None:
+    """Return the beam that lights a job's emitters and background; None where the light is flat."""
+    illumination, optical = config.illumination, config.optical
+    if illumination is None:
+        return None
+    width, height = config.emitters.area
+    return Beam(
+        illumination.fwhm_um,
+        illumination.centre_px or ((width - 1) / 2, (height - 1) / 2),
+        (optical.pixel_size_nm_x / 1000, optical.pixel_size_nm_y / 1000),
+    )
+
+
+def illuminated(records: Records, beam: Beam | None) -> Records:
+    """Return records as a beam lights them, each at its own place; those that it leaves without light are left out."""
+    if beam is None:
+        return records
+    light = beam.at(records.xyz[:, :2])
+    lit = replace(records, phot=(records.phot * light).astype(np.float32))
+    return lit[lit.phot > 0]
+
+
+def check_image(config: JobConfig) -> None:
+    """Raise `DataError` if a job's background is from an image that cannot be read or does not cover the frame."""
+    if config.background is not None and config.background.image_path is not None:
+        _mean_image(config)
+
+
+def _image(config: JobConfig) -> tuple[NDArray[np.float64], float]:
+    """Return the mean background of a frame's pixels, and the part of these at which its structure was cut."""
+    try:
+        image = _mean_image(config)
+    except DataError as error:
+        raise DataError(joined([in_words(error), "(background.image_path)"], " ")) from error
+    origin = config.tiff.crop_offset
+    structure = None if config.background is None else config.background.structure
+    cut = 0.0
+    if structure is not None and structure.amplitude > 0:
+        seed = int(_seed(config, _STRUCTURE).generate_state(1, np.uint64)[0])
+        field = random_field(image.shape, structure.length_px, seed=seed, origin=origin)
+        relative = 1 + structure.amplitude * field.astype(np.float64)
+        cut = float(np.mean(relative < 0))
+        image *= np.maximum(relative, 0)
+    if (beam := beam_of(config)) is not None:
+        image *= beam.image(image.shape, origin)
+    return image, cut
+
+
+def _mean_image(config: JobConfig) -> NDArray[np.float64]:
+    """Return the background without its structure, under flat light."""
+    photons, shape = _mean_photons(config), config.tiff.frame_shape
+    if config.background is None or config.background.image_path is None:
+        return np.full(shape, photons)
+    return read_background(config.background.image_path, photons, shape, config.tiff.crop_offset)
+
+
+def _mean_photons(config: JobConfig) -> float:
+    if config.background is None:
+        return config.tiff.noise_params.background
+    low, high = config.background.photon_limits
+    return (low + high) / 2
+
+
+def _factor(config: JobConfig) -> NDArray[np.float64]:
+    """Return what each frame has of the mean background."""
+    background, frames = config.background, config.emitters.frames
+    factor = np.ones(frames)
+    if background is None:
+        return factor
+    low, high = background.photon_limits
+    if low < high:
+        random = np.random.Generator(np.random.PCG64DXSM(_seed(config, _FRAMES)))
+        factor = (low + (high - low) * random.random(frames)) / _mean_photons(config)
+    if background.decay_frames is not None:
+        bleach(background.decay_frames, factor)
+    return factor
+
+
+def _seed(config: JobConfig, purpose: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(config.emitters.seed, spawn_key=(_STREAM, purpose))
+
+
+def cut_note(background: Background | None) -> str | None:
+    """Return a note on a structure that was cut at more than 1 % of the pixels, or None."""
+    if background is None or background.cut <= _CUT_WORTH_A_NOTE:
+        return None
+    return Text(
+        "background.structure was cut at 0 in {percent:.1f} % of the pixels, whose mean is therefore above "
+        "background.photons",
+        percent=100 * background.cut,
+    )
+
+
+def structure_note(configs: Iterable[JobConfig]) -> str | None:
+    """Return a note on the largest structure, if more than 1 % of its pixels will be cut at 0, or None."""
+    structures = [config.background.structure for config in configs if config.background is not None]
+    largest = max((structure.amplitude for structure in structures if structure is not None), default=0.0)
+    cut = (
+        0.5 * math.erfc(1 / (largest * math.sqrt(2))) if largest > 0 else 0.0
+    )  # of a normal number below -1 / amplitude
+    if cut <= _CUT_WORTH_A_NOTE:
+        return None
+    return Text(
+        "background.structure.amplitude {amplitude:g} is cut at 0 in about {percent:.1f} % of the pixels, whose mean "
+        "is therefore above background.photons",
+        amplitude=largest,
+        percent=100 * cut,
+    )
+
+
+# In emitters.h5
+
+
+def write_background(file: h5py.File, background: Background | None) -> None:
+    """Put a movie's background into a truth file that is being written."""
+    if background is None:
+        return
+    for name, values, unit in ((_IMAGE, background.image, "photons per pixel"), (_FACTOR, background.factor, "1")):
+        describe(file.create_dataset(name, data=values, track_times=False), unit=unit)
+
+
+def find_background(file: h5py.File, frames: int, wanted: JobConfig, stored: JobConfig | None) -> Background | None:
+    """Return the background of an open truth file's movie for a config.
+
+    It is the file's own where that was made with the same settings, so that the file needs no image beside it; else it
+    is made, as the config asks for.
+
+    Parameters
+    ----------
+    file
+        The file.
+    frames
+        How many frames its movie has.
+    wanted
+        The config of the movie that is to be made.
+    stored
+        The config that the file carries, if any.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged, or an image that is needed cannot be read or does not cover the frame.
+    """
+    if not has_background(wanted):
+        return None
+    if stored is not None and _settings_of_light(stored) == _settings_of_light(wanted):
+        image = _read(file, _IMAGE, wanted.tiff.frame_shape, np.float32)
+        factor = _read(file, _FACTOR, (frames,), np.float64)
+        if image is not None and factor is not None:
+            return Background(image, factor)
+    emitters = wanted.emitters.model_copy(update={"frames": frames})
+    return background_of(wanted.model_copy(update={"emitters": emitters}))
+
+
+def _settings_of_light(config: JobConfig) -> tuple[Any, ...]:
+    """Return all settings that a background depends on, but for the number of frames."""
+    return (
+        config.background,
+        _mean_photons(config),
+        beam_of(config),
+        config.emitters.seed,
+        config.tiff.crop_offset,
+        config.tiff.frame_shape,
+    )
+
+
+def _read(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type[Any]) -> NDArray[Any] | None:
+    """Return a dataset of light, finite and not negative, or None if there is none."""
+    dataset = find_dataset(file, name)
+    if dataset is None:
+        return None
+    if dataset.dtype.kind not in "iuf" or dataset.shape != shape:
+        text = Text(
+            "{path}: {name}: has numbers of type {dtype} and shape {found}; expected real numbers {shape}",
+            path=file.filename,
+            name=name,
+            dtype=dataset.dtype,
+            found=dataset.shape,
+            shape=shape,
+        )
+        raise DataError(text)
+    check_stored(dataset)
+    with reading(file.filename, name):
+        values: NDArray[Any] = dataset[...].astype(dtype)
+    if not (np.isfinite(values).all() and (values >= 0).all()):
+        text = Text("{path}: {name}: holds NaN, infinity or numbers below 0", path=file.filename, name=name)
+        raise DataError(text)
+    return values
