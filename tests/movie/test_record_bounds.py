@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -250,3 +251,39 @@ def test_what_cannot_be_bound_is_said(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=message):
             run_pipeline(together, tmp_path, **{skipped: True}, skip_tiff=True)
         assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("crlb", [True, "joint"])
+def test_bounds_are_those_of_the_job_s_own_camera_and_light(tmp_path: Path, crlb: Any) -> None:
+    rng = np.random.default_rng(5)
+    shape = (SIDE + 9, SIDE + 12)
+    maps = {"quantum_efficiency": rng.uniform(0.4, 0.9, shape), "variance_adu2": rng.gamma(4, 3, shape)}
+    with h5py.File(tmp_path / "maps.h5", "w") as file:
+        for name, values in maps.items():
+            file[name] = values
+    text = json.loads(job(crlb=crlb).model_dump_json())
+    text["tiff"].pop("noise_params")
+    light = {"photons": [5, 40], "decay_frames": 9, "structure": {"amplitude": 0.3, "length_px": 6}}
+    text |= {
+        "camera": {"maps_path": str(tmp_path / "maps.h5"), "maps_offset": [2, 3], "e_per_adu": 0.5, "dark_e": 0.2},
+        "background": light,
+        "illumination": {"fwhm_um": 4},
+    }
+    config = load_job_config(text)
+    path = tmp_path / "emitters.h5"
+    found = written(path, config)
+    xyz, photons, frame_ix, phase = truth_of(path)
+    with h5py.File(path) as file:
+        image, factor = file["background/image"][()], file["background/factor"][()]
+    assert image.max() > 1.5 * image.min()
+    rows, columns = slice(CROP[1] + 3, CROP[1] + 3 + SIDE), slice(CROP[0] + 2, CROP[0] + 2 + SIDE)
+    camera = Camera(e_per_adu=0.5, dark_e=0.2, maps={name: values[rows, columns] for name, values in maps.items()})
+    scene = Scene.from_arrays(xyz - [*CROP, 0], photons, phase, frame_ix=frame_ix)
+    scene = replace(scene, background=image, background_factor=factor)
+    renderer = Renderer(simtiff.Optics(**config.optical.model_dump()), size=SIZE, **MODELS["scalar"][1])
+    none = np.zeros(FRAMES)
+    expected = renderer.record_bounds(scene, none, (SIDE, SIDE), camera.detector, joint=crlb == "joint")
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_array_equal(written(path, config, block_records=37), found)
+    files = simtiff.Simulation(config, emitters=path).write(tmp_path / "given")
+    np.testing.assert_allclose(bounds_of(files["emitters.h5"]), found, rtol=1e-5)

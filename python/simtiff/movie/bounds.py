@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from simtiff.config.settings import JobConfig
     from simtiff.imaging.scene import Scene
+    from simtiff.movie.light import Background
 
 CRLB = "crlb"
 CRLB_COLUMNS = 5
@@ -36,6 +37,8 @@ class RecordBounds:
     ----------
     config
         The job; ``truth.crlb`` says whether each record is bound alone or with the others of its frame.
+    background
+        The movie's, where it is more than a number of its camera.
 
     Raises
     ------
@@ -43,34 +46,35 @@ class RecordBounds:
         The camera's maps are missing or damaged, or do not cover the frames.
     """
 
-    def __init__(self, config: JobConfig) -> None:
+    def __init__(self, config: JobConfig, background: Background | None) -> None:
         camera = camera_of(config)
         self._renderer = renderer_of(config)
         self._origin = config.tiff.crop_offset
         self._shape = config.tiff.frame_shape
-        self._background = camera.background
+        self._flat = camera.background
+        self._background = background
         self._detector = camera.detector
         self._joint = config.truth.crlb == "joint"
 
-    def of(self, scene: Scene, frames: int) -> NDArray[np.float32]:
+    def of(self, scene: Scene, start: int, stop: int) -> NDArray[np.float32]:
         """Return the bounds of a scene's records, (m, 5) float32: sigma of x px, y px, z um, photons, background.
 
         Parameters
         ----------
         scene
-            Records of whole frames, in field coordinates.
-        frames
-            How many frames it has.
+            The records of frames ``start..stop - 1``, in field coordinates.
 
         Raises
         ------
         ConfigError
             If more emitters touch each other than can be bound together.
         """
-        background = np.full(frames, self._background)
         here = replace(scene, origin=self._origin)
+        if self._background is not None:
+            here = self._background.under(here, start, stop)
+        flat = np.full(stop - start, self._flat)
         try:
-            bounds = self._renderer.record_bounds(here, background, self._shape, self._detector, joint=self._joint)
+            bounds = self._renderer.record_bounds(here, flat, self._shape, self._detector, joint=self._joint)
         except ConfigError as error:
             if not self._joint:
                 raise
@@ -101,15 +105,16 @@ def add_bounds(file: h5py.File, path: str | Path, config: JobConfig, check: Call
     """
     if not config.truth.crlb:
         return
-    bounds, chunk = RecordBounds(config), config.memory_optimization.chunk_size
+    chunk = config.memory_optimization.chunk_size
     with TruthFile(path, config, file=file) as truth:
+        bounds = RecordBounds(config, truth.background)
         dataset = file["records"].create_dataset(CRLB, (truth.record_count, CRLB_COLUMNS), "f4", track_times=False)
         describe(dataset, unit=CRLB_UNIT)
         in_any_order = None if truth.in_order else np.empty(dataset.shape, np.float32)
         for start in range(0, truth.n_frames, chunk):
             stop = min(start + chunk, truth.n_frames)
             rows = truth.rows_of(start, stop)
-            found = bounds.of(truth.scene(start, stop), stop - start)
+            found = bounds.of(truth.scene(start, stop), start, stop)
             if in_any_order is not None:
                 in_any_order[rows] = found
             elif len(rows):

@@ -114,7 +114,7 @@ def write_truth(
         }
         bounds = None
         if config.truth.crlb:
-            bounds = RecordBounds(config)
+            bounds = RecordBounds(config, background)
             layout = (CRLB_COLUMNS, "f4", CRLB_UNIT)
             bound_set = _dataset(file, f"records/{CRLB}", 0, *layout, chunk_rows=chunk_rows)
         coefficients = _CoefficientWriter(file, cfg.num_emitters, field.modes)
@@ -136,7 +136,8 @@ def write_truth(
                     bound_set.resize(end, axis=0)
                     bound_set[records_done:end] = bounds.of(
                         _scene_of(records, first, lambda some: field_coefficients(config, field, some.xyz)),
-                        last - first + 1,
+                        first,
+                        last + 1,
                     )
                 frame_counts[first + 1 : last + 2] = np.bincount(records.frame_ix - first)
                 records_done = end
