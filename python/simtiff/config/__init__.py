@@ -1,6 +1,8 @@
 """What a user may ask for: settings, loading, messages, sweeps, and a job's identity.
 
 - `blocks`: the settings of a job block by block: keys, defaults, units, allowed ranges
+- `blinking`, `drift`: the blocks of blinking and of drift
+- `section`: what all blocks are made of
 - `settings`: a job and a batch of them, and which values go together
 - `loading`: the config of a batch or of a job, from a file or a dict; its JSON schema
 - `text`: JSON and JSON5
@@ -11,4 +13,17 @@
 - `pixelsize`: the two ways to give the size of a pixel
 """
 
-__all__ = ["blocks", "identity", "loading", "messages", "names", "pixelsize", "settings", "sweeps", "text"]
+__all__ = [
+    "blinking",
+    "blocks",
+    "drift",
+    "identity",
+    "loading",
+    "messages",
+    "names",
+    "pixelsize",
+    "section",
+    "settings",
+    "sweeps",
+    "text",
+]

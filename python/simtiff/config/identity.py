@@ -9,14 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from simtiff.config.messages import model_of
+from simtiff.config.messages import is_optional, model_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    from pydantic import BaseModel
 
     from simtiff.config.settings import JobConfig, SeedsConfig
 
@@ -136,13 +135,26 @@ def _digest(content: dict[str, Any]) -> str:
 
 
 def changed_settings(config: BaseModel) -> dict[str, Any]:
-    """Return the settings that differ from their defaults and change a byte of movie or truth, by dotted key."""
-    defaults = _default_settings(type(config))
+    """Return the settings that differ from their defaults and change a byte of movie or truth, by dotted key.
+
+    A section that may be absent, as ``camera``, counts as a setting of its own where it is there.
+    """
+    defaults, present = _default_settings(type(config)), dict.fromkeys(_present(config, ""), True)
     return {
         key: value
-        for key, value in flat_settings(config).items()
+        for key, value in (present | flat_settings(config)).items()
         if not without_effect(key) and not (key in defaults and defaults[key] == value)
     }
+
+
+def _present(config: BaseModel, prefix: str) -> Iterator[str]:
+    """Yield the dotted keys of the sections that may be absent and are not."""
+    for name, setting in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            if is_optional(setting.annotation):
+                yield f"{prefix}{name}"
+            yield from _present(value, f"{prefix}{name}.")
 
 
 @functools.cache
@@ -152,6 +164,8 @@ def _default_settings(model: type[BaseModel]) -> dict[str, Any]:
     for name, setting in model.model_fields.items():
         inner = model_of(setting.annotation)
         if inner is not None:
+            if is_optional(setting.annotation):
+                result[name] = None
             result |= {f"{name}.{key}": value for key, value in _default_settings(inner).items()}
         elif not setting.is_required():
             result[name] = to_jsonable_python(setting.get_default(call_default_factory=True))
@@ -203,11 +217,10 @@ def setting_changes(before: Mapping[str, Any], config: JobConfig) -> dict[str, t
     config
         The job as it is now.
     """
-    defaults, current = _default_settings(type(config)), flat_settings(config)
-    now = changed_settings(config)
+    defaults, now = _default_settings(type(config)), changed_settings(config)
     changes = {}
     for key in dict.fromkeys((*now, *before)):
-        pair = before.get(key, defaults.get(key)), current.get(key, defaults.get(key))
+        pair = before.get(key, defaults.get(key)), now.get(key, defaults.get(key))
         if pair[0] != pair[1]:
             changes[key] = pair
     # In a sweep the noise follows from the settings; a change of these is what a user should see.

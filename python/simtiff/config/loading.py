@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from simtiff.config._keys import absolute_zmap, absolute_zmaps, apply_overrides, find_field, linked_keys, value_adapter
-from simtiff.config.blocks import BUILTIN_ZMAPS, NOTES, is_note
+from simtiff.config.blocks import BUILTIN_ZMAPS
 from simtiff.config.messages import (
     Key,
     Problem,
@@ -26,6 +26,7 @@ from simtiff.config.messages import (
     value_paths,
 )
 from simtiff.config.pixelsize import drop_replaced
+from simtiff.config.section import NOTES, is_note
 from simtiff.config.settings import MAX_JOBS, BatchConfig, JobConfig
 from simtiff.config.sweeps import combinations, one_variable_problems, variable_problems
 from simtiff.config.text import parse_config_text, plain, read_config_file

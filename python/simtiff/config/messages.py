@@ -145,6 +145,11 @@ def model_of(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+def is_optional(annotation: Any) -> bool:
+    """Say whether a field may be null."""
+    return type(None) in get_args(annotation)
+
+
 def entry_of(field: FieldInfo) -> FieldInfo | None:
     """Return the field of a single value of an object with keys of its own, as ``psf.phase_noll``; None of others."""
     return FieldInfo.from_annotation(get_args(field.annotation)[1]) if get_origin(field.annotation) is dict else None
@@ -281,7 +286,8 @@ def _find_field(model: type[BaseModel], loc: Sequence[object]) -> tuple[type[Bas
         if isinstance(part, int):
             continue
         if field is not None and (entry := entry_of(field)) is not None:
-            return model, entry
+            field = entry
+            continue
         field = model.model_fields.get(str(part))
         inner = model_of(field.annotation) if field else None
         if inner is not None:

@@ -30,17 +30,13 @@ from simtiff.config.blocks import (
     MemoryConfig,
     OpticalConfig,
     PsfConfig,
-    Relation,
-    Section,
     TiffConfig,
     TruthConfig,
     Whole,
     WholeOrNull,
     ZernikeConfig,
-    allow_free_keys,
-    checked_relations,
-    checked_text,
 )
+from simtiff.config.drift import DriftConfig  # noqa: TC001 - pydantic evaluates it
 from simtiff.config.messages import show
 from simtiff.config.names import (
     DEFAULT_SAMPLE_NAMING,
@@ -51,6 +47,7 @@ from simtiff.config.names import (
     sample_naming_problem,
 )
 from simtiff.config.pixelsize import BOTH, EACH
+from simtiff.config.section import Relation, Section, allow_free_keys, checked_relations, checked_text
 from simtiff.errors import ConfigError
 from simtiff.language import Text
 
@@ -113,6 +110,7 @@ class JobConfig(Section):
     optical: OpticalConfig = Field(default_factory=OpticalConfig)
     psf: PsfConfig = Field(default_factory=PsfConfig)
     tiff: TiffConfig = Field(default_factory=TiffConfig)
+    drift: DriftConfig | None = Field(None, description="How the sample moves against the camera; null: not at all.")
     truth: TruthConfig = Field(default_factory=TruthConfig)
     memory_optimization: MemoryConfig = Field(default_factory=MemoryConfig)
     noise_seed: WholeOrNull = Field(

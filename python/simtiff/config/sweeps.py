@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from simtiff.config._keys import find_field, linked_keys, value_adapter
-from simtiff.config.blocks import is_note
 from simtiff.config.identity import Job, sample_seed, with_noise_seed, with_seeds
 from simtiff.config.messages import (
     Key,
@@ -28,6 +27,7 @@ from simtiff.config.messages import (
 )
 from simtiff.config.names import LONGEST_NAME, sample_name, shorten, value_name
 from simtiff.config.pixelsize import drop_replaced
+from simtiff.config.section import is_note
 from simtiff.config.settings import MAX_JOBS, BatchConfig, JobConfig, SampleConfigs
 
 if TYPE_CHECKING:
@@ -286,16 +286,21 @@ class _Builder:
         return JobConfig.model_validate(fields)
 
     def _section(self, section: str, changes: Mapping[str, Any]) -> BaseModel | dict[str, Any]:
-        base: BaseModel = getattr(self._base, section)
-        raw = base.model_dump(exclude_unset=True)  # what is a default stays one
+        base: BaseModel | None = getattr(self._base, section)
+        model = type(base) if base is not None else model_of(JobConfig.model_fields[section].annotation)
+        raw = {} if base is None else base.model_dump(exclude_unset=True)  # what is a default stays one
         drop_replaced(raw, changes)
         for key, value in changes.items():
             *path, last = key.split(".")
             inner = raw
             for part in path:
-                inner = inner.setdefault(part, {})
+                if inner.get(part) is None:
+                    inner[part] = {}
+                inner = inner[part]
             inner[last] = value
+        if model is None:
+            raise TypeError(section)
         try:
-            return type(base).model_validate(raw)
+            return model.model_validate(raw)
         except ValidationError:  # the check of the whole config will say what is wrong, and where
             return raw

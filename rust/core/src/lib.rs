@@ -28,6 +28,8 @@
 //!   `-- distributions                 noise: poisson, normal
 //! spline_filter, interpolate          field            maps of coefficients over the field -> an emitter's
 //! exponential, normal                 noise: variates  uniform random numbers -> those that emitters are drawn by
+//! photons                             noise: photons   laws of how bright they are
+//! Blinking::advance                   blinking         states and rates -> sojourns of molecules, and their light in frames
 //! simd                                picks the instruction set at run time
 //! stop                                lets another thread end a long call
 //! ```
@@ -38,6 +40,7 @@
 //! What is made once and kept is made without locks, so a process that is forked in the middle of it can make it anew.
 #![forbid(unsafe_code)]
 
+mod blinking;
 mod camera;
 mod error;
 mod field;
@@ -49,10 +52,11 @@ mod simd;
 mod stop;
 mod transform;
 
+pub use blinking::{Blinking, Brightness, Chain, MOST_STATES, RecordColumns, SojournColumns};
 pub use camera::{Camera, Exposure, Pixel};
 pub use error::{Error, Result};
 pub use field::{Interpolation, interpolate, spline_filter};
-pub use noise::{exponential, normal};
+pub use noise::{PhotonLaw, exponential, normal, photons};
 pub use psf::{Detector, Emitters, LARGEST_BLUR, LARGEST_STAMP, MOST_MODES, PARAMETERS, Psf, Spec};
 pub use pupil::{
     Defocus, DiskQuadrature, Gaussian, MOST_ROWS, Model, Node, Optics, Parity, Row, Zernike, gauss_legendre,

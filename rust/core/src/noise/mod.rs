@@ -5,18 +5,19 @@
 //! poisson       the camera's shot noise, and read noise with it where counts are rounded
 //! normal        the camera's read noise
 //! variates      uniform numbers -> those that emitters are drawn by
+//! photons       laws of how bright emitters are
 //! ```
 
 mod normal;
+mod photons;
 mod poisson;
 mod random;
 mod variates;
 
 pub(crate) use normal::fill_normals;
+pub use photons::{PhotonLaw, photons};
 #[cfg(test)]
 pub(crate) use poisson::log_probability;
 pub(crate) use poisson::{BACKGROUND_LIMIT, Background, Signal, TABLE_LIMIT, poisson_by_rejection};
-#[cfg(test)]
-pub(crate) use random::Generator;
-pub(crate) use random::{BLOCK, Purpose, Stream};
+pub(crate) use random::{BLOCK, Generator, Purpose, Stream};
 pub use variates::{exponential, normal};

@@ -43,6 +43,8 @@ pub(crate) enum Purpose {
     Rejection = 6,
     /// Background and read noise in one draw.
     Rounded = 7,
+    /// Sojourns of molecules that blink, each from a generator of its own.
+    Blinking = 16,
 }
 
 /// A sequence of random words, addressed by index.
@@ -87,6 +89,11 @@ pub(crate) struct Generator {
 }
 
 impl Generator {
+    /// A generator of its own for each pair of numbers.
+    pub(crate) const fn of_pair(first: f64, second: f64) -> Self {
+        Self { state: mix(mix(first.to_bits().wrapping_add(GAMMA)).wrapping_add(second.to_bits())) }
+    }
+
     /// The next word.
     pub(crate) const fn next_u64(&mut self) -> u64 {
         self.state = self.state.wrapping_add(GAMMA);
@@ -139,6 +146,7 @@ mod tests {
             Purpose::ReadNoise,
             Purpose::Rejection,
             Purpose::Rounded,
+            Purpose::Blinking,
         ];
         let mut seen = HashSet::new();
         for seed in [0, 1, 2, GAMMA, GAMMA.wrapping_neg(), u64::MAX] {
