@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from simtiff.aberrations.maps import check_field, map_notes, map_under
 from simtiff.config.messages import Problem, listing
+from simtiff.emitters.drift import check_drift
 from simtiff.errors import ConfigError, DataError, in_words
 from simtiff.language import Text, joined, plural
 
@@ -36,7 +37,7 @@ def check_inputs(
     Raises
     ------
     DataError
-        With everything that is wrong with the maps.
+        With everything that is wrong with the maps, or with the first drift file that is wrong.
     ConfigError
         Plots are asked for, but matplotlib is not installed.
     """
@@ -75,6 +76,7 @@ def check_inputs(
         source, count = batch.source, len(problems)
         head = plural("{source}: {n} error in the maps", "{source}: {n} errors in the maps", count, source=source)
         raise DataError(listing(head, problems))
+    check_drift(job.config for job in jobs)
     if plots and importlib.util.find_spec("matplotlib") is None:
         text = Text(
             "emitters.no_plot, zernike.no_plot: plots need matplotlib; install it (pip install matplotlib) or set both "

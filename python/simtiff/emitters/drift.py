@@ -17,7 +17,7 @@ from simtiff.errors import DataError, os_reason, printable
 from simtiff.language import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -64,6 +64,13 @@ def drifted(records: Records, drift: NDArray[np.float64] | None) -> Records:
         return records
     xyz = (records.xyz + drift[records.frame_ix]).astype(np.float32)
     return type(records)(xyz, records.phot, records.frame_ix, records.id)
+
+
+def check_drift(configs: Iterable[JobConfig]) -> None:
+    """Read the drift file of each job, once; `DataError` if one is damaged or does not cover the frames."""
+    needs = {(c.drift.path, c.emitters.frames) for c in configs if c.drift is not None and c.drift.path is not None}
+    for path, frames in sorted(needs):
+        read_path(path, frames)
 
 
 def read_path(path: str, frames: int) -> NDArray[np.float64]:

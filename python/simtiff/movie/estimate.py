@@ -18,7 +18,7 @@ from simtiff.emitters.sources import BLOCK_RECORDS
 from simtiff.errors import BatchError, SimtiffError
 from simtiff.imaging.renderer import Renderer
 from simtiff.imaging.scene import Scene
-from simtiff.language import Text
+from simtiff.language import Text, joined
 from simtiff.movie.frames import frames_are_large, optics_of
 from simtiff.movie.plots import MAX_POINTS, MAX_RECORDS
 from simtiff.movie.truth import chunk_rows
@@ -137,13 +137,12 @@ def truth_bytes(config: JobConfig, field: FieldMap) -> float:
 
 def show_emitters(configs: Sequence[JobConfig]) -> str:
     """Return a line on how many emitters the movies have: in all, on at a time, and with light in a frame."""
-    total, on, records, every = (
+    total, on, records = (
         _range([count(config) for config in configs])
         for count in (
             all_emitters,
             emitters_on,
             lambda config: expected_records(config, config.emitters.frames) / config.emitters.frames,
-            lambda config: round(expected_records(config, config.emitters.frames)),
         )
     )
     sections = [config.emitters for config in configs]
@@ -151,13 +150,11 @@ def show_emitters(configs: Sequence[JobConfig]) -> str:
     keys |= {"margin_px" for each in sections if each.margin_px}
     keys |= {"fiducials" for each in sections if each.fiducials is not None}
     return Text(
-        "emitters: {total} in the whole movie ({keys}); on average {on} on at a time, {records} records "
-        "in a frame, {every} in all",
+        "emitters: {total} in the whole movie ({keys}); on average {on} on at a time, {records} records in a frame",
         total=total,
         keys=", ".join(f"emitters.{key}" for key in sorted(keys, reverse=True)),
         on=on,
         records=records,
-        every=every,
     )
 
 
@@ -302,6 +299,23 @@ def light_note(configs: Iterable[JobConfig]) -> str | None:
         z=abs(z_um),
         key=f"emitters.{config.emitters.z_key}",
     )
+
+
+def unused_note(configs: Iterable[JobConfig]) -> str | None:
+    """Return a note on keys that are given and have no effect with a config's other ones, or None if there are none."""
+    found: dict[str, str] = {}
+    for emitters in {id(config.emitters): config.emitters for config in configs}.values():
+        blinking = emitters.blinking
+        unused = [f"emitters.blinking.{key}" for key in blinking.unused]
+        if blinking.kind != "once" and "lifetime_avg" in emitters.model_fields_set:
+            unused.append("emitters.lifetime_avg")
+        found |= dict.fromkeys(unused, f"emitters.blinking.kind {blinking.kind}")
+        if emitters.photon_distribution == "exponential" and "intensity_sigma" in emitters.model_fields_set:
+            found["emitters.intensity_sigma"] = "emitters.photon_distribution exponential"
+    if not found:
+        return None
+    texts = [Text("{key} (with {other})", key=key, other=other) for key, other in found.items()]
+    return Text("given, but without effect: {keys}", keys=joined(texts, ", "))
 
 
 def pixel_size_note(configs: Iterable[JobConfig]) -> str | None:
