@@ -190,6 +190,13 @@ class TruthFile:
         every = self._read_records(0, int(self._frame_start[-1]))
         return every.xyz, every.phot, every.frame_ix, every.rows if every.id is None else every.id
 
+    def emitter_columns(self, most: int) -> dict[str, NDArray[np.float64]]:
+        """Return intensity, t0 and on_time of the first emitters, `most` at most, as far as the file has them."""
+        names = [name for name in ("intensity", "t0", "on_time") if name in self._emitters]
+        return {
+            name: read_rows(self._emitters[name], 0, min(most, len(self._emitters[name])), np.float64) for name in names
+        }
+
     def blinks(self, most: int) -> Blinks | None:
         """Return the first rows of ``blinks/``, `most` at most; None where there are none."""
         if not self._blinks:
@@ -214,6 +221,12 @@ class TruthFile:
             )
             raise DataError(text)
         return drift
+
+    def record_ids(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the emitter of each record of frames ``start..stop - 1``; the record's row where none is said."""
+        low, high = (int(self._frame_start[min(max(frame, 0), self.n_frames)]) for frame in (start, stop))
+        records = self._read_records(low, max(low, high))
+        return records.rows if records.id is None else records.id
 
     @property
     def in_order(self) -> bool:
@@ -391,7 +404,8 @@ class TruthFile:
     def _what_coefficients_belong_to(self) -> Literal["emitter", "record", "id"]:
         records, emitters = len(self._records["phot"]), self._emitter_count()
         if self._phase is None:  # coefficients are computed
-            return "id" if "xyz" in self._records else "emitter"
+            drifted = bool(self._drift) and emitters is not None and "id" in self._records
+            return "id" if "xyz" in self._records and not drifted else "emitter"
         rows = len(self._phase)
         if emitters is not None and "id" in self._records and rows == emitters:
             return "emitter"
@@ -481,12 +495,13 @@ class TruthFile:
                 "{path}: records/id: {id} is no emitter; allowed: those of emitters/id", path=self.path, id=unknown[0]
             )
             raise DataError(text)
-        if records.xyz is None:
+        still = None
+        if "xyz" in self._emitters and (records.xyz is None or self._phase is None):
             positions = self._emitters["xyz"]
-            xyz = gather(rows, lambda low, high: self._positions(positions, low, high), 3)
-        else:
-            xyz = records.xyz[first]
-        return self._scene(xyz, rows, emitter_ix, records, start)
+            still = gather(rows, lambda low, high: self._positions(positions, low, high), 3)
+        xyz = records.xyz[first] if records.xyz is not None else still
+        assert xyz is not None  # noqa: S101 - for the type checker; `_check_columns` says so
+        return self._scene(xyz, rows, emitter_ix, records, start, still)
 
     def _scene_of_records(self, records: _RecordRows, start: int) -> Scene:
         """Make a scene where coefficients are given per record or per distinct id."""
@@ -510,10 +525,11 @@ class TruthFile:
         emitter_ix: NDArray[np.uint32],
         records: _RecordRows,
         start: int,
+        still: NDArray[np.float32] | None = None,
     ) -> Scene:
-        """Add the coefficients of `rows`, one per emitter of the scene."""
+        """Add the coefficients of `rows`, one per emitter of the scene; `still`: where these are without drift."""
         if self._phase is None:
-            phase, magnitude = self._computed(xyz)
+            phase, magnitude = self._computed(xyz if still is None else still)
         else:
             phase = self._with_added(self._coefficients(self._phase, rows))
             magnitude = None if self._magnitude is None else self._coefficients(self._magnitude, rows)
