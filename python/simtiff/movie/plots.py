@@ -237,7 +237,7 @@ def _draw_timeline(config: JobConfig, seen: _Seen) -> Figure:
     if columns < frames:
         total.stairs(most, edges, baseline=least, fill=True, color="#9ecae1", label="least to most")
         total.stairs(mean, edges, baseline=None, color="#08519c", lw=1, label="mean")
-        total.legend(loc="lower right", bbox_to_anchor=(1.0, 0.96), ncols=2)
+        total.legend(loc="upper right", bbox_to_anchor=(1.0, -0.14), ncols=2)
     else:
         total.stairs(active, edges, baseline=0, fill=True, color="#9ecae1")
         total.stairs(active, edges, baseline=0, color="#08519c", lw=1)
