@@ -182,9 +182,9 @@ def field_coefficients(
 
 
 def _out_of_margin(place: NDArray[np.float64], side: float, margin: float) -> NDArray[np.float64]:
-    """Return places with those in the margin moved to the rim of the field [-0.5, side - 0.5)."""
+    """Return places with those in the margin moved to the rim of the field [-0.5, side - 0.5), which is half open."""
     is_near = (place >= -0.5 - margin) & (place <= side - 0.5 + margin)
-    return np.where(is_near, np.clip(place, -0.5, side - 0.5), place)
+    return np.where(is_near, np.clip(place, -0.5, side - 0.5 - 1e-6), place)
 
 
 def digest_of(config: JobConfig, digest: Callable[[str, float], str] | None = None) -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simtiff.aberrations.fieldmap import FieldMap
+    from simtiff.config.blocks import EmitterConfig
     from simtiff.config.settings import JobConfig
 
 _PAGE_BYTES = 320  # of a TIFF page without its pixels
@@ -146,16 +147,20 @@ def show_emitters(configs: Sequence[JobConfig]) -> str:
         )
     )
     sections = [config.emitters for config in configs]
-    keys = {"num_emitters" if each.density_per_um2 is None else "density_per_um2" for each in sections}
-    keys |= {"margin_px" for each in sections if each.margin_px}
-    keys |= {"fiducials" for each in sections if each.fiducials is not None}
+    keys = list(dict.fromkeys(_number_key(each) for each in sections))
+    keys += ["margin_px"] if any(each.margin_px for each in sections) else []
+    keys += ["fiducials"] if any(each.fiducials is not None for each in sections) else []
     return Text(
         "emitters: {total} in the whole movie ({keys}); on average {on} on at a time, {records} records in a frame",
         total=total,
-        keys=", ".join(f"emitters.{key}" for key in sorted(keys, reverse=True)),
+        keys=", ".join(f"emitters.{key}" for key in keys),
         on=on,
         records=records,
     )
+
+
+def _number_key(emitters: EmitterConfig) -> str:
+    return "num_emitters" if emitters.density_per_um2 is None else "density_per_um2"
 
 
 def _range(values: Sequence[float]) -> str:
