@@ -8,7 +8,9 @@ __all__ = [
     "MOST_MODES",
     "MOST_ROWS",
     "MOST_SAMPLES_PER_PIXEL",
+    "MOST_STATES",
     "MOST_THREADS",
+    "Blinking",
     "Camera",
     "Cost",
     "Psf",
@@ -21,6 +23,7 @@ __all__ = [
     "inflate_tiles",
     "interpolate",
     "normal",
+    "photons",
     "random_field",
     "set_threads",
     "simd_level",
@@ -31,6 +34,7 @@ __all__ = [
 MOST_MODES: Final[int]
 MOST_ROWS: Final[int]
 MOST_SAMPLES_PER_PIXEL: Final[int]
+MOST_STATES: Final[int]
 MOST_THREADS: Final[int]
 
 def crc32(data: NDArray[np.uint8], value: int = 0) -> int: ...
@@ -44,6 +48,7 @@ def inflate_tiles(
 ) -> None: ...
 def exponential(uniform: NDArray[np.float64]) -> None: ...
 def normal(uniform: NDArray[np.float64], second: NDArray[np.float64]) -> None: ...
+def photons(uniform: NDArray[np.float64], second: NDArray[np.float64], law: tuple[str, float, float]) -> None: ...
 def spline_filter(planes: list[NDArray[np.float32]], width: int) -> None: ...
 def interpolate(
     planes: list[NDArray[np.float32]],
@@ -123,6 +128,31 @@ class _Scene(Protocol):
     def background(self) -> NDArray[np.float32] | None: ...
     @property
     def background_factor(self) -> NDArray[np.float64] | None: ...
+
+@final
+class Blinking:
+    def __new__(
+        cls,
+        rates: NDArray[np.float64],
+        brightness: Sequence[float],
+        start: Sequence[float],
+        frames: int,
+        key: int,
+        photons: NDArray[np.float32] | int,
+        law: tuple[str, float, float] | None = None,
+    ) -> Blinking: ...
+    def advance(self, frame: int) -> tuple[int, int]: ...
+    def records_into(
+        self, frame: NDArray[np.int32], molecule: NDArray[np.int64], photons: NDArray[np.float32]
+    ) -> None: ...
+    def sojourns_into(
+        self,
+        molecule: NDArray[np.int64],
+        t0: NDArray[np.float64],
+        on_time: NDArray[np.float64],
+        state: NDArray[np.uint8],
+        photons: NDArray[np.float32],
+    ) -> None: ...
 
 @final
 class Spec:

@@ -409,8 +409,9 @@ def test_dry_run_prints_jobs_and_settings_and_touches_nothing(command: Command, 
     assert "4 jobs, 12 frames" in lines[0]
     assert lines[0].endswith("to be written to demo_output")
     settings = "emitters.num_emitters=400  tiff.noise_params.background=200.0"
-    assert re.fullmatch(rf"  job_0001_num_emitters_400_background_200  {re.escape(settings)}  noise_seed=\d+", lines[4])
-    assert lines[1:3] == ["plan: 4 new", "settings of each job:"]
+    assert re.fullmatch(rf"  job_0001_num_emitters_400_background_200  {re.escape(settings)}  noise_seed=\d+", lines[5])
+    assert lines[1].startswith("emitters: 400 to 1,200 in the whole movie")
+    assert lines[2:4] == ["plan: 4 new", "settings of each job:"]
     assert "  emitters.frames=3" in lines
     assert not list(tmp_path.iterdir())
 

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from simtiff.config.blocks import EmitterConfig
+from simtiff.emitters.places import FIELD
 from simtiff.emitters.sampling import (
     MAX_SLAB_EMITTERS,
     MAX_SLABS,
     birth_range,
-    iter_slabs,
-    sample_truth,
     slab_counts,
     slab_edges,
 )
+from simtiff.emitters.sources import iter_truth, sample_truth
 from simtiff.emitters.tables import Emitters, Records
 
 
@@ -112,17 +112,17 @@ def test_records_are_those_of_the_obvious_loop(lifetime: float) -> None:
 def test_truth_does_not_depend_on_blocks() -> None:
     cfg = config(num_emitters=3000, frames=400)
     emitters, records = sample_truth(cfg)
-    pieces = list(iter_slabs(cfg, block_records=1))
+    pieces = list(iter_truth(cfg, block_records=1))
     assert len(pieces) >= cfg.frames
-    again = Records.concatenate([piece[1] for piece in pieces])
+    again = Records.concatenate([piece.records for piece in pieces])
     for name in Records.__slots__:
         assert getattr(records, name).tobytes() == getattr(again, name).tobytes()
-    np.testing.assert_array_equal(emitters.t0, np.concatenate([piece[0].t0 for piece in pieces]))
+    np.testing.assert_array_equal(emitters.t0, np.concatenate([piece.emitters.t0 for piece in pieces]))
 
 
 def test_pieces_hold_whole_frames_in_order() -> None:
     cfg = config(num_emitters=4000, frames=300)
-    pieces = [records.frame_ix for _, records in iter_slabs(cfg, block_records=500) if len(records)]
+    pieces = [piece.records.frame_ix for piece in iter_truth(cfg, block_records=500) if len(piece.records)]
     assert len(pieces) > 5
     assert all(before[-1] < after[0] for before, after in pairwise(pieces))
 
@@ -137,7 +137,7 @@ def test_pieces_hold_whole_frames_in_order() -> None:
 )
 def test_slabs_are_neither_too_many_nor_too_full(values: dict[str, Any], longest: int) -> None:
     cfg = config(**values)
-    edges = slab_edges(cfg)
+    edges = slab_edges(cfg, cfg.num_emitters)
     assert (np.diff(edges) > 0).all()
     assert (edges[0], edges[-1]) == birth_range(cfg)
     assert len(edges) - 1 <= MAX_SLABS + cfg.num_emitters / MAX_SLAB_EMITTERS * 2 + 2
@@ -147,7 +147,7 @@ def test_slabs_are_neither_too_many_nor_too_full(values: dict[str, Any], longest
 def test_slab_counts_are_multinomial() -> None:
     edges = [-7.5, 0.0, 64.0, 128.0, 131.0]
     share = np.diff(edges) / (edges[-1] - edges[0])
-    draws = np.array([slab_counts(400, edges, seed) for seed in range(2000)])
+    draws = np.array([slab_counts(400, edges, seed, FIELD) for seed in range(2000)])
     assert (draws.sum(axis=1) == 400).all()
     np.testing.assert_allclose(draws.mean(axis=0), 400 * share, atol=5 * 10 / np.sqrt(2000))
     covariance = 400 * (np.diag(share) - np.outer(share, share))
@@ -177,7 +177,7 @@ def test_values_are_stable() -> None:
 
 DIGEST = """
 import hashlib
-from simtiff.emitters.sampling import sample_truth
+from simtiff.emitters.sources import sample_truth
 from simtiff.config.blocks import EmitterConfig
 emitters, records = sample_truth(EmitterConfig(num_emitters=20000, frames=50))
 columns = [emitters.xyz, emitters.intensity, emitters.t0, emitters.on_time, records.phot, records.frame_ix, records.id]

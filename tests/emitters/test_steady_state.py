@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from simtiff.config.blocks import EmitterConfig
-from simtiff.emitters.sampling import birth_range, sample_truth
+from simtiff.emitters.sampling import birth_range
+from simtiff.emitters.sources import sample_truth
 
 SEEDS = 200
 

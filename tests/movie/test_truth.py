@@ -16,7 +16,7 @@ import simtiff
 from fuzzing import damage_hdf5
 from simtiff.aberrations.maps import field_coefficients, open_field
 from simtiff.config.settings import JobConfig
-from simtiff.emitters.sampling import sample_truth
+from simtiff.emitters.sources import sample_truth
 from simtiff.errors import DataError
 from simtiff.imaging.scene import Scene, distinct
 from simtiff.movie.frames import Movie

@@ -157,6 +157,9 @@ def field_coefficients(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Return phase and magnitude coefficients, (n, modes) float32 each, at emitters of a job.
 
+    The map has to cover the field alone: emitters in the margin around it (``emitters.margin_px``) have the
+    coefficients of the nearest place of the field.
+
     Parameters
     ----------
     config
@@ -168,11 +171,21 @@ def field_coefficients(
     """
     zernike = config.zernike
     x0, y0 = zernike.crop_offset
-    x, y = xy[:, 0].astype(np.float64) + x0, xy[:, 1].astype(np.float64) + y0
+    x, y = xy[:, 0].astype(np.float64), xy[:, 1].astype(np.float64)
+    if margin := config.emitters.margin_px:
+        width, height = np.broadcast_to(config.emitters.area_px, 2)
+        x, y = _out_of_margin(x, width, margin), _out_of_margin(y, height, margin)
+    x, y = x + x0, y + y0
     if zernike.crop_size is not None:
         x = np.clip(x, x0, x0 + zernike.crop_size - 1)
         y = np.clip(y, y0, y0 + zernike.crop_size - 1)
     return field.coefficients(x, y, method=zernike.interpolation_method, extrapolate=zernike.extrapolate)
+
+
+def _out_of_margin(place: NDArray[np.float64], side: float, margin: float) -> NDArray[np.float64]:
+    """Return places with those in the margin moved to the rim of the field [-0.5, side - 0.5), which is half open."""
+    is_near = (place >= -0.5 - margin) & (place <= side - 0.5 + margin)
+    return np.where(is_near, np.clip(place, -0.5, side - 0.5 - 1e-6), place)
 
 
 def digest_of(config: JobConfig, digest: Callable[[str, float], str] | None = None) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from simtiff.aberrations.maps import check_field, digest_of, map_digest, map_notes, map_under
 from simtiff.config.inputs import ZMAP, input_paths, joined_digest
 from simtiff.config.messages import Problem, listing
+from simtiff.emitters.drift import read_path
 from simtiff.errors import ConfigError, DataError, in_words, os_reason
 from simtiff.io.files import open_regular
 from simtiff.language import Text, joined, plural
@@ -64,6 +65,7 @@ def _check_readable(_config: JobConfig, path: str) -> None:
 _CHECKS: dict[str, Callable[[JobConfig, str], object]] = {
     "camera.maps_path": lambda config, _: camera_maps(config),
     "background.image_path": lambda config, _: check_image(config),
+    "drift.path": lambda config, path: read_path(path, config.emitters.frames),
 }
 """What is checked of an input file of a key, if it is more than whether it can be read."""
 

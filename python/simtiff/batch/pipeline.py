@@ -154,11 +154,11 @@ def check_reuse(config: JobConfig, path: Path, *, coefficients: bool) -> None:
             raise DataError(text)
         return
     before, wanted = flat_settings(made_with), flat_settings(config)
-    sections = ("emitters.", "zernike.") if coefficients else ("emitters.",)
+    sections = ("emitters.", "drift", "zernike.") if coefficients else ("emitters.", "drift")
     different: list[str] = [
-        Text("{key} (made with {before}, now {now})", key=key, before=before.get(key), now=value)
-        for key, value in wanted.items()
-        if (key.startswith(sections) and "plot" not in key and before.get(key) != value)
+        Text("{key} (made with {before}, now {now})", key=key, before=before.get(key), now=wanted.get(key))
+        for key in dict.fromkeys((*wanted, *before))
+        if (key.startswith(sections) and "plot" not in key and before.get(key) != wanted.get(key))
         or (coefficients and _other_coefficients(key, before, wanted))
     ]
     lit_by, light = beam_of(made_with), beam_of(config)

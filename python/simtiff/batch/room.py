@@ -157,7 +157,8 @@ def _memory_key(config: JobConfig, field: FieldMap) -> str:
     """Return the key to make smaller for less memory: that of what takes more than half of it."""
     if transform_bytes(config, field.modes, 1) > worker_bytes(config, field) / 2:
         return "psf.size_px" if config.tiff.use_direct_rendering else "tiff.hr_size"
-    dark = config.model_copy(update={"emitters": config.emitters.model_copy(update={"num_emitters": 0})})
+    none = config.emitters.model_copy(update={"num_emitters": 0, "density_per_um2": None})
+    dark = config.model_copy(update={"emitters": none})
     return "emitters.num_emitters" if worker_bytes(dark, field) < worker_bytes(config, field) / 2 else "tiff.roi_size"
 
 

@@ -66,7 +66,7 @@ def _dry_run(config: BatchConfig, output_dir: str, arguments: Arguments) -> str:
 
     from simtiff.batch.run import plan_batch
     from simtiff.config.identity import split_settings
-    from simtiff.movie.estimate import pixel_size_note
+    from simtiff.movie.estimate import pixel_size_note, show_emitters, unused_note
 
     plan = plan_batch(
         config,
@@ -82,8 +82,9 @@ def _dry_run(config: BatchConfig, output_dir: str, arguments: Arguments) -> str:
     lines = [
         tr("{source}: {totals}, to be written to {folder}", source=config.source, totals=totals, folder=output_dir)
     ]
-    if (note := pixel_size_note(job.config for job in jobs)) is not None:
-        lines.append(tr("note: {note}", note=note))
+    lines.append(shown(show_emitters([job.config for job in jobs])))
+    notes = (note([job.config for job in jobs]) for note in (pixel_size_note, unused_note))
+    lines += [tr("note: {note}", note=note) for note in notes if note is not None]
     lines += [*map(shown, plan.found.notes), *plan.lines()]
     if plan.counts()["replace"] and not (arguments["--overwrite"] or arguments["--no-resume"]):
         lines.append(tr("a run would stop here: it replaces finished jobs only with --overwrite"))
@@ -273,7 +274,7 @@ def _validate(arguments: Arguments) -> int:
     from simtiff.config.loading import load_batch_config
     from simtiff.config.sweeps import expand_jobs
     from simtiff.movie.camera import camera_notes
-    from simtiff.movie.estimate import light_note, pixel_size_note, show_emitters
+    from simtiff.movie.estimate import light_note, pixel_size_note, show_emitters, unused_note
     from simtiff.movie.light import structure_note
 
     batch = load_batch_config(arguments["CONFIG"], list(arguments["--set"]))
@@ -281,9 +282,9 @@ def _validate(arguments: Arguments) -> int:
     notes: list[str | None] = [*check_inputs(jobs, batch)]
     if any(_reaches_beyond_field(job.config) for job in jobs):
         notes.append(Text("frames reach beyond the field of view (emitters.area_px) and show background there"))
-    notes += [pixel_size_note(job.config for job in jobs), light_note(job.config for job in jobs)]
-    notes += camera_notes(job.config for job in jobs)
-    notes.append(structure_note(job.config for job in jobs))
+    configs = [job.config for job in jobs]
+    notes += [note(configs) for note in (pixel_size_note, unused_note, light_note, structure_note)]
+    notes += camera_notes(configs)
     lines = [tr("{source}: valid; {totals}", source=batch.source, totals=_totals(jobs))]
     lines.append(shown(show_emitters([job.config for job in jobs])))
     lines += [tr("note: {note}", note=note) for note in notes if note is not None]

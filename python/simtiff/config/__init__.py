@@ -2,6 +2,8 @@
 
 - `blocks`: the settings of a job block by block: keys, defaults, units, allowed ranges
 - `camera`, `light`: the blocks of the camera, and of background and illumination
+- `blinking`, `drift`: the blocks of blinking and of drift
+- `section`: what all blocks are made of
 - `presets`: common cameras
 - `inputs`: the files that a config names, and what their paths are relative to
 - `settings`: a job and a batch of them, and which values go together
@@ -15,8 +17,10 @@
 """
 
 __all__ = [
+    "blinking",
     "blocks",
     "camera",
+    "drift",
     "identity",
     "inputs",
     "light",
@@ -25,6 +29,7 @@ __all__ = [
     "names",
     "pixelsize",
     "presets",
+    "section",
     "settings",
     "sweeps",
     "text",

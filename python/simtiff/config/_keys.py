@@ -48,10 +48,14 @@ def find_field(model: type[BaseModel], path: str) -> FieldInfo | str:
             match = nearest(path, paths)
             return Text('unknown key; did you mean "{match}"?', match=match) if match else local
         inner = model_of(field.annotation)
+        for key in parts[depth + 1 :]:
+            if (entry := entry_of(field)) is None:
+                break
+            if (problem := _wrong_entry(field, key)) is not None:
+                return problem
+            field, depth = entry, depth + 1  # noqa: PLW2901 - an entry may have entries of its own
         if depth == len(parts) - 1:
             return field
-        if depth == len(parts) - 2 and (entry := entry_of(field)) is not None:
-            return _wrong_entry(field, parts[-1]) or entry
         if inner is None:
             there = ".".join(parts[: depth + 1])
             return Text('"{key}" is {kind}, not an object with keys', key=there, kind=describe(field))
@@ -63,7 +67,7 @@ def _setting_of(model: type[BaseModel], path: str) -> str:
     """Return the path of the setting that a value is or is an entry of, ``psf.phase_noll`` of ``psf.phase_noll.6``."""
     parent = path.rpartition(".")[0]
     field = find_field(model, parent) if parent else ""
-    return path if isinstance(field, str) or entry_of(field) is None else parent
+    return path if isinstance(field, str) or entry_of(field) is None else _setting_of(model, parent)
 
 
 def _wrong_entry(field: FieldInfo, key: str) -> str | None:

@@ -1,102 +1,35 @@
-"""The settings of a job block by block: keys, defaults, units and allowed ranges.
-
-All models are frozen. Unknown keys are errors, except ``description``, ``version``, ``$schema`` and keys that end in
-``_note``.
-"""
+"""The settings of a job block by block: keys, defaults, units and allowed ranges."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     Strict,
     TypeAdapter,
     WrapValidator,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from simtiff._core import MOST_MODES, MOST_SAMPLES_PER_PIXEL
+from simtiff.config.blinking import BlinkingConfig
 from simtiff.config.messages import show
 from simtiff.config.names import (
     name_problem,
 )
 from simtiff.config.pixelsize import BOTH, EACH
+from simtiff.config.section import Relation, Section, checked_relations, checked_text
 from simtiff.language import Text
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    _Model = TypeVar("_Model", bound=BaseModel)
-
 BUILTIN_ZMAPS = ("builtin:oil",)
-NOTES: dict[str, Any] = {r"^(description|version|\$schema)$|_note$": {}}
 OF_GAUSSIAN = ("sigma_nm", "depth_nm", "astigmatism_nm")
-_FREE_KEYS = frozenset({"description", "version", "$schema"})
-
-
-def is_note(key: object) -> bool:
-    """Return whether a key is free text for the reader, not a setting."""
-    return isinstance(key, str) and (key in _FREE_KEYS or key.endswith("_note"))
-
-
-def allow_free_keys(schema: dict[str, Any]) -> None:
-    """Let a JSON schema allow the keys that are free text."""
-    schema["patternProperties"] = NOTES
-
-
-class Section(BaseModel):
-    """Base of all parts of a config: frozen, strict types, no unknown keys, no NaN."""
-
-    model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, json_schema_extra=allow_free_keys
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_notes(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            return {key: value for key, value in data.items() if key in cls.model_fields or not is_note(key)}
-        return data
-
-
-@dataclass(frozen=True)
-class Relation:
-    """Values that do not go together.
-
-    Attributes
-    ----------
-    keys : tuple of str
-        Dotted keys of these values; the first is the one to look at.
-    message : str
-        What is wrong with its value.
-    """
-
-    keys: tuple[str, ...]
-    message: str
-
-
-def checked_relations(model: _Model, relations: Iterable[Relation]) -> _Model:
-    """Return the model, or raise the error, for a validator of pydantic, that carries all relations."""
-    if found := tuple(relations):
-        text = "; ".join(relation.message for relation in found)
-        raise PydanticCustomError("relations", "{text}", {"text": text, "relations": found})
-    return model
-
-
-def checked_text(message: str | None, value: str) -> str:
-    """Return the value, or raise the error, for a validator of pydantic, that says what is wrong with it."""
-    if message is not None:
-        raise PydanticCustomError(
-            "text", "{message}", {"message": Text("{value} {problem}", value=show(value), problem=message)}
-        )
-    return value
 
 
 def _tiff_name(value: str) -> str:
@@ -164,10 +97,29 @@ _Blur = Annotated[float, Field(ge=0, le=100_000)]
 _Radians = Annotated[float, Field(ge=-1000, le=1000)]
 
 
+class FiducialsConfig(Section):
+    """Markers that are always on, at places of their own."""
+
+    count: Whole = Field(ge=1, le=10**6, description="Number of markers.")
+    photons: float = Field(ge=0, le=1e9, description="Photons of a marker in each frame.")
+
+
 class EmitterConfig(Section):
     """Emitters: how many, where, how bright and for how long."""
 
-    num_emitters: Whole = Field(1000, ge=0, le=10**9, description="Number of emitters in the whole movie.")
+    num_emitters: Whole = Field(1000, ge=0, le=10**9, description="Number of emitters in the field, whole movie.")
+    density_per_um2: float | None = Field(
+        None,
+        ge=0,
+        le=1e6,
+        description="In place of num_emitters: emitters that are on in a square micrometre, mean over the movie.",
+    )
+    margin_px: float = Field(
+        0.0,
+        ge=0,
+        le=65536,
+        description="Emitters lie up to so far outside the field, too, as many to an area as in it.",
+    )
     frames: Whole = Field(10, ge=1, le=10**7, description="Number of frames of the movie.")
     area_px: Annotated[_Side | tuple[_Side, _Side], one_or_two(_Side), _ONE_FOR_EQUALS] = Field(
         1200.0,
@@ -177,8 +129,9 @@ class EmitterConfig(Section):
     intensity_mu: float = Field(
         2000.0, ge=0, le=1e9, description="Mean photons of an emitter in a frame it is on for the whole of."
     )
-    intensity_sigma: float = Field(
-        400.0, ge=0, le=1e9, description="Standard deviation of that number (normal, cut at 0), in photons."
+    intensity_sigma: float = Field(400.0, ge=0, le=1e9, description="Standard deviation of that number, in photons.")
+    photon_distribution: Literal["normal", "gamma", "lognormal", "exponential"] = Field(
+        "normal", description="Law of that number: normal is cut at 0, exponential has the mean alone."
     )
     lifetime_avg: float = Field(2.5, gt=0, le=1e7, description="Mean time an emitter is on (exponential), in frames.")
     z_range_um: float = Field(
@@ -187,10 +140,31 @@ class EmitterConfig(Section):
     z_um: tuple[_Height, _Height] | None = Field(
         None, strict=False, description="[low, high]: z is uniform between them; null: z_range_um holds."
     )
+    blinking: BlinkingConfig = Field(default_factory=BlinkingConfig, description="When emitters are on.")
+    fiducials: FiducialsConfig | None = Field(None, description="Markers that are always on; null: none.")
     seed: Whole = Field(
         42, ge=0, le=2**63 - 1, description="Seed of the emitters, and of all else that has no seed of its own."
     )
     no_plot: bool = Field(default=True, description="false: save plots of positions and blinking (needs matplotlib).")
+
+    @model_serializer(mode="wrap")
+    def _says_one_of_number_and_density(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = dump(self)
+        if self.density_per_um2 is not None and "num_emitters" not in self.model_fields_set:
+            content.pop("num_emitters", None)
+        return content
+
+    @model_validator(mode="after")
+    def _number_or_density(self) -> EmitterConfig:
+        if self.density_per_um2 is None or "num_emitters" not in self.model_fields_set:
+            return self
+        message = Text("is given, and emitters.num_emitters too; allowed: either of them")
+        return checked_relations(self, [Relation(("density_per_um2", "num_emitters"), message)])
+
+    @property
+    def photon_law(self) -> tuple[str, float, float]:
+        """The law of photons in a frame as the core takes it: its name, mean and standard deviation."""
+        return self.photon_distribution, self.intensity_mu, self.intensity_sigma
 
     @property
     def area(self) -> tuple[float, float]:

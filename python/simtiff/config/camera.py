@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from simtiff.config.blocks import REPLACED_BY, MapOffset, NoiseParams, Relation, Section, Whole
+from simtiff.config.blocks import REPLACED_BY, MapOffset, NoiseParams, Whole
 from simtiff.config.inputs import InputPath
 from simtiff.config.messages import show
 from simtiff.config.presets import CAMERA_PRESETS
+from simtiff.config.section import Relation, Section
 from simtiff.language import Text
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel
 
-from simtiff.config.blocks import checked_text
 from simtiff.config.names import home_problem
+from simtiff.config.section import checked_text
 from simtiff.language import Text
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ZMAP = "zmap_path"
-INPUT_FILES = (ZMAP, "camera.maps_path", "background.image_path")
+INPUT_FILES = (ZMAP, "camera.maps_path", "background.image_path", "drift.path")
 """Dotted keys of a job that hold the path of a file, the aberration map's first."""
 
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from simtiff.config.blocks import NoiseParams, Relation, Section, one_or_two
+from simtiff.config.blocks import NoiseParams, one_or_two
 from simtiff.config.inputs import InputPath
 from simtiff.config.messages import show
+from simtiff.config.section import Relation, Section
 from simtiff.language import Text
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from simtiff.config._keys import absolute_values, apply_overrides, find_field, linked_keys, value_adapter
-from simtiff.config.blocks import BUILTIN_ZMAPS, NOTES, REPLACED_BY, is_note
+from simtiff.config.blocks import BUILTIN_ZMAPS, REPLACED_BY
 from simtiff.config.inputs import absolute_path, absolute_paths
 from simtiff.config.messages import (
     Key,
@@ -28,6 +28,7 @@ from simtiff.config.messages import (
     value_paths,
 )
 from simtiff.config.pixelsize import drop_replaced
+from simtiff.config.section import NOTES, is_note
 from simtiff.config.settings import MAX_JOBS, BatchConfig, JobConfig
 from simtiff.config.sweeps import combinations, one_variable_problems, variable_problems
 from simtiff.config.text import parse_config_text, plain, read_config_file

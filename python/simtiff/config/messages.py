@@ -288,7 +288,8 @@ def _find_field(model: type[BaseModel], loc: Sequence[object]) -> tuple[type[Bas
         if isinstance(part, int):
             continue
         if field is not None and (entry := entry_of(field)) is not None:
-            return model, entry
+            field = entry
+            continue
         field = model.model_fields.get(str(part))
         inner = model_of(field.annotation) if field else None
         if inner is not None:

@@ -30,18 +30,14 @@ from simtiff.config.blocks import (
     MemoryConfig,
     OpticalConfig,
     PsfConfig,
-    Relation,
-    Section,
     TiffConfig,
     TruthConfig,
     Whole,
     WholeOrNull,
     ZernikeConfig,
-    allow_free_keys,
-    checked_relations,
-    checked_text,
 )
 from simtiff.config.camera import CameraConfig, camera_relations
+from simtiff.config.drift import DriftConfig  # noqa: TC001 - pydantic evaluates it
 from simtiff.config.inputs import path_text, stored_path_text
 from simtiff.config.light import BackgroundConfig, IlluminationConfig, background_relations
 from simtiff.config.messages import show
@@ -53,6 +49,7 @@ from simtiff.config.names import (
     sample_naming_problem,
 )
 from simtiff.config.pixelsize import BOTH, EACH
+from simtiff.config.section import Relation, Section, allow_free_keys, checked_relations, checked_text
 from simtiff.errors import ConfigError
 from simtiff.language import Text
 
@@ -102,6 +99,7 @@ class JobConfig(Section):
     optical: OpticalConfig = Field(default_factory=OpticalConfig)
     psf: PsfConfig = Field(default_factory=PsfConfig)
     tiff: TiffConfig = Field(default_factory=TiffConfig)
+    drift: DriftConfig | None = Field(None, description="How the sample moves against the camera; null: not at all.")
     camera: CameraConfig | None = Field(
         None, description="The camera; null: that of tiff.noise_params, whose ADU are electrons."
     )

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from simtiff.config._keys import find_field, linked_keys, value_adapter
-from simtiff.config.blocks import is_note
 from simtiff.config.identity import Job, sample_seed, with_noise_seed, with_seeds
 from simtiff.config.inputs import INPUT_FILES
 from simtiff.config.messages import (
@@ -30,6 +29,7 @@ from simtiff.config.messages import (
 )
 from simtiff.config.names import LONGEST_NAME, sample_name, shorten, value_name
 from simtiff.config.pixelsize import drop_replaced
+from simtiff.config.section import is_note
 from simtiff.config.settings import MAX_JOBS, BatchConfig, JobConfig, SampleConfigs
 
 if TYPE_CHECKING:

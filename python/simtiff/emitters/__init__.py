@@ -1,7 +1,13 @@
 """Where emitters are, when they shine and how brightly: the truth of a movie.
 
+- `sources`: all emitters of a movie and their light, piece by piece, whatever kind they are of
 - `sampling`: emitters that shine once, drawn by a config, in slabs of time
-- `tables`: emitters, and the light that they give to frames
+- `molecules`: molecules and sites that blink, and emitters that are always on
+- `chain`: the states of those that blink, and the rates between them
+- `density`: how many emitters a config means, and how many give light to a frame
+- `places`: positions and intensities, drawn from derived streams
+- `drift`: how the sample moves
+- `tables`: emitters, their blinks, and the light that they give to frames
 """
 
-__all__ = ["sampling", "tables"]
+__all__ = ["chain", "density", "drift", "molecules", "places", "sampling", "sources", "tables"]

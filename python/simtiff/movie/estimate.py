@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING
 
 from simtiff.config.identity import POSITIONS_PLOT, plot_names
 from simtiff.config.pixelsize import BOTH, EACH
-from simtiff.emitters.sampling import BLOCK_RECORDS, MAX_SLAB_EMITTERS, birth_range
+from simtiff.emitters.density import all_emitters, emitters_on, expected_blinks, expected_records
+from simtiff.emitters.sampling import MAX_SLAB_EMITTERS
+from simtiff.emitters.sources import BLOCK_RECORDS
 from simtiff.errors import BatchError, SimtiffError
 from simtiff.imaging.renderer import Renderer
 from simtiff.imaging.scene import Scene
 from simtiff.io.omexml import MOST_PLANES
-from simtiff.language import Text
+from simtiff.language import Text, joined
 from simtiff.movie.frames import frames_are_large, optics_of
 from simtiff.movie.light import has_background
 from simtiff.movie.plots import MAX_POINTS, MAX_RECORDS
+from simtiff.movie.truth import chunk_rows
 from simtiff.movie.truthfile import MAX_RUN_ROWS
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simtiff.aberrations.fieldmap import FieldMap
+    from simtiff.config.blocks import EmitterConfig
     from simtiff.config.settings import JobConfig
 
 _PAGE_BYTES = 320  # of a TIFF page without its pixels
@@ -36,11 +40,14 @@ _STRIP_BYTES = 1 << 17
 _FILE_BYTES = 1 << 16  # of the parts of both files that do not grow
 _EMITTER_BYTES = 40
 _RECORD_BYTES = 28
+_BLINK_BYTES = 29
+_DRIFT_BYTES = 24  # of a frame
 _BOUND_BYTES = 20
 # Measured: a worker after its first small job, and what a map with magnitudes adds; while truth is made, an emitter of
 # a slab and a record of a block, both bounded, and the part of that which stays with the process.
 _WORKER_BYTES, _MAGNITUDES_BYTES = 75e6, 45e6
 _SLAB_EMITTER_BYTES, _BLOCK_RECORD_BYTES = 400, 100
+_MOLECULE_BYTES = 60  # of one that is there all the time
 _BLOCK_BOUND_BYTES = 250  # of a record of a block that is bound
 _KEPT = 0.5
 _BACKGROUND_BYTES, _HELD_BACKGROUND_BYTES = 30, 8  # of a pixel, while its image is made and while a movie has it
@@ -122,32 +129,19 @@ def pixel_bytes(config: JobConfig) -> int:
 
 def truth_bytes(config: JobConfig, field: FieldMap) -> float:
     """Return the expected size of a job's ``emitters.h5`` in bytes."""
-    emitters, records = config.emitters.num_emitters, expected_records(config, config.emitters.frames)
+    emitters, records = all_emitters(config), expected_records(config, config.emitters.frames)
     coefficients = 4 * field.modes * (1 + field.has_magnitudes)
-    most = emitters * min(config.emitters.lifetime_avg + 1, config.emitters.frames)
-    chunk_rows = min(1 << 16, max(64, 1 << int(most).bit_length()))  # the last chunk is stored whole
+    last_chunk = chunk_rows(config)  # is stored whole
+    blinks = expected_blinks(config) + last_chunk if config.emitters.blinking.blinks else 0.0
     return (
         emitters * (_EMITTER_BYTES + coefficients)
-        + (records + chunk_rows) * (_RECORD_BYTES + (_BOUND_BYTES if config.truth.crlb else 0))
+        + (records + last_chunk) * (_RECORD_BYTES + (_BOUND_BYTES if config.truth.crlb else 0))
+        + blinks * _BLINK_BYTES
         + 8.0 * (config.emitters.frames + 1)
         + has_background(config) * (4.0 * math.prod(config.tiff.frame_shape) + 8.0 * config.emitters.frames)
+        + (0 if config.drift is None else _DRIFT_BYTES * config.emitters.frames)
         + _FILE_BYTES
     )
-
-
-def expected_records(config: JobConfig, frames: int) -> float:
-    """Return how many records `frames` frames in the middle of the movie have: an upper mean."""
-    emitters = config.emitters
-    first, last = birth_range(emitters)
-    # An emitter that is on for a time T touches T + 1 frames on average.
-    in_a_frame = min(1.0, (1 + emitters.lifetime_avg) / (last - first))
-    return emitters.num_emitters * in_a_frame * min(frames, emitters.frames)
-
-
-def emitters_on(config: JobConfig) -> float:
-    """Return how many emitters are on at a time, on average; a frame, in which they come and go, has more records."""
-    first, last = birth_range(config.emitters)
-    return config.emitters.num_emitters * config.emitters.lifetime_avg / (last - first)
 
 
 def show_emitters(configs: Sequence[JobConfig]) -> str:
@@ -155,18 +149,26 @@ def show_emitters(configs: Sequence[JobConfig]) -> str:
     total, on, records = (
         _range([count(config) for config in configs])
         for count in (
-            lambda config: config.emitters.num_emitters,
+            all_emitters,
             emitters_on,
-            lambda config: expected_records(config, 1),
+            lambda config: expected_records(config, config.emitters.frames) / config.emitters.frames,
         )
     )
+    sections = [config.emitters for config in configs]
+    keys = list(dict.fromkeys(_number_key(each) for each in sections))
+    keys += ["margin_px"] if any(each.margin_px for each in sections) else []
+    keys += ["fiducials"] if any(each.fiducials is not None for each in sections) else []
     return Text(
-        "emitters: {total} in the whole movie (emitters.num_emitters); on average {on} on at a time, {records} records "
-        "in a frame",
+        "emitters: {total} in the whole movie ({keys}); on average {on} on at a time, {records} records in a frame",
         total=total,
+        keys=", ".join(f"emitters.{key}" for key in keys),
         on=on,
         records=records,
     )
+
+
+def _number_key(emitters: EmitterConfig) -> str:
+    return "num_emitters" if emitters.density_per_um2 is None else "density_per_um2"
 
 
 def _range(values: Sequence[float]) -> str:
@@ -194,10 +196,14 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     """
     emitters, tiff = config.emitters, config.tiff
     records = expected_records(config, emitters.frames)
-    truth: float = min(emitters.num_emitters, MAX_SLAB_EMITTERS) * _SLAB_EMITTER_BYTES
-    truth += min(records, BLOCK_RECORDS) * _BLOCK_RECORD_BYTES
+    every = all_emitters(config)
+    block = min(records, max(BLOCK_RECORDS, expected_records(config, 1)))
+    truth: float = min(every, MAX_SLAB_EMITTERS) * _SLAB_EMITTER_BYTES
+    if emitters.blinking.kind != "once":
+        truth += every * _MOLECULE_BYTES
+    truth += block * _BLOCK_RECORD_BYTES
     if config.truth.crlb:
-        truth += min(records, BLOCK_RECORDS) * _BLOCK_BOUND_BYTES
+        truth += block * _BLOCK_BOUND_BYTES
         truth += _BOUND_TRANSFORMS * transform_bytes(config, field.modes, threads)
     if config.truth.crlb == "joint":
         truth += expected_records(config, 1) * config.psf.size_px**2 * _BOUND_PIXEL_BYTES
@@ -210,14 +216,14 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     buffers = 1 if chunk == emitters.frames or (large and not compressed) else 2
     pixels = chunk * math.prod(tiff.frame_shape)
     chunk_records = expected_records(config, chunk)
-    seen = min(chunk_records, emitters.num_emitters)
+    seen = _distinct_psfs(config, chunk_records)
     coefficients = 4 * field.modes * (1 + field.has_magnitudes)
     frames = pixels * buffers * pixel_bytes(config)
     movie: float = frames + pixels * compressed * pixel_bytes(config)
     movie += config.cost(config.psf.size_px).expose_bytes(math.ceil(seen), pixels)
     movie += transform_bytes(config, field.modes, threads)
     movie += chunk_records * _CHUNK_RECORD_BYTES + seen * coefficients
-    movie += min(emitters.num_emitters, MAX_RUN_ROWS) * coefficients * _RUN_COPIES
+    movie += min(every, MAX_RUN_ROWS) * coefficients * _RUN_COPIES
     movie += has_background(config) * math.prod(tiff.frame_shape) * _HELD_BACKGROUND_BYTES
     # Truth is made before the movie.
     fixed = _WORKER_BYTES + field.has_magnitudes * _MAGNITUDES_BYTES + field.held_bytes(several=several)
@@ -230,19 +236,24 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     return fixed + max(truth + frames, _KEPT * truth + movie)
 
 
+def _distinct_psfs(config: JobConfig, records: float) -> float:
+    """Return how many PSFs so many records have at most: that of each emitter, or with drift one for each record."""
+    return min(records, all_emitters(config)) if config.drift is None else records
+
+
 def _plot_bytes(config: JobConfig, coefficients: int) -> float:
     """Return the memory that the truth of the frames takes that plots show: of the first records, some millions."""
     records = expected_records(config, config.emitters.frames)
     drawn = min(records, MAX_RECORDS)
     frames = config.emitters.frames * drawn / max(records, 1.0)
-    seen = min(drawn, config.emitters.num_emitters)
+    seen = _distinct_psfs(config, drawn)
     return drawn * _PLOT_RECORD_BYTES + 2 * seen * coefficients + frames * _PLOT_FRAME_BYTES
 
 
 def picture_bytes(config: JobConfig) -> float:
     """Return what the plots of a job take on the disk at most, in bytes."""
     pictures = plot_names(config)
-    points = min(config.emitters.num_emitters, MAX_POINTS) if POSITIONS_PLOT in pictures else 0
+    points = min(all_emitters(config), MAX_POINTS) if POSITIONS_PLOT in pictures else 0
     return _PICTURE_BYTES * len(pictures) + _POINT_BYTES * points
 
 
@@ -306,6 +317,23 @@ def light_note(configs: Iterable[JobConfig]) -> str | None:
         z=abs(z_um),
         key=f"emitters.{config.emitters.z_key}",
     )
+
+
+def unused_note(configs: Iterable[JobConfig]) -> str | None:
+    """Return a note on keys that are given and have no effect with a config's other ones, or None if there are none."""
+    found: dict[str, str] = {}
+    for emitters in {id(config.emitters): config.emitters for config in configs}.values():
+        blinking = emitters.blinking
+        unused = [f"emitters.blinking.{key}" for key in blinking.unused]
+        if blinking.kind != "once" and "lifetime_avg" in emitters.model_fields_set:
+            unused.append("emitters.lifetime_avg")
+        found |= dict.fromkeys(unused, f"emitters.blinking.kind {blinking.kind}")
+        if emitters.photon_distribution == "exponential" and "intensity_sigma" in emitters.model_fields_set:
+            found["emitters.intensity_sigma"] = "emitters.photon_distribution exponential"
+    if not found:
+        return None
+    texts = [Text("{key} (with {other})", key=key, other=other) for key, other in found.items()]
+    return Text("given, but without effect: {keys}", keys=joined(texts, ", "))
 
 
 def pixel_size_note(configs: Iterable[JobConfig]) -> str | None:

@@ -93,13 +93,9 @@ def beam_of(config: JobConfig) -> Beam | None:
     )
 
 
-def illuminated(records: Records, beam: Beam | None) -> Records:
-    """Return records as a beam lights them, each at its own place; those that it leaves without light are left out."""
-    if beam is None:
-        return records
-    light = beam.at(records.xyz[:, :2])
-    lit = replace(records, phot=(records.phot * light).astype(np.float32))
-    return lit[lit.phot > 0]
+def illuminated(records: Records, beam: Beam) -> NDArray[np.float32]:
+    """Return the photons of records as a beam lights them, each at its own place."""
+    return (records.phot * beam.at(records.xyz[:, :2])).astype(np.float32)
 
 
 def check_image(config: JobConfig) -> None:

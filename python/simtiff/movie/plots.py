@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from simtiff.aberrations.synthetic import RADIANS_PER_MILLIWAVE
 from simtiff.config.identity import COEFFICIENTS_PLOT, POSITIONS_PLOT, TIMELINE_PLOT, plot_names
+from simtiff.imaging.scene import distinct
 from simtiff.movie._drawing import (
     INK,
     add_axes,
@@ -22,6 +23,7 @@ from simtiff.movie._drawing import (
     save,
     sequential,
 )
+from simtiff.movie._statistics import PANEL_PX, Statistics, draw_panels, statistics_of
 from simtiff.movie.truthfile import TruthFile
 
 if TYPE_CHECKING:
@@ -44,10 +46,11 @@ _COLUMNS, _ROWS = 450, 250
 
 @dataclass(frozen=True)
 class _Seen:
-    """The truth of a movie's first frames, and their number."""
+    """The truth of a movie's first frames, their number, and how emitters blink and drift."""
 
     scene: Scene
     frames: int
+    statistics: Statistics
 
     @property
     def count(self) -> int:
@@ -101,17 +104,28 @@ def write_plots(config: JobConfig, truth_path: str | Path, directory: str | Path
         return []
     draw = {POSITIONS_PLOT: _draw_positions, TIMELINE_PLOT: _draw_timeline, COEFFICIENTS_PLOT: _draw_coefficients}
     with TruthFile(truth_path, config) as truth:
-        seen = _first_frames(truth)
+        seen = _first_frames(config, truth)
     for name in names:
         with drawing():
             save(draw[name](config, seen), Path(directory) / name)
     return [Path(directory) / name for name in names]
 
 
-def _first_frames(truth: TruthFile) -> _Seen:
+def _first_frames(config: JobConfig, truth: TruthFile) -> _Seen:
     """Return the truth of as many frames from the first on as are worth a picture."""
     stop = min(truth.n_frames, max(1, int(truth.frames_of_records(MAX_RECORDS))))
-    return _Seen(truth.scene(0, stop), stop)
+    scene = truth.scene(0, stop)
+    if truth.drift() is not None:  # each emitter where its first record is
+        _, emitter_ix, first = distinct(truth.record_ids(0, stop))
+        seen = scene.emitter_ix[first]
+        scene = replace(
+            scene,
+            xyz=scene.xyz[seen],
+            phase=scene.phase[seen],
+            magnitude=None if scene.magnitude is None else scene.magnitude[seen],
+            emitter_ix=emitter_ix.astype(np.uint32),
+        )
+    return _Seen(scene, stop, statistics_of(config, truth))
 
 
 def _open(axis: Axes) -> None:
@@ -178,7 +192,10 @@ def _draw_positions(config: JobConfig, seen: _Seen) -> Figure:
 
 
 def _draw_timeline(config: JobConfig, seen: _Seen) -> Figure:
-    """Draw a raster of emitters and frames, each cell its brightest record, so that no blink is lost."""
+    """Draw a raster of emitters and frames, each cell its brightest record, so that no blink is lost.
+
+    Below are how many are on in each frame, and what is known of their times, photons and drift.
+    """
     from matplotlib.ticker import MaxNLocator
 
     scene, frames, count = seen.scene, seen.frames, seen.count
@@ -193,7 +210,8 @@ def _draw_timeline(config: JobConfig, seen: _Seen) -> Figure:
     row, column = place[emitter_ix] * rows // max(count, 1), frame_ix.astype(np.int64) * columns // frames
     np.maximum.at(image, (row, column), photons)
 
-    figure = new_figure(1190, 860)
+    panels = seen.statistics
+    figure = new_figure(1190, 860 + (PANEL_PX if panels.count else 0))
     light, total = add_axes(figure, 110, 50, 2 * _COLUMNS, 2 * _ROWS), add_axes(figure, 110, 580, 2 * _COLUMNS, 170)
     high = float(np.quantile(image[image > 0], 0.995)) if image.any() else 1.0
     picture = light.imshow(
@@ -219,12 +237,15 @@ def _draw_timeline(config: JobConfig, seen: _Seen) -> Figure:
     if columns < frames:
         total.stairs(most, edges, baseline=least, fill=True, color="#9ecae1", label="least to most")
         total.stairs(mean, edges, baseline=None, color="#08519c", lw=1, label="mean")
-        total.legend(loc="upper left", bbox_to_anchor=(1.01, 1.05))
+        total.legend(loc="upper right", bbox_to_anchor=(1.0, -0.14), ncols=2)
     else:
         total.stairs(active, edges, baseline=0, fill=True, color="#9ecae1")
         total.stairs(active, edges, baseline=0, color="#08519c", lw=1)
     total.set(xlabel="frame", ylabel="emitters on", xlim=(-0.5, frames - 0.5))
     total.set_ylim(0, max(1, active.max()) * 1.1)
+    _add_density(total, config)
+    if panels.count:
+        draw_panels(figure, panels, 110, 880, 1010)
     for axis in (light, total):
         _open(axis)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -234,6 +255,14 @@ def _draw_timeline(config: JobConfig, seen: _Seen) -> Figure:
         note = f"Each cell above is of up to {cell} and shows the brightest record."
         total.annotate(note, (0.5, 0), (0, -38), "axes fraction", "offset points", ha="center", va="top", fontsize=8)
     return figure
+
+
+def _add_density(total: Axes, config: JobConfig) -> None:
+    """Add an axis with emitters per square micrometre, of field and margin."""
+    width, height = np.broadcast_to(config.emitters.area_px, 2) + 2 * config.emitters.margin_px
+    area_um2 = width * height * config.optical.pixel_size_nm_x * config.optical.pixel_size_nm_y * 1e-6
+    right = total.secondary_yaxis("right", functions=(lambda n: n / area_um2, lambda density: density * area_um2))
+    right.set_ylabel("per µm²")
 
 
 def _draw_coefficients(config: JobConfig, seen: _Seen) -> Figure:

@@ -9,6 +9,7 @@ import numpy as np
 
 from simtiff.aberrations.maps import open_field
 from simtiff.config.loading import load_job_config
+from simtiff.emitters.density import all_emitters
 from simtiff.errors import DataError, ShapeError
 from simtiff.imaging.arrays import output
 from simtiff.movie.frames import Movie
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simtiff.config.settings import JobConfig
-    from simtiff.emitters.tables import Emitters, Records
+    from simtiff.emitters.tables import AnyEmitters, Blinks, Records
     from simtiff.movie.light import Background
 
 
@@ -99,7 +100,7 @@ class Simulation:
         emitters = self.config.emitters
         if self._recorded is not None:
             return f"Simulation({len(self._recorded.records)} records, shape {self.shape})"
-        return f"Simulation({emitters.num_emitters} emitters, shape {self.shape}, seed {emitters.seed})"
+        return f"Simulation({all_emitters(self.config)} emitters, shape {self.shape}, seed {emitters.seed})"
 
     def _make(self) -> tuple[MemoryTruth | RecordedTruth, Movie]:
         """Return truth and movie, made when they are first needed."""
@@ -118,14 +119,30 @@ class Simulation:
         return self._make()[1]
 
     @property
-    def emitters(self) -> Emitters:
-        """All emitters: xyz (n, 3) in px, px, um; intensity in photons; t0 and on_time in frames; id.
+    def emitters(self) -> AnyEmitters:
+        """All emitters by id: xyz (n, 3) in px, px, um; intensity in photons; t0 and on_time in frames.
 
-        An intensity is that where the illumination has its peak.         `DataError` where records were given.
+        An intensity is that where the illumination has its peak. Those that can blink more than once have no t0 and
+        on_time, and for DNA-PAINT no intensity: see `blinks`. `DataError` where records were given.
         """
         if isinstance(self._truth, RecordedTruth):
             raise DataError("emitters: only records were given, which do not say when emitters are on")
         return self._truth.emitters
+
+    @property
+    def blinks(self) -> Blinks | None:
+        """When emitters are on: emitter, t0 and on_time in frames, state, intensity in photons per frame.
+
+        None where emitters are on once, or always. `DataError` where records were given.
+        """
+        if isinstance(self._truth, RecordedTruth):
+            raise DataError("blinks: only records were given, which do not say when emitters are on")
+        return self._truth.blinks
+
+    @property
+    def drift(self) -> NDArray[np.float64] | None:
+        """Drift of each frame, (t, 3) in px, px, um; None where there is none, or records were given."""
+        return None if isinstance(self._truth, RecordedTruth) else self._truth.drift
 
     @property
     def records(self) -> Records:

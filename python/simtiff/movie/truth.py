@@ -6,21 +6,30 @@ mag}``, one row per emitter; ``records/frame_start``, the first record of each f
 records. Attributes hold the job's config as JSON, its seed, and the program's version, and on every dataset
 its unit. Magnitudes that are all zero take no space. ``records/crlb`` has a row of bounds for each record, where they
 are asked for.
+
+Where emitters can blink more than once, ``emitters/`` has no t0 and on_time (and for DNA-PAINT no intensity), and
+``blinks/{emitter, t0, on_time, state, intensity}`` has a row for each sojourn in a bright state (`Blinks`). Where there
+is drift, ``drift/xyz`` (frames, 3) has it, and records lie where it has moved them; emitters and their coefficients
+are those of the undrifted place. Emitters with ids from the attribute ``first_fiducial`` of ``emitters/id`` on are
+fiducials.
 ``background/{image, factor}`` are there where a config has a ``background`` or an ``illumination``: pixel p of frame t
 expects ``image[p] * factor[t]`` photons. ``emitters/intensity`` is before the illumination, ``records/phot`` after it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from simtiff.aberrations.maps import field_coefficients
 from simtiff.config.identity import noise_seed
-from simtiff.emitters.sampling import BLOCK_RECORDS, iter_slabs
-from simtiff.emitters.tables import Emitters, Records
+from simtiff.emitters.chain import state_names
+from simtiff.emitters.density import all_emitters, expected_records, fiducials, with_number
+from simtiff.emitters.drift import drift_of, drifted
+from simtiff.emitters.sources import BLOCK_RECORDS, in_order_of_id, iter_truth, no_emitters, table_of
+from simtiff.emitters.tables import AnyEmitters, Blinks, Records
 from simtiff.imaging.scene import Scene, same_psf
 from simtiff.io.files import version
 from simtiff.io.hdf5 import attribute, describe, open_hdf5, reading, writing_hdf5
@@ -29,7 +38,7 @@ from simtiff.movie.light import GROUP, Background, background_of, beam_of, illum
 from simtiff.movie.truthfile import TruthFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     import h5py
@@ -37,6 +46,7 @@ if TYPE_CHECKING:
 
     from simtiff.aberrations.fieldmap import FieldMap
     from simtiff.config.settings import JobConfig
+    from simtiff.imaging.background import Beam
 
 
 FORMAT_VERSION = 1
@@ -56,6 +66,13 @@ _RECORDS: dict[str, tuple[int, str, str]] = {
     "phot": (0, "f4", "photons"),
     "frame_ix": (0, "i4", "frames"),
     "id": (0, "i8", "1"),
+}
+_BLINKS: dict[str, tuple[int, str, str]] = {
+    "emitter": (0, "i8", "1"),
+    "t0": (0, "f8", "frames"),
+    "on_time": (0, "f8", "frames"),
+    "state": (0, "u1", "1"),
+    "intensity": (0, "f4", "photons per frame"),
 }
 
 
@@ -90,7 +107,7 @@ def write_truth(
     progress
         Called with the frames done and all frames.
     block_records
-        Records that are made at a time; see `iter_slabs`.
+        Records that are made at a time; see `iter_truth`.
 
     Raises
     ------
@@ -99,74 +116,102 @@ def write_truth(
     OSError
         If the file cannot be written.
     """
-    cfg = config.emitters
+    cfg, drift = with_number(config), drift_of(config)
+    total, beam = all_emitters(config), beam_of(config)
     frame_counts = np.zeros(cfg.frames + 1, np.int64)
     emitters_done, records_done = 0, 0
     background = background_of(config)
     with writing_hdf5(path) as (file, check):
-        emitter_sets = {
-            name: _dataset(file, f"emitters/{name}", cfg.num_emitters, *layout) for name, layout in _EMITTERS.items()
-        }
-        chunk_rows = _chunk_rows(config)
-        record_sets = {
-            name: _dataset(file, f"records/{name}", 0, *layout, chunk_rows=chunk_rows)
-            for name, layout in _RECORDS.items()
-        }
+        columns = [field.name for field in fields(table_of(cfg))]
+        emitter_sets = {name: _dataset(file, f"emitters/{name}", total, *_EMITTERS[name]) for name in columns}
+        rows = chunk_rows(config)
+        record_sets = _Growing(file, "records", _RECORDS, rows)
+        blink_sets = _Growing(file, "blinks", _BLINKS, rows) if cfg.blinking.blinks else None
         bounds = None
         if config.truth.crlb:
             bounds = RecordBounds(config, background)
-            layout = (CRLB_COLUMNS, "f4", CRLB_UNIT)
-            bound_set = _dataset(file, f"records/{CRLB}", 0, *layout, chunk_rows=chunk_rows)
-        coefficients = _CoefficientWriter(file, cfg.num_emitters, field.modes)
-        for emitters, records in _pieces(config, block_records):
+            bound_set = _Growing(file, "records", {CRLB: (CRLB_COLUMNS, "f4", CRLB_UNIT)}, rows)
+        coefficients = _CoefficientWriter(file, total, field.modes)
+        for piece in iter_truth(cfg, block_records):
             check()
-            if len(emitters):
-                end = emitters_done + len(emitters)
+            if len(piece.emitters):
+                first_id, last_id = int(piece.emitters.id[0]), int(piece.emitters.id[-1])
                 for name, dataset in emitter_sets.items():
-                    dataset[emitters_done:end] = getattr(emitters, name)
-                coefficients.write(emitters_done, config, field, emitters.xyz)
-                emitters_done = end
-            if len(records):
-                end = records_done + len(records)
-                for name, dataset in record_sets.items():
-                    dataset.resize(end, axis=0)
-                    dataset[records_done:end] = getattr(records, name)
+                    dataset[first_id : last_id + 1] = getattr(piece.emitters, name)
+                coefficients.write(first_id, config, field, piece.emitters.xyz)
+                emitters_done += len(piece.emitters)
+            if piece.blinks is not None and blink_sets is not None:
+                blink_sets.append(piece.blinks)
+            if len(piece.records):
+                still, records = _as_seen(piece.records, drift, beam)
+                record_sets.append(records)
                 first, last = int(records.frame_ix[0]), int(records.frame_ix[-1])
                 if bounds is not None:
-                    bound_set.resize(end, axis=0)
-                    bound_set[records_done:end] = bounds.of(
-                        _scene_of(records, first, lambda some: field_coefficients(config, field, some.xyz)),
-                        first,
-                        last + 1,
-                    )
+                    scene = _scene_of(records, first, _places_of(still, config, field))
+                    bound_set.append({CRLB: bounds.of(scene, first, last + 1)})
                 frame_counts[first + 1 : last + 2] = np.bincount(records.frame_ix - first)
-                records_done = end
+                records_done += len(records)
                 if progress is not None:
                     progress(last + 1, cfg.frames)
         index = file.create_dataset("records/frame_start", data=np.cumsum(frame_counts))
         describe(index, unit="1")
         write_background(file, background)
+        if blink_sets is not None:
+            describe(file["blinks/state"], names=", ".join(state_names(cfg.blinking)))
+        if fiducials(cfg):
+            describe(file["emitters/id"], first_fiducial=total - fiducials(cfg))
+        if drift is not None:
+            _dataset(file, "drift/xyz", len(drift), 3, "f8", "px, px, um")[...] = drift
         _describe(file, config)
     if progress is not None:
         progress(cfg.frames, cfg.frames)
     return TruthSize(emitters_done, records_done, background)
 
 
-def _pieces(config: JobConfig, block_records: int = BLOCK_RECORDS) -> Iterator[tuple[Emitters, Records]]:
-    """Make the emitters of a movie and their records piece by piece, as its illumination lights them."""
-    beam = beam_of(config)
-    for emitters, records in iter_slabs(config.emitters, block_records):
-        yield emitters, illuminated(records, beam)
+def _as_seen(records: Records, drift: NDArray[np.float64] | None, beam: Beam | None) -> tuple[Records, Records]:
+    """Return records at their undrifted places, and the same where drift moved them, as a beam lights them there."""
+    seen = drifted(records, drift)
+    if beam is None:
+        return records, seen
+    photons = illuminated(seen, beam)
+    lit = photons > 0
+    return records[lit], replace(seen, phot=photons)[lit]
+
+
+class _Growing:
+    """Datasets of a group that grow by rows, in chunks."""
+
+    def __init__(self, file: h5py.File, group: str, layout: dict[str, tuple[int, str, str]], chunk_rows: int) -> None:
+        self._rows = 0
+        self._sets = {
+            name: _dataset(file, f"{group}/{name}", 0, *each, chunk_rows=chunk_rows) for name, each in layout.items()
+        }
+
+    def append(self, table: Records | Blinks | dict[str, NDArray[Any]]) -> None:
+        columns = {name: table[name] if isinstance(table, dict) else getattr(table, name) for name in self._sets}
+        start = self._rows
+        for name, dataset in self._sets.items():
+            self._rows = start + len(columns[name])
+            dataset.resize(self._rows, axis=0)
+            dataset[start : self._rows] = columns[name]
+
+
+_Coefficients = tuple["NDArray[np.float32]", "NDArray[np.float32] | None"]
+
+
+def _places_of(records: Records, config: JobConfig, field: FieldMap) -> Callable[[NDArray[np.int64]], _Coefficients]:
+    """Return what computes the coefficients of some records, at the undrifted places."""
+    return lambda rows: field_coefficients(config, field, records.xyz[rows])
 
 
 def _scene_of(
     records: Records,
     first_frame: int,
-    coefficients: Callable[[Records], tuple[NDArray[np.float32], NDArray[np.float32] | None]],
+    coefficients: Callable[[NDArray[np.int64]], _Coefficients],
 ) -> Scene:
-    """Return records of whole frames as a scene, with the coefficients of a record of each emitter."""
+    """Return records of whole frames as a scene, with the coefficients of a record (row) of each PSF."""
     first, emitter_ix = same_psf(records.id, records.xyz)
-    phase, magnitude = coefficients(records[first])
+    phase, magnitude = coefficients(first)
     return Scene(
         xyz=records.xyz[first].astype(np.float64),
         phase=phase,
@@ -275,10 +320,12 @@ def _dataset(
     return dataset
 
 
-def _chunk_rows(config: JobConfig) -> int:
+def chunk_rows(config: JobConfig) -> int:
     """Return a chunk length that suits the expected number of records, so that small files stay small."""
     cfg = config.emitters
-    expected = cfg.num_emitters * min(cfg.lifetime_avg + 1, cfg.frames)
+    expected = expected_records(config, cfg.frames)
+    if cfg.blinking.kind == "once":
+        expected = all_emitters(config) * min(cfg.lifetime_avg + 1, cfg.frames)
     return min(_MAX_CHUNK_ROWS, max(64, 1 << int(expected).bit_length()))
 
 
@@ -323,6 +370,17 @@ class MemoryTruth:
         The job.
     field
         Its map, from `open_field`.
+
+    Attributes
+    ----------
+    emitters : Emitters, Molecules or Sites
+        All emitters, by id, where they are without drift.
+    blinks : Blinks or None
+        When they are on; None where they are on once.
+    records : Records
+        All records, with drift.
+    drift : (frames, 3) float64 or None
+        Of each frame, in px, px, um.
     """
 
     path: str | None = None
@@ -331,9 +389,15 @@ class MemoryTruth:
         self.config = config
         self.n_frames = config.emitters.frames
         self.background = background_of(config)
-        pieces = list(_pieces(config))
-        self.emitters = Emitters.concatenate([emitters for emitters, _ in pieces])
-        self.records = Records.concatenate([records for _, records in pieces])
+        cfg = with_number(config)
+        pieces = list(iter_truth(cfg))
+        parts: list[Any] = [piece.emitters for piece in pieces if len(piece.emitters)] or [no_emitters(cfg)]
+        self.emitters: AnyEmitters = in_order_of_id(parts)
+        self.drift = drift_of(config)
+        still = Records.concatenate([piece.records for piece in pieces])
+        self.records = _as_seen(still, self.drift, beam_of(config))[1]
+        blinks = [piece.blinks for piece in pieces if piece.blinks is not None]
+        self.blinks = Blinks.concatenate(blinks) if cfg.blinking.blinks else None
         del pieces
         self.phase, magnitude = field_coefficients(config, field, self.emitters.xyz)
         self.magnitude = magnitude if len(self.emitters) else None
@@ -342,8 +406,7 @@ class MemoryTruth:
         """Return the emitters and records of frames ``start..stop - 1``."""
         low, high = np.searchsorted(self.records.frame_ix, [start, stop])
         records = self.records[low:high]
-        return _scene_of(records, start, self._coefficients)
+        return _scene_of(records, start, lambda rows: self._coefficients(records.id[rows]))
 
-    def _coefficients(self, records: Records) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        ids = records.id
+    def _coefficients(self, ids: NDArray[np.int64]) -> _Coefficients:
         return self.phase[ids], None if self.magnitude is None else self.magnitude[ids]

@@ -19,6 +19,7 @@ import numpy as np
 
 from simtiff.aberrations.mapfile import MAX_MODES
 from simtiff.aberrations.maps import field_coefficients, open_field
+from simtiff.emitters.tables import Blinks
 from simtiff.errors import DataError, ShapeError, in_words
 from simtiff.imaging.scene import Scene, same_psf
 from simtiff.io.hdf5 import find_dataset, need_dataset, open_hdf5, reading, stated
@@ -44,6 +45,8 @@ _LIMITS = {"x and y": 1e7, "z": 1001.0, "photons": 1e15, "coefficients": 1e3}
 _COLUMNS: dict[str, dict[str, tuple[int | None, ...]]] = {
     "emitters": {"xyz": (None, 3), "intensity": (None,), "t0": (None,), "on_time": (None,), "id": (None,)},
     "records": {"xyz": (None, 3), "phot": (None,), "frame_ix": (None,), "id": (None,)},
+    "blinks": {"emitter": (None,), "t0": (None,), "on_time": (None,), "state": (None,), "intensity": (None,)},
+    "drift": {"xyz": (None, 3)},
 }
 Coefficients = Literal["stored", "computed", "unused"]
 """What is made of a file's coefficients: read; read, or computed where there are none; or nothing."""
@@ -122,6 +125,7 @@ class TruthFile:
             self._file = stack.enter_context(open_hdf5(path)) if file is None else file
             self._emitters = self._group("emitters")
             self._records = self._group("records")
+            self._blinks, self._drift = self._group("blinks"), self._group("drift")
             self._check_columns()
             self.stored_config = self._read_config()
             self._sorted: _RecordRows | None = None
@@ -195,6 +199,44 @@ class TruthFile:
         every = self._read_records(0, int(self._frame_start[-1]))
         return every.xyz, every.phot, every.frame_ix, every.rows if every.id is None else every.id
 
+    def emitter_columns(self, most: int) -> dict[str, NDArray[np.float64]]:
+        """Return intensity, t0 and on_time of the first emitters, `most` at most, as far as the file has them."""
+        names = [name for name in ("intensity", "t0", "on_time") if name in self._emitters]
+        return {
+            name: read_rows(self._emitters[name], 0, min(most, len(self._emitters[name])), np.float64) for name in names
+        }
+
+    def blinks(self, most: int) -> Blinks | None:
+        """Return the first rows of ``blinks/``, `most` at most; None where there are none."""
+        if not self._blinks:
+            return None
+        types = {"emitter": np.int64, "state": np.uint8, "intensity": np.float32}
+        stop = min(most, len(self._blinks["emitter"]))
+        columns = {name: read_rows(rows, 0, stop, types.get(name, np.float64)) for name, rows in self._blinks.items()}
+        return Blinks(**columns)
+
+    def drift(self) -> NDArray[np.float64] | None:
+        """Return the drift of each frame, (frames, 3) in px, px, um; None where there is none."""
+        rows = self._drift.get("xyz")
+        if rows is None:
+            return None
+        drift: NDArray[np.float64] = read_rows(rows, 0, len(rows), np.float64)
+        if len(drift) != self.n_frames:
+            text = Text(
+                "{path}: drift/xyz: has {rows} rows; allowed: {frames}, one for each frame",
+                path=self.path,
+                rows=len(drift),
+                frames=self.n_frames,
+            )
+            raise DataError(text)
+        return drift
+
+    def record_ids(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the emitter of each record of frames ``start..stop - 1``; the record's row where none is said."""
+        low, high = (int(self._frame_start[min(max(frame, 0), self.n_frames)]) for frame in (start, stop))
+        records = self._read_records(low, max(low, high))
+        return records.rows if records.id is None else records.id
+
     @property
     def in_order(self) -> bool:
         """Whether the file has its records ordered by frame."""
@@ -211,7 +253,7 @@ class TruthFile:
         return np.arange(low, high) if self._sorted is None else self._sorted.rows[low:high]
 
     def copy_into(self, file: h5py.File) -> None:
-        """Copy emitters and records, not the coefficients, to another open file."""
+        """Copy emitters, records, blinks and drift, not the coefficients, to another open file."""
         for name, columns in (("emitters", self._emitters), ("records", self._records)):
             group = file.create_group(name)
             for column, rows in columns.items():
@@ -222,6 +264,10 @@ class TruthFile:
                     copy = group.create_dataset(column, rows.shape, rows.dataset.dtype, track_times=False)
                     for start in range(0, len(rows), _SCAN_ROWS):
                         copy[start : start + _SCAN_ROWS] = rows[start : start + _SCAN_ROWS]
+        for name in ("blinks", "drift"):
+            if name in self._file:
+                with reading(self.path, name):
+                    self._file.copy(name, file)
 
     # Opening
 
@@ -243,7 +289,11 @@ class TruthFile:
             need_dataset(self._file, "records/xyz", Text(" where there is no emitters/xyz"))
         if "id" not in self._records and "xyz" not in self._records:
             need_dataset(self._file, "records/id", Text(" where records have no xyz"))
-        for group, columns in (("emitters", self._emitters), ("records", self._records)):
+        for name in _COLUMNS["blinks"] if self._blinks else ():
+            if name not in self._blinks:
+                need_dataset(self._file, f"blinks/{name}", Text(" where there are blinks"))
+        groups = (("emitters", self._emitters), ("records", self._records), ("blinks", self._blinks))
+        for group, columns in groups:
             lengths = {f"{group}/{name}": len(rows) for name, rows in columns.items() if name != "frame_start"}
             if len(set(lengths.values())) > 1:
                 shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
@@ -363,7 +413,8 @@ class TruthFile:
     def _what_coefficients_belong_to(self) -> Literal["emitter", "record", "id"]:
         records, emitters = len(self._records["phot"]), self._emitter_count()
         if self._phase is None:  # coefficients are computed
-            return "id" if "xyz" in self._records else "emitter"
+            drifted = bool(self._drift) and emitters is not None and "id" in self._records
+            return "id" if "xyz" in self._records and not drifted else "emitter"
         rows = len(self._phase)
         if emitters is not None and "id" in self._records and rows == emitters:
             return "emitter"
@@ -453,12 +504,13 @@ class TruthFile:
                 "{path}: records/id: {id} is no emitter; allowed: those of emitters/id", path=self.path, id=unknown[0]
             )
             raise DataError(text)
-        if records.xyz is None:
+        still = None
+        if "xyz" in self._emitters and (records.xyz is None or self._phase is None):
             positions = self._emitters["xyz"]
-            xyz = gather(rows, lambda low, high: self._positions(positions, low, high), 3)
-        else:
-            xyz = records.xyz[first]
-        return self._scene(xyz, rows, emitter_ix, records, start)
+            still = gather(rows, lambda low, high: self._positions(positions, low, high), 3)
+        xyz = records.xyz[first] if records.xyz is not None else still
+        assert xyz is not None  # noqa: S101 - for the type checker; `_check_columns` says so
+        return self._scene(xyz, rows, emitter_ix, records, start, still)
 
     def _scene_of_records(self, records: _RecordRows, start: int) -> Scene:
         """Make a scene where coefficients are given per record or per distinct id."""
@@ -482,10 +534,11 @@ class TruthFile:
         emitter_ix: NDArray[np.uint32],
         records: _RecordRows,
         start: int,
+        still: NDArray[np.float32] | None = None,
     ) -> Scene:
-        """Add the coefficients of `rows`, one per emitter of the scene."""
+        """Add the coefficients of `rows`, one per emitter of the scene; `still`: where these are without drift."""
         if self._phase is None:
-            phase, magnitude = self._computed(xyz)
+            phase, magnitude = self._computed(xyz if still is None else still)
         else:
             phase = self._with_added(self._coefficients(self._phase, rows))
             magnitude = None if self._magnitude is None else self._coefficients(self._magnitude, rows)

@@ -30,6 +30,8 @@
 //! beam, bleach                        field            a Gaussian beam -> its light at any place; what bleaching leaves
 //! random_field                        noise: randomfield   a smooth random field over pixels
 //! exponential, normal                 noise: variates  uniform random numbers -> those that emitters are drawn by
+//! photons                             noise: photons   laws of how bright they are
+//! Blinking::advance                   blinking         states and rates -> sojourns of molecules, and their light in frames
 //! simd                                picks the instruction set at run time
 //! stop                                lets another thread end a long call
 //! ```
@@ -40,6 +42,7 @@
 //! What is made once and kept is made without locks, so a process that is forked in the middle of it can make it anew.
 #![forbid(unsafe_code)]
 
+mod blinking;
 mod camera;
 mod error;
 mod field;
@@ -51,10 +54,11 @@ mod simd;
 mod stop;
 mod transform;
 
+pub use blinking::{Blinking, Brightness, Chain, MOST_STATES, RecordColumns, SojournColumns};
 pub use camera::{Background, Camera, Exposure, Maps, Pixel, Register, Settings};
 pub use error::{Error, Result};
 pub use field::{Interpolation, beam, bleach, interpolate, spline_filter};
-pub use noise::{exponential, normal, random_field};
+pub use noise::{PhotonLaw, exponential, normal, photons, random_field};
 pub use psf::{Detector, Emitters, LARGEST_BLUR, LARGEST_STAMP, MOST_MODES, PARAMETERS, Psf, Spec};
 pub use pupil::{
     Defocus, DiskQuadrature, Gaussian, MOST_ROWS, Model, Node, Optics, Parity, Row, Zernike, gauss_legendre,

@@ -14,6 +14,7 @@
 //! | `ndarray[uint32]`, `ndarray[uint16]` | `&[u32]`, `&mut [u16]` |
 //! | `ConfigError`, `ShapeError` | `simtiff_core::Error` |
 
+mod blinking;
 mod buffers;
 mod camera;
 mod errors;
@@ -44,6 +45,8 @@ mod core_module {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::blinking::Blinking;
+    #[pymodule_export]
     use crate::camera::Camera;
     #[pymodule_export]
     use crate::field::{interpolate, spline_filter};
@@ -68,8 +71,11 @@ mod core_module {
     const MOST_SAMPLES_PER_PIXEL: u32 = simtiff_core::MOST_SAMPLES_PER_PIXEL;
     #[pymodule_export]
     const MOST_THREADS: usize = crate::pool::MOST_THREADS;
+    /// The most states of a molecule.
     #[pymodule_export]
-    use crate::variates::{exponential, normal};
+    const MOST_STATES: usize = simtiff_core::MOST_STATES;
+    #[pymodule_export]
+    use crate::variates::{exponential, normal, photons};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,7 +1,8 @@
-//! `simtiff_core::exponential`, `simtiff_core::normal`.
+//! `simtiff_core::exponential`, `simtiff_core::normal`, `simtiff_core::photons`.
 
 use numpy::{PyReadonlyArrayDyn, PyReadwriteArrayDyn};
 use pyo3::prelude::*;
+use simtiff_core::PhotonLaw;
 
 use crate::buffers;
 use crate::errors::to_python;
@@ -24,4 +25,23 @@ pub fn normal(
 ) -> PyResult<()> {
     let (uniform, second) = (buffers::write("uniform", &mut uniform)?, buffers::read("second", &second)?);
     py.detach(|| simtiff_core::normal(uniform, second)).map_err(to_python)
+}
+
+/// Turn uniform numbers in [0, 1), with as many second ones, into photons of a law with a mean and a standard deviation, in place.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
+pub fn photons(
+    py: Python<'_>,
+    mut uniform: PyReadwriteArrayDyn<'_, f64>,
+    second: PyReadonlyArrayDyn<'_, f64>,
+    law: (String, f64, f64),
+) -> PyResult<()> {
+    let (uniform, second) = (buffers::write("uniform", &mut uniform)?, buffers::read("second", &second)?);
+    let law = photon_law(&law)?;
+    py.detach(|| simtiff_core::photons(&law, uniform, second)).map_err(to_python)
+}
+
+/// A law by name, mean and standard deviation.
+pub fn photon_law((name, mean, sigma): &(String, f64, f64)) -> PyResult<PhotonLaw> {
+    PhotonLaw::new(name, *mean, *sigma).map_err(to_python)
 }

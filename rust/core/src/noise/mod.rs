@@ -6,11 +6,13 @@
 //! normal        the camera's read noise
 //! gamma         the gain of an EM register
 //! variates      uniform numbers -> those that emitters are drawn by
+//! photons       laws of how bright emitters are
 //! randomfield   a smooth field over pixels: a background with structure
 //! ```
 
 mod gamma;
 mod normal;
+mod photons;
 mod poisson;
 mod random;
 mod randomfield;
@@ -18,11 +20,10 @@ mod variates;
 
 pub(crate) use gamma::Gamma;
 pub(crate) use normal::fill_normals;
+pub use photons::{PhotonLaw, photons};
 #[cfg(test)]
 pub(crate) use poisson::log_probability;
 pub(crate) use poisson::{BACKGROUND_LIMIT, BackgroundTable, Signal, TABLE_LIMIT, poisson_by_rejection};
-#[cfg(test)]
-pub(crate) use random::Generator;
-pub(crate) use random::{BLOCK, Purpose, Stream};
+pub(crate) use random::{BLOCK, Generator, Purpose, Stream};
 pub use randomfield::random_field;
 pub use variates::{exponential, normal};

@@ -49,6 +49,8 @@ pub(crate) enum Purpose {
     GammaUniform = 9,
     /// The gain of pixels where they are refused, each from a generator of its own.
     GammaRejection = 10,
+    /// Sojourns of molecules that blink, each from a generator of its own.
+    Blinking = 16,
     /// The nodes of a smooth random field.
     Field = 32,
 }
@@ -100,6 +102,11 @@ pub(crate) struct Generator {
 }
 
 impl Generator {
+    /// A generator of its own for each pair of numbers.
+    pub(crate) const fn of_pair(first: f64, second: f64) -> Self {
+        Self { state: mix(mix(first.to_bits().wrapping_add(GAMMA)).wrapping_add(second.to_bits())) }
+    }
+
     /// The next word.
     pub(crate) const fn next_u64(&mut self) -> u64 {
         self.state = self.state.wrapping_add(GAMMA);
@@ -156,6 +163,7 @@ mod tests {
             Purpose::GammaUniform,
             Purpose::GammaRejection,
             Purpose::Field,
+            Purpose::Blinking,
         ];
         let mut seen = HashSet::new();
         for seed in [0, 1, 2, GAMMA, GAMMA.wrapping_neg(), u64::MAX] {

@@ -1,0 +1,205 @@
+"""The states of molecules that blink: rates, equilibrium, and how many molecules are in each over the time.
+
+Everything here is plain arithmetic, in the same order everywhere: how many molecules a density comes to, and where
+they begin, depend neither on a library nor on the processor.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from simtiff.config.blinking import BlinkingConfig
+
+Matrix = list[list[float]]
+
+_STEP = 1 / 16  # transitions in the first step of a matrix exponential
+_TERMS = 12
+
+
+@dataclass(frozen=True)
+class Chain:
+    """States, and the rates between them.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The states; `Blinks.state` counts them from 0.
+    rates : list of lists
+        Transitions per frame from a state (row) to another (column).
+    brightness : list
+        Part of a molecule's photons that each state gives.
+    start : list
+        Probability of each state at time 0.
+    """
+
+    names: tuple[str, ...]
+    rates: Matrix
+    brightness: list[float]
+    start: list[float]
+
+    def occupation(self, frames: float) -> list[float]:
+        """Return the mean probability of each state over the first `frames` frames."""
+        _, integral = _exponential(self.rates, frames)
+        return [_dot(self.start, [row[state] for row in integral]) / frames for state in range(len(self.names))]
+
+    def mean_bright(self, frames: float) -> float:
+        """Return the probability to be bright, mean over the first `frames` frames."""
+        return _total(p for p, light in zip(self.occupation(frames), self.brightness, strict=True) if light > 0)
+
+    def mean_in_frame(self, frames: float) -> float:
+        """Return the probability to be bright at some time of a frame, mean over the first `frames` frames."""
+        stopped = [
+            [0.0] * len(row) if light > 0 else row for row, light in zip(self.rates, self.brightness, strict=True)
+        ]
+        after, _ = _exponential(stopped, 1.0)
+        hit = [_total(p for p, light in zip(row, self.brightness, strict=True) if light > 0) for row in after]
+        return _dot(self.occupation(frames), hit)
+
+    def blinks(self, frames: float) -> float:
+        """Return how many sojourns in bright states there are in the first `frames` frames, on average."""
+        bright = [light > 0 for light in self.brightness]
+        into = [_total(r for r, lit in zip(row, bright, strict=True) if lit) for row in self.rates]
+        begun = _total(p for p, lit in zip(self.start, bright, strict=True) if lit)
+        return begun + frames * _dot(self.occupation(frames), into)
+
+
+def state_names(blinking: BlinkingConfig) -> tuple[str, ...]:
+    """Return the names of the states that `Blinks.state` counts from 0."""
+    return chain_of(blinking).names
+
+
+def chain_of(blinking: BlinkingConfig) -> Chain:
+    """Return the states of molecules of the kinds that blink, ``kinetics`` and ``paint``."""
+    if blinking.kind == "paint":
+        on_frames, off_frames = blinking.on_frames, blinking.off_frames
+        if on_frames is None or off_frames is None:
+            raise ValueError(blinking)
+        share = on_frames / (on_frames + off_frames)
+        return Chain(("bound", "free"), [[0.0, 1 / on_frames], [1 / off_frames, 0.0]], [1.0, 0.0], [share, 1 - share])
+    names = blinking.names
+    rates = [[blinking.states.get(name, {}).get(other, 0.0) for other in names] for name in names]
+    brightness = [blinking.brightness.get(name, 0.0) for name in names]
+    if blinking.start is None:
+        return Chain(names, rates, brightness, _start_in_equilibrium(blinking, rates))
+    begins = {blinking.start: 1.0} if isinstance(blinking.start, str) else blinking.start
+    return Chain(names, rates, brightness, [begins.get(name, 0.0) for name in names])
+
+
+def shares(blinking: BlinkingConfig, frames: int) -> tuple[float, float, float]:
+    """Return means over the first `frames` of molecules that blink.
+
+    They are the probability to be bright at a time, that to be bright at some time of a frame, and the number of
+    sojourns in bright states.
+    """
+    return _shares(type(blinking), blinking.model_dump_json(), frames)
+
+
+@functools.lru_cache(maxsize=4096)  # a sweep asks for the same again and again
+def _shares(model: type[BlinkingConfig], text: str, frames: int) -> tuple[float, float, float]:
+    chain = chain_of(model.model_validate_json(text))
+    return min(1.0, chain.mean_bright(frames)), min(1.0, chain.mean_in_frame(frames)), chain.blinks(frames)
+
+
+def _start_in_equilibrium(blinking: BlinkingConfig, rates: Matrix) -> list[float]:
+    """Return the equilibrium of the states that are left, without the transitions into those that are not."""
+    names = blinking.names
+    kept = [i for i, name in enumerate(names) if name not in blinking.absorbing]
+    # Only states that lead to each other have a part in it: those that all others lead to, and no others follow.
+    after = {i: _after(i, kept, rates) for i in kept}
+    closed = [i for i in kept if all(i in after[j] for j in after[i])]
+    parts = equilibrium([[rates[i][j] if i != j else 0.0 for j in closed] for i in closed])
+    start = [0.0] * len(names)
+    for i, part in zip(closed, parts, strict=True):
+        start[i] = part
+    return start
+
+
+def _after(state: int, kept: list[int], rates: Matrix) -> set[int]:
+    found, ahead = set(), [state]
+    while ahead:
+        i = ahead.pop()
+        if i not in found:
+            found.add(i)
+            ahead += [j for j in kept if rates[i][j] > 0]
+    return found
+
+
+def equilibrium(rates: Matrix) -> list[float]:
+    """Return the equilibrium of states that all lead to each other.
+
+    By elimination without subtractions (Grassmann, Taksar & Heyman, Oper. Res. 33, 1107, 1985), which keeps all digits
+    also where rates differ by many orders of magnitude.
+    """
+    left = [row[:] for row in rates]
+    count = len(left)
+    for k in range(count - 1, 0, -1):
+        total = _total(left[k][:k])
+        for i in range(k):
+            left[i][k] /= total
+            for j in range(k):
+                if i != j:
+                    left[i][j] += left[i][k] * left[k][j]
+    parts = [1.0]
+    for k in range(1, count):
+        parts.append(_total(parts[i] * left[i][k] for i in range(k)))
+    whole = _total(parts)
+    return [part / whole for part in parts]
+
+
+def _exponential(rates: Matrix, time: float) -> tuple[Matrix, Matrix]:
+    """Return the probabilities to be in a state (column) after a time from another (row), and their integral over it.
+
+    By a power series over a short step and doublings of it; rows of probabilities are kept at 1, those of the integral
+    at the time.
+    """
+    count = len(rates)
+    flow = [[rate if i != j else 0.0 for j, rate in enumerate(row)] for i, row in enumerate(rates)]
+    for i, row in enumerate(flow):
+        row[i] = -_total(row)
+    fastest = max(-flow[i][i] for i in range(count))
+    step, doublings = time, 0
+    while step * fastest > _STEP:
+        step /= 2
+        doublings += 1
+    term = [[1.0 if i == j else 0.0 for j in range(count)] for i in range(count)]
+    after = [row[:] for row in term]
+    integral = [[step * value for value in row] for row in term]
+    for k in range(1, _TERMS):
+        term = [[value * step / k for value in row] for row in _product(term, flow)]
+        for i in range(count):
+            for j in range(count):
+                after[i][j] += term[i][j]
+                integral[i][j] += term[i][j] * step / (k + 1)
+    for _ in range(doublings):
+        later = _product(after, integral)
+        integral = [[a + b for a, b in zip(*rows, strict=True)] for rows in zip(integral, later, strict=True)]
+        after = _rows_of_sum(_product(after, after), 1.0)
+        step *= 2
+        integral = _rows_of_sum(integral, step)
+    return after, integral
+
+
+def _product(one: Matrix, other: Matrix) -> Matrix:
+    columns = list(zip(*other, strict=True))
+    return [[_dot(row, column) for column in columns] for row in one]
+
+
+def _dot(one: list[float], other: list[float] | tuple[float, ...]) -> float:
+    return _total(a * b for a, b in zip(one, other, strict=True))
+
+
+def _total(values: Iterable[float]) -> float:
+    """Add numbers one after another, which `sum` does in some versions of Python alone."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
+
+
+def _rows_of_sum(matrix: Matrix, wanted: float) -> Matrix:
+    return [[value * wanted / total for value in row] for row, total in ((row, _total(row)) for row in matrix)]

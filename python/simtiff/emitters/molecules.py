@@ -1,0 +1,153 @@
+"""Emitters that are there from the first frame on: molecules and sites that blink, and emitters that are always on.
+
+Those that blink are in one of several states, which they leave after exponential times (`simtiff.emitters.chain`). The
+core takes all of them through the frames slab by slab, each with a random stream of its own, so their truth does not
+depend on the slabs, and memory is set by the number of molecules and the records of a slab.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simtiff._core import Blinking
+from simtiff.emitters.chain import chain_of
+from simtiff.emitters.places import Places, generator, intensities
+from simtiff.emitters.tables import AnyEmitters, Blinks, Emitters, Molecules, Records, Sites
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from simtiff.config.blocks import EmitterConfig
+
+BLOCK_EMITTERS = 1 << 18
+"""Emitters that are drawn at a time, from a stream of their own."""
+
+_BLINKING = 0x626C696E  # "blin": the streams of molecules, apart from those of their places
+
+
+class _Population:
+    """Emitters whose places and brightness are drawn before the movie begins.
+
+    Parameters
+    ----------
+    config
+        The job's ``emitters`` section.
+    count, first_id
+        How many there are, and the id of the first.
+    purpose, places
+        What their streams are of, and what draws their positions.
+    photons
+        Photons per frame of each; None: they are drawn.
+    """
+
+    def __init__(
+        self,
+        config: EmitterConfig,
+        count: int,
+        first_id: int,
+        purpose: int,
+        places: Places,
+        photons: float | None = None,
+    ) -> None:
+        self.count, self.first_id, self.purpose = count, first_id, purpose
+        self.config = config
+        self._places, self._photons = places, photons
+        self.xyz = np.empty((0, 3), np.float32)
+        self.intensity = np.empty(0, np.float32)
+
+    def draw(self) -> Iterator[AnyEmitters]:
+        """Draw all emitters and yield them block by block; the second time there are none."""
+        if len(self.xyz) == self.count:
+            return
+        self.xyz = np.empty((self.count, 3), np.float32)
+        self.intensity = np.empty(self.count, np.float32)
+        for block, start in enumerate(range(0, self.count, BLOCK_EMITTERS)):
+            rows = slice(start, min(start + BLOCK_EMITTERS, self.count))
+            random = generator(self.config.seed, self.purpose, block + 1)
+            number = rows.stop - rows.start
+            self.xyz[rows] = self._places(random, number)
+            if self._photons is not None:
+                self.intensity[rows] = self._photons
+            elif self.config.blinking.kind != "paint":  # whose bindings have intensities of their own
+                self.intensity[rows] = intensities(self.config, random, number)
+            yield self._table(rows)
+
+    def _table(self, rows: slice) -> AnyEmitters:
+        xyz, intensity = self.xyz[rows], self.intensity[rows]
+        ids = np.arange(self.first_id + rows.start, self.first_id + rows.stop, dtype=np.int64)
+        match self.config.blinking.kind:
+            case "kinetics":
+                return Molecules(xyz, intensity, ids)
+            case "paint":
+                return Sites(xyz, ids)
+            case _:
+                t0, on_time = np.zeros(len(ids)), np.full(len(ids), float(self.config.frames))
+                return Emitters(xyz, intensity, t0, on_time, ids)
+
+
+class AlwaysOn(_Population):
+    """A source of emitters that give each frame their intensity (`simtiff.emitters.sources.Source`)."""
+
+    _frame = 0
+
+    def emitters(self, until: float) -> Iterator[AnyEmitters]:  # noqa: ARG002 - all are there at once
+        """Yield all emitters, the first time."""
+        yield from self.draw()
+
+    def light(self, stop: int) -> tuple[Records, Blinks | None]:
+        """Return the records from the frame after the last ones to ``stop - 1``."""
+        frames = stop - self._frame
+        lit = np.flatnonzero(self.intensity > 0)
+        records = Records(
+            xyz=np.tile(self.xyz[lit], (frames, 1)),
+            phot=np.tile(self.intensity[lit], frames),
+            frame_ix=np.repeat(np.arange(self._frame, stop, dtype=np.int32), len(lit)),
+            id=np.tile(lit + self.first_id, frames),
+        )
+        self._frame = stop
+        return records, None
+
+
+class Blinkers(_Population):
+    """A source of emitters of the kinds that blink, kinetics and paint (`simtiff.emitters.sources.Source`)."""
+
+    _blinking: Blinking | None = None
+
+    def emitters(self, until: float) -> Iterator[AnyEmitters]:  # noqa: ARG002 - all are there at once
+        """Yield all molecules, the first time."""
+        yield from self.draw()
+
+    def light(self, stop: int) -> tuple[Records, Blinks | None]:
+        """Return records and blinks from the frame after the last ones to ``stop - 1``."""
+        if self._blinking is None:
+            self._blinking = self._started()
+        records, sojourns = self._blinking.advance(stop)
+        frame_ix, ids, phot = np.empty(records, np.int32), np.empty(records, np.int64), np.empty(records, np.float32)
+        self._blinking.records_into(frame_ix, ids, phot)
+        blinks = Blinks(
+            emitter=np.empty(sojourns, np.int64),
+            t0=np.empty(sojourns),
+            on_time=np.empty(sojourns),
+            state=np.empty(sojourns, np.uint8),
+            intensity=np.empty(sojourns, np.float32),
+        )
+        self._blinking.sojourns_into(blinks.emitter, blinks.t0, blinks.on_time, blinks.state, blinks.intensity)
+        xyz = self.xyz.take(ids, axis=0)
+        if self.first_id:
+            ids += self.first_id
+            blinks.emitter[...] += self.first_id
+        return Records(xyz, phot, frame_ix, ids), blinks
+
+    def _started(self) -> Blinking:
+        config = self.config
+        chain = chain_of(config.blinking)
+        key = np.random.SeedSequence(config.seed, spawn_key=(_BLINKING, self.purpose)).generate_state(1, np.uint64)[0]
+        per_sojourn = config.blinking.kind == "paint"
+        photons: NDArray[np.float32] | int = self.count if per_sojourn else self.intensity
+        law = config.photon_law if per_sojourn else None
+        rates = np.array(chain.rates)
+        return Blinking(rates, chain.brightness, chain.start, config.frames, int(key), photons, law)

@@ -1,0 +1,187 @@
+"""Panels of a timeline: how long emitters are on and off, how bright they are, and drift, with the laws asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simtiff.emitters.chain import Chain, chain_of
+from simtiff.movie._drawing import add_axes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from simtiff.config.blocks import EmitterConfig
+    from simtiff.config.settings import JobConfig
+    from simtiff.emitters.tables import Blinks
+    from simtiff.movie.truthfile import TruthFile
+
+MAX_ROWS = 500_000
+"""Rows of emitters or blinks that are drawn."""
+
+_BINS = 40
+_MOST_POINTS = 2000
+_FILL, _LAW = "#9ecae1", "#08519c"
+_COLOURS = ("#08519c", "#c8580a", "#2a9d5c")
+PANEL_PX = 350
+"""Height of the row of panels."""
+
+
+@dataclass(frozen=True)
+class _Histogram:
+    """Values, and the law that was asked for as a distribution function, or None; what is expected may be thinned."""
+
+    title: str
+    label: str
+    values: NDArray[np.float64]
+    law: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
+    thinned: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
+    expected: float | None = None
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the panels show.
+
+    Attributes
+    ----------
+    histograms : list
+        On-times, off-times, photons, as far as there are any.
+    drift_nm : (frames, 3) float64 or None
+        Of each frame.
+    """
+
+    histograms: list[_Histogram]
+    drift_nm: NDArray[np.float64] | None
+
+    @property
+    def count(self) -> int:
+        """Number of panels."""
+        return len(self.histograms) + (self.drift_nm is not None)
+
+
+def statistics_of(config: JobConfig, truth: TruthFile) -> Statistics:
+    """Return what of a truth file is worth a panel: of its first emitters and blinks."""
+    drift = truth.drift()
+    optical = config.optical
+    drift_nm = None if drift is None else drift * (optical.pixel_size_nm_x, optical.pixel_size_nm_y, 1000.0)
+    emitters, blinks = truth.emitter_columns(MAX_ROWS), truth.blinks(MAX_ROWS)
+    histograms: list[_Histogram] = []
+    section = config.emitters
+    if blinks is not None and section.blinking.blinks:
+        histograms += _of_blinks(section, blinks)
+    elif "on_time" in emitters and section.blinking.kind == "once":
+        on_times = emitters["on_time"]
+        law = _exponential(section.lifetime_avg)
+        histograms.append(_Histogram("times on", "frames", on_times, law))
+    photons = blinks.intensity if blinks is not None and section.blinking.kind == "paint" else emitters.get("intensity")
+    if photons is not None and len(photons):
+        histograms.append(_Histogram("photons", "photons per frame", photons.astype(np.float64), _photon_law(section)))
+    return Statistics([each for each in histograms if len(each.values)], drift_nm)
+
+
+def _of_blinks(config: EmitterConfig, blinks: Blinks) -> list[_Histogram]:
+    """Return times on, of those that begin in the movie, and times off between two of an emitter."""
+    chain = chain_of(config.blinking)
+    begun = blinks.t0 >= 0
+    found = []
+    for state in np.unique(blinks.state[begun]).tolist():
+        leaving = sum(rate for other, rate in enumerate(chain.rates[state]) if other != state)
+        name = f"times on ({chain.names[state]})" if sum(light > 0 for light in chain.brightness) > 1 else "times on"
+        law = _exponential(1 / leaving) if leaving > 0 else None
+        found.append(_Histogram(name, "frames", blinks.on_time[begun & (blinks.state == state)], law))
+    order = np.lexsort((blinks.t0, blinks.emitter))
+    emitter, t0, end = blinks.emitter[order], blinks.t0[order], (blinks.t0 + blinks.on_time)[order]
+    gaps = (t0[1:] - end[:-1])[emitter[1:] == emitter[:-1]]
+    gaps = gaps[gaps > 1e-9]  # not from one bright state to another
+    last = float(config.frames) if len(blinks) < MAX_ROWS else float(blinks.t0.max(initial=0))
+    ended = float(np.count_nonzero(end < last))
+    law = _dark_law(chain)
+    # Only gaps that end before the movie does are seen: of those as long as half of it, half.
+    found.append(_Histogram("times off", "frames", gaps, law, lambda t: np.clip(1 - t / last, 0, 1), ended))
+    return found
+
+
+def _dark_law(chain: Chain) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Return the probability that a molecule that left a bright state for a dark one is in one again after a time."""
+    from scipy.linalg import expm
+
+    bright = np.array(chain.brightness) > 0
+    flow = np.array(chain.rates)
+    begin = np.array(chain.occupation(1.0))[bright] @ flow[bright]
+    begin[bright] = 0.0
+    begin /= begin.sum() or 1.0
+    flow[bright] = 0.0
+    np.fill_diagonal(flow, 0.0)
+    np.fill_diagonal(flow, -flow.sum(axis=1))
+    return lambda times: np.array([float((begin @ expm(flow * time))[bright].sum()) for time in times])
+
+
+def _exponential(mean: float) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    return lambda times: -np.expm1(-np.maximum(times, 0) / mean)
+
+
+def _photon_law(config: EmitterConfig) -> Callable[[NDArray[np.float64]], NDArray[np.float64]] | None:
+    from scipy import stats
+
+    name, mean, sigma = config.photon_law
+    if name == "exponential" and mean > 0:
+        return _exponential(mean)
+    if mean <= 0 or sigma <= 0:
+        return None
+    width = np.sqrt(np.log1p((sigma / mean) ** 2))
+    laws: dict[str, Any] = {
+        "normal": stats.norm(mean, sigma),
+        "gamma": stats.gamma((mean / sigma) ** 2, scale=sigma**2 / mean),
+        "lognormal": stats.lognorm(width, scale=mean * np.exp(-(width**2) / 2)),
+    }
+    return lambda photons: np.where(photons >= 0, laws[name].cdf(photons), 0.0)
+
+
+def draw_panels(figure: Figure, statistics: Statistics, left: float, top: float, width: float) -> None:
+    """Draw all panels side by side into a row of a figure, at a place in pixels from its upper left corner."""
+    gap = 70.0
+    each = min((width - gap * (statistics.count - 1)) / statistics.count, 260.0)
+    places = [add_axes(figure, left + i * (each + gap), top, each, PANEL_PX - 130) for i in range(statistics.count)]
+    for axis, histogram in zip(places, statistics.histograms, strict=False):
+        _draw_histogram(axis, histogram)
+    if statistics.drift_nm is not None:
+        _draw_drift(places[-1], statistics.drift_nm)
+    for axis in places:
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+
+
+def _draw_histogram(axis: Axes, histogram: _Histogram) -> None:
+    values = histogram.values
+    low, high = (0.0, float(np.quantile(values, 0.995))) if values.min() >= 0 else (values.min(), values.max())
+    if high <= low:
+        high = low + 1
+    counts, edges = np.histogram(values, _BINS, (low, high))
+    axis.stairs(counts, edges, fill=True, color=_FILL)
+    if histogram.law is not None:
+        expected = np.diff(histogram.law(edges))
+        if histogram.thinned is not None:
+            expected = expected * histogram.thinned((edges[1:] + edges[:-1]) / 2)
+        middle = (edges[1:] + edges[:-1]) / 2
+        axis.plot(middle, (histogram.expected or len(values)) * expected, color=_LAW, lw=1, label="law")
+        axis.legend(loc="upper right")
+    axis.set(title=histogram.title, xlabel=histogram.label, xlim=(low, high))
+    axis.set_ylim(bottom=0)
+    axis.ticklabel_format(axis="y", style="sci", scilimits=(0, 4))
+    axis.locator_params(nbins=4)
+
+
+def _draw_drift(axis: Axes, drift_nm: NDArray[np.float64]) -> None:
+    frame = np.unique(np.linspace(0, len(drift_nm) - 1, min(len(drift_nm), _MOST_POINTS)).astype(int))
+    for name, colour, values in zip("xyz", _COLOURS, drift_nm.T, strict=True):
+        axis.plot(frame, values[frame], color=colour, lw=1, label=name)
+    axis.set(title="drift", xlabel="frame", ylabel="nm")
+    axis.legend(ncols=3, loc="best", handlelength=1)
+    axis.locator_params(nbins=4)

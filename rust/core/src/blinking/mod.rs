@@ -1,0 +1,350 @@
+//! Molecules that blink: their sojourns in bright states, and the light that these give to frames.
+//!
+//! ```text
+//! chain         the states, and the rates between them
+//! Blinking      many molecules, each with a random stream of its own, taken from frame to frame
+//! ```
+//!
+//! All molecules are taken through a slab of frames together, but each draws from its own stream, one sojourn after another: how
+//! the frames are cut into slabs changes no number. What a molecule keeps from one slab to the next is its state, the end of its
+//! sojourn and the place in its stream. Its light in a frame is the sum, over its sojourns, of the exact overlap of the two.
+
+mod chain;
+#[cfg(test)]
+mod tests;
+
+use rayon::prelude::*;
+
+pub use chain::{Chain, MOST_STATES};
+
+use crate::noise::{Generator, PhotonLaw, Purpose, Stream};
+use crate::{Error, Result, Stop};
+
+/// Molecules that a thread takes through a slab together.
+const TOGETHER: usize = 4096;
+
+/// How bright molecules are in a state of brightness 1, in photons per frame.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Brightness {
+    /// A number for each molecule, the whole movie long.
+    PerMolecule(Vec<f32>),
+    /// Each of so many molecules draws a number for each bright sojourn.
+    PerSojourn(usize, PhotonLaw),
+}
+
+/// A stay of a molecule in a bright state.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Sojourn {
+    molecule: u32,
+    state: u8,
+    photons: f32,
+    t0: f64,
+    on_time: f64,
+}
+
+/// The light of a molecule in a frame, counted from the slab's first.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Record {
+    frame: u32,
+    molecule: u32,
+    photons: f32,
+}
+
+/// A molecule between two slabs.
+#[derive(Debug, Clone)]
+struct Molecule {
+    random: Generator,
+    /// When its sojourn ends, in frames; infinite where the state is never left.
+    end: f64,
+    /// Photons per frame meanwhile; 0 in the dark.
+    photons: f32,
+    state: u8,
+}
+
+/// What a thread found of some molecules in a slab: by molecule, then by time.
+#[derive(Debug, Default)]
+struct Found {
+    records: Vec<Record>,
+    sojourns: Vec<Sojourn>,
+}
+
+/// Where columns of records go, all of one length.
+#[derive(Debug)]
+pub struct RecordColumns<'a> {
+    /// Frames of the movie.
+    pub frame: &'a mut [i32],
+    /// Molecules, counted from 0.
+    pub molecule: &'a mut [i64],
+    /// Photons, more than 0.
+    pub photons: &'a mut [f32],
+}
+
+/// Where columns of bright sojourns go, all of one length.
+#[derive(Debug)]
+pub struct SojournColumns<'a> {
+    /// Molecules, counted from 0.
+    pub molecule: &'a mut [i64],
+    /// Begin in frames; of sojourns that last when the movie begins below 0.
+    pub t0: &'a mut [f64],
+    /// Length in frames.
+    pub on_time: &'a mut [f64],
+    /// State.
+    pub state: &'a mut [u8],
+    /// Photons per frame.
+    pub photons: &'a mut [f32],
+}
+
+/// Many molecules that blink independently, from frame 0 on.
+#[derive(Debug)]
+pub struct Blinking {
+    chain: Chain,
+    brightness: Brightness,
+    frames: u32,
+    molecules: Vec<Molecule>,
+    /// Sojourns that last when the movie begins.
+    before: Vec<Sojourn>,
+    slab: [u32; 2],
+    found: Vec<Found>,
+}
+
+impl Blinking {
+    /// Molecules at time 0 of a movie of so many frames, with the streams of a key.
+    ///
+    /// A sojourn that lasts at time 0 is as old as it lives on: exponential times have no memory in either direction of time. A
+    /// bright state that is never left counts from frame 0 to the movie's end.
+    ///
+    /// # Errors
+    /// [`Error::Value`] if there are 2^32 molecules or more, or photons that are no finite numbers from 0.
+    pub fn new(chain: Chain, brightness: Brightness, frames: u32, key: u64) -> Result<Self> {
+        let count = match &brightness {
+            Brightness::PerMolecule(photons) => photons.len(),
+            Brightness::PerSojourn(count, _) => *count,
+        };
+        if u32::try_from(count).is_err() {
+            return Err(Error::value("number of molecules", count, "less than 2^32"));
+        }
+        if let Brightness::PerMolecule(photons) = &brightness
+            && let Some(wrong) = photons.iter().find(|photons| !(photons.is_finite() && **photons >= 0.0))
+        {
+            return Err(Error::value("photons", wrong, "numbers from 0"));
+        }
+        let stream = Stream::new(key, Purpose::Blinking);
+        let mut blinking = Self {
+            chain,
+            brightness,
+            frames,
+            molecules: Vec::new(),
+            before: Vec::new(),
+            slab: [0, 0],
+            found: Vec::new(),
+        };
+        let mut before = Vec::new();
+        let made = (0..count).map(|index| blinking.begin(index, stream.generator(index as u64), &mut before));
+        let molecules = made.collect();
+        blinking.molecules = molecules;
+        blinking.before = before;
+        Ok(blinking)
+    }
+
+    /// A molecule at time 0.
+    fn begin(&self, index: usize, mut random: Generator, before: &mut Vec<Sojourn>) -> Molecule {
+        let state = self.chain.first(random.uniform());
+        let mut molecule = Molecule { random, end: 0.0, photons: 0.0, state: state as u8 };
+        self.enter(&mut molecule, index, 0.0);
+        if self.is_bright(state) {
+            let exit = self.chain.states[state].exit;
+            let t0 = if exit > 0.0 { libm::log1p(-molecule.random.uniform()) / exit } else { 0.0 };
+            before.push(self.sojourn(&molecule, index, t0));
+        }
+        molecule
+    }
+
+    fn is_bright(&self, state: usize) -> bool {
+        self.chain.states[state].brightness > 0.0
+    }
+
+    /// Draws how long a molecule stays in the state that it comes into at a time, and how bright it is there.
+    #[inline]
+    fn enter(&self, molecule: &mut Molecule, index: usize, time: f64) {
+        let state = &self.chain.states[usize::from(molecule.state)];
+        molecule.end =
+            if state.exit > 0.0 { time - libm::log1p(-molecule.random.uniform()) / state.exit } else { f64::INFINITY };
+        molecule.photons = if state.brightness > 0.0 {
+            let own = match &self.brightness {
+                Brightness::PerMolecule(photons) => f64::from(photons[index]),
+                Brightness::PerSojourn(_, law) => law.photons(molecule.random.uniform(), molecule.random.uniform()),
+            };
+            (state.brightness * own) as f32
+        } else {
+            0.0
+        };
+    }
+
+    fn sojourn(&self, molecule: &Molecule, index: usize, t0: f64) -> Sojourn {
+        let end = if molecule.end.is_finite() { molecule.end } else { f64::from(self.frames) };
+        let Molecule { photons, state, .. } = *molecule;
+        Sojourn { molecule: index as u32, state, photons, t0, on_time: end - t0 }
+    }
+
+    /// Takes all molecules on to a frame, and returns how many records there are in the frames up to it, and how many bright
+    /// sojourns begin in them. Those that last when the movie begins belong to the first slab.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a frame that was passed or is beyond the movie, [`Error::Stopped`], after which there is no going on.
+    pub fn advance(&mut self, frame: u32, stop: &Stop) -> Result<[usize; 2]> {
+        let [_, done] = self.slab;
+        if frame < done || frame > self.frames {
+            return Err(Error::value("frame", frame, "a frame of the movie that was not passed yet"));
+        }
+        let mut molecules = std::mem::take(&mut self.molecules);
+        let first = Found { sojourns: std::mem::take(&mut self.before), ..Found::default() };
+        let found: Result<Vec<Found>> = molecules
+            .par_chunks_mut(TOGETHER)
+            .enumerate()
+            .map(|(chunk, together)| {
+                stop.check()?;
+                let mut found = Found::default();
+                for (at, molecule) in together.iter_mut().enumerate() {
+                    self.walk(molecule, chunk * TOGETHER + at, done, frame, &mut found);
+                }
+                Ok(found)
+            })
+            .collect();
+        self.molecules = molecules;
+        self.found = found?;
+        self.found.insert(0, first);
+        self.slab = [done, frame];
+        let count = |of: fn(&Found) -> usize| self.found.iter().map(of).sum();
+        Ok([count(|found| found.records.len()), count(|found| found.sojourns.len())])
+    }
+
+    /// Takes a molecule through the frames `start..stop`.
+    fn walk(&self, molecule: &mut Molecule, index: usize, start: u32, stop: u32, found: &mut Found) {
+        let last = f64::from(stop);
+        let mut time = f64::from(start);
+        let mut light = FrameLight { start, index: index as u32, frame: 0, photons: 0.0 };
+        loop {
+            if molecule.photons > 0.0 {
+                light.add(f64::from(molecule.photons), time, molecule.end.min(last), &mut found.records);
+            }
+            if molecule.end >= last {
+                break;
+            }
+            time = molecule.end;
+            let state = self.chain.states[usize::from(molecule.state)].next(molecule.random.uniform());
+            molecule.state = state as u8;
+            self.enter(molecule, index, time);
+            if self.is_bright(state) {
+                found.sojourns.push(self.sojourn(molecule, index, time));
+            }
+        }
+        light.end(&mut found.records);
+    }
+
+    /// Writes the slab's records, ordered by frame, then by molecule.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a column has another length than [`Blinking::advance`] said.
+    pub fn records_into(&self, out: &mut RecordColumns<'_>) -> Result<()> {
+        let count = self.found.iter().map(|found| found.records.len()).sum();
+        check_length("frame", out.frame.len(), count)?;
+        check_length("molecule", out.molecule.len(), count)?;
+        check_length("photons", out.photons.len(), count)?;
+        let [start, stop] = self.slab;
+        let records = || self.found.iter().flat_map(|found| &found.records);
+        let mut place = first_places(records().map(|record| record.frame as usize), (stop - start) as usize);
+        for record in records() {
+            let row = &mut place[record.frame as usize];
+            out.frame[*row] = (start + record.frame) as i32;
+            out.molecule[*row] = i64::from(record.molecule);
+            out.photons[*row] = record.photons;
+            *row += 1;
+        }
+        Ok(())
+    }
+
+    /// Writes the slab's bright sojourns, ordered by the frame that they begin in (those from before the movie first), then by
+    /// molecule, then by begin.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a column has another length than [`Blinking::advance`] said.
+    pub fn sojourns_into(&self, out: &mut SojournColumns<'_>) -> Result<()> {
+        let count = self.found.iter().map(|found| found.sojourns.len()).sum();
+        check_length("molecule", out.molecule.len(), count)?;
+        check_length("t0", out.t0.len(), count)?;
+        check_length("on_time", out.on_time.len(), count)?;
+        check_length("state", out.state.len(), count)?;
+        check_length("photons", out.photons.len(), count)?;
+        let [start, stop] = self.slab;
+        let (before, found) = self.found.split_first().map_or((&[][..], &[][..]), |(one, more)| (&one.sojourns, more));
+        let began = || found.iter().flat_map(|found| &found.sojourns);
+        let frame = |sojourn: &Sojourn| (sojourn.t0 as u32 - start) as usize;
+        let mut place = first_places(began().map(frame), (stop - start) as usize);
+        let mut write = |row: usize, sojourn: &Sojourn| {
+            out.molecule[row] = i64::from(sojourn.molecule);
+            out.t0[row] = sojourn.t0;
+            out.on_time[row] = sojourn.on_time;
+            out.state[row] = sojourn.state;
+            out.photons[row] = sojourn.photons;
+        };
+        for (row, sojourn) in before.iter().enumerate() {
+            write(row, sojourn);
+        }
+        for sojourn in began() {
+            let row = &mut place[frame(sojourn)];
+            write(before.len() + *row, sojourn);
+            *row += 1;
+        }
+        Ok(())
+    }
+}
+
+/// The light of a molecule in the frame that it is in, and the records of those that it left.
+struct FrameLight {
+    start: u32,
+    index: u32,
+    frame: u32,
+    photons: f64,
+}
+
+impl FrameLight {
+    /// Adds `photons` per frame from a time of the slab to another.
+    #[inline]
+    fn add(&mut self, photons: f64, from: f64, to: f64, records: &mut Vec<Record>) {
+        let mut frame = from as u32;
+        while f64::from(frame) < to {
+            if frame - self.start != self.frame {
+                self.end(records);
+                self.frame = frame - self.start;
+            }
+            self.photons += photons * (to.min(f64::from(frame) + 1.0) - from.max(f64::from(frame)));
+            frame += 1;
+        }
+    }
+
+    /// Makes a record of the light of the frame.
+    #[inline]
+    fn end(&mut self, records: &mut Vec<Record>) {
+        let photons = self.photons as f32;
+        if photons > 0.0 {
+            records.push(Record { frame: self.frame, molecule: self.index, photons });
+        }
+        self.photons = 0.0;
+    }
+}
+
+fn check_length(name: &'static str, got: usize, expected: usize) -> Result<()> {
+    if got == expected { Ok(()) } else { Err(Error::Length { name, got, expected }) }
+}
+
+/// Where the rows of each frame begin when rows are sorted by frame.
+fn first_places(frames: impl Iterator<Item = usize>, count: usize) -> Vec<usize> {
+    let mut places = vec![0; count + 1];
+    for frame in frames {
+        places[frame + 1] += 1;
+    }
+    for frame in 0..count {
+        places[frame + 1] += places[frame];
+    }
+    places
+}
