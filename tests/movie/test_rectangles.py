@@ -16,7 +16,7 @@ from simtiff.aberrations.fieldmap import FieldMap
 from simtiff.aberrations.maps import open_field
 from simtiff.config.identity import job_hash
 from simtiff.config.loading import load_job_config
-from simtiff.emitters.sampling import sample_truth
+from simtiff.emitters.sources import sample_truth
 from simtiff.errors import ConfigError, DataError
 from simtiff.movie.estimate import movie_bytes
 from simtiff.movie.simulation import Simulation
