@@ -193,7 +193,7 @@ register_full_well_e, dark_e, maps
         always = ("background", "read_noise")
         told = [f"{name}={value!r}" for name, value in values.items() if name in always or value != defaults[name]]
         if self.maps is not None:
-            height, width = self.maps.shape
+            height, width = self.maps.shape[-2:]
             told.append(f"maps=({width} x {height} px)")
         return f"Camera({', '.join(told)})"
 

@@ -38,6 +38,8 @@ _EITHER = (("e_per_adu", "gain_adu_per_e"), ("read_noise_e", "variance_adu2"))
 class CameraMaps:
     """One number for each pixel of a frame, in place of that of a `Camera`; None where all pixels have the same.
 
+    Frames of which each has maps of its own, as crops of a field, have maps (t, y, x).
+
     Attributes
     ----------
     offset_adu : (y, x) float32, or None
@@ -161,11 +163,30 @@ class CameraMaps:
         return cls._of(found, str(path))
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Shape of the frame, (y, x)."""
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the frame, (y, x), or of all frames, (t, y, x)."""
         maps = (getattr(self, field.name) for field in fields(self))
-        shape: tuple[int, int] = next((each.shape for each in maps if each is not None), (0, 0))
+        shape: tuple[int, ...] = next((each.shape for each in maps if each is not None), (0, 0))
         return shape
+
+    def crops(self, origins: NDArray[np.int64], size: int, each: int = 1) -> CameraMaps:
+        """Return the maps of square crops, (k, y, x).
+
+        Parameters
+        ----------
+        origins : (n, 2)
+            The pixel x, y of the maps under pixel (0, 0) of each crop.
+        size : int
+            Side of a crop.
+        each : int
+            How many frames in a row each crop has; k is n times that.
+        """
+        rows = origins[:, 1, None, None] + np.arange(size)[:, None]
+        columns = origins[:, 0, None, None] + np.arange(size)
+        maps = (getattr(self, field.name) for field in fields(self))
+        return CameraMaps(
+            *(None if each_map is None else np.repeat(each_map[rows, columns], each, 0) for each_map in maps)
+        )
 
     def in_electrons(self, e_per_adu: float) -> CameraMaps:
         """Return the maps with all read noise in electrons, by the camera's gain where there is no map of it."""
@@ -176,7 +197,7 @@ class CameraMaps:
 
     def check_frame(self, shape: tuple[int, ...], what: str = "frames") -> None:
         """Raise `ShapeError` if these are not the maps of frames of this shape, (..., y, x)."""
-        if self.shape != tuple(shape[-2:]):
+        if self.shape not in (tuple(shape[-2:]), tuple(shape)):
             raise ShapeError(
                 f"{what} are {tuple(shape[-2:])} px (y, x); expected {self.shape}, as the camera's maps are"
             )

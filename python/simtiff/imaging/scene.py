@@ -39,8 +39,8 @@ class Scene:
         Photons that the emitter gives to the frame.
     origin : (x, y)
         Where pixel (0, 0) of the frames lies among the emitters, in px.
-    background : (y, x) float32, or None
-        Mean background photons of each pixel of a frame, beside those of the camera.
+    background : (y, x) or (t, y, x) float32, or None
+        Mean background photons of each pixel of a frame, or of each frame, beside those of the camera.
     background_factor : (t,) float64, or None
         What each frame has of it; None: all of it.
 

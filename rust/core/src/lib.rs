@@ -29,7 +29,7 @@
 //! spline_filter, interpolate          field            maps of coefficients over the field -> an emitter's
 //! beam, bleach                        field            a Gaussian beam -> its light at any place; what bleaching leaves
 //! random_field                        noise: randomfield   a smooth random field over pixels
-//! exponential, normal                 noise: variates  uniform random numbers -> those that emitters are drawn by
+//! exponential, normal, poisson        noise: variates  uniform random numbers -> those that emitters are drawn by
 //! photons                             noise: photons   laws of how bright they are
 //! Blinking::advance                   blinking         states and rates -> sojourns of molecules, and their light in frames
 //! simd                                picks the instruction set at run time
@@ -58,7 +58,7 @@ pub use blinking::{Blinking, Brightness, Chain, MOST_STATES, RecordColumns, Sojo
 pub use camera::{Background, Camera, Exposure, Maps, Pixel, Register, Settings};
 pub use error::{Error, Result};
 pub use field::{Interpolation, beam, bleach, interpolate, spline_filter};
-pub use noise::{PhotonLaw, exponential, normal, photons, random_field};
+pub use noise::{PhotonLaw, exponential, normal, photons, poisson, random_field};
 pub use psf::{Detector, Emitters, LARGEST_BLUR, LARGEST_STAMP, MOST_MODES, PARAMETERS, Psf, Spec};
 pub use pupil::{
     Defocus, DiskQuadrature, Gaussian, MOST_ROWS, Model, Node, Optics, Parity, Row, Zernike, gauss_legendre,

@@ -75,7 +75,7 @@ mod core_module {
     #[pymodule_export]
     const MOST_STATES: usize = simtiff_core::MOST_STATES;
     #[pymodule_export]
-    use crate::variates::{exponential, normal, photons};
+    use crate::variates::{exponential, normal, photons, poisson};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -27,6 +27,20 @@ pub fn normal(
     py.detach(|| simtiff_core::normal(uniform, second)).map_err(to_python)
 }
 
+/// Turn uniform numbers in [0, 1), with as many second ones, into Poisson numbers of given means, in place.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
+pub fn poisson(
+    py: Python<'_>,
+    mut uniform: PyReadwriteArrayDyn<'_, f64>,
+    second: PyReadonlyArrayDyn<'_, f64>,
+    mean: PyReadonlyArrayDyn<'_, f64>,
+) -> PyResult<()> {
+    let uniform = buffers::write("uniform", &mut uniform)?;
+    let (second, mean) = (buffers::read("second", &second)?, buffers::read("mean", &mean)?);
+    py.detach(|| simtiff_core::poisson(uniform, second, mean)).map_err(to_python)
+}
+
 /// Turn uniform numbers in [0, 1), with as many second ones, into photons of a law with a mean and a standard deviation, in place.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]

@@ -8,7 +8,7 @@ use super::settings::MAX_PHOTONS;
 /// Expected background photons beside those of the camera: of pixel p in frame t `image[p] factor[t]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Background<'a> {
-    /// Of each pixel of a frame, `[y][x]`.
+    /// Of each pixel of a frame, `[y][x]`; or of each pixel of all frames that are exposed, `[t][y][x]`.
     pub image: &'a [f32],
     /// Of each frame that is exposed; empty where all are 1.
     pub factor: &'a [f64],
@@ -18,7 +18,7 @@ impl Background<'_> {
     /// # Errors
     /// [`Error::Length`] if it is not of frames of so many pixels, or of so many frames; [`Error::Value`] if a number is out of its range.
     pub(crate) fn check(&self, pixels: usize, frames: usize) -> Result<()> {
-        if self.image.len() != pixels {
+        if self.image.len() != pixels && self.image.len() != pixels * frames {
             return Err(Error::Length { name: "background", got: self.image.len(), expected: pixels });
         }
         if !self.factor.is_empty() && self.factor.len() != frames {
@@ -41,21 +41,26 @@ impl Background<'_> {
         self.factor.get(t).map_or(1.0, |&factor| factor as f32)
     }
 
-    /// Adds it to the pixels `index..index + BLOCK`, counted from the first frame that is exposed; there may be none before and behind these.
+    /// Of a pixel of frame t, before the factor.
+    pub(crate) fn of_pixel(&self, t: usize, pixel: usize, area: usize) -> f32 {
+        self.image[(t * area + pixel) % self.image.len()]
+    }
+
+    /// Adds it to the pixels `index..index + BLOCK` of frames of `area` pixels, counted from the first frame that is exposed; there may be
+    /// none before and behind these.
     #[inline(always)]
-    pub(super) fn add(&self, index: i64, photons: &mut [f32; BLOCK]) {
-        let area = self.image.len() as i64;
-        let (t, place) = (index.div_euclid(area), index.rem_euclid(area) as usize);
-        if let Some(image) = self.image[place..].first_chunk::<BLOCK>()
-            && t >= 0
-        {
+    pub(super) fn add(&self, index: i64, area: i64, photons: &mut [f32; BLOCK]) {
+        let length = self.image.len() as i64;
+        let (t, pixel) = (index.div_euclid(area), index.rem_euclid(area));
+        let image = self.image[index.rem_euclid(length) as usize..].first_chunk::<BLOCK>();
+        if let Some(image) = image.filter(|_| t >= 0 && pixel + BLOCK as i64 <= area) {
             let factor = self.of_frame(t as usize);
             for (p, b) in photons.iter_mut().zip(image) {
                 *p += b * factor;
             }
         } else {
             for (l, p) in (0..).zip(photons) {
-                let (t, place) = ((index + l).div_euclid(area).max(0), (index + l).rem_euclid(area));
+                let (t, place) = ((index + l).div_euclid(area).max(0), (index + l).rem_euclid(length));
                 *p += self.image[place as usize] * self.of_frame(t as usize);
             }
         }

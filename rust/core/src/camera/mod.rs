@@ -181,13 +181,21 @@ impl Camera {
     ) -> Result<Exposing<'a>> {
         let area = exposure.height * exposure.width;
         let of_maps = self.settings.maps.pixels();
-        if of_maps != 0 && of_maps != area {
+        if of_maps != 0 && of_maps != area && of_maps != len {
             return Err(Error::Length { name: "a map of the camera", got: of_maps, expected: area });
         }
         if let Some(background) = background {
             background.check(area, len.checked_div(area).unwrap_or(0))?;
         }
-        Ok(Exposing { camera: self, streams: Streams::new(exposure.seed), exposure, background, level: level() })
+        let first_pixel = exposure.first_pixel(len)?;
+        Ok(Exposing {
+            camera: self,
+            streams: Streams::new(exposure.seed),
+            area,
+            first_pixel,
+            background,
+            level: level(),
+        })
     }
 }
 
@@ -215,7 +223,10 @@ impl Rounded {
 pub(crate) struct Exposing<'a> {
     camera: &'a Camera,
     streams: Streams,
-    exposure: Exposure,
+    /// Pixels of a frame.
+    area: usize,
+    /// The linear index in the movie of the first pixel that is exposed.
+    first_pixel: u64,
     background: Option<Background<'a>>,
     level: Level,
 }

@@ -41,7 +41,8 @@ pub struct Register {
     pub full_well_e: Option<f64>,
 }
 
-/// One number for each pixel of a frame, `[y][x]`, in place of that of [`Settings`]; none of them where empty.
+/// One number for each pixel of a frame, `[y][x]`, or of all frames that are exposed, `[t][y][x]`, in place of that of [`Settings`]; none
+/// of them where empty.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Maps {
     /// Electrons per photon.

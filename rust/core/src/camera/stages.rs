@@ -84,7 +84,7 @@ impl Way for Staged {
         let mut electrons = [0f32; BLOCK];
         draw_electrons::<S>(camera, streams, index, mean, &mut electrons);
         multiply::<S>(camera, streams, index, &mut electrons);
-        read_out::<S>(camera, streams, index, &mut electrons);
+        read_out::<S>(exposing, index, &mut electrons);
         for (o, adu) in out.iter_mut().zip(&electrons) {
             *o = T::from_adu(*adu, camera.most() as f32);
         }
@@ -116,6 +116,13 @@ pub(super) fn block<S: Simd, T: Pixel, W: Way>(
     true
 }
 
+impl Exposing<'_> {
+    /// A pixel of the movie, counted from the first that is exposed; the first block may begin before it.
+    fn place(&self, index: u64) -> i64 {
+        index.wrapping_sub(self.first_pixel) as i64
+    }
+}
+
 impl Camera {
     /// The largest count.
     fn most(&self) -> i32 {
@@ -128,13 +135,13 @@ impl Camera {
     }
 }
 
-/// The numbers of the pixels `index..index + BLOCK` of the movie: of a map, or the same for all.
+/// The numbers of the pixels `at..at + BLOCK`, counted from the first that is exposed: of a map, or the same for all.
 #[inline(always)]
-fn of_pixels(map: &[f32], number: f64, index: u64) -> [f32; BLOCK] {
+fn of_pixels(map: &[f32], number: f64, at: i64) -> [f32; BLOCK] {
     if map.is_empty() {
         return [number as f32; BLOCK];
     }
-    let place = (index % map.len() as u64) as usize;
+    let place = at.rem_euclid(map.len() as i64) as usize;
     if let Some(part) = map[place..].first_chunk() {
         *part
     } else {
@@ -145,18 +152,18 @@ fn of_pixels(map: &[f32], number: f64, index: u64) -> [f32; BLOCK] {
 /// The image of photons becomes expected electrons of each pixel's own light; with background that differs from pixel to pixel.
 #[inline(always)]
 fn own_electrons(exposing: &Exposing<'_>, index: u64, electrons: &mut [f32; BLOCK]) {
-    let Exposing { camera, exposure, .. } = exposing;
+    let camera = exposing.camera;
     let settings = &camera.settings;
+    let at = exposing.place(index);
     if camera.own_background > 0.0 {
         for e in electrons.iter_mut() {
             *e += camera.own_background;
         }
     }
     if let Some(background) = &exposing.background {
-        let first = exposure.first_frame * (exposure.height * exposure.width) as u64;
-        background.add(index.wrapping_sub(first) as i64, electrons);
+        background.add(at, exposing.area as i64, electrons);
     }
-    let efficiency = of_pixels(&settings.maps.quantum_efficiency, settings.quantum_efficiency, index);
+    let efficiency = of_pixels(&settings.maps.quantum_efficiency, settings.quantum_efficiency, at);
     for (e, efficiency) in electrons.iter_mut().zip(&efficiency) {
         *e *= efficiency;
     }
@@ -248,19 +255,21 @@ fn clip(full: f64, electrons: &mut [f32; BLOCK]) {
 
 /// Electrons to counts that are not rounded yet.
 #[inline(always)]
-fn read_out<S: Simd>(camera: &Camera, streams: &Streams, index: u64, electrons: &mut [f32; BLOCK]) {
+fn read_out<S: Simd>(exposing: &Exposing<'_>, index: u64, electrons: &mut [f32; BLOCK]) {
+    let Exposing { camera, streams, .. } = exposing;
     let settings = &camera.settings;
+    let at = exposing.place(index);
     let maps = &settings.maps;
     if settings.read_noise_e > 0.0 || !maps.read_noise_e.is_empty() {
         let mut normals = [0.0; BLOCK];
         fill_normals::<S>(streams.read_noise, index / BLOCK as u64, &mut normals);
-        let sigma = of_pixels(&maps.read_noise_e, settings.read_noise_e, index);
+        let sigma = of_pixels(&maps.read_noise_e, settings.read_noise_e, at);
         for ((e, normal), sigma) in electrons.iter_mut().zip(&normals).zip(&sigma) {
             *e += sigma * normal;
         }
     }
-    let gain = of_pixels(&maps.adu_per_e, 1.0 / settings.e_per_adu, index);
-    let offset = of_pixels(&maps.offset_adu, settings.offset_adu, index);
+    let gain = of_pixels(&maps.adu_per_e, 1.0 / settings.e_per_adu, at);
+    let offset = of_pixels(&maps.offset_adu, settings.offset_adu, at);
     for ((e, gain), offset) in electrons.iter_mut().zip(&gain).zip(&offset) {
         *e = *e * gain + offset;
     }

@@ -149,6 +149,15 @@ fn a_background_of_its_own_is_light_of_each_pixel() {
         }
         assert!(out == expose(&camera, &sum), "{camera:?}");
     }
+    // of all frames together
+    let all: Vec<f32> = (0..FRAMES * FRAME).map(|i| own[i % FRAME] * factor[i / FRAME] as f32).collect();
+    for camera in cameras() {
+        let mut out = vec![0f32; image.len()];
+        let background = Background { image: &all, factor: &[] };
+        let exposing = camera.exposing(EXPOSURE, Some(background), image.len()).unwrap();
+        assert!(exposing.expose(EXPOSURE.first_pixel(image.len()).unwrap(), &image, &mut out));
+        assert!(out == expose(&camera, &sum), "{camera:?}");
+    }
     let camera = Camera::new(1.0, 1.0, true).unwrap();
     let refused = |image: &[f32], factor: &[f64]| {
         camera
@@ -164,6 +173,23 @@ fn a_background_of_its_own_is_light_of_each_pixel() {
         assert!(refused(&own, &[]).unwrap().starts_with("background is"));
     }
     assert!(refused(&own, &[-1.0; FRAMES]).is_some() && refused(&own, &[]).is_none());
+}
+
+#[test]
+fn maps_may_be_of_each_frame() {
+    let image = image();
+    for camera in cameras() {
+        let of_each = |map: &[f32]| map.repeat(FRAMES);
+        let maps = &camera.settings().maps;
+        let maps = Maps {
+            quantum_efficiency: of_each(&maps.quantum_efficiency),
+            read_noise_e: of_each(&maps.read_noise_e),
+            adu_per_e: of_each(&maps.adu_per_e),
+            offset_adu: of_each(&maps.offset_adu),
+        };
+        let other = Camera::of(Settings { maps, ..camera.settings().clone() }).unwrap();
+        assert!(expose(&other, &image) == expose(&camera, &image), "{camera:?}");
+    }
 }
 
 #[test]

@@ -26,4 +26,4 @@ pub(crate) use poisson::log_probability;
 pub(crate) use poisson::{BACKGROUND_LIMIT, BackgroundTable, Signal, TABLE_LIMIT, poisson_by_rejection};
 pub(crate) use random::{BLOCK, Generator, Purpose, Stream};
 pub use randomfield::random_field;
-pub use variates::{exponential, normal};
+pub use variates::{exponential, normal, poisson};

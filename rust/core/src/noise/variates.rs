@@ -6,6 +6,8 @@
 
 use std::f64::consts::TAU;
 
+use super::poisson::poisson_by_rejection;
+use super::random::Generator;
 use crate::{Error, Result};
 
 /// Turns uniform numbers in [0, 1) into exponential ones of mean 1, in place (by inversion).
@@ -28,6 +30,43 @@ pub fn normal(uniform: &mut [f64], second: &[f64]) -> Result<()> {
         *u = (-2.0 * libm::log1p(-*u)).sqrt() * libm::cos(TAU * second);
     }
     Ok(())
+}
+
+/// Turns pairs of uniform numbers in [0, 1) into Poisson numbers of given means, at most 1e9, in place of the first of each.
+///
+/// Small ones are found by inversion; for large ones the two are the start of a random generator.
+///
+/// # Errors
+/// [`Error::Length`] if lengths differ; [`Error::Value`] for a mean that is out of its range.
+pub fn poisson(uniform: &mut [f64], second: &[f64], mean: &[f64]) -> Result<()> {
+    for (name, got) in [("second", second.len()), ("mean", mean.len())] {
+        if got != uniform.len() {
+            return Err(Error::Length { name, got, expected: uniform.len() });
+        }
+    }
+    for ((u, &second), &mean) in uniform.iter_mut().zip(second).zip(mean) {
+        if !(0.0..=1e9).contains(&mean) {
+            return Err(Error::value("mean", mean, "a number from 0 to 1e9"));
+        }
+        *u = if mean < 10.0 {
+            inverted(*u, mean)
+        } else {
+            f64::from(poisson_by_rejection(mean, &mut Generator::of_pair(*u, second)))
+        };
+    }
+    Ok(())
+}
+
+/// How many terms of the cumulative Poisson distribution a number in [0, 1) reaches.
+fn inverted(uniform: f64, mean: f64) -> f64 {
+    let mut term = libm::exp(-mean);
+    let (mut below, mut count) = (term, 0.0);
+    while uniform >= below && term > 0.0 {
+        count += 1.0;
+        term *= mean / count;
+        below += term;
+    }
+    count
 }
 
 #[cfg(test)]
@@ -59,6 +98,21 @@ mod tests {
         let mut draws = uniform(Purpose::Background);
         normal(&mut draws, &uniform(Purpose::ReadNoise)).unwrap();
         assert!(distance(draws, |x| 0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)) < 1.95);
+    }
+
+    #[test]
+    fn counts_have_mean_and_variance() {
+        let (mut draws, second) = (uniform(Purpose::Rejection), uniform(Purpose::Background));
+        let n = draws.len() as f64;
+        for mean in [0.0, 0.3, 4.0, 9.99, 10.0, 80.0, 4e3] {
+            poisson(&mut draws, &second, &vec![mean; second.len()]).unwrap();
+            let found = draws.iter().sum::<f64>() / n;
+            let variance = draws.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
+            assert!((found - mean).abs() <= 5.0 * (mean / n).sqrt(), "{mean}: {found}");
+            assert!((variance - mean).abs() <= 5.0 * ((2.0 * mean * mean + mean) / n).sqrt(), "{mean}: {variance}");
+            draws.copy_from_slice(&uniform(Purpose::Rejection));
+        }
+        assert!(poisson(&mut [0.5], &[0.5], &[-1.0]).is_err() && poisson(&mut [0.5], &[], &[1.0]).is_err());
     }
 
     #[test]

@@ -61,18 +61,18 @@ impl Detector {
         self.maps.check()
     }
 
-    /// Checks that maps, where there are any, are of so many pixels.
-    pub(crate) fn check_pixels(&self, expected: usize) -> Result<()> {
+    /// Checks that maps, where there are any, are of so many pixels, or of so many frames of these.
+    pub(crate) fn check_pixels(&self, expected: usize, frames: usize) -> Result<()> {
         match self.maps.pixels() {
             0 => Ok(()),
-            got if got == expected => Ok(()),
+            got if got == expected || got == expected * frames => Ok(()),
             got => Err(Error::Length { name: "a map of the camera", got, expected }),
         }
     }
 
-    /// QE of a pixel, and the variance that it has without emitters.
+    /// QE of a pixel, counted from the first of all frames, and the variance that it has without emitters.
     pub(crate) fn of_pixel(&self, pixel: usize, background: f64) -> [f64; 2] {
-        let or = |map: &[f32], number: f64| map.get(pixel).map_or(number, |&value| f64::from(value));
+        let or = |map: &[f32], number: f64| if map.is_empty() { number } else { f64::from(map[pixel % map.len()]) };
         let efficiency = or(&self.maps.quantum_efficiency, self.quantum_efficiency);
         let read_noise_e = or(&self.maps.read_noise_e, self.read_noise_e);
         [efficiency, self.excess_noise * (efficiency * background + self.dark_e) + read_noise_e * read_noise_e]
@@ -98,7 +98,7 @@ impl Psf {
         self.check_lengths(emitters)?;
         detector.check()?;
         let stamp = self.size() * self.size();
-        detector.check_pixels(stamp)?;
+        detector.check_pixels(stamp, 1)?;
         for (name, values) in [("photons", photons), ("background", background)] {
             if values.len() != count {
                 return Err(Error::Length { name, got: values.len(), expected: count });

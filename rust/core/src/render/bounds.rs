@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::scene::{Placed, Scene};
 use super::splat::Spot;
+use crate::camera::Background;
 use crate::psf::{
     Chosen, DEPENDENT_DOUBLE, Detector, NOTHING, PARAMETERS, PLANES, Pixels, Psf, bound, check_photons,
     standard_deviations,
@@ -49,7 +50,7 @@ impl Psf {
         }
         let area = height.checked_mul(width).unwrap_or(0);
         let placed = self.placed(scene, [height, width], background.len().checked_mul(area).unwrap_or(0), stop)?;
-        detector.check_pixels(area)?;
+        detector.check_pixels(area, background.len())?;
         if let Some(own) = scene.background {
             own.check(area, background.len())?;
         }
@@ -147,8 +148,10 @@ impl Frame<'_> {
     /// QE of a pixel, and the variance that it has without emitters.
     fn of_pixel(&self, frame: usize, x: i64, y: i64) -> [f64; 2] {
         let pixel = y as usize * self.shape[1] + x as usize;
-        let own = self.scene.background.map_or(0.0, |own| f64::from(own.image[pixel] * own.of_frame(frame)));
-        self.detector.of_pixel(pixel, self.background[frame] + own)
+        let area = self.shape[0] * self.shape[1];
+        let own = |own: Background<'_>| f64::from(own.of_pixel(frame, pixel, area) * own.of_frame(frame));
+        let background = self.background[frame] + self.scene.background.map_or(0.0, own);
+        self.detector.of_pixel(frame * area + pixel, background)
     }
 
     /// The bound of a record by itself, on the pixels that its stamp covers.
