@@ -10,6 +10,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -28,7 +29,8 @@ ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
 GUIDES = ("docs/guide.md", "docs/guide.zh-CN.md")
 MODELS = ("docs/models.md", "docs/models.zh-CN.md")
-PAGES = (*READMES, *GUIDES, *MODELS)
+CAMERAS = ("docs/cameras.md", "docs/cameras.zh-CN.md")
+PAGES = (*READMES, *GUIDES, *MODELS, *CAMERAS)
 ALL_PAGES = (*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "docs/performance.md", "docs/reliability.md")
 COMMANDS = sorted(re.findall(r"^  simtiff ((?:zmap )?[a-z]+)", USAGE, flags=re.MULTILINE))
 
@@ -219,7 +221,7 @@ def test_the_table_of_settings_is_the_schema(page: str) -> None:
             assert range_text == wanted, key
 
 
-@pytest.mark.parametrize(("english", "chinese"), [READMES, GUIDES, MODELS])
+@pytest.mark.parametrize(("english", "chinese"), [READMES, GUIDES, MODELS, CAMERAS])
 def test_languages_have_the_same_content(english: str, chinese: str) -> None:
     def shape(page: str) -> list[str]:
         return [line.split()[0] for line in prose(page).splitlines() if re.match(r"#+ ", line)]
@@ -287,6 +289,36 @@ def test_the_table_of_models_is_computed(page: str) -> None:
         )
         x, y, z = (worse / better)[:, :3].mean(axis=0)
         assert (f"{x:.2f}", f"{y:.2f}", f"{z:.2f}") == (along_xy, along_xy, along_z), na
+
+
+@pytest.mark.parametrize("page", CAMERAS)
+def test_the_page_on_cameras_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe finds the maps that the recordings were made with, and a job takes its frames with them."""
+    monkeypatch.chdir(tmp_path)
+    before, _, rest = text(page).partition("<!-- maps -->")
+    part, _, after = rest.partition("<!-- end of maps -->")
+    with redirect_stdout(io.StringIO()) as shown:
+        for block in re.findall(r"^```python\n(.*?)^```", before + after, flags=re.DOTALL | re.MULTILINE):
+            exec(compile(block, page, "exec"), {})
+    mean, variance, *_ = (tuple(map(float, line.split())) for line in shown.getvalue().splitlines()[:2])
+    assert mean[0] == pytest.approx(mean[1], rel=1e-3)
+    assert variance[0] == pytest.approx(variance[1], rel=0.01)
+
+    assert run_blocks(part, page, "mine.json") == 2
+    random, shape, frames = np.random.default_rng(1), (96, 128), 500
+    offset, gain = random.normal(100, 1.5, shape), random.normal(0.82, 0.04, shape)
+    noise_adu = random.lognormal(0.4, 0.35, shape) * gain
+    with h5py.File("maps.h5") as maps:
+        found = {name: maps[name][:] for name in maps}
+    assert np.std((found["offset_adu"] - offset) / np.sqrt((noise_adu**2 + 1 / 12) / frames)) == pytest.approx(
+        1, abs=0.02
+    )
+    assert np.mean(found["gain_adu_per_e"] / gain) == pytest.approx(1, abs=0.002)
+    assert np.std(found["gain_adu_per_e"] / gain) < np.sqrt(2 / frames)
+    assert np.mean(found["variance_adu2"] / noise_adu**2) == pytest.approx(1, abs=0.005)
+    with h5py.File("mine/single_job/emitters.h5") as truth:
+        assert np.isfinite(truth["records/crlb"][:, :2]).any()
+    assert tifffile.imread("mine/single_job/simulation.ome.tiff").shape == (4, 64, 96)
 
 
 def anchors(page: Path) -> set[str]:

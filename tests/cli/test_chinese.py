@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 # What stays as it is in a Chinese line: names of things that are called so, units, words of the system's own.
 NAMES = {"TIFF", "HDF", "JSON", "CRC", "Noll", "simtiff", "rad", "nm", "px", "um", "kB", "MB", "GB", "TB", "NaN"}
 NAMES |= {"MATLAB", "Zernike", "Fiji", "PSF", "NA", "KEY", "VALUE", "UTF", "SIGKILL", "rms", "true", "false", "null"}
-NAMES |= {"batch", "run", "stream", "status", "table", "verify", "clean", "validate", "schema", "preview", "zmap"}
+NAMES |= {"batch", "run", "stream", "status", "table", "verify", "clean"}
+NAMES |= {"validate", "schema", "camera", "preview", "zmap"}
 NAMES |= {"shell", "out", "none"}  # folders of the test
 AS_THEY_ARE = re.compile(
     r"job_\w+(\.\w+)*"  # jobs

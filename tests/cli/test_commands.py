@@ -71,6 +71,7 @@ def test_help_and_version(command: Command) -> None:
         "clean",
         "validate",
         "schema",
+        "camera",
         "preview",
         "zmap synth",
         "zmap info",
@@ -483,6 +484,8 @@ def test_zmap_info_draws_the_planes(command: Command, tmp_path: Path) -> None:
         ),
         ("cylindrical_lens.json", ["emitters.frames=2", "emitters.num_emitters=10"], ["single_job"]),
         ("tetrapod.json", ["emitters.frames=2", "emitters.num_emitters=10"], ["single_job"]),
+        ("emccd.json", ["emitters.frames=2", "emitters.num_emitters=10"], ["single_job"]),
+        ("scmos.json", ["emitters.frames=2", "emitters.num_emitters=10"], ["single_job"]),
     ],
 )
 def test_example_configs_run(
