@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simtiff import localizations as localizations
+    from simtiff import training as training
     from simtiff.aberrations.fieldmap import FieldMap
     from simtiff.batch.run import run_batch
     from simtiff.batch.table import table
@@ -78,8 +79,8 @@ def __getattr__(name: str) -> Any:
         from simtiff.io.files import version
 
         value: Any = version()
-    elif name == "localizations":
-        value = importlib.import_module("simtiff.localizations")
+    elif name in ("localizations", "training"):
+        value = importlib.import_module(f"simtiff.{name}")
     elif name in _HOMES:
         value = getattr(importlib.import_module(f"simtiff.{_HOMES[name]}"), name)
     else:

@@ -183,13 +183,15 @@ register_full_well_e, dark_e, maps
         self.full_well_e, self.register_full_well_e = _number(full_well_e), _number(register_full_well_e)
         self.maps = maps
 
-    def _parameters(self) -> dict[str, Any]:
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What it was made of, by name."""
         names = list(inspect.signature(Camera).parameters)
         return {name: getattr(self, name) for name in names} | {"dtype": self.dtype.name}
 
     def __repr__(self) -> str:
         defaults = {name: parameter.default for name, parameter in inspect.signature(Camera).parameters.items()}
-        values = {name: value for name, value in self._parameters().items() if name != "maps"}
+        values = {name: value for name, value in self.parameters.items() if name != "maps"}
         always = ("background", "read_noise")
         told = [f"{name}={value!r}" for name, value in values.items() if name in always or value != defaults[name]]
         if self.maps is not None:
@@ -198,7 +200,7 @@ register_full_well_e, dark_e, maps
         return f"Camera({', '.join(told)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _camera_of, (self._parameters(),)
+        return _camera_of, (self.parameters,)
 
     @property
     def detector(self) -> Detector:

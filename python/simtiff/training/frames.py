@@ -1,0 +1,456 @@
+"""Batches of crops of a job's field and what is on them, drawn anew without end."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from simtiff._core import normal
+from simtiff.aberrations.maps import field_coefficients, open_field
+from simtiff.config.loading import load_job_config
+from simtiff.emitters.crops import CropEmitters, density_on, draw_emitters
+from simtiff.errors import ConfigError, ShapeError
+from simtiff.imaging.arrays import is_whole, shown
+from simtiff.imaging.scene import Scene
+from simtiff.movie.frames import renderer_of
+from simtiff.movie.light import beam_of
+from simtiff.training._field import FieldCamera, FieldLight
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from simtiff.config.settings import JobConfig
+
+    Range = float | tuple[float, float] | None
+
+_STREAM = 0x747261696E  # "train": keeps this randomness apart from that of other purposes with the same seed
+_DRAWS, _NOISE = 0, 1
+_FIRST_JITTERED = 5  # Noll: piston, tilts and defocus only move an emitter
+_WORKERS = 2  # batches in the making: one is drawn while the other is rendered
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Some crops, and what is on them.
+
+    Attributes
+    ----------
+    frames : (batch, window, y, x)
+        Camera frames in ADU, of the config's ``tiff.dtype``; or photons, float32.
+    xyz : (batch, n, 3) float32
+        Emitters with light in the middle frame of the window whose centre is on the crop: x and y in px of the crop
+        (integers are pixel centres), z in um; 0 where `mask` is False.
+    photons : (batch, n) float32
+        Their photons in the middle frame.
+    mask : (batch, n) bool
+        Where there is an emitter.
+    background : (batch, y, x) float32
+        Expected background photons of each pixel in the middle frame.
+    origin : (batch, 2) int64
+        The field pixel x, y under pixel (0, 0) of each crop.
+    coefficients : (batch, n, modes) float32, or None
+        Phase coefficients of the emitters in radians rms, Noll 1 and up, if they are asked for.
+    bounds : (batch, n, 5) float32, or None
+        Cramér-Rao bounds of the emitters as if each were alone, if they are asked for: sigma of x px, y px, z um,
+        photons, background; infinity where `mask` is False.
+    index : int
+        The batch's number, from 0.
+    """
+
+    frames: NDArray[Any]
+    xyz: NDArray[np.float32]
+    photons: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    background: NDArray[np.float32]
+    origin: NDArray[np.int64]
+    coefficients: NDArray[np.float32] | None = None
+    bounds: NDArray[np.float32] | None = None
+    index: int = 0
+
+
+class Frames:
+    """Batches of crops of a job's field, each with emitters of its own: frames and targets for networks.
+
+    Each crop lies anywhere in the field. Its emitters, and those around it whose light reaches it, are drawn for it
+    alone by the config: density, blinking, photons, z; each has the exact PSF of its place in the field. Background,
+    illumination and the camera, with its maps, are those of that place, too. Drift is left out.
+
+    Batch k is a function of the config, `seed`, k and `rank`: iterating gives ``batch(start)``, ``batch(start + 1)``
+    and so on without end, the same for any number of threads and of processes.
+
+    Parameters
+    ----------
+    config : path, dict or JobConfig
+        A job's config (or a batch's, whose ``base_config`` is taken).
+    size : int
+        Side of a crop, in px.
+    batch : int
+        Crops of a batch.
+    window : int
+        Consecutive frames of a crop; targets are of frame ``window // 2``.
+    seed : int
+        Any integer from 0; different seeds give unrelated batches.
+    rank, ranks : int
+        Of several processes that train together, which this is: each rank has batches of its own.
+    start : int
+        The batch that iterating begins with.
+    density_per_um2 : float or (low, high), optional
+        Emitters on at a time, per um^2; (low, high): drawn for each crop. Without it, as the config has it.
+    photons : float or (low, high), optional
+        Mean photons per frame of a crop's emitters, in place of ``emitters.intensity_mu``; the width of their law
+        scales with it.
+    background : float or (low, high), optional
+        Mean background photons per pixel of a crop, in place of the config's; structure, image and illumination shape
+        it.
+    zernike_jitter_rad : float
+        Standard deviation of what is added to each phase coefficient from Noll 5 on, drawn for each crop: no map is
+        perfect.
+    max_emitters : int, optional
+        n of the targets; without it, enough for nearly all batches. A batch with more emitters has a larger n.
+    units : {"adu", "photons"}
+        Of the frames; "photons": offset, gain and quantum efficiency taken back, float32.
+    coefficients, bounds : bool
+        Whether batches have them.
+    prefetch : int
+        Batches that are made ahead on threads while one is used; 0: none.
+
+    Attributes
+    ----------
+    config : JobConfig
+        The checked config.
+    max_emitters : int
+        n of the targets.
+
+    Raises
+    ------
+    ConfigError
+        A parameter is not allowed, or the crop does not fit into the field.
+    DataError
+        The zmap, the camera's maps or the background's image are damaged, or do not cover the field.
+
+    Examples
+    --------
+    >>> from simtiff.training import Frames
+    >>> config = {"zmap_path": "builtin:oil", "emitters": {"area_px": 256}}
+    >>> frames = Frames(config, size=32, batch=8, density_per_um2=0.5)
+    >>> batch = frames.batch(0)
+    >>> batch.frames.shape, batch.frames.dtype, batch.xyz.shape[0], batch.background.shape
+    ((8, 1, 32, 32), dtype('uint16'), 8, (8, 32, 32))
+    >>> for batch in frames:
+    ...     if batch.index == 2:
+    ...         break
+    """
+
+    def __init__(
+        self,
+        config: str | os.PathLike[str] | Mapping[str, Any] | JobConfig,
+        size: int = 64,
+        batch: int = 64,
+        window: int = 1,
+        seed: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+        start: int = 0,
+        *,
+        density_per_um2: Range = None,
+        photons: Range = None,
+        background: Range = None,
+        zernike_jitter_rad: float = 0.0,
+        max_emitters: int | None = None,
+        units: Literal["adu", "photons"] = "adu",
+        coefficients: bool = False,
+        bounds: bool = False,
+        prefetch: int = 2,
+    ) -> None:
+        self.config = load_job_config(config)
+        self.size, self.crops = _whole("size", size, 1, 65536), _whole("batch", batch, 1, 2**20)
+        self.window, self.seed = _whole("window", window, 1, 1000), _whole("seed", seed, 0, 2**1024 - 1)
+        self.ranks = _whole("ranks", ranks, 1, 2**32)
+        self.rank = _whole("rank", rank, 0, self.ranks - 1)
+        self.start, self.prefetch = _whole("start", start, 0, 2**62), _whole("prefetch", prefetch, 0, 1000)
+        if units not in ("adu", "photons"):
+            raise ConfigError(f'units is {shown(units)}; expected "adu" or "photons"')
+        self.units = units
+        self._places = [math.floor(side) - self.size + 1 for side in self.config.emitters.area]
+        if min(self._places) < 1:
+            width, height = self.config.emitters.area
+            raise ConfigError(
+                f"size is {self.size}, but emitters.area_px is {width:g} x {height:g}; expected a crop that fits"
+            )
+        optical, emitters = self.config.optical, self.config.emitters
+        per_px2 = optical.pixel_size_nm_x * optical.pixel_size_nm_y * 1e-6
+        own = density_on(self.config)
+        asked = _range("density_per_um2", density_per_um2, 0, 1e6)
+        self._density = (own, own) if asked is None else (asked[0] * per_px2, asked[1] * per_px2)
+        self._photons = _range("photons", photons, 0, 1e9)
+        if self._photons is not None and emitters.intensity_mu <= 0:
+            raise ConfigError("photons is given, but emitters.intensity_mu is 0, whose law it would scale")
+        if not (isinstance(zernike_jitter_rad, (int, float)) and 0 <= zernike_jitter_rad <= 100):
+            raise ConfigError(f"zernike_jitter_rad is {shown(zernike_jitter_rad)}; expected a number from 0 to 100")
+        self._jitter = float(zernike_jitter_rad)
+        self._coefficients, self._bounds = bool(coefficients), bool(bounds)
+        self._field = open_field(self.config)
+        self._beam = beam_of(self.config)
+        self._light = FieldLight(self.config, _range("background", background, 0, 1e9))
+        self._camera = FieldCamera(self.config, self._light.flat)
+        self._renderer = renderer_of(self.config)
+        self._reach = float(self.config.psf.size_px // 2 + 1)
+        if max_emitters is None:
+            most = self._density[1] * self.size**2
+            most *= 1.0 if emitters.blinking.kind == "always" else 1 + 1 / max(1e-9, _mean_on_time(self.config))
+            max_emitters = math.ceil(most + 6 * math.sqrt(most)) + 8
+        self.max_emitters = _whole("max_emitters", max_emitters, 0, 10**7)
+
+    def __repr__(self) -> str:
+        shape = (self.crops, self.window, self.size, self.size)
+        return f"Frames(shape {shape}, seed {self.seed}, rank {self.rank} of {self.ranks})"
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield batch `start` and all after it."""
+        return self.batches(self.start)
+
+    def batches(self, start: int = 0, step: int = 1) -> Iterator[Batch]:
+        """Yield batches ``start, start + step, ...`` without end; `prefetch` of them are made ahead."""
+        if self.prefetch == 0:
+            while True:
+                yield self.batch(start)
+                start += step
+        pool = ThreadPoolExecutor(min(_WORKERS, self.prefetch), thread_name_prefix="training")
+        try:
+            ahead = deque(pool.submit(self.batch, start + step * k) for k in range(self.prefetch))
+            following = start + step * self.prefetch
+            while True:
+                done = ahead.popleft().result()
+                ahead.append(pool.submit(self.batch, following))
+                following += step
+                yield done
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def empty(self) -> Batch:
+        """Return a batch of arrays to be filled."""
+        crops, size, n = self.crops, self.size, self.max_emitters
+        return Batch(
+            frames=np.empty((crops, self.window, size, size), self._dtype),
+            xyz=np.zeros((crops, n, 3), np.float32),
+            photons=np.zeros((crops, n), np.float32),
+            mask=np.zeros((crops, n), np.bool_),
+            background=np.empty((crops, size, size), np.float32),
+            origin=np.empty((crops, 2), np.int64),
+            coefficients=np.zeros((crops, n, self._modes), np.float32) if self._coefficients else None,
+            bounds=np.full((crops, n, 5), np.inf, np.float32) if self._bounds else None,
+        )
+
+    def batch(self, index: int, out: Batch | None = None) -> Batch:
+        """Make batch `index`.
+
+        Parameters
+        ----------
+        index : int
+            Its number, from 0.
+        out : Batch, optional
+            Arrays to fill, as `empty` makes them; those of the batch that is returned are the same.
+
+        Raises
+        ------
+        ShapeError
+            The arrays of `out` do not fit, or the batch has more emitters than they have room for.
+        """
+        if not is_whole(index) or not 0 <= index < 2**63:
+            raise ConfigError(f"index is {shown(index)}; expected an integer from 0")
+        random = np.random.Generator(np.random.PCG64DXSM(self._seeds(index, _DRAWS)))
+        origin = np.empty((self.crops, 2), np.int64)
+        for axis, places in enumerate(self._places):
+            origin[:, axis] = (places * random.random(self.crops)).astype(np.int64)
+        density = _drawn(self._density, self.crops, random)
+        brightness = np.ones(self.crops)
+        if self._photons is not None:
+            brightness = _drawn(self._photons, self.crops, random) / self.config.emitters.intensity_mu
+        image, shown_background = self._light.of_crops(origin, self.size, self.window, random)
+        emitters = draw_emitters(
+            self.config.emitters, origin, self.size, self._reach, self.window, density, brightness, random
+        )
+        place = emitters.xyz.copy()
+        place[:, :2] += origin[emitters.crop]
+        light = emitters.light
+        if self._beam is not None and len(emitters):
+            light = light * self._beam.at(place[:, :2].astype(np.float32))[:, None]
+        phase, magnitude = field_coefficients(self.config, self._field, place.astype(np.float32))
+        phase = self._jittered(phase, emitters, random)
+        scene = self._scene(emitters, light, phase, magnitude, image)
+        target = self._room(emitters, light, out)
+        self._expose(scene, origin, index, target.frames)
+        self._fill(target, emitters, light, phase, origin, shown_background, scene)
+        return Batch(**{f.name: getattr(target, f.name) for f in fields(Batch) if f.name != "index"}, index=index)
+
+    @property
+    def _dtype(self) -> str:
+        return "float32" if self.units == "photons" else self.config.tiff.dtype
+
+    @property
+    def _modes(self) -> int:
+        return self._field.modes
+
+    def _seeds(self, index: int, purpose: int) -> np.random.SeedSequence:
+        return np.random.SeedSequence(self.seed, spawn_key=(_STREAM, purpose, self.rank, index))
+
+    def _jittered(
+        self, phase: NDArray[np.float32], emitters: CropEmitters, random: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Add to the coefficients of each crop what its map is wrong by."""
+        if self._jitter == 0 or phase.shape[1] < _FIRST_JITTERED:
+            return phase
+        drawn = random.random((self.crops, phase.shape[1] - _FIRST_JITTERED + 1))
+        normal(drawn.reshape(-1), random.random(drawn.size))
+        phase = phase.copy()
+        phase[:, _FIRST_JITTERED - 1 :] += (self._jitter * drawn).astype(np.float32)[emitters.crop]
+        return phase
+
+    def _scene(
+        self,
+        emitters: CropEmitters,
+        light: NDArray[np.float64],
+        phase: NDArray[np.float32],
+        magnitude: NDArray[np.float32] | None,
+        image: NDArray[np.float32] | None,
+    ) -> Scene:
+        """Return all crops as frames that follow each other, with their background."""
+        row, column = np.nonzero(light)
+        return Scene(
+            xyz=np.ascontiguousarray(emitters.xyz),
+            phase=np.ascontiguousarray(phase),
+            magnitude=None if magnitude is None else np.ascontiguousarray(magnitude),
+            emitter_ix=row.astype(np.uint32),
+            frame_ix=(emitters.crop[row] * self.window + column).astype(np.uint32),
+            photons=light[row, column].astype(np.float32),
+            background=image,
+        )
+
+    def _expose(self, scene: Scene, origin: NDArray[np.int64], index: int, out: NDArray[Any]) -> None:
+        shape = (self.crops * self.window, self.size, self.size)
+        camera = self._camera.of_crops(origin, self.size, self.window, float32=self.units == "photons")
+        seed = int.from_bytes(self._seeds(index, _NOISE).generate_state(2, np.uint64).tobytes(), "little")
+        frames = out.reshape(shape)
+        self._renderer.expose(scene, shape, camera, seed=seed, out=frames)
+        if self.units == "photons":
+            self._camera.to_photons(camera, frames)
+
+    def _room(self, emitters: CropEmitters, light: NDArray[np.float64], out: Batch | None) -> Batch:
+        """Return arrays with room for all targets: those that are given, or new ones."""
+        most = int(np.bincount(emitters.crop[self._on_target(emitters, light)], minlength=1).max())
+        empty = self.empty()
+        if out is None:
+            if most <= self.max_emitters:
+                return empty
+            parts = {field.name: getattr(empty, field.name) for field in fields(Batch)}
+            for name, fill in (("xyz", 0), ("photons", 0), ("mask", False), ("coefficients", 0), ("bounds", np.inf)):
+                if (array := parts[name]) is not None:
+                    parts[name] = np.full((self.crops, most, *array.shape[2:]), fill, array.dtype)
+            return Batch(**parts)
+        if most > self.max_emitters:
+            raise ShapeError(f"a crop has {most} emitters, and out has room for {self.max_emitters} (max_emitters)")
+        for field in fields(Batch):
+            wanted, given = getattr(empty, field.name), getattr(out, field.name)
+            if isinstance(wanted, np.ndarray):
+                fits = isinstance(given, np.ndarray) and given.shape == wanted.shape and given.dtype == wanted.dtype
+                if not (fits and given.flags.c_contiguous and given.flags.writeable):
+                    raise ShapeError(
+                        f"out.{field.name} does not fit; expected {wanted.dtype} {wanted.shape}, C-contiguous"
+                    )
+                if field.name not in ("frames", "background", "origin"):
+                    given[...] = wanted
+        return out
+
+    def _on_target(self, emitters: CropEmitters, light: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the emitters with light in the middle frame whose centre is on their crop."""
+        inside = (emitters.xyz[:, :2] >= -0.5) & (emitters.xyz[:, :2] < self.size - 0.5)
+        return np.flatnonzero(inside.all(axis=1) & (light[:, self.window // 2] > 0))
+
+    def _fill(
+        self,
+        target: Batch,
+        emitters: CropEmitters,
+        light: NDArray[np.float64],
+        phase: NDArray[np.float32],
+        origin: NDArray[np.int64],
+        background: NDArray[np.float32],
+        scene: Scene,
+    ) -> None:
+        rows = self._on_target(emitters, light)
+        crop = emitters.crop[rows]
+        place = np.arange(len(rows)) - np.searchsorted(crop, crop)  # its number on its crop
+        target.xyz[crop, place] = emitters.xyz[rows]
+        target.photons[crop, place] = light[rows, self.window // 2]
+        target.mask[crop, place] = True
+        target.background[...] = background
+        target.origin[...] = origin
+        if target.coefficients is not None:
+            target.coefficients[crop, place] = phase[rows]
+        if target.bounds is not None:
+            target.bounds[crop, place] = self._bounds_of(rows, emitters, light, scene, origin, background)
+
+    def _bounds_of(
+        self,
+        rows: NDArray[np.int64],
+        emitters: CropEmitters,
+        light: NDArray[np.float64],
+        scene: Scene,
+        origin: NDArray[np.int64],
+        background: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """Return the bounds of targets on the pixels of their crop in the middle frame."""
+        middle = Scene(
+            xyz=scene.xyz[rows],
+            phase=scene.phase[rows],
+            magnitude=None if scene.magnitude is None else scene.magnitude[rows],
+            emitter_ix=np.arange(len(rows), dtype=np.uint32),
+            frame_ix=emitters.crop[rows].astype(np.uint32),
+            photons=light[rows, self.window // 2].astype(np.float32),
+            background=np.ascontiguousarray(background),
+        )
+        detector = self._camera.of_crops(origin, self.size, 1, float32=True).detector
+        shape = (self.size, self.size)
+        return self._renderer.record_bounds(middle, np.zeros(self.crops), shape, detector).astype(np.float32)
+
+
+def _whole(name: str, value: object, low: int, high: int) -> int:
+    if not is_whole(value) or not low <= value <= high:  # type: ignore[operator]
+        raise ConfigError(f"{name} is {shown(value)}; expected an integer from {low} to {high}")
+    return int(value)  # type: ignore[call-overload,no-any-return]
+
+
+def _range(name: str, value: Range, low: float, high: float) -> tuple[float, float] | None:
+    """Return a number or (low, high) as both ends."""
+    if value is None:
+        return None
+    try:
+        first, last = np.broadcast_to(np.asarray(value, np.float64), 2).tolist()
+    except (TypeError, ValueError):
+        first, last = math.nan, math.nan
+    if not low <= first <= last <= high:
+        raise ConfigError(f"{name} is {shown(value)}; expected a number from {low:g} to {high:g}, or (low, high)")
+    return first, last
+
+
+def _drawn(limits: tuple[float, float], count: int, random: np.random.Generator) -> NDArray[np.float64]:
+    low, high = limits
+    return np.full(count, low) if low == high else low + (high - low) * random.random(count)
+
+
+def _mean_on_time(config: JobConfig) -> float:
+    """Return a mean time on in frames, for how many more emitters a frame has than are on at a time."""
+    blinking = config.emitters.blinking
+    if blinking.kind == "once":
+        return config.emitters.lifetime_avg
+    if blinking.kind == "paint":
+        return blinking.on_frames or 1.0
+    slowest = [sum(rates.values()) for name, rates in blinking.states.items() if blinking.brightness.get(name, 0) > 0]
+    return 1 / max(max(slowest, default=1.0), 1e-9)
