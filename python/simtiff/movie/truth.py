@@ -16,6 +16,7 @@ fiducials.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ from simtiff.movie.bounds import CRLB, CRLB_COLUMNS, CRLB_UNIT, RecordBounds, ad
 from simtiff.movie.truthfile import TruthFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import h5py
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from simtiff.aberrations.fieldmap import FieldMap
     from simtiff.config.settings import JobConfig
+    from simtiff.emitters.sources import Piece
 
 
 FORMAT_VERSION = 1
@@ -126,7 +128,7 @@ def write_truth(
             bounds = RecordBounds(config)
             bound_set = _Growing(file, "records", {CRLB: (CRLB_COLUMNS, "f4", CRLB_UNIT)}, rows)
         coefficients = _CoefficientWriter(file, total, field.modes)
-        for piece in iter_truth(cfg, block_records):
+        for piece in _ahead(iter_truth(cfg, block_records)):
             check()
             if len(piece.emitters):
                 first_id, last_id = int(piece.emitters.id[0]), int(piece.emitters.id[-1])
@@ -159,6 +161,15 @@ def write_truth(
     if progress is not None:
         progress(cfg.frames, cfg.frames)
     return TruthSize(emitters_done, records_done)
+
+
+def _ahead(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """Yield pieces while a thread makes the next one: the core needs no lock of Python's, which writing holds."""
+    with ThreadPoolExecutor(1, thread_name_prefix="truth") as pool:
+        coming = pool.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = pool.submit(next, pieces, None)
+            yield piece
 
 
 class _Growing:
