@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _PAGE_BYTES = 320  # of a TIFF page without its pixels
 _STRIP_BYTES = 1 << 17
 _FILE_BYTES = 1 << 16  # of the parts of both files that do not grow
-_EMITTER_BYTES = 40
+_EMITTER_BYTES = {"once": 40, "always": 40, "kinetics": 24, "paint": 20}
 _RECORD_BYTES = 28
 _BLINK_BYTES = 29
 _DRIFT_BYTES = 24  # of a frame
@@ -44,7 +44,7 @@ _BOUND_BYTES = 20
 # a slab and a record of a block, both bounded, and the part of that which stays with the process.
 _WORKER_BYTES, _MAGNITUDES_BYTES = 75e6, 45e6
 _SLAB_EMITTER_BYTES, _BLOCK_RECORD_BYTES = 400, 100
-_MOLECULE_BYTES = 60  # of one that is there all the time
+_MOLECULE_BYTES = 45  # of one that is there all the time
 _BLOCK_BOUND_BYTES = 250  # of a record of a block that is bound
 _KEPT = 0.5
 _CHUNK_RECORD_BYTES = 130
@@ -127,7 +127,7 @@ def truth_bytes(config: JobConfig, field: FieldMap) -> float:
     last_chunk = chunk_rows(config)  # is stored whole
     blinks = expected_blinks(config) + last_chunk if config.emitters.blinking.blinks else 0.0
     return (
-        emitters * (_EMITTER_BYTES + coefficients)
+        emitters * (_EMITTER_BYTES[config.emitters.blinking.kind] + coefficients)
         + (records + last_chunk) * (_RECORD_BYTES + (_BOUND_BYTES if config.truth.crlb else 0))
         + blinks * _BLINK_BYTES
         + 8.0 * (config.emitters.frames + 1)

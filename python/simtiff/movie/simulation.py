@@ -42,6 +42,7 @@ class Simulation:
         Light to use in place of the config's emitters: a truth file, of which ``records/{xyz, phot, frame_ix}`` are
         enough, or a dict of these arrays: (m, 3) px, px, um; (m,) photons; (m,) frames from 0; and ``id`` (m,) where
         several records are of one emitter. Coefficients that the file does not have are those of the config's map.
+        Records are taken as they stand: the config's blinking, fiducials and drift play no part.
 
     Attributes
     ----------
