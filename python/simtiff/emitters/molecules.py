@@ -163,7 +163,8 @@ class Blinkers(_Population):
             self._blinking = self._started()
         records, sojourns = self._blinking.advance(stop)
         frame_ix, ids, phot = np.empty(records, np.int32), np.empty(records, np.int64), np.empty(records, np.float32)
-        self._blinking.records_into(frame_ix, ids, phot)
+        xyz = np.empty((records, 3), np.float32)
+        self._blinking.records_into(self.xyz, frame_ix, ids, phot, xyz)
         blinks = Blinks(
             emitter=np.empty(sojourns, np.int64),
             t0=np.empty(sojourns),
@@ -172,7 +173,6 @@ class Blinkers(_Population):
             intensity=np.empty(sojourns, np.float32),
         )
         self._blinking.sojourns_into(blinks.emitter, blinks.t0, blinks.on_time, blinks.state, blinks.intensity)
-        xyz = self.xyz.take(ids, axis=0)
         if self.first_id:
             ids += self.first_id
             blinks.emitter[...] += self.first_id

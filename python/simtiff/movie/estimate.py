@@ -124,8 +124,8 @@ def truth_bytes(config: JobConfig, field: FieldMap) -> float:
     """Return the expected size of a job's ``emitters.h5`` in bytes."""
     emitters, records = all_emitters(config), expected_records(config, config.emitters.frames)
     coefficients = 4 * field.modes * (1 + field.has_magnitudes)
-    last_chunk = chunk_rows(config)  # is stored whole
-    blinks = expected_blinks(config) + last_chunk if config.emitters.blinking.blinks else 0.0
+    last_chunk, last_blinks = chunk_rows(config)  # are stored whole
+    blinks = expected_blinks(config) + last_blinks if config.emitters.blinking.blinks else 0.0
     return (
         emitters * (_EMITTER_BYTES[config.emitters.blinking.kind] + coefficients)
         + (records + last_chunk) * (_RECORD_BYTES + (_BOUND_BYTES if config.truth.crlb else 0))

@@ -25,7 +25,7 @@ import numpy as np
 from simtiff.aberrations.maps import field_coefficients
 from simtiff.config.identity import noise_seed
 from simtiff.emitters.chain import state_names
-from simtiff.emitters.density import all_emitters, expected_records, fiducials, with_number
+from simtiff.emitters.density import all_emitters, expected_blinks, expected_records, fiducials, with_number
 from simtiff.emitters.drift import drift_of, drifted
 from simtiff.emitters.sources import BLOCK_RECORDS, in_order_of_id, iter_truth, no_emitters, table_of
 from simtiff.emitters.tables import AnyEmitters, Blinks, Records
@@ -120,9 +120,9 @@ def write_truth(
     with writing_hdf5(path) as (file, check):
         columns = [field.name for field in fields(table_of(cfg))]
         emitter_sets = {name: _dataset(file, f"emitters/{name}", total, *_EMITTERS[name]) for name in columns}
-        rows = chunk_rows(config)
+        rows, blink_rows = chunk_rows(config)
         record_sets = _Growing(file, "records", _RECORDS, rows)
-        blink_sets = _Growing(file, "blinks", _BLINKS, rows) if cfg.blinking.blinks else None
+        blink_sets = _Growing(file, "blinks", _BLINKS, blink_rows) if cfg.blinking.blinks else None
         bounds = None
         if config.truth.crlb:
             bounds = RecordBounds(config)
@@ -305,13 +305,17 @@ def _dataset(
     return dataset
 
 
-def chunk_rows(config: JobConfig) -> int:
-    """Return a chunk length that suits the expected number of records, so that small files stay small."""
+def chunk_rows(config: JobConfig) -> tuple[int, int]:
+    """Return lengths of chunks that suit the expected numbers of records and blinks, so that small files stay small."""
     cfg = config.emitters
-    expected = expected_records(config, cfg.frames)
+    records = expected_records(config, cfg.frames)
     if cfg.blinking.kind == "once":
-        expected = all_emitters(config) * min(cfg.lifetime_avg + 1, cfg.frames)
-    return min(_MAX_CHUNK_ROWS, max(64, 1 << int(expected).bit_length()))
+        records = all_emitters(config) * min(cfg.lifetime_avg + 1, cfg.frames)
+    of_records, of_blinks = (
+        min(_MAX_CHUNK_ROWS, max(64, 1 << int(expected).bit_length()))
+        for expected in (records, expected_blinks(config))
+    )
+    return of_records, of_blinks
 
 
 class _CoefficientWriter:
