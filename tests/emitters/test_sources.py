@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from simtiff._core import set_threads, threads
 from simtiff.config.blocks import EmitterConfig
 from simtiff.emitters.sources import (
     BLOCK_RECORDS,
@@ -115,6 +116,20 @@ def test_cutting_the_movie_into_other_pieces_changes_nothing(name: str) -> None:
         assert (blinks is None) == (other_blinks is None)
         if blinks is not None:
             assert columns(blinks) == columns(other_blinks)
+
+
+def test_the_number_of_threads_changes_nothing() -> None:
+    make = truth_of("kinetics", num_emitters=20_000, frames=40)  # several lots of molecules for each thread
+    before = threads()
+    try:
+        found = []
+        for number in (1, 3):
+            set_threads(number)
+            records, blinks = joined(list(make(20_000)))
+            found.append(columns(records) + columns(blinks))
+    finally:
+        set_threads(before)
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "records"])

@@ -184,7 +184,7 @@ def iter_truth(config: EmitterConfig, block_records: int = BLOCK_RECORDS) -> Ite
     config
         The job's ``emitters`` section, with a number of emitters (`simtiff.emitters.density.with_number`).
     block_records
-        Records that are made at a time, about, at least a frame's; which does not change them.
+        Records or blinks that are made at a time, about, at least a frame's; which does not change them.
     """
     yield from pieces_of(open_sources(config), config, block_records)
 
@@ -200,7 +200,8 @@ def pieces_of(sources: Sequence[Source], config: EmitterConfig, block_records: i
         records, blinks = _together([source.light(stop) for source in sources], start)
         yield Piece(nobody, records, blinks, start, stop)
         # As long as the last frames tell, and twice as long as these at most: they may be emptier than what follows.
-        wanted = (stop - start) * block_records // max(len(records), 1)
+        rows = max(len(records), 0 if blinks is None else len(blinks), 1)
+        wanted = (stop - start) * block_records // rows
         length, start = max(1, min(wanted, 2 * (stop - start), _MAX_BLOCK_FRAMES)), stop
 
 

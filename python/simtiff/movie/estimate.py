@@ -44,6 +44,7 @@ _BOUND_BYTES = 20
 # a slab and a record of a block, both bounded, and the part of that which stays with the process.
 _WORKER_BYTES, _MAGNITUDES_BYTES = 75e6, 45e6
 _SLAB_EMITTER_BYTES, _BLOCK_RECORD_BYTES = 400, 100
+_BLOCK_BLINK_BYTES = 100
 _MOLECULE_BYTES = 45  # of one that is there all the time
 _BLOCK_BOUND_BYTES = 250  # of a record of a block that is bound
 _KEPT = 0.5
@@ -194,6 +195,8 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     if emitters.blinking.kind != "once":
         truth += every * _MOLECULE_BYTES
     truth += block * _BLOCK_RECORD_BYTES
+    blinks = expected_blinks(config)
+    truth += min(blinks, max(BLOCK_RECORDS, blinks / emitters.frames)) * _BLOCK_BLINK_BYTES
     if config.truth.crlb:
         truth += block * _BLOCK_BOUND_BYTES
         truth += _BOUND_TRANSFORMS * transform_bytes(config, field.modes, threads)

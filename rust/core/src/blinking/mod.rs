@@ -207,10 +207,9 @@ impl Blinking {
             .zip(wake.par_chunks_mut(TOGETHER))
             .enumerate()
             .map(|(chunk, (together, wake))| {
-                stop.check()?;
                 let mut found = Found::default();
                 for (at, wake) in wake.iter_mut().enumerate().filter(|(_, wake)| **wake < last) {
-                    self.walk(&mut together[at], chunk * TOGETHER + at, done, frame, &mut found);
+                    self.walk(&mut together[at], chunk * TOGETHER + at, [done, frame], &mut found, stop)?;
                     *wake = together[at].wake();
                 }
                 Ok(found)
@@ -224,9 +223,16 @@ impl Blinking {
         Ok([count(|found| found.records.len()), count(|found| found.sojourns.len())])
     }
 
-    /// Takes a molecule through the frames `start..stop`.
-    fn walk(&self, molecule: &mut Molecule, index: usize, start: u32, stop: u32, found: &mut Found) {
-        let last = f64::from(stop);
+    /// Takes a molecule through the frames of a slab.
+    fn walk(
+        &self,
+        molecule: &mut Molecule,
+        index: usize,
+        [start, end]: [u32; 2],
+        found: &mut Found,
+        stop: &Stop,
+    ) -> Result<()> {
+        let last = f64::from(end);
         let mut time = f64::from(start);
         let mut light = FrameLight { start, index: index as u32, frame: 0, photons: 0.0 };
         loop {
@@ -236,6 +242,7 @@ impl Blinking {
             if molecule.end >= last {
                 break;
             }
+            stop.check()?; // one that blinks fast has very many sojourns
             time = molecule.end;
             let state = self.chain.states[usize::from(molecule.state)].next(molecule.random.uniform());
             molecule.state = state as u8;
@@ -245,6 +252,7 @@ impl Blinking {
             }
         }
         light.end(&mut found.records);
+        Ok(())
     }
 
     /// Writes the slab's records, ordered by frame, then by molecule; `places` has that of each molecule.
