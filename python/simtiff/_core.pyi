@@ -145,7 +145,12 @@ class Blinking:
     ) -> Blinking: ...
     def advance(self, frame: int) -> tuple[int, int]: ...
     def records_into(
-        self, frame: NDArray[np.int32], molecule: NDArray[np.int64], photons: NDArray[np.float32]
+        self,
+        places: NDArray[np.float32],
+        frame: NDArray[np.int32],
+        molecule: NDArray[np.int64],
+        photons: NDArray[np.float32],
+        xyz: NDArray[np.float32],
     ) -> None: ...
     def sojourns_into(
         self,

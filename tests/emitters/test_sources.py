@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from simtiff._core import set_threads, threads
 from simtiff.config.blocks import EmitterConfig
-from simtiff.emitters.sources import BLOCK_RECORDS, GivenRecords, Piece, iter_truth, open_sources, pieces_of
+from simtiff.emitters.sources import (
+    BLOCK_RECORDS,
+    GivenRecords,
+    Piece,
+    Source,
+    iter_truth,
+    open_sources,
+    pieces_of,
+    sources_at,
+)
 from simtiff.emitters.tables import Blinks, Emitters, Records
 
 if TYPE_CHECKING:
@@ -39,8 +49,15 @@ CASES: dict[str, dict[str, Any]] = {
         "margin_px": 7.5,
         "fiducials": {"count": 3, "photons": 900},
     },
-    "given": {},
+    "molecules of a table, once": {},
+    "molecules of a table, kinetics": {"blinking": KINETICS, "fiducials": {"count": 3, "photons": 900}},
+    "records": {},
 }
+TABLE = np.random.default_rng(5).uniform(0, 60, (2000, 3)).astype(np.float32)
+
+
+def sources_of(name: str, cfg: EmitterConfig) -> list[Source]:
+    return sources_at(cfg, TABLE) if name.startswith("molecules") else open_sources(cfg)
 
 
 def config(**values: Any) -> EmitterConfig:
@@ -50,8 +67,8 @@ def config(**values: Any) -> EmitterConfig:
 def truth_of(name: str, **values: Any) -> Callable[[int], Iterator[Piece]]:
     """Return what makes the truth of a case, by the number of records of a block."""
     cfg = config(**CASES[name] | values)
-    if name != "given":
-        return lambda block: iter_truth(cfg, block)
+    if name != "records":
+        return lambda block: pieces_of(sources_of(name, cfg), cfg, block)
     records = Records.concatenate([piece.records for piece in iter_truth(cfg)])
     return lambda block: pieces_of([GivenRecords(records)], cfg, block)
 
@@ -101,7 +118,21 @@ def test_cutting_the_movie_into_other_pieces_changes_nothing(name: str) -> None:
             assert columns(blinks) == columns(other_blinks)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "given"])
+def test_the_number_of_threads_changes_nothing() -> None:
+    make = truth_of("kinetics", num_emitters=20_000, frames=40)  # several lots of molecules for each thread
+    before = threads()
+    try:
+        found = []
+        for number in (1, 3):
+            set_threads(number)
+            records, blinks = joined(list(make(20_000)))
+            found.append(columns(records) + columns(blinks))
+    finally:
+        set_threads(before)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "records"])
 def test_every_emitter_comes_once_and_before_its_light(name: str) -> None:
     seen: dict[int, bytes] = {}
     for piece in truth_of(name)(500):
@@ -111,7 +142,7 @@ def test_every_emitter_comes_once_and_before_its_light(name: str) -> None:
         seen |= {int(i): xyz.tobytes() for i, xyz in zip(ids, piece.emitters.xyz, strict=True)}
         places = [xyz.tobytes() for xyz in piece.records.xyz]
         assert places == [seen[i] for i in piece.records.id.tolist()]
-    total = sum(source.count for source in open_sources(config(**CASES[name])))
+    total = sum(source.count for source in sources_of(name, config(**CASES[name])))
     assert sorted(seen) == list(range(total))
 
 
@@ -134,6 +165,20 @@ def test_a_longer_movie_begins_as_a_shorter_one(name: str) -> None:
     assert columns(long[long.frame_ix < 400]) == columns(short)
     if blinks is not None and more_blinks is not None:
         assert columns(more_blinks[more_blinks.t0 < 400]) == columns(blinks)
+
+
+def test_molecules_of_a_table_shine_at_their_places_all_through_the_movie() -> None:
+    cfg = config(intensity_mu=1, intensity_sigma=0)
+    pieces = list(pieces_of(sources_at(cfg, TABLE), cfg))
+    emitters = [piece.emitters for piece in pieces if isinstance(piece.emitters, Emitters)]
+    np.testing.assert_array_equal(np.concatenate([part.xyz for part in emitters]), TABLE)
+    records, _ = joined(pieces)
+    np.testing.assert_array_equal(records.xyz, TABLE[records.id])
+    light = np.bincount(records.frame_ix // 40, records.phot)
+    mean = 2000 * 2.5 / (400 - 1 + 6 * 2.5) * 40
+    assert np.abs(light - mean).max() < 4 * np.sqrt(2 * mean * 2.5)
+    started = np.concatenate([part.t0 for part in emitters])
+    assert np.corrcoef(started, np.arange(2000))[0, 1] < 0.1
 
 
 def test_other_sources_change_no_emitter_of_the_field() -> None:

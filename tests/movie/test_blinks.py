@@ -14,6 +14,7 @@ from simtiff.config.settings import JobConfig
 from simtiff.emitters.drift import drift_of
 from simtiff.emitters.tables import Molecules, Sites
 from simtiff.errors import DataError
+from simtiff.movie.estimate import truth_bytes
 from simtiff.movie.frames import Movie
 from simtiff.movie.job import run_job
 from simtiff.movie.truth import MemoryTruth, replace_coefficients, write_truth
@@ -254,3 +255,12 @@ def test_pictures_are_drawn(tmp_path: Path, name: str) -> None:
     emitters = CASES[name].emitters.model_copy(update={"no_plot": False})
     files = run_job(CASES[name].model_copy(update={"emitters": emitters}), tmp_path)
     assert {"emitter_positions.png", "blinking_timeline.png"} <= set(files)
+
+
+@pytest.mark.parametrize("blinking", [DYE, PAINT, {"kind": "always"}], ids=lambda blinking: blinking["kind"])
+def test_size_of_the_truth_is_told_before(tmp_path: Path, blinking: dict[str, Any]) -> None:
+    config = job(DRIFT, blinking=blinking, num_emitters=5000, frames=60, fiducials=FIDUCIALS)
+    field = open_field(config)
+    write_truth(tmp_path / "t.h5", config, field)
+    size = (tmp_path / "t.h5").stat().st_size
+    assert 0.99 * size < truth_bytes(config, field) < 2 * size  # the last chunks may be all but empty

@@ -123,8 +123,8 @@ class BlinkingConfig(Section):
     def _kinetics_relations(self) -> Iterator[Relation]:
         names = self.names
         if not self.states:
-            message = 'required key is missing: kind "kinetics" needs states, such as {{"on": {{"dark": 0.4}}}}'
-            yield Relation(("states", "kind"), Text(message))
+            message = Text('required key is missing: kind "kinetics" needs states, such as {{"on": {{"dark": 0.4}}}}')
+            yield Relation(("states", "kind"), message)
             return
         if len(names) > MOST_STATES:
             yield Relation(("states",), Text("are {n} states; allowed: up to {most}", n=len(names), most=MOST_STATES))

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simtiff._core import Blinking
+from simtiff._core import Blinking, exponential
 from simtiff.emitters.chain import chain_of
 from simtiff.emitters.places import Places, generator, intensities
+from simtiff.emitters.sampling import birth_range, records_of
 from simtiff.emitters.tables import AnyEmitters, Blinks, Emitters, Molecules, Records, Sites
 
 if TYPE_CHECKING:
@@ -74,9 +75,9 @@ class _Population:
                 self.intensity[rows] = self._photons
             elif self.config.blinking.kind != "paint":  # whose bindings have intensities of their own
                 self.intensity[rows] = intensities(self.config, random, number)
-            yield self._table(rows)
+            yield self._table(rows, random)
 
-    def _table(self, rows: slice) -> AnyEmitters:
+    def _table(self, rows: slice, random: np.random.Generator) -> AnyEmitters:  # noqa: ARG002 - for those that draw more
         xyz, intensity = self.xyz[rows], self.intensity[rows]
         ids = np.arange(self.first_id + rows.start, self.first_id + rows.stop, dtype=np.int64)
         match self.config.blinking.kind:
@@ -87,6 +88,41 @@ class _Population:
             case _:
                 t0, on_time = np.zeros(len(ids)), np.full(len(ids), float(self.config.frames))
                 return Emitters(xyz, intensity, t0, on_time, ids)
+
+
+class OnceAtPlaces(_Population):
+    """A source of emitters that are on once, at places that are known (`simtiff.emitters.sources.Source`).
+
+    Their times are those of `SingleIntervals`, but each is drawn by itself, so that an emitter keeps its id.
+    """
+
+    _frame = 0
+
+    def emitters(self, until: float) -> Iterator[AnyEmitters]:  # noqa: ARG002 - all are there at once
+        """Yield all emitters, the first time."""
+        if len(self.xyz) < self.count:
+            self._t0, self._end = np.empty(self.count), np.empty(self.count)
+        yield from self.draw()
+
+    def _table(self, rows: slice, random: np.random.Generator) -> AnyEmitters:
+        lifetime, (start, stop) = self.config.lifetime_avg, birth_range(self.config)
+        number = rows.stop - rows.start
+        t0 = np.maximum(start + (stop - start) * random.random(number), -2 * lifetime)
+        on_time = random.random(number)
+        exponential(on_time)
+        on_time *= lifetime
+        self._t0[rows], self._end[rows] = t0, t0 + on_time
+        ids = np.arange(self.first_id + rows.start, self.first_id + rows.stop, dtype=np.int64)
+        return Emitters(self.xyz[rows], self.intensity[rows], t0, on_time, ids)
+
+    def light(self, stop: int) -> tuple[Records, Blinks | None]:
+        """Return the records from the frame after the last ones to ``stop - 1``."""
+        on = np.flatnonzero((self._t0 < stop) & (self._end > self._frame)) if self.count else np.empty(0, np.int64)
+        t0 = self._t0[on]
+        seen = Emitters(self.xyz[on], self.intensity[on], t0, self._end[on] - t0, on + self.first_id)
+        records = records_of(seen, self._frame, stop)
+        self._frame = stop
+        return records, None
 
 
 class AlwaysOn(_Population):
@@ -127,7 +163,8 @@ class Blinkers(_Population):
             self._blinking = self._started()
         records, sojourns = self._blinking.advance(stop)
         frame_ix, ids, phot = np.empty(records, np.int32), np.empty(records, np.int64), np.empty(records, np.float32)
-        self._blinking.records_into(frame_ix, ids, phot)
+        xyz = np.empty((records, 3), np.float32)
+        self._blinking.records_into(self.xyz, frame_ix, ids, phot, xyz)
         blinks = Blinks(
             emitter=np.empty(sojourns, np.int64),
             t0=np.empty(sojourns),
@@ -136,7 +173,6 @@ class Blinkers(_Population):
             intensity=np.empty(sojourns, np.float32),
         )
         self._blinking.sojourns_into(blinks.emitter, blinks.t0, blinks.on_time, blinks.state, blinks.intensity)
-        xyz = self.xyz.take(ids, axis=0)
         if self.first_id:
             ids += self.first_id
             blinks.emitter[...] += self.first_id

@@ -46,6 +46,18 @@ def field_places(config: EmitterConfig) -> Places:
     return draw
 
 
+def given_places(xyz: NDArray[np.float32]) -> Places:
+    """Return what hands out places that are known, (n, 3), in their order."""
+    done = 0
+
+    def draw(_: np.random.Generator, count: int) -> NDArray[np.float32]:
+        nonlocal done
+        done += count
+        return xyz[done - count : done]
+
+    return draw
+
+
 def margin_area(config: EmitterConfig) -> float:
     """Return the area around the field that has emitters, in px^2."""
     (width, height), margin = config.area, config.margin_px

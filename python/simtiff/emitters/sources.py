@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
-from simtiff.emitters.density import fiducials, margin_emitters
-from simtiff.emitters.molecules import AlwaysOn, Blinkers
-from simtiff.emitters.places import FIDUCIALS, FIELD, MARGIN, Places, field_places, margin_places
+from simtiff.emitters.density import margin_emitters
+from simtiff.emitters.molecules import AlwaysOn, Blinkers, OnceAtPlaces
+from simtiff.emitters.places import FIDUCIALS, FIELD, MARGIN, Places, field_places, given_places, margin_places
 from simtiff.emitters.sampling import SingleIntervals
 from simtiff.emitters.tables import AnyEmitters, Blinks, Emitters, Molecules, Records, Sites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from simtiff.config.blocks import EmitterConfig
 
@@ -56,6 +58,8 @@ class Source(Protocol):
         """Return the records from the frame after the last ones to ``stop - 1``, by frame, then by id.
 
         Their emitters have been made. With them come the blinks that begin in these frames, for kinds that blink.
+        A longer movie begins with the light of a shorter one, but for emitters that are on once, which are spread
+        over its whole length.
         """
 
 
@@ -136,11 +140,30 @@ def open_sources(config: EmitterConfig) -> list[Source]:
     sources = [_source(config, config.num_emitters, 0, FIELD, field_places(config))]
     if count := margin_emitters(config):
         sources.append(_source(config, count, config.num_emitters, MARGIN, margin_places(config)))
-    if config.fiducials is not None:
-        first = sum(source.count for source in sources)
-        photons = config.fiducials.photons
-        sources.append(AlwaysOn(config, fiducials(config), first, FIDUCIALS, field_places(config), photons))
-    return sources
+    return sources + _fiducials(config, sources)
+
+
+def sources_at(config: EmitterConfig, xyz: NDArray[np.float32]) -> list[Source]:
+    """Return the sources of a movie whose molecules lie at known places and blink by the config: these, fiducials.
+
+    Parameters
+    ----------
+    config
+        The job's ``emitters`` section. Its number of emitters and its margin play no part.
+    xyz
+        (n, 3): x and y in px of the field, z in um. The molecule of row i has the id i.
+    """
+    places = given_places(xyz)
+    once = config.blinking.kind == "once"
+    source = OnceAtPlaces(config, len(xyz), 0, FIELD, places) if once else _source(config, len(xyz), 0, FIELD, places)
+    return [source, *_fiducials(config, [source])]
+
+
+def _fiducials(config: EmitterConfig, others: Sequence[Source]) -> list[Source]:
+    if config.fiducials is None:
+        return []
+    first, photons = sum(source.count for source in others), config.fiducials.photons
+    return [AlwaysOn(config, config.fiducials.count, first, FIDUCIALS, field_places(config), photons)]
 
 
 def _source(config: EmitterConfig, count: int, first_id: int, purpose: int, places: Places) -> Source:
@@ -161,7 +184,7 @@ def iter_truth(config: EmitterConfig, block_records: int = BLOCK_RECORDS) -> Ite
     config
         The job's ``emitters`` section, with a number of emitters (`simtiff.emitters.density.with_number`).
     block_records
-        Records that are made at a time, about, at least a frame's; which does not change them.
+        Records or blinks that are made at a time, about, at least a frame's; which does not change them.
     """
     yield from pieces_of(open_sources(config), config, block_records)
 
@@ -177,7 +200,8 @@ def pieces_of(sources: Sequence[Source], config: EmitterConfig, block_records: i
         records, blinks = _together([source.light(stop) for source in sources], start)
         yield Piece(nobody, records, blinks, start, stop)
         # As long as the last frames tell, and twice as long as these at most: they may be emptier than what follows.
-        wanted = (stop - start) * block_records // max(len(records), 1)
+        rows = max(len(records), 0 if blinks is None else len(blinks), 1)
+        wanted = (stop - start) * block_records // rows
         length, start = max(1, min(wanted, 2 * (stop - start), _MAX_BLOCK_FRAMES)), stop
 
 

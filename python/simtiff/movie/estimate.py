@@ -38,7 +38,7 @@ _PAGE_BYTES = 320  # of a TIFF page without its pixels
 _PLANE_BYTES = 110  # of a frame in the OME-XML
 _STRIP_BYTES = 1 << 17
 _FILE_BYTES = 1 << 16  # of the parts of both files that do not grow
-_EMITTER_BYTES = 40
+_EMITTER_BYTES = {"once": 40, "always": 40, "kinetics": 24, "paint": 20}
 _RECORD_BYTES = 28
 _BLINK_BYTES = 29
 _DRIFT_BYTES = 24  # of a frame
@@ -47,7 +47,8 @@ _BOUND_BYTES = 20
 # a slab and a record of a block, both bounded, and the part of that which stays with the process.
 _WORKER_BYTES, _MAGNITUDES_BYTES = 75e6, 45e6
 _SLAB_EMITTER_BYTES, _BLOCK_RECORD_BYTES = 400, 100
-_MOLECULE_BYTES = 60  # of one that is there all the time
+_BLOCK_BLINK_BYTES = 100
+_MOLECULE_BYTES = 45  # of one that is there all the time
 _BLOCK_BOUND_BYTES = 250  # of a record of a block that is bound
 _KEPT = 0.5
 _BACKGROUND_BYTES, _HELD_BACKGROUND_BYTES = 30, 8  # of a pixel, while its image is made and while a movie has it
@@ -131,10 +132,10 @@ def truth_bytes(config: JobConfig, field: FieldMap) -> float:
     """Return the expected size of a job's ``emitters.h5`` in bytes."""
     emitters, records = all_emitters(config), expected_records(config, config.emitters.frames)
     coefficients = 4 * field.modes * (1 + field.has_magnitudes)
-    last_chunk = chunk_rows(config)  # is stored whole
-    blinks = expected_blinks(config) + last_chunk if config.emitters.blinking.blinks else 0.0
+    last_chunk, last_blinks = chunk_rows(config)  # are stored whole
+    blinks = expected_blinks(config) + last_blinks if config.emitters.blinking.blinks else 0.0
     return (
-        emitters * (_EMITTER_BYTES + coefficients)
+        emitters * (_EMITTER_BYTES[config.emitters.blinking.kind] + coefficients)
         + (records + last_chunk) * (_RECORD_BYTES + (_BOUND_BYTES if config.truth.crlb else 0))
         + blinks * _BLINK_BYTES
         + 8.0 * (config.emitters.frames + 1)
@@ -202,6 +203,8 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     if emitters.blinking.kind != "once":
         truth += every * _MOLECULE_BYTES
     truth += block * _BLOCK_RECORD_BYTES
+    blinks = expected_blinks(config)
+    truth += min(blinks, max(BLOCK_RECORDS, blinks / emitters.frames)) * _BLOCK_BLINK_BYTES
     if config.truth.crlb:
         truth += block * _BLOCK_BOUND_BYTES
         truth += _BOUND_TRANSFORMS * transform_bytes(config, field.modes, threads)

@@ -43,8 +43,8 @@ class Simulation:
         Light to use in place of the config's emitters: a truth file, of which ``records/{xyz, phot, frame_ix}`` are
         enough, or a dict of these arrays: (m, 3) px, px, um; (m,) photons; (m,) frames from 0; and ``id`` (m,) where
         several records are of one emitter. Coefficients that the file does not have are those of the config's map.
-        Photons are taken as they stand, after any illumination; a file's own background is used where it was made with
-        the settings of the config.
+        Records are taken as they stand, after any illumination; the config's blinking, fiducials and drift play no
+        part. A file's own background is used where it was made with the settings of the config.
 
     Attributes
     ----------

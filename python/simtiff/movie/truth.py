@@ -18,6 +18,7 @@ expects ``image[p] * factor[t]`` photons. ``emitters/intensity`` is before the i
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ import numpy as np
 from simtiff.aberrations.maps import field_coefficients
 from simtiff.config.identity import noise_seed
 from simtiff.emitters.chain import state_names
-from simtiff.emitters.density import all_emitters, expected_records, fiducials, with_number
+from simtiff.emitters.density import all_emitters, expected_blinks, expected_records, fiducials, with_number
 from simtiff.emitters.drift import drift_of, drifted
 from simtiff.emitters.sources import BLOCK_RECORDS, in_order_of_id, iter_truth, no_emitters, table_of
 from simtiff.emitters.tables import AnyEmitters, Blinks, Records
@@ -38,7 +39,7 @@ from simtiff.movie.light import GROUP, Background, background_of, beam_of, illum
 from simtiff.movie.truthfile import TruthFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import h5py
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from simtiff.aberrations.fieldmap import FieldMap
     from simtiff.config.settings import JobConfig
+    from simtiff.emitters.sources import Piece
     from simtiff.imaging.background import Beam
 
 
@@ -124,15 +126,15 @@ def write_truth(
     with writing_hdf5(path) as (file, check):
         columns = [field.name for field in fields(table_of(cfg))]
         emitter_sets = {name: _dataset(file, f"emitters/{name}", total, *_EMITTERS[name]) for name in columns}
-        rows = chunk_rows(config)
+        rows, blink_rows = chunk_rows(config)
         record_sets = _Growing(file, "records", _RECORDS, rows)
-        blink_sets = _Growing(file, "blinks", _BLINKS, rows) if cfg.blinking.blinks else None
+        blink_sets = _Growing(file, "blinks", _BLINKS, blink_rows) if cfg.blinking.blinks else None
         bounds = None
         if config.truth.crlb:
             bounds = RecordBounds(config, background)
             bound_set = _Growing(file, "records", {CRLB: (CRLB_COLUMNS, "f4", CRLB_UNIT)}, rows)
         coefficients = _CoefficientWriter(file, total, field.modes)
-        for piece in iter_truth(cfg, block_records):
+        for piece in _ahead(iter_truth(cfg, block_records)):
             check()
             if len(piece.emitters):
                 first_id, last_id = int(piece.emitters.id[0]), int(piece.emitters.id[-1])
@@ -176,6 +178,15 @@ def _as_seen(records: Records, drift: NDArray[np.float64] | None, beam: Beam | N
     photons = illuminated(seen, beam)
     lit = photons > 0
     return records[lit], replace(seen, phot=photons)[lit]
+
+
+def _ahead(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """Yield pieces while a thread makes the next one: the core needs no lock of Python's, which writing holds."""
+    with ThreadPoolExecutor(1, thread_name_prefix="truth") as pool:
+        coming = pool.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = pool.submit(next, pieces, None)
+            yield piece
 
 
 class _Growing:
@@ -320,13 +331,17 @@ def _dataset(
     return dataset
 
 
-def chunk_rows(config: JobConfig) -> int:
-    """Return a chunk length that suits the expected number of records, so that small files stay small."""
+def chunk_rows(config: JobConfig) -> tuple[int, int]:
+    """Return lengths of chunks that suit the expected numbers of records and blinks, so that small files stay small."""
     cfg = config.emitters
-    expected = expected_records(config, cfg.frames)
+    records = expected_records(config, cfg.frames)
     if cfg.blinking.kind == "once":
-        expected = all_emitters(config) * min(cfg.lifetime_avg + 1, cfg.frames)
-    return min(_MAX_CHUNK_ROWS, max(64, 1 << int(expected).bit_length()))
+        records = all_emitters(config) * min(cfg.lifetime_avg + 1, cfg.frames)
+    of_records, of_blinks = (
+        min(_MAX_CHUNK_ROWS, max(64, 1 << int(expected).bit_length()))
+        for expected in (records, expected_blinks(config))
+    )
+    return of_records, of_blinks
 
 
 class _CoefficientWriter:

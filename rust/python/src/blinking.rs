@@ -44,20 +44,25 @@ impl Blinking {
         Ok((records, sojourns))
     }
 
-    /// Fill columns with the records of these frames, by frame, then by molecule.
+    /// Fill columns with the records of these frames, by frame, then by molecule; `places` (n, 3) of all molecules.
+    #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
     fn records_into(
         &self,
         py: Python<'_>,
+        places: PyReadonlyArrayDyn<'_, f32>,
         mut frame: PyReadwriteArrayDyn<'_, i32>,
         mut molecule: PyReadwriteArrayDyn<'_, i64>,
         mut photons: PyReadwriteArrayDyn<'_, f32>,
+        mut xyz: PyReadwriteArrayDyn<'_, f32>,
     ) -> PyResult<()> {
+        let (places, _) = buffers::read("places", &places)?.as_chunks();
         let mut out = RecordColumns {
             frame: buffers::write("frame", &mut frame)?,
             molecule: buffers::write("molecule", &mut molecule)?,
             photons: buffers::write("photons", &mut photons)?,
+            xyz: buffers::write("xyz", &mut xyz)?.as_chunks_mut().0,
         };
-        py.detach(|| self.0.records_into(&mut out)).map_err(to_python)
+        py.detach(|| self.0.records_into(places, &mut out)).map_err(to_python)
     }
 
     /// Fill columns with the bright sojourns that begin in these frames, by frame, then by molecule, then by time.

@@ -61,6 +61,12 @@ struct Molecule {
     state: u8,
 }
 
+impl Molecule {
+    fn wake(&self) -> f64 {
+        if self.photons > 0.0 { 0.0 } else { self.end }
+    }
+}
+
 /// What a thread found of some molecules in a slab: by molecule, then by time.
 #[derive(Debug, Default)]
 struct Found {
@@ -77,6 +83,8 @@ pub struct RecordColumns<'a> {
     pub molecule: &'a mut [i64],
     /// Photons, more than 0.
     pub photons: &'a mut [f32],
+    /// Places of the molecules.
+    pub xyz: &'a mut [[f32; 3]],
 }
 
 /// Where columns of bright sojourns go, all of one length.
@@ -101,6 +109,8 @@ pub struct Blinking {
     brightness: Brightness,
     frames: u32,
     molecules: Vec<Molecule>,
+    /// When each molecule next gives light or leaves its state: what a slab looks through, and no more, for most of them.
+    wake: Vec<f64>,
     /// Sojourns that last when the movie begins.
     before: Vec<Sojourn>,
     slab: [u32; 2],
@@ -129,19 +139,12 @@ impl Blinking {
             return Err(Error::value("photons", wrong, "numbers from 0"));
         }
         let stream = Stream::new(key, Purpose::Blinking);
-        let mut blinking = Self {
-            chain,
-            brightness,
-            frames,
-            molecules: Vec::new(),
-            before: Vec::new(),
-            slab: [0, 0],
-            found: Vec::new(),
-        };
+        let (molecules, wake, before, found) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut blinking = Self { chain, brightness, frames, molecules, wake, before, slab: [0, 0], found };
         let mut before = Vec::new();
         let made = (0..count).map(|index| blinking.begin(index, stream.generator(index as u64), &mut before));
-        let molecules = made.collect();
-        blinking.molecules = molecules;
+        blinking.molecules = made.collect();
+        blinking.wake = blinking.molecules.iter().map(Molecule::wake).collect();
         blinking.before = before;
         Ok(blinking)
     }
@@ -196,21 +199,23 @@ impl Blinking {
         if frame < done || frame > self.frames {
             return Err(Error::value("frame", frame, "a frame of the movie that was not passed yet"));
         }
-        let mut molecules = std::mem::take(&mut self.molecules);
+        let (mut molecules, mut wake) = (std::mem::take(&mut self.molecules), std::mem::take(&mut self.wake));
+        let last = f64::from(frame);
         let first = Found { sojourns: std::mem::take(&mut self.before), ..Found::default() };
         let found: Result<Vec<Found>> = molecules
             .par_chunks_mut(TOGETHER)
+            .zip(wake.par_chunks_mut(TOGETHER))
             .enumerate()
-            .map(|(chunk, together)| {
-                stop.check()?;
+            .map(|(chunk, (together, wake))| {
                 let mut found = Found::default();
-                for (at, molecule) in together.iter_mut().enumerate() {
-                    self.walk(molecule, chunk * TOGETHER + at, done, frame, &mut found);
+                for (at, wake) in wake.iter_mut().enumerate().filter(|(_, wake)| **wake < last) {
+                    self.walk(&mut together[at], chunk * TOGETHER + at, [done, frame], &mut found, stop)?;
+                    *wake = together[at].wake();
                 }
                 Ok(found)
             })
             .collect();
-        self.molecules = molecules;
+        (self.molecules, self.wake) = (molecules, wake);
         self.found = found?;
         self.found.insert(0, first);
         self.slab = [done, frame];
@@ -218,9 +223,16 @@ impl Blinking {
         Ok([count(|found| found.records.len()), count(|found| found.sojourns.len())])
     }
 
-    /// Takes a molecule through the frames `start..stop`.
-    fn walk(&self, molecule: &mut Molecule, index: usize, start: u32, stop: u32, found: &mut Found) {
-        let last = f64::from(stop);
+    /// Takes a molecule through the frames of a slab.
+    fn walk(
+        &self,
+        molecule: &mut Molecule,
+        index: usize,
+        [start, end]: [u32; 2],
+        found: &mut Found,
+        stop: &Stop,
+    ) -> Result<()> {
+        let last = f64::from(end);
         let mut time = f64::from(start);
         let mut light = FrameLight { start, index: index as u32, frame: 0, photons: 0.0 };
         loop {
@@ -230,6 +242,7 @@ impl Blinking {
             if molecule.end >= last {
                 break;
             }
+            stop.check()?; // one that blinks fast has very many sojourns
             time = molecule.end;
             let state = self.chain.states[usize::from(molecule.state)].next(molecule.random.uniform());
             molecule.state = state as u8;
@@ -239,17 +252,20 @@ impl Blinking {
             }
         }
         light.end(&mut found.records);
+        Ok(())
     }
 
-    /// Writes the slab's records, ordered by frame, then by molecule.
+    /// Writes the slab's records, ordered by frame, then by molecule; `places` has that of each molecule.
     ///
     /// # Errors
     /// [`Error::Length`] if a column has another length than [`Blinking::advance`] said.
-    pub fn records_into(&self, out: &mut RecordColumns<'_>) -> Result<()> {
+    pub fn records_into(&self, places: &[[f32; 3]], out: &mut RecordColumns<'_>) -> Result<()> {
+        check_length("places", places.len(), self.molecules.len())?;
         let count = self.found.iter().map(|found| found.records.len()).sum();
         check_length("frame", out.frame.len(), count)?;
         check_length("molecule", out.molecule.len(), count)?;
         check_length("photons", out.photons.len(), count)?;
+        check_length("xyz", out.xyz.len(), count)?;
         let [start, stop] = self.slab;
         let records = || self.found.iter().flat_map(|found| &found.records);
         let mut place = first_places(records().map(|record| record.frame as usize), (stop - start) as usize);
@@ -258,6 +274,7 @@ impl Blinking {
             out.frame[*row] = (start + record.frame) as i32;
             out.molecule[*row] = i64::from(record.molecule);
             out.photons[*row] = record.photons;
+            out.xyz[*row] = places[record.molecule as usize];
             *row += 1;
         }
         Ok(())

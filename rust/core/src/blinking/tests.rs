@@ -14,8 +14,23 @@ type Rows = (Vec<(i32, i64, f32)>, Vec<(i64, f64, f64, u8, f32)>);
 fn slab(blinking: &mut Blinking, frame: u32) -> Rows {
     let [records, sojourns] = blinking.advance(frame, &Stop::default()).unwrap();
     let (mut frame, mut molecule, mut photons) = (vec![0; records], vec![0; records], vec![0.0; records]);
-    let mut out = RecordColumns { frame: &mut frame, molecule: &mut molecule, photons: &mut photons };
-    blinking.records_into(&mut out).unwrap();
+    let places: Vec<[f32; 3]> = (0..blinking.molecules.len()).map(|i| [i as f32, 2.0, 3.0]).collect();
+    let mut xyz = vec![[0.0; 3]; records];
+    let mut out = RecordColumns { frame: &mut frame, molecule: &mut molecule, photons: &mut photons, xyz: &mut xyz };
+    blinking.records_into(&places, &mut out).unwrap();
+    assert!(
+        xyz.iter()
+            .zip(&molecule)
+            .all(|(place, &whose)| place.map(f32::to_bits) == places[whose as usize].map(f32::to_bits))
+    );
+    assert!(
+        blinking
+            .records_into(
+                &places[1..],
+                &mut RecordColumns { frame: &mut [], molecule: &mut [], photons: &mut [], xyz: &mut [] }
+            )
+            .is_err()
+    );
     let (mut whose, mut t0, mut on_time) = (vec![0; sojourns], vec![0.0; sojourns], vec![0.0; sojourns]);
     let (mut state, mut light) = (vec![0; sojourns], vec![0.0; sojourns]);
     blinking

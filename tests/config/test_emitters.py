@@ -1,0 +1,162 @@
+"""Settings of blinking, densities, fiducials and drift: what is refused and how it is said, sweeps, identity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonschema
+import pytest
+
+from simtiff.config.identity import changed_settings, job_hash
+from simtiff.config.loading import json_schema, load_batch_config, load_job_config
+from simtiff.config.sweeps import expand_jobs
+from simtiff.errors import ConfigError
+
+JOB = {"zmap_path": "builtin:oil"}
+STATES = {"on": {"dark": 0.4, "bleached": 0.02}, "dark": {"on": 0.01}}
+KINETICS = {"kind": "kinetics", "states": STATES}
+PAINT = {"kind": "paint", "on_frames": 4, "off_frames": 400}
+
+
+def blinking(**values: Any) -> dict[str, Any]:
+    return JOB | {"emitters": {"blinking": values}}
+
+
+B = "emitters.blinking"
+BAD: list[tuple[dict[str, Any], str]] = [
+    (blinking(kind="switch"), f'{B}.kind: "switch" is not allowed; allowed: one of "once", "kinetics", "paint"'),
+    (blinking(kind="paint", on_frames=4), f'{B}.off_frames: required key is missing: kind "paint" needs on_frames and'),
+    (blinking(kind="kinetics"), f'{B}.states: required key is missing: kind "kinetics" needs states, such as {{"on"'),
+    (blinking(**PAINT, on_frame=4), f'{B}.on_frame: unknown key; did you mean "on_frames"?'),
+    (blinking(**PAINT | {"off_frames": 0}), f"{B}.off_frames: 0 is too small; allowed: a number from 0.0001 to"),
+    (blinking(**KINETICS | {"states": {"on": {"dark": 0}}}), f"{B}.states.on.dark: 0 is too small; allowed: a number"),
+    (blinking(**KINETICS | {"states": {"on": {"dark": -2}}}), f"{B}.states.on.dark: -2 is too small; allowed: a num"),
+    (blinking(**KINETICS | {"states": {"on": 3}}), f"{B}.states.on: 3 is an integer; allowed: an object"),
+    (blinking(**KINETICS | {"states": {"a.b": {"on": 3}}}), f'{B}.states.a.b: "a.b" is no name of a state; allowed:'),
+    (blinking(**KINETICS | {"states": {"on": {"on": 3}}}), f'{B}.states: "on" goes to itself; allowed: rates to other'),
+    (blinking(**KINETICS, start="blue"), f'{B}.start: "blue" is no state; allowed: on, dark, bleached'),
+    (blinking(**KINETICS, brightness={"lit": 1}), f'{B}.brightness: "lit" is no state; allowed: on, dark, bleached'),
+    (blinking(**KINETICS, brightness={"on": 0}), f"{B}.brightness: is 0 in all states; allowed: one at least above 0"),
+    (blinking(**KINETICS, brightness={"on": -1}), f"{B}.brightness.on: -1 is too small; allowed: a number from 0"),
+    (blinking(**KINETICS, start="bleached"), f"{B}.start: leads to no bright state: there would be no light"),
+    (blinking(**KINETICS, start={"dark": 0.5}), f"{B}.start: probabilities add up to 0.5; allowed: 1"),
+    (blinking(**KINETICS, start={"dark": -0.5, "on": 1.5}), f'{B}.start: {{"dark": -0.5, "on": 1.5}} is not allowed'),
+    (blinking(**KINETICS, start=3), f"{B}.start: 3 is not allowed; allowed: a state, {{state: probability}}, or null"),
+    (
+        blinking(
+            kind="kinetics",
+            states={"on": {"l": 1, "r": 1}, "l": {"a": 1}, "a": {"l": 1}, "r": {"b": 1}, "b": {"r": 1}},
+        ),
+        f"{B}.start: is null, and there is no single equilibrium of the states that are left; allowed: a state or",
+    ),
+    (blinking(kind="kinetics", states={"on": {}}), f"{B}.start: is null, and there is no single equilibrium"),
+    (JOB | {"emitters": {"density_per_um2": 1, "num_emitters": 3}}, "emitters.density_per_um2: is given, and emitters"),
+    (JOB | {"emitters": {"density_per_um2": -1}}, "emitters.density_per_um2: -1 is too small; allowed: a number"),
+    (JOB | {"emitters": {"margin_px": -1}}, "emitters.margin_px: -1 is too small; allowed: a number from 0 to 65,536"),
+    (JOB | {"emitters": {"photon_distribution": "poisson"}}, 'emitters.photon_distribution: "poisson" is not allowed'),
+    (
+        JOB | {"emitters": {"intensity_mu": 1e10}},
+        "emitters.intensity_mu: 10000000000.0 is too large; allowed: a number",
+    ),
+    (JOB | {"emitters": {"fiducials": {"count": 3}}}, "emitters.fiducials.photons: required key is missing; allowed:"),
+    (JOB | {"emitters": {"fiducials": 3}}, "emitters.fiducials: 3 is an integer; allowed: an object with the keys co"),
+    (
+        JOB | {"emitters": {"fiducials": {"count": 0, "photons": 5}}},
+        "emitters.fiducials.count: 0 is too small; allowed",
+    ),
+    (JOB | {"drift": {"velocity_nm": [1, 2]}}, "drift.velocity_nm[2]: required value is missing; allowed: a list of 3"),
+    (
+        JOB | {"drift": {"walk_nm": [1, 2, -3]}},
+        "drift.walk_nm[2]: -3 is too small; allowed: a list of 3 numbers from 0",
+    ),
+    (JOB | {"drift": {"path": " "}}, 'drift.path: " " is not a path'),
+    (JOB | {"drift": {"speed": 3}}, "drift.speed: unknown key; valid keys are velocity_nm, walk_nm, path"),
+]
+
+
+@pytest.mark.parametrize(("config", "message"), BAD, ids=lambda value: value[:60] if isinstance(value, str) else "")
+def test_bad_values_are_named_with_what_is_allowed(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_job_config(config)
+    lines = str(error.value).splitlines()
+    assert lines[0] == "config: 1 error in the config"
+    assert lines[1].startswith(f"  {message}")
+
+
+def test_keys_of_other_kinds_are_allowed() -> None:
+    for kind in ("once", "always", "paint", "kinetics"):
+        config = load_job_config(blinking(**PAINT | KINETICS | {"kind": kind}))
+        assert config.emitters.blinking.kind == kind
+    both = {"kind": "kinetics", "states": {"on": {"bleached": 0.1}}}  # what is left is one state
+    assert load_job_config(blinking(**both)).emitters.blinking.absorbing == {"bleached"}
+
+
+def test_schema_knows_the_blocks() -> None:
+    schema = json_schema()
+    good = blinking(**KINETICS, start={"on": 1.0}) | {"drift": {"velocity_nm": [1, 2, 3]}}
+    jsonschema.validate(good, schema)
+    for config, message in BAD:
+        if "too small" in message or "unknown key" in message or "not allowed; allowed: one of" in message:
+            with pytest.raises(jsonschema.ValidationError):
+                jsonschema.validate(config, schema)
+
+
+def test_sweeps_and_overrides_reach_into_the_blocks() -> None:
+    def variables(**settings: Any) -> list[dict[str, Any]]:
+        named = {key.replace("__", "."): values for key, values in settings.items()}
+        jobs = expand_jobs(load_batch_config({"base_config": blinking(**KINETICS), "variables": named}))
+        return [changed_settings(job.config) for job in jobs]
+
+    found = variables(emitters__blinking__states__on__dark=[0.1, 0.2])
+    assert [each["emitters.blinking.states"]["on"] for each in found] == [
+        {"dark": 0.1, "bleached": 0.02},
+        {"dark": 0.2, "bleached": 0.02},
+    ]
+    found = variables(emitters__blinking=[PAINT, {"kind": "always"}])
+    assert [each["emitters.blinking.kind"] for each in found] == ["paint", "always"]
+    assert variables(drift__velocity_nm=[[1, 0, 0]])[0]["drift"] is True
+    found = variables(emitters__fiducials=[{"count": 3, "photons": 5}])
+    assert found[0]["emitters.fiducials.count"] == 3
+    for path, problem in [
+        ("emitters.blinking.on_frame", 'did you mean "on_frames"?'),
+        ("emitters.blinking.states.on.dark.more", "is a number above 0 up to 10,000, not an object with keys"),
+    ]:
+        with pytest.raises(ConfigError) as error:
+            expand_jobs(load_batch_config({"base_config": JOB, "variables": {path: [1]}}))
+        assert problem in str(error.value)
+    with pytest.raises(ConfigError, match=r"variables.emitters.blinking.states.on.dark\[1\]: 0 is too small"):
+        variables(emitters__blinking__states__on__dark=[0.1, 0])
+    job = load_job_config(JOB, [f"{B}.kind=paint", f"{B}.on_frames=2", f"{B}.off_frames=50"])
+    assert (job.emitters.blinking.on_frames, job.emitters.blinking.off_frames) == (2, 50)
+    job = load_job_config(blinking(**KINETICS), ["emitters.blinking.states.dark.on=0.5", "drift.walk_nm=[1,1,0]"])
+    assert job.emitters.blinking.states["dark"] == {"on": 0.5}
+    assert job.drift is not None
+    with pytest.raises(ConfigError, match=r'"variables" sets this key'):
+        load_batch_config(
+            {"base_config": blinking(**KINETICS), "variables": {"emitters.blinking.states": [STATES]}},
+            ["emitters.blinking.states.on.dark=0.5"],
+        )
+
+
+def test_identity_covers_the_blocks_and_not_their_absence() -> None:
+    plain = job_hash(load_job_config(JOB), "map")
+    assert changed_settings(load_job_config(JOB)) == {}
+    same = JOB | {"drift": None, "emitters": {"fiducials": None, "blinking": {"kind": "once"}, "margin_px": 0}}
+    assert job_hash(load_job_config(same), "map") == plain
+    others = [
+        blinking(**KINETICS),
+        blinking(**PAINT),
+        blinking(kind="always"),
+        JOB | {"drift": {}},
+        JOB | {"drift": {"walk_nm": [1, 1, 1]}},
+        JOB | {"emitters": {"density_per_um2": 1}},
+        JOB | {"emitters": {"margin_px": 1}},
+        JOB | {"emitters": {"fiducials": {"count": 1, "photons": 1}}},
+        JOB | {"emitters": {"photon_distribution": "gamma"}},
+    ]
+    hashes = {job_hash(load_job_config(config), "map") for config in others}
+    assert len(hashes | {plain}) == len(others) + 1
+    for config in others:
+        job = load_job_config(config)
+        again = load_job_config(job.model_dump(mode="json"))  # as a truth file stores it
+        assert job_hash(again, "map") == job_hash(job, "map")
