@@ -121,7 +121,7 @@ class Simulation:
     def emitters(self) -> Emitters:
         """All emitters: xyz (n, 3) in px, px, um; intensity in photons; t0 and on_time in frames; id.
 
-        An intensity is that where the illumination has its peak.         `DataError` where records were given.
+        An intensity is that where the illumination has its peak. `DataError` where records were given.
         """
         if isinstance(self._truth, RecordedTruth):
             raise DataError("emitters: only records were given, which do not say when emitters are on")
