@@ -12,6 +12,7 @@ import pytest
 
 import simtiff
 from fuzzing import run
+from simtiff.config.camera import CameraConfig
 from simtiff.config.loading import load_job_config
 from simtiff.config.presets import CAMERA_PRESETS
 from simtiff.errors import ConfigError, DataError
@@ -48,6 +49,17 @@ def write_maps(path: Path, shape: tuple[int, int] = (60, 80)) -> dict[str, np.nd
         for name, values in maps.items():
             file[name] = values
     return maps
+
+
+def test_a_camera_takes_every_number_that_the_block_allows() -> None:
+    schema = CameraConfig.model_json_schema()["properties"]
+    for key, entry in schema.items():
+        numbers = next((kind for kind in entry.get("anyOf", [entry]) if "maximum" in kind), {})
+        for number in {numbers.get("minimum", 1e-300), numbers["maximum"]} if numbers else ():
+            register = {"em_gain": 2} if key == "register_full_well_e" else {}
+            block = {key: number} | register
+            camera = camera_of(load_job_config(JOB | {"camera": block} | with_tiff(dtype="float32")))
+            assert np.isfinite(camera.expose(np.full((1, 9), 5.0))).all(), block
 
 
 def test_frames_are_what_the_camera_makes_of_the_expected_photons() -> None:
