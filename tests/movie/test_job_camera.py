@@ -252,6 +252,10 @@ def test_a_file_that_is_not_there_is_named_before_anything_starts(tmp_path: Path
         assert "variables.camera.maps_path[1], job_0001_maps_path_maps.h5: " in err
         assert f"base_config.background.image_path, job_0000_maps_path_no.h5: {tmp_path / 'none.tif'}: no such" in err
         assert not (tmp_path / "out").exists()
+    path.write_text(json.dumps({"base_config": JOB, "variables": {"camera": [None, {"maps_path": "no.h5"}]}}))
+    code, _, err = run("validate", path)
+    assert code == 2
+    assert f"variables.camera[1].maps_path, job_0001_maps_path_no.h5: {tmp_path / 'no.h5'}: no such file" in err
 
 
 def test_no_output_takes_the_place_of_an_input(tmp_path: Path) -> None:
