@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -210,6 +211,8 @@ def test_a_scene_brings_its_background() -> None:
         renderer.expose(lit, (3, 30, 24), camera)
     with pytest.raises(ShapeError, match=r"background_factor has shape \(3,\)"):
         renderer.expose(lit, (4, 24, 30), camera)
+    with pytest.raises(ShapeError, match=r"background has shape \(1, 2\); expected \(24, 30\)"):
+        renderer.expose(replace(lit, background=[[1.0, 2.0]]), (3, 24, 30), camera)  # type: ignore[arg-type]
 
 
 def test_cameras_tell_what_they_are() -> None:
