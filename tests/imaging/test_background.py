@@ -103,6 +103,11 @@ def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-5])
 
 
+def compressed_by(number: int, path: Path) -> None:
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages.first.tags["Compression"].overwrite(number)
+
+
 def never_written(_: Path) -> None:
     """Leave the place empty."""
 
@@ -112,9 +117,14 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "a folder": ("a.tif", lambda path: path.mkdir(), "is no file"),
     "another ending": ("a.png", lambda path: path.write_bytes(b"x"), "allowed: .tif, .tiff, .npy"),
     "no TIFF": ("a.tif", lambda path: path.write_bytes(b"nonsense" * 9), "damaged"),
-    "no NumPy file": ("a.npy", lambda path: path.write_bytes(b"nonsense" * 9), "damaged"),
+    "no NumPy file": ("a.npy", lambda path: path.write_bytes(b"nonsense" * 9), r"damaged.*magic string"),
     "an empty file": ("a.npy", lambda path: path.write_bytes(b""), "damaged"),
     "pickled": ("a.npy", lambda path: np.save(path, np.array([[{}]])), "damaged"),
+    "compressed in another way": (
+        "a.tif",
+        lambda path: compressed_by(34676, saved(path, np.ones((40, 50)))),
+        "is compressed by SGILOG; allowed: no compression, or deflate$",
+    ),
     "cut short": ("a.tif", lambda path: cut_short(saved(path, np.ones((40, 50)))), "ends before its image does"),
     "a cut array": ("a.npy", lambda path: cut_short(saved(path, np.ones((40, 50)))), "damaged"),
     "colours": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -210,6 +211,8 @@ def test_a_scene_brings_its_background() -> None:
         renderer.expose(lit, (3, 30, 24), camera)
     with pytest.raises(ShapeError, match=r"background_factor has shape \(3,\)"):
         renderer.expose(lit, (4, 24, 30), camera)
+    with pytest.raises(ShapeError, match=r"background has shape \(1, 2\); expected \(24, 30\)"):
+        renderer.expose(replace(lit, background=[[1.0, 2.0]]), (3, 24, 30), camera)  # type: ignore[arg-type]
 
 
 def test_cameras_tell_what_they_are() -> None:
@@ -232,12 +235,18 @@ def test_cameras_tell_what_they_are() -> None:
         ({"em_gain": 0.5}, "em_gain is 0.5; expected a number from 1"),
         ({"em_gain": "high"}, "em_gain"),
         ({"e_per_adu": 0}, "e_per_adu is 0; expected a number from 1e-6"),
-        ({"bit_depth": 7}, "bit_depth is 7; expected a number from 8 to 16"),
+        ({"em_gain": np.array([2, 3])}, "em_gain is array"),
+        ({"bit_depth": 7}, "bit_depth is 7; expected an integer from 8 to 16"),
+        ({"bit_depth": -1}, "bit_depth is -1; expected an integer from 8 to 16"),
+        ({"bit_depth": 2**70}, "bit_depth is 1180591620717411303424; expected an integer from 8 to 16"),
         ({"bit_depth": 12.5}, "bit_depth"),
         ({"full_well_e": -1}, "full_well_e is -1"),
         ({"register_full_well_e": 100}, "register_full_well_e is given without em_gain"),
         ({"dark_e": float("nan")}, "dark_e is NaN"),
         ({"offset_adu": 1e9}, "offset_adu is"),
+        ({"maps": 5}, "maps is 5; expected CameraMaps, a path, or a dict of arrays"),
+        ({"maps": {}}, "maps: there are none; expected any of offset_adu"),
+        ({"maps": {1: [[1.0]]}}, "maps: 1 is not known; expected any of offset_adu"),
         ({"maps": {"gain": [[1.0]]}}, "maps: gain is not known; expected any of offset_adu"),
         ({"maps": {"e_per_adu": [[1.0]], "gain_adu_per_e": [[1.0]]}}, "maps: e_per_adu and gain_adu_per_e are given"),
     ],
@@ -263,6 +272,10 @@ def test_wrong_maps_are_named(tmp_path: Path) -> None:
         ({"variance_adu2": flawed}, "variance_adu2: pixel x = 3, y = 2 is -1"),
         ({"offset_adu": np.ones(7)}, r"offset_adu: has shape \(7,\)"),
         ({"read_noise_e": flawed + 1, "variance_adu2": flawed + 1}, "has both read_noise_e and variance_adu2"),
+        (
+            {"offset_adu": flawed, "quantum_efficiency": flawed[:6] + 1},
+            r"has maps of different shapes: offset_adu \(8, 9\), quantum_efficiency \(6, 9\); allowed: one",
+        ),
     ):
         with pytest.raises(DataError, match=message):
             CameraMaps.open(written(**maps))

@@ -12,6 +12,7 @@ import pytest
 
 import simtiff
 from fuzzing import run
+from simtiff.config.camera import CameraConfig
 from simtiff.config.loading import load_job_config
 from simtiff.config.presets import CAMERA_PRESETS
 from simtiff.errors import ConfigError, DataError
@@ -48,6 +49,17 @@ def write_maps(path: Path, shape: tuple[int, int] = (60, 80)) -> dict[str, np.nd
         for name, values in maps.items():
             file[name] = values
     return maps
+
+
+def test_a_camera_takes_every_number_that_the_block_allows() -> None:
+    schema = CameraConfig.model_json_schema()["properties"]
+    for key, entry in schema.items():
+        numbers = next((kind for kind in entry.get("anyOf", [entry]) if "maximum" in kind), {})
+        for number in {numbers.get("minimum", 1e-300), numbers["maximum"]} if numbers else ():
+            register = {"em_gain": 2} if key == "register_full_well_e" else {}
+            block = {key: number} | register
+            camera = camera_of(load_job_config(JOB | {"camera": block} | with_tiff(dtype="float32")))
+            assert np.isfinite(camera.expose(np.full((1, 9), 5.0))).all(), block
 
 
 def test_frames_are_what_the_camera_makes_of_the_expected_photons() -> None:
@@ -88,7 +100,8 @@ def test_maps_lie_under_the_field_and_are_cropped_with_the_frame(tmp_path: Path)
     assert (frames.var(0) / variance).mean() == pytest.approx(1, abs=0.01)
 
     uncovered = Simulation(JOB | {"camera": block | {"maps_offset": [7, 32]}})
-    with pytest.raises(DataError, match=r"maps.h5: offset_adu: has 60 px along y, but the frame lies on 37 to 60"):
+    words = r"maps.h5: offset_adu: has 60 px along y, but the frame lies on 37 to 60 \(camera\.maps_path\)$"
+    with pytest.raises(DataError, match=words):
         uncovered.frames(0, 1)
     before = Simulation(JOB | {"camera": block | {"maps_offset": [0, 0]}} | with_tiff(crop_offset=[-1, 0]))
     with pytest.raises(DataError, match="the frame lies on -1 to 38"):
@@ -239,6 +252,10 @@ def test_a_file_that_is_not_there_is_named_before_anything_starts(tmp_path: Path
         assert "variables.camera.maps_path[1], job_0001_maps_path_maps.h5: " in err
         assert f"base_config.background.image_path, job_0000_maps_path_no.h5: {tmp_path / 'none.tif'}: no such" in err
         assert not (tmp_path / "out").exists()
+    path.write_text(json.dumps({"base_config": JOB, "variables": {"camera": [None, {"maps_path": "no.h5"}]}}))
+    code, _, err = run("validate", path)
+    assert code == 2
+    assert f"variables.camera[1].maps_path, job_0001_maps_path_no.h5: {tmp_path / 'no.h5'}: no such file" in err
 
 
 def test_no_output_takes_the_place_of_an_input(tmp_path: Path) -> None:

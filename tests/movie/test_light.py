@@ -16,7 +16,7 @@ from simtiff.aberrations.maps import open_field
 from simtiff.batch.pipeline import run_pipeline
 from simtiff.cli import process as cli
 from simtiff.config.loading import load_job_config
-from simtiff.errors import DataError
+from simtiff.errors import ConfigError, DataError
 from simtiff.movie.estimate import truth_bytes, worker_bytes
 from simtiff.movie.events import Message
 from simtiff.movie.frames import Movie
@@ -280,8 +280,10 @@ def test_kept_emitters_get_the_background_of_the_config(tmp_path: Path, skip: st
         with h5py.File(tmp_path / TRUTH) as kept, h5py.File(tmp_path / "fresh" / TRUTH) as fresh:
             for name in ("background/image", "background/factor"):
                 np.testing.assert_array_equal(kept[name], fresh[name])
-    for beam in (None, {"fwhm_um": 6}):
-        with pytest.raises(DataError, match=r"was made with other settings: illumination \(made with Beam"):
+    fwhm_um = ALL["illumination"]["fwhm_um"]
+    for beam, now in ((None, "None"), ({"fwhm_um": 6}, "6.0")):
+        words = rf"other settings: illumination\.fwhm_um \(made with {float(fwhm_um)}, now {now}\)"
+        with pytest.raises(DataError, match=words):
             run_pipeline(
                 job(background={"photons": 20}, **({} if beam is None else {"illumination": beam})),
                 tmp_path,
@@ -305,6 +307,20 @@ def test_a_damaged_background_is_an_error(tmp_path: Path, name: str, values: NDA
         file[f"background/{name}"] = values
     with pytest.raises(DataError, match=words):
         stream_movie(tmp_path / TRUTH, tmp_path / "again.tif")
+
+
+@pytest.mark.parametrize(
+    "background",
+    [
+        {"photons": 9e8, "structure": {"amplitude": 0.5, "length_px": 2}},
+        {"photons": [0, 9e8], "structure": {"amplitude": 0.5, "length_px": 2}},
+    ],
+)
+def test_a_background_too_bright_in_a_pixel_names_its_keys(background: dict[str, Any]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^background\.photons, background\.structure: .* photons; allowed: up to 1e"
+    ):
+        simtiff.Simulation(job(background=background)).frames(0, 1)
 
 
 def test_a_structure_that_is_cut_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simtiff.aberrations.maps import check_field, digest_of, map_digest, map_notes, map_under
 from simtiff.config.inputs import ZMAP, input_paths, joined_digest
@@ -149,6 +149,14 @@ def check_inputs(
 
 
 def _key(key: str, path: str, batch: BatchConfig) -> str:
-    """Return where the path of an input file stands."""
-    values = batch.variables.get(key, ())
-    return f"variables.{key}[{values.index(path)}]" if path in values else f"{batch.prefix}{key}"
+    """Return where the path of an input file stands: as a variable, in a section that is one, or in the base."""
+    for variable, values in batch.variables.items():
+        if key == variable or key.startswith(f"{variable}."):
+            rest = key.removeprefix(variable)
+            for index, value in enumerate(values):
+                inner: Any = value
+                for part in rest.split(".")[1:]:
+                    inner = inner.get(part) if isinstance(inner, dict) else None
+                if inner == path:
+                    return f"variables.{variable}[{index}]{rest}"
+    return f"{batch.prefix}{key}"

@@ -154,17 +154,15 @@ def check_reuse(config: JobConfig, path: Path, *, coefficients: bool) -> None:
             raise DataError(text)
         return
     before, wanted = flat_settings(made_with), flat_settings(config)
-    sections = ("emitters.", "drift", "zernike.") if coefficients else ("emitters.", "drift")
+    sections: tuple[str, ...] = ("emitters.", "drift", "zernike.") if coefficients else ("emitters.", "drift")
+    if beam_of(made_with) != beam_of(config):  # records are as it lights them
+        sections += ("illumination", "optical.pixel_size_nm")
     different: list[str] = [
         Text("{key} (made with {before}, now {now})", key=key, before=before.get(key), now=wanted.get(key))
         for key in dict.fromkeys((*wanted, *before))
         if (key.startswith(sections) and "plot" not in key and before.get(key) != wanted.get(key))
-        or (coefficients and _other_coefficients(key, before, wanted))
+        or (coefficients and key in wanted and _other_coefficients(key, before, wanted))
     ]
-    lit_by, light = beam_of(made_with), beam_of(config)
-    if lit_by != light:  # records are as it lights them
-        text = Text("illumination (made with {before}, now {now})", before=lit_by, now=light)
-        different.append(text)
     if different:
         settings = joined(different, "; ")
         text = Text(

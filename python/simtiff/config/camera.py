@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from simtiff.config.blocks import REPLACED_BY, MapOffset, NoiseParams, Whole
+from simtiff.config.blocks import REPLACED_BY, MapOffset, TiffConfig, Whole
 from simtiff.config.inputs import InputPath
 from simtiff.config.messages import show
 from simtiff.config.presets import CAMERA_PRESETS
@@ -61,17 +61,17 @@ class CameraConfig(Section):
         },
     )
     read_noise_e: float = Field(1.6, ge=0, le=1e6, description="Gaussian read noise, in electrons rms at the output.")
-    e_per_adu: float = Field(1.0, gt=0, le=1e6, description="Electrons of one ADU.")
+    e_per_adu: float = Field(1.0, ge=1e-6, le=1e6, description="Electrons of one ADU.")
     offset_adu: float = Field(100.0, ge=0, le=65535, description="What a pixel without an electron reads, in ADU.")
     bit_depth: Whole = Field(16, ge=8, le=16, description="Bits of the converter: a uint16 movie ends at 2^bits - 1.")
     full_well_e: float | None = Field(
-        None, gt=0, le=1e9, description="Electrons that a pixel holds at most; null: it has no limit."
+        None, ge=1, le=1e9, description="Electrons that a pixel holds at most; null: it has no limit."
     )
     register_full_well_e: float | None = Field(
-        None, gt=0, le=1e9, description="Electrons that the register holds at most; null: it has no limit."
+        None, ge=1, le=1e9, description="Electrons that the register holds at most; null: it has no limit."
     )
     dark_e: float = Field(
-        0.0, ge=0, le=1e9, description="Mean dark and spurious electrons of a pixel and frame, before the register."
+        0.0, ge=0, le=1e6, description="Mean dark and spurious electrons of a pixel and frame, before the register."
     )
     shot_noise: bool = Field(default=True, description="Poisson noise of photo-electrons and dark electrons.")
     exposure_ms: float | None = Field(
@@ -99,16 +99,25 @@ class CameraConfig(Section):
         return self.em_gain not in {None, 0, 1}
 
 
-def camera_relations(camera: CameraConfig, noise: NoiseParams) -> Iterator[Relation]:
+def camera_relations(camera: CameraConfig, tiff: TiffConfig) -> Iterator[Relation]:
     """Yield what does not go together with a camera."""
     for key in REPLACED_BY["camera"]:
-        if key in noise.model_fields_set:
+        if key in tiff.noise_params.model_fields_set:
             new = {"readout_noise": "camera.read_noise_e"}.get(key, f"camera.{key}")
             message = Text("is given, and a camera too; allowed: either of them ({key} in place of it)", key=new)
             yield Relation((f"tiff.noise_params.{key}", "camera"), message)
     if camera.register_full_well_e is not None and not camera.has_register:
         message = Text("is for a register, and camera.em_gain is {gain}", gain=show(camera.em_gain))
         yield Relation(("camera.register_full_well_e", "camera.em_gain"), message)
+    most = 2**camera.bit_depth - 1
+    if camera.offset_adu >= most and camera.maps_path is None and tiff.add_noise and tiff.dtype == "uint16":
+        message = Text(
+            "{offset} leaves no count to light: {bits} bits end at {most}; allowed: less, or more camera.bit_depth",
+            offset=show(camera.offset_adu),
+            bits=camera.bit_depth,
+            most=most,
+        )
+        yield Relation(("camera.offset_adu", "camera.bit_depth"), message)
     if camera.maps_path is None and camera.maps_offset != (0, 0):
         message = Text("{offset} is for maps; allowed: with a camera.maps_path", offset=show(camera.maps_offset))
         yield Relation(("camera.maps_offset", "camera.maps_path"), message)

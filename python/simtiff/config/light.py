@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PathOrNull = InputPath | None
-_Photons = Annotated[float, Field(ge=0, le=1e9)]
+MOST_PHOTONS = 1e9
+"""Photons of a background in any pixel and frame, at most."""
+
+_Photons = Annotated[float, Field(ge=0, le=MOST_PHOTONS)]
 _Place = Annotated[float, Field(ge=-1_000_000, le=1_000_000)]
 
 

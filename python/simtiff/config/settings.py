@@ -261,7 +261,7 @@ def _job_relations(job: JobConfig) -> Iterator[Relation]:
             f"{_sides(job.emitters.area_px)} px (emitters.area_px); allowed: a frame that overlaps the field",
         )
     if job.camera is not None:
-        yield from camera_relations(job.camera, tiff.noise_params)
+        yield from camera_relations(job.camera, tiff)
     if job.background is not None:
         yield from background_relations(job.background, tiff.noise_params)
 

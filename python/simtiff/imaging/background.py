@@ -228,7 +228,7 @@ def _read_image(source: Path) -> NDArray[Any]:
 
 
 def _from_npy(source: Path) -> NDArray[Any]:
-    stored = np.load(source, mmap_mode="r", allow_pickle=False)  # mapped: the file has to hold what it declares
+    stored = np.lib.format.open_memmap(source, mode="r")  # mapped: the file has to hold what it declares
     return np.array(stored)
 
 
@@ -245,5 +245,11 @@ def _from_tiff(source: Path) -> NDArray[Any]:
         end = max((at + size for at, size in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
         if end > source.stat().st_size:
             raise DataError(Text("{path}: ends before its image does", path=source))
+        try:
+            tifffile.TIFF.DECOMPRESSORS[page.compression]
+        except KeyError as error:
+            name = getattr(page.compression, "name", page.compression)
+            text = Text("{path}: is compressed by {name}; allowed: no compression, or deflate", path=source, name=name)
+            raise DataError(text) from error
         image: NDArray[Any] = page.asarray()
         return image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -148,12 +149,17 @@ register_full_well_e, dark_e, maps
     ) -> None:
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise ConfigError(f"dtype is {shown(dtype)}; expected {' or '.join(map(repr, DTYPES))}")
-        if not isinstance(em_gain, bool) and em_gain in (0, 1):
+        if _is_number(em_gain) and em_gain in (0, 1):
             em_gain = None
         if register_full_well_e is not None and em_gain is None:
             raise ConfigError("register_full_well_e is given without em_gain; expected both, or no register")
         if maps is not None and not isinstance(maps, CameraMaps):
-            maps = CameraMaps.from_arrays(**maps) if isinstance(maps, Mapping) else CameraMaps.open(maps)
+            if not isinstance(maps, (str, os.PathLike, Mapping)):
+                raise ConfigError(f"maps is {shown(maps)}; expected CameraMaps, a path, or a dict of arrays")
+            if isinstance(maps, Mapping):
+                maps = CameraMaps.from_arrays(**{str(name): array for name, array in maps.items()})
+            else:
+                maps = CameraMaps.open(maps)
         stages: dict[str, Any] = {
             "quantum_efficiency": quantum_efficiency,
             "em_gain": em_gain,
@@ -166,7 +172,7 @@ register_full_well_e, dark_e, maps
         }
         for name, value in {"background": background, "read_noise": read_noise, **stages}.items():
             none = value is None and name in _MAY_BE_NONE
-            allowed = is_whole(value) if name == "bit_depth" else none or _is_number(value)
+            allowed = is_whole(value) and 8 <= value <= 16 if name == "bit_depth" else none or _is_number(value)
             if not allowed:
                 expected = "an integer from 8 to 16" if name == "bit_depth" else "a number"
                 raise ConfigError(f"{name} is {shown(value)}; expected {expected}")

@@ -76,10 +76,14 @@ class CameraMaps:
         Raises
         ------
         ConfigError
-            If a name is not known, or the same is given in two ways, or a number is not allowed.
+            If there is no map, a name is not known, or the same is given in two ways.
+        DataError
+            If a number is not allowed.
         ShapeError
             If arrays are not of one shape.
         """
+        if not arrays:
+            raise ConfigError(f"maps: there are none; expected any of {', '.join(NAMES)}")
         if unknown := [name for name in arrays if name not in NAMES]:
             raise ConfigError(f"maps: {', '.join(unknown)} is not known; expected any of {', '.join(NAMES)}")
         found = {name: numbers(f"maps: {name}", array, np.float64, 2) for name, array in arrays.items()}
@@ -147,9 +151,14 @@ class CameraMaps:
                         "{path}: has both {one} and {other}; allowed: either", path=path, one=pair[0], other=pair[1]
                     )
                     raise DataError(text)
+            words = Text("a row of numbers for each row of pixels")
+            stored = {name: check_numbers(dataset, (None, None), words) for name, dataset in datasets.items()}
+            if len({rows.shape for rows in stored.values()}) > 1:
+                shapes = ", ".join(f"{name} {rows.shape}" for name, rows in stored.items())
+                text = Text("{path}: has maps of different shapes: {shapes}; allowed: one", path=path, shapes=shapes)
+                raise DataError(text)
             found = {}
-            for name, dataset in datasets.items():
-                rows = check_numbers(dataset, (None, None), Text("a row of numbers for each row of pixels"))
+            for name, rows in stored.items():
                 height, width = rows.shape
                 (x, y), (down, across) = offset, shape or (height - offset[1], width - offset[0])
                 for axis, first, length, there in (("x", x, across, width), ("y", y, down, height)):

@@ -341,7 +341,7 @@ class Renderer:
 def _check_background(scene: Scene, shape: tuple[int, ...]) -> None:
     """Raise `ShapeError` if a scene's background is not of frames of this shape (t, y, x)."""
     background, factor = scene.background, scene.background_factor
-    if background is not None and background.shape not in (tuple(shape[1:]), tuple(shape)):
-        raise ShapeError(f"background has shape {background.shape}; expected {tuple(shape[1:])}, that of a frame")
-    if factor is not None and factor.shape != (shape[0],):
-        raise ShapeError(f"background_factor has shape {factor.shape}; expected ({shape[0]},), one for each frame")
+    if background is not None and np.shape(background) not in (tuple(shape[1:]), tuple(shape)):
+        raise ShapeError(f"background has shape {np.shape(background)}; expected {tuple(shape[1:])}, that of a frame")
+    if factor is not None and np.shape(factor) != (shape[0],):
+        raise ShapeError(f"background_factor has shape {np.shape(factor)}; expected ({shape[0]},), one for each frame")

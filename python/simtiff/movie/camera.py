@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simtiff.errors import DataError, in_words
 from simtiff.imaging.camera import Camera
 from simtiff.imaging.cameramaps import CameraMaps
-from simtiff.language import Text
+from simtiff.language import Text, joined
 from simtiff.movie.light import has_background
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ def camera_of(config: JobConfig) -> Camera:
     background = 0.0 if has_background(config) else noise.background
     if camera is None:
         return Camera(background, noise.readout_noise, noise.shot_noise, tiff.dtype)
+    try:
+        maps = camera_maps(config)
+    except DataError as error:
+        raise DataError(joined([in_words(error), "(camera.maps_path)"], " ")) from error
     return Camera(
         background,
         camera.read_noise_e,
@@ -46,7 +51,7 @@ def camera_of(config: JobConfig) -> Camera:
         full_well_e=camera.full_well_e,
         register_full_well_e=camera.register_full_well_e,
         dark_e=camera.dark_e,
-        maps=camera_maps(config),
+        maps=maps,
     )
 
 

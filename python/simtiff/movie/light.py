@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simtiff._core import bleach
-from simtiff.errors import DataError, in_words
+from simtiff.config.light import MOST_PHOTONS
+from simtiff.errors import ConfigError, DataError, in_words
 from simtiff.imaging.background import Beam, random_field, read_background
 from simtiff.io.hdf5 import check_stored, describe, find_dataset, reading
 from simtiff.language import Text, joined
@@ -73,11 +74,24 @@ def background_of(config: JobConfig) -> Background | None:
     ------
     DataError
         If the image of ``background.image_path`` cannot be read or does not cover the frame.
+    ConfigError
+        If a structure or an image makes a pixel brighter than any may be.
     """
     if not has_background(config):
         return None
     image, cut = _image(config)
-    return Background(image.astype(np.float32), _factor(config), cut)
+    background = Background(image.astype(np.float32), _factor(config), cut)
+    brightest = float(background.image.max()) * float(background.factor.max())
+    if brightest > MOST_PHOTONS:
+        given = [f"background.{key}" for key in ("structure", "image_path") if getattr(config.background, key, None)]
+        text = Text(
+            "{keys}: the brightest pixel has {photons:.3g} photons; allowed: up to {most:g}",
+            keys=", ".join(["background.photons", *given]),
+            photons=brightest,
+            most=MOST_PHOTONS,
+        )
+        raise ConfigError(text)
+    return background
 
 
 def beam_of(config: JobConfig) -> Beam | None:

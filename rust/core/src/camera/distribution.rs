@@ -1,7 +1,7 @@
 //! The camera's output as distributions, against exact probabilities. Seeds are fixed, so a pass is a pass for
 //! good; the thresholds are those of a chance of 1e-8 per check.
 
-use super::{Camera, Exposure};
+use super::{Camera, Exposure, Settings};
 use crate::Stop;
 use crate::noise::{Generator, Purpose, Stream, log_probability, poisson_by_rejection};
 
@@ -225,6 +225,31 @@ fn counts_are_rounded_and_clipped_sums() {
         }
         let deviation = deviation(expected.into_iter().zip(found));
         assert!(deviation.abs() < LIMIT, "{background} + {signal} +- {read_noise}: {deviation} sigma");
+    }
+}
+
+/// Read noise and gains about the widest that a table holds: mean and variance, whether they have one or not.
+#[test]
+fn counts_too_wide_for_a_table_keep_mean_and_variance() {
+    let cases = [(100.0, 420.0, 1.0), (100.0, 440.0, 1.0), (100.0, 460.0, 1.0), (0.5, 1.3, 200.0), (0.5, 1.3, 255.0)];
+    for (i, (background, read_noise_e, scale)) in cases.into_iter().enumerate() {
+        let plain = Settings::plain(background, read_noise_e, true);
+        let camera = Camera::of(Settings { e_per_adu: 1.0 / scale, offset_adu: 5000.0, ..plain }).unwrap();
+        let exposure = Exposure { seed: 90 + i as u64, first_frame: 5, height: SIDE, width: SIDE };
+        let mut counts = vec![0u16; DRAWS];
+        camera.expose(&vec![0.0; DRAWS], exposure, &mut counts, &Stop::default()).unwrap();
+        let mean = scale * background + 5000.0;
+        let variance = scale * scale * (background + read_noise_e * read_noise_e) + 1.0 / 12.0;
+        let fourth = 3.0 * variance * variance + scale.powi(4) * background;
+        let (mut m, mut v) = (0.0, 0.0);
+        for count in counts.into_iter().map(f64::from) {
+            m += (count - mean) / DRAWS as f64;
+            v += (count - mean).powi(2) / DRAWS as f64;
+        }
+        let draws = DRAWS as f64;
+        assert!(m.abs() < LIMIT * (variance / draws).sqrt(), "{background} +- {read_noise_e} x {scale}: off by {m}");
+        let slack = LIMIT * ((fourth - variance * variance) / draws).sqrt();
+        assert!((v - variance).abs() < slack, "{background} +- {read_noise_e} x {scale}: variance {v}");
     }
 }
 

@@ -46,7 +46,7 @@ impl BackgroundTable {
     /// The table for the nearest whole number to `scale (background + normal noise) + offset` with a whole `scale`; `None` where it
     /// would be too wide.
     pub(crate) fn with_noise(mean: f64, sigma: f64, scale: u32, offset: f64) -> Option<Self> {
-        // The table reaches at least 9 standard deviations to both sides.
+        // The table reaches at least 9 standard deviations to both sides, and further where few photons have a long tail.
         if mean > BACKGROUND_LIMIT || 18.0 * f64::from(scale) * (mean + sigma * sigma).sqrt() > COLUMNS as f64 {
             return None;
         }
@@ -56,6 +56,9 @@ impl BackgroundTable {
 
     fn of(first: i64, probabilities: &[f64]) -> Option<Self> {
         let mut entries = table::alias_entries(probabilities);
+        if entries.len() > COLUMNS {
+            return None;
+        }
         let mask = entries.len() as u64 - 1;
         entries.resize(COLUMNS, 0);
         Some(Self { entries: entries.into_boxed_slice().try_into().ok()?, mask, first: first as i32 })
