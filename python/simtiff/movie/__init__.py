@@ -7,6 +7,7 @@
 - `events`: what happens meanwhile, for whoever watches
 - `camera`: the camera of a job
 - `bounds`: the Cramér-Rao bound of every record
+- `export`, `calibration`: the truth as other tools have it, and what they must know of the camera
 - `frames`: from truth to camera frames, chunk by chunk
 - `estimate`: how much disk and memory a job takes
 - `plots`, `mapplot`, `preview`: pictures of truth, maps and frames
@@ -14,9 +15,11 @@
 
 __all__ = [
     "bounds",
+    "calibration",
     "camera",
     "estimate",
     "events",
+    "export",
     "frames",
     "job",
     "mapplot",

@@ -1,4 +1,4 @@
-"""One job from config to files: truth, movie, plots; and the two single-file ways of the guide."""
+"""One job from config to files: truth, movie, plots, exports; and the two single-file ways of the guide."""
 
 from __future__ import annotations
 
@@ -94,15 +94,15 @@ def run_job(
     files = {TRUTH_NAME: checksum(truth_path), config.tiff.filename: movie}
     if len(job_files(config)) > len(files):
         watch(MovieMade(dict(files)))
-        files |= {name: checksum(directory / name) for name in make_plots(config, truth_path, directory, watch)}
+        files |= {name: checksum(directory / name) for name in make_added(config, truth_path, directory, watch)}
     return files
 
 
-def draw_plots(config: JobConfig, directory: Path, watch: Watch = ignore) -> dict[str, FileInfo]:
-    """Draw the plots of a finished job whose movie and truth stay as they are; return them by name."""
+def add_files(config: JobConfig, directory: Path, watch: Watch = ignore) -> dict[str, FileInfo]:
+    """Make the plots and exports of a finished job whose movie and truth stay as they are; return them by name."""
     _refuse_link(directory)
     remove_partials(directory)
-    names = make_plots(config, directory / TRUTH_NAME, directory, watch)
+    names = make_added(config, directory / TRUTH_NAME, directory, watch)
     return {name: checksum(directory / name) for name in names}
 
 
@@ -230,8 +230,22 @@ def without_map(config: JobConfig) -> str:
     return job_hash(config, "")
 
 
-def make_plots(config: JobConfig, truth_path: Path, directory: Path, watch: Watch) -> list[str]:
-    """Draw the plots that the config asks for and return their names."""
+def make_added(config: JobConfig, truth_path: Path, directory: Path, watch: Watch) -> list[str]:
+    """Make the plots and exports that the config asks for and return the names of their files."""
+    return [*_make_plots(config, truth_path, directory, watch), *_make_exports(config, truth_path, directory, watch)]
+
+
+def _make_exports(config: JobConfig, truth_path: Path, directory: Path, watch: Watch) -> list[str]:
+    if not config.export:
+        return []
+    from simtiff.movie.export import write_exports
+
+    names = write_exports(config, truth_path, directory, lambda done, total: watch(Progress("exports", done, total)))
+    watch(Message(Text("exports written: {names}", names=", ".join(names))))
+    return names
+
+
+def _make_plots(config: JobConfig, truth_path: Path, directory: Path, watch: Watch) -> list[str]:
     if config.emitters.no_plot and config.zernike.no_plot:
         return []
     from simtiff.config.identity import plot_names

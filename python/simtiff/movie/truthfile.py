@@ -19,6 +19,7 @@ import numpy as np
 
 from simtiff.aberrations.mapfile import MAX_MODES
 from simtiff.aberrations.maps import field_coefficients, open_field
+from simtiff.emitters.tables import Records
 from simtiff.errors import DataError, ShapeError, in_words
 from simtiff.imaging.scene import Scene, same_psf
 from simtiff.io.hdf5 import find_dataset, need_dataset, open_hdf5, reading, stated
@@ -26,7 +27,7 @@ from simtiff.io.rows import Rows, check_numbers, read_rows
 from simtiff.language import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import h5py
@@ -195,6 +196,32 @@ class TruthFile:
     def record_count(self) -> int:
         """Number of records."""
         return int(self._frame_start[-1])
+
+    @property
+    def file(self) -> h5py.File:
+        """The open HDF5 file, for what else is in it."""
+        return self._file
+
+    def frame_ranges(self, most: int) -> Iterator[tuple[int, int]]:
+        """Yield all frames in ranges (start, stop) of at most `most` records each, but of at least one frame."""
+        start = 0
+        while start < self.n_frames:
+            stop = max(start + 1, self.frames_of_records(int(self._frame_start[start]) + most))
+            yield start, stop
+            start = stop
+
+    def records_of(self, start: int, stop: int) -> Records:
+        """Return the records of frames ``start..stop - 1``; where the file has no ids, they are the records' rows."""
+        low, high = (int(self._frame_start[min(max(frame, 0), self.n_frames)]) for frame in (start, stop))
+        records = self._read_records(low, max(low, high))
+        self._check_frames(records, start, stop)
+        ids = records.rows if records.id is None else records.id
+        xyz = records.xyz
+        if xyz is None:
+            positions = self._emitters["xyz"]
+            rows = self._rows_of_emitters(ids)
+            xyz = gather(rows, lambda first, last: self._positions(positions, first, last), 3)
+        return Records(xyz, records.phot, records.frame_ix, ids)
 
     def rows_of(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the rows that the records of a scene of these frames have in the file."""
@@ -431,7 +458,17 @@ class TruthFile:
         """Make a scene where coefficients are given per emitter."""
         assert records.id is not None  # noqa: S101 - for the type checker; `_per` says so
         first, emitter_ix = same_psf(records.id, records.xyz)
-        ids = rows = records.id[first]
+        rows = self._rows_of_emitters(records.id[first])
+        if records.xyz is None:
+            positions = self._emitters["xyz"]
+            xyz = gather(rows, lambda low, high: self._positions(positions, low, high), 3)
+        else:
+            xyz = records.xyz[first]
+        return self._scene(xyz, rows, emitter_ix, records, start)
+
+    def _rows_of_emitters(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows that emitters have in the file; `DataError` if one is not there."""
+        rows = ids
         if self._emitter_ids is not None:
             order = np.argsort(self._emitter_ids)
             at = np.minimum(np.searchsorted(self._emitter_ids, ids, sorter=order), len(order) - 1)
@@ -444,12 +481,7 @@ class TruthFile:
                 "{path}: records/id: {id} is no emitter; allowed: those of emitters/id", path=self.path, id=unknown[0]
             )
             raise DataError(text)
-        if records.xyz is None:
-            positions = self._emitters["xyz"]
-            xyz = gather(rows, lambda low, high: self._positions(positions, low, high), 3)
-        else:
-            xyz = records.xyz[first]
-        return self._scene(xyz, rows, emitter_ix, records, start)
+        return rows
 
     def _scene_of_records(self, records: _RecordRows, start: int) -> Scene:
         """Make a scene where coefficients are given per record or per distinct id."""
