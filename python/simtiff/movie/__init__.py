@@ -3,6 +3,7 @@
 - `simulation`: one movie from Python
 - `job`: one job from config to files
 - `truth`: the truth of a movie: made, in memory, written to ``emitters.h5``
+- `opentruth`: the truth for users, as arrays and tables
 - `truthfile`: ``emitters.h5`` read, any range of frames
 - `events`: what happens meanwhile, for whoever watches
 - `camera`: the camera of a job
@@ -23,6 +24,7 @@ __all__ = [
     "frames",
     "job",
     "mapplot",
+    "opentruth",
     "plots",
     "preview",
     "simulation",

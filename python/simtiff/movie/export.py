@@ -39,7 +39,9 @@ Bounds = Literal["stored", "isolated"]
 ROWS = 1 << 16
 """Records that are made at a time, but for a frame that has more."""
 
-_SIGMAS = ("sigma_x_px", "sigma_y_px", "sigma_z_um", "sigma_photons")
+SIGMAS = ("sigma_x_px", "sigma_y_px", "sigma_z_um", "sigma_photons")
+"""What the columns of stored bounds are in tables; the last, of the background, is in none."""
+
 # Stands for an infinite sigma, in px and um: Picasso leaves out rows with a number that is not finite.
 _NOTHING_KNOWN = 1e3
 
@@ -80,7 +82,7 @@ def truth_table(truth: TruthFile, bounds: Bounds = "stored", rows: int = ROWS) -
             "id": records.id,
         }
         if sigmas is not None:
-            columns |= dict(zip(_SIGMAS, sigmas(start, stop).astype(np.float64).T, strict=False))
+            columns |= dict(zip(SIGMAS, sigmas(start, stop).astype(np.float64).T, strict=False))
         table = Localizations(**columns)[inside]
         if background is not None:
             table = replace(table, background=background(table))
@@ -114,19 +116,35 @@ def stored_bounds(truth: TruthFile, columns: Rows, start: int, stop: int) -> NDA
 
 def _background(truth: TruthFile) -> Callable[[Localizations], NDArray[np.float64]] | None:
     """Return what gives the background photons per pixel of localizations; None where nobody knows."""
-    tiff = truth.config.tiff
+    known = background_light(truth)
+    if known is None:
+        return None
+    image, factor = known
+    return lambda table: image[_pixels(table)] * factor[table.frame]
+
+
+def background_light(truth: TruthFile) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return the expected background of a movie, None where nobody knows it: pixel p of frame t has image[p] factor[t].
+
+    Returns
+    -------
+    image : (y, x) float64
+        Photons per pixel.
+    factor : (t,) float64
+        What each frame has of them.
+    """
+    config, frames = truth.config, np.ones(truth.n_frames)
+    shape = config.tiff.frame_shape
     image, factor = (find_dataset(truth.file, f"background/{name}") for name in ("image", "factor"))
-    if not tiff.add_noise:
-        return lambda table: np.zeros(len(table))
+    if not config.tiff.add_noise:
+        return np.zeros(shape), frames
     if image is None or factor is None:
-        if truth.config.background is not None or truth.config.illumination is not None:
+        if config.background is not None or config.illumination is not None:
             return None
-        return lambda table: np.full(len(table), tiff.noise_params.background)
-    pixels = check_numbers(image, tiff.frame_shape, Text("photons of each pixel of a frame"))
-    frames = check_numbers(factor, (truth.n_frames,), Text("a number for each frame"))
-    light = read_rows(pixels, 0, len(pixels), np.float64)
-    times = read_rows(frames, 0, len(frames), np.float64)
-    return lambda table: light[_pixels(table)] * times[table.frame]
+        return np.full(shape, config.tiff.noise_params.background), frames
+    rows = check_numbers(image, shape, Text("photons of each pixel of a frame"))
+    times = check_numbers(factor, (truth.n_frames,), Text("a number for each frame"))
+    return read_rows(rows, 0, len(rows), np.float64), read_rows(times, 0, len(times), np.float64)
 
 
 def _pixels(table: Localizations) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -249,7 +267,7 @@ def in_electrons(table: Localizations, calibration: Calibration) -> Localization
 
 def _in_electrons(table: Localizations, calibration: Calibration) -> Localizations:
     """Return a table as Picasso has it: photo-electrons, and finite uncertainties."""
-    sigmas = {name: getattr(table, name) for name in _SIGMAS[:3]}
+    sigmas = {name: getattr(table, name) for name in SIGMAS[:3]}
     finite = {name: np.where(np.isfinite(values), values, _NOTHING_KNOWN) for name, values in sigmas.items()}
     return replace(in_electrons(table, calibration), **finite)
 

@@ -593,14 +593,15 @@ def gather(
     columns: int,
     max_gap: int = MAX_GAP_ROWS,
     max_run: int = MAX_RUN_ROWS,
-) -> NDArray[np.float32]:
+    dtype: Any = np.float32,
+) -> NDArray[Any]:
     """Return some rows of a dataset, reading stretches of rows that lie close together in one go.
 
     Emitters of a chunk are mostly neighbours, since ids follow the time of birth; a few that live long lie
     far off.
     """
     wanted = np.unique(rows)
-    found = np.empty((len(wanted), columns), np.float32)
+    found = np.empty((len(wanted), columns), dtype)
     starts = np.flatnonzero(np.diff(wanted, prepend=-max_gap - 2) > max_gap)
     for begin, end in pairwise([*starts.tolist(), len(wanted)]):
         done = begin
