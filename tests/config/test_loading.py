@@ -102,6 +102,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "background": None,
         "illumination": None,
         "truth": {"crlb": False},
+        "export": [],
         "memory_optimization": {"chunk_size": 10, "enable_gc": True, "gc_frequency": 5},
         "noise_seed": None,
     }

@@ -158,7 +158,7 @@ def _run(command: dict[str, Any], pipeline: Any, buffers: Any, teller: _Teller) 
         record = JobRecord(**{**command["record"], "state": "completed"})
         files = {name: FileInfo(**info) for name, info in command["record"]["files"].items()}
         if command["added_only"]:
-            made = pipeline.add_files(config, directory, teller.watch)
+            made = pipeline.add_files(config, directory, teller.watch, files)
             files |= made
         else:
             made = files = pipeline.run_job(

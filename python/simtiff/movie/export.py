@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from simtiff import localizations
-from simtiff.config.exports import EXPORT_NAMES, ExportName, export_files, export_name
+from simtiff.config.exports import EXPORT_NAMES, export_files
 from simtiff.config.identity import changed_settings
 from simtiff.config.inputs import input_paths
 from simtiff.errors import ConfigError
@@ -270,21 +270,3 @@ def _in_electrons(table: Localizations, calibration: Calibration) -> Localizatio
     sigmas = {name: getattr(table, name) for name in SIGMAS[:3]}
     finite = {name: np.where(np.isfinite(values), values, _NOTHING_KNOWN) for name, values in sigmas.items()}
     return replace(in_electrons(table, calibration), **finite)
-
-
-def write_exports(config: JobConfig, h5: Path, directory: Path, told: Callable[[int, int], object]) -> list[str]:
-    """Write the exports that a job's config asks for into its folder and return the names of their files.
-
-    Parameters
-    ----------
-    config, h5, directory
-        The job, its truth and its folder.
-    told
-        Called with the number of exports that are done, and of all.
-    """
-    kinds: list[ExportName] = list(dict.fromkeys(config.export))
-    names: list[str] = []
-    for done, kind in enumerate(kinds):
-        told(done, len(kinds))
-        names += [path.name for path in export_truth(h5, kind, directory / export_name(kind), config).files]
-    return names
