@@ -41,8 +41,8 @@ Commands:
   batch     Make all movies of a config: variables, samples or one job; finished jobs are skipped.
   run       Make one movie: emitters, coefficients, TIFF.
   stream    Make the movie of an existing emitters.h5, chunk by chunk in constant memory.
-  export    Write the truth of a movie as the localizations of another tool, with its camera's numbers beside it.
-  score     Compare localizations with the truth: how many were found, how precise they are, against the bound.
+  export    Write the truth of a movie in another tool's format, and its camera's numbers beside it.
+  score     Compare localizations with the truth: how many were found, and how precisely.
   status    Show what a batch has done, how fast it is, and when it will end.
   table     Print a table of all jobs as CSV, or write it: variables, results, paths.
   verify    Check the files of finished jobs, and render some of their frames again.
@@ -67,8 +67,8 @@ Options:
   --force              Start even if the disk or the memory seems too small.
   --log-file=FILE      Append what happens as JSON, one object a line: stages, times, memory, errors.
   --quiet              Show only what goes wrong, and the summary.
-  --json               Print the status, the score, or with --dry-run the plan, as JSON, with names and errors as they
-                       are; the table of the status cuts them to fit 80 columns, names in the middle.
+  --json               Print the score, the status, or with --dry-run the plan, as JSON, with names and
+                       errors as they are; the table of the status cuts them to fit 80 columns.
   --frames=N           Frames of each movie to render again and compare [default: 3].
   --mark               Mark the jobs that are wrong, so that the next simtiff batch mends them.
   --yes                Remove what is listed.
@@ -78,8 +78,8 @@ Options:
   --skip-tiff          Make no movie.
   --truth              Mark the emitters that shine in the frame: of the emitters.h5 beside the movie.
   --h5=FILE            The emitters.h5 to render; with preview, the one to mark the emitters of.
-  --output=FILE        The movie (.tif, .tiff), the picture (.png), the table (.csv, .parquet) or the localizations
-                       (.csv, .hdf5, .h5, .parquet, as the format has it) to write.
+  --output=FILE        The movie (.tif, .tiff), the picture (.png), the table (.csv, .parquet) or the export
+                       (.csv, .hdf5, .h5 or .parquet, as its format has it) to write.
   --format=NAME        thunderstorm, picasso, decode, smlm-challenge or parquet.
   --radius=NM          How far an emitter and its localization may be apart, in the plane [default: 250].
   --dz=NM              And along z, where both have one [default: 500].

@@ -138,7 +138,7 @@ def _picasso(camera: Calibration, movie: str) -> str:
         if whole != value
     ]
     if camera.pixel_size_nm[0] != camera.pixel_size_nm[1]:
-        lines.append(f"# It knows square pixels alone; these are {_number(camera.pixel_size_nm[1])} nm high.")
+        lines += [f"# It knows square pixels alone; these are {_number(camera.pixel_size_nm[1])} nm high."]
     options = {
         "baseline": baseline,
         "sensitivity": camera.e_per_adu * gain / (camera.em_gain or 1),
