@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -85,6 +86,26 @@ def test_only_the_export_that_is_gone_or_damaged_is_made_again(output: Path) -> 
     assert [rerun(output, ALL)[at] for at in (0, 1)] == [[A], []]
     assert (folder / "challenge.csv").read_bytes() == good
     assert verify_batch(output).exit_code == 0
+
+
+def test_an_export_that_failed_costs_no_movie(tmp_path: Path) -> None:
+    (tmp_path / A / "challenge.csv").mkdir(parents=True)
+    first = run_batch(config(), output_dir=tmp_path, overrides=[ALL], progress=False)
+    assert (first.completed, first.failed) == (1, 1)
+    assert f"{tmp_path / A / 'challenge.csv'}: is a folder" in first.errors[A]
+    before = movie_bytes(tmp_path)
+    (tmp_path / A / "challenge.csv").rmdir()
+    assert [rerun(tmp_path, ALL)[at] for at in (0, 1)] == [[A], []]
+    assert movie_bytes(tmp_path) == before
+    assert verify_batch(tmp_path).exit_code == 0
+
+
+def test_parquet_needs_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pyarrow" else find_spec(name))
+    with pytest.raises(ConfigError, match="export: parquet needs pyarrow; install it"):
+        run_batch(config(), output_dir=tmp_path / "out", overrides=['export=["parquet"]'], progress=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_exports_of_a_job_that_is_made_again_go_with_its_movie(output: Path) -> None:

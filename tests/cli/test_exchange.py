@@ -117,6 +117,8 @@ def test_photons_of_a_localizer_that_knows_the_efficiency(folder: Path, command:
     assert content["photons"] == "photons that reach the camera"
     assert content["metrics"]["bias_photons"] == pytest.approx(0, abs=1e-3)
     assert content["metrics"]["jaccard"] == 1
+    content = json.loads(command("score", folder / "emitters.h5", folder / "emitters.h5", "--json"))
+    assert content["metrics"]["rmse_lateral_nm"] == 0
 
 
 def test_a_table_for_people_and_a_page_of_pictures(folder: Path, tmp_path: Path, command: Command) -> None:
@@ -165,7 +167,7 @@ def test_nothing_found_and_nothing_to_find(folder: Path, tmp_path: Path, command
         (["--radius=0"], '--radius: "0" is not allowed; allowed: a number above 0'),
         (["--dz=a"], '--dz: "a" is not allowed'),
         (["--pixel-size=100,2,3"], '--pixel-size: "100,2,3" is not allowed; allowed: a number of nm above 0, or x,y'),
-        (["--pixel-size=100"], "has pixels of [100.0, 120.0] nm, but --pixel-size is [100.0, 100.0]"),
+        (["--pixel-size=100"], "has pixels of [100.0, 120.0] nm, not of [100.0, 100.0] nm"),
         (["--plot=s.jpg"], "--plot: s.jpg must end in .png"),
     ],
 )

@@ -255,6 +255,11 @@ def test_a_job_whose_input_would_be_overwritten_is_refused(tmp_path: Path) -> No
 def test_bad_input_is_one_error(tmp_path: Path) -> None:
     folder = write(tmp_path, job(truth={"crlb": True}), [10, 10, 0], 0)
     h5 = folder / "emitters.h5"
+    with h5py.File(h5, "r+") as file:
+        file["records/crlb"][:] = [[2, 3, 4, 5, 6]]
+    export_truth(h5, "picasso", tmp_path / "t.hdf5")  # what is stored is taken
+    table = localizations.read(tmp_path / "t.hdf5")
+    assert (table.sigma_x_px[0], table.sigma_y_px[0], table.sigma_z_um[0]) == (2, 3, 4)
     with pytest.raises(ConfigError, match="allowed: thunderstorm, picasso, decode, smlm-challenge, parquet"):
         export_truth(h5, "csv", tmp_path / "t.csv")
     with pytest.raises(ConfigError, match=r"emitters\.h5: would be overwritten, but is an input"):

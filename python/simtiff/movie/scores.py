@@ -71,8 +71,8 @@ def score_files(
 ) -> FileScore:
     """Compare a file of localizations with the truth; see `simtiff.localizations.score`.
 
-    Of an ``emitters.h5`` the records in the frame count, in px of the frame, as localizers see them. Its photons are
-    those that reach the camera; where the localizations are Picasso's, whose photons are photo-electrons, they are
+    Of an ``emitters.h5`` the records in the frame count, in px of the frame, as localizers see them. A truth's photons
+    are those that reach the camera; where the localizations are Picasso's, whose photons are photo-electrons, they are
     multiplied by the quantum efficiency first.
 
     Parameters
@@ -97,15 +97,8 @@ def score_files(
     """
     size = as_pixel_size(pixel_size_nm)
     kinds = [_kind(path) for path in (truth, found)]
-    calibration = None
-    if kinds[0] == _TRUTH:
-        with TruthFile(truth if isinstance(truth, str) else Path(truth), config, coefficients="unused") as file:
-            calibration = Calibration.of(file.config)
-            true = Localizations.concatenate(list(truth_table(file)))
-        size = _agreed(str(truth), calibration.pixel_size_nm, size)
-    else:
-        true, size = _read(truth, kinds[0], size)
-    seen, size = _read(found, kinds[1], size)
+    true, size, calibration = _read(truth, kinds[0], size, config)
+    seen, size, _ = _read(found, kinds[1], size, None)
     if size is None:
         text = Text("{path}: does not say how large its pixels are; give it with --pixel-size", path=truth)
         raise ConfigError(text)
@@ -132,20 +125,24 @@ def _kind(path: str | os.PathLike[str]) -> str:
     return format_of(there).name
 
 
-def _read(path: str | os.PathLike[str], kind: str, size: PixelSize | None) -> tuple[Localizations, PixelSize | None]:
-    """Return the localizations of a file, and the size of pixels that it, or the caller, says."""
+def _read(
+    path: str | os.PathLike[str], kind: str, size: PixelSize | None, config: JobConfig | None
+) -> tuple[Localizations, PixelSize | None, Calibration | None]:
+    """Return the localizations of a file, the size of pixels that it or the caller says, and the camera of a truth."""
+    if kind == _TRUTH:
+        with TruthFile(Path(path), config, coefficients="unused") as truth:
+            calibration = Calibration.of(truth.config)
+            table = Localizations.concatenate(list(truth_table(truth)))
+        return table, _agreed(str(path), calibration.pixel_size_nm, size), calibration
     with localizations.opened(path, kind, pixel_size_nm=size) as source:
         table = Localizations.concatenate(list(source.chunks(localizations.files.ROWS)))
-        return table, source.pixel_size_nm or size
+        return table, source.pixel_size_nm or size, None
 
 
 def _agreed(path: str, stated: PixelSize, given: PixelSize | None) -> PixelSize:
     if given is not None and not np.allclose(stated, given, rtol=1e-5, atol=0):
         text = Text(
-            "{path}: has pixels of {stated} nm, but --pixel-size is {given}",
-            path=path,
-            stated=list(stated),
-            given=list(given),
+            "{path}: has pixels of {stated} nm, not of {given} nm", path=path, stated=list(stated), given=list(given)
         )
         raise DataError(text)
     return stated
