@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: build demo test quick check format messages bench fuzz soak audit clean
+.PHONY: build demo test test-clients quick check format messages bench fuzz soak audit clean
 
 build: $(VENV)/built
 
@@ -26,11 +26,21 @@ demo: build
 # Everything that must hold: format, lint and types, the core's tests, the package's tests; properties on the same cases each time.
 test: check
 	PROPTEST_RNG_SEED=1 cargo test --locked --release --quiet
-	$(BIN)/python -m pytest --quiet
+	$(BIN)/python -m pytest --quiet -m "not clients"
+
+# Picasso and Locan read what is written here, and Picasso's fits are scored: in an environment of their own.
+CLIENTS := $(VENV)/clients
+test-clients: build $(CLIENTS)/installed
+	PYTHONPATH=python $(CLIENTS)/bin/python -m pytest --quiet -m clients tests/localizations/test_clients.py
+
+$(CLIENTS)/installed: requirements-clients.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-clients.txt
+	touch $@
 
 # The package's tests but for the slow suites (kills, starvation, fuzzing, ...), in less than a minute.
 quick: build
-	$(BIN)/python -m pytest --quiet -m "not slow"
+	$(BIN)/python -m pytest --quiet -m "not slow and not clients"
 
 check: build
 	cargo fmt --check

@@ -14,7 +14,19 @@ if TYPE_CHECKING:
 
 PUBLIC = [name for name in simtiff.__all__ if callable(getattr(simtiff, name))]
 WITH_EXAMPLES = {
-    *("Camera", "FieldMap", "Optics", "Renderer", "Scene", "Simulation", "crlb", "psf", "psf_gradient", "render"),
+    *(
+        "Camera",
+        "FieldMap",
+        "Optics",
+        "Renderer",
+        "Scene",
+        "Simulation",
+        "crlb",
+        "open_truth",
+        "psf",
+        "psf_gradient",
+        "render",
+    ),
 }
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from simtiff.imaging.renderer import Renderer
     from simtiff.imaging.rendering import psf, render, set_threads, threads
     from simtiff.imaging.scene import Scene
+    from simtiff.movie.opentruth import open_truth
     from simtiff.movie.simulation import Simulation
 
     __version__: str
@@ -42,6 +43,7 @@ __all__ = [
     "Simulation",
     "__version__",
     "crlb",
+    "open_truth",
     "psf",
     "psf_gradient",
     "render",
@@ -64,6 +66,7 @@ _HOMES = {
     "Simulation": "movie.simulation",
     "SimtiffError": "errors",
     "crlb": "imaging.bounds",
+    "open_truth": "movie.opentruth",
     "psf": "imaging.rendering",
     "psf_gradient": "imaging.bounds",
     "render": "imaging.rendering",

@@ -138,7 +138,9 @@ def test_plots_that_were_not_asked_for_before(finished: Path) -> None:
     before = movie_bytes(finished)
     done, notes = rerun(finished, overrides=["zernike.no_plot=false"])
     assert done == []  # the movies stay
-    assert f"{A}: plots are drawn, the rest is kept: zernike_coefficients.png was not asked for before" in notes
+    assert (
+        f"{A}: plots and exports are made, the rest is kept: zernike_coefficients.png was not asked for before" in notes
+    )
     for job in (A, B):
         picture = finished / job / "zernike_coefficients.png"
         info = status(finished)["jobs"][job]["files"][picture.name]
@@ -172,7 +174,9 @@ def test_a_plot_that_failed_costs_no_movie(tmp_path: Path) -> None:
     (tmp_path / A / "blinking_timeline.png").rmdir()
     done, notes = rerun(tmp_path, overrides=PLOTS, retry_failed=False)
     assert done == []
-    assert notes == [f"{A}: plots are drawn, the rest is kept: emitter_positions.png was not asked for before"]
+    assert notes == [
+        f"{A}: plots and exports are made, the rest is kept: emitter_positions.png was not asked for before"
+    ]
     assert movie_bytes(tmp_path) == before
     assert len(status(tmp_path)["jobs"][A]["files"]) == 5
 

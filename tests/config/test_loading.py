@@ -115,6 +115,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "illumination": None,
         "drift": None,
         "truth": {"crlb": False},
+        "export": [],
         "memory_optimization": {"chunk_size": 10, "enable_gc": True, "gc_frequency": 5},
         "noise_seed": None,
     }

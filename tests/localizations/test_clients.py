@@ -1,19 +1,28 @@
-"""Picasso (PyPI: ``picassosr``) and Locan read what is written here; skipped where they are not installed."""
+"""Picasso (PyPI: ``picassosr``) and Locan read what is written here, and Picasso fits movies; `make test-clients`."""
 
 from __future__ import annotations
 
+import json
+import os
+import shlex
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
+import simtiff
 from simtiff import localizations
+from simtiff.cli.process import main
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.filterwarnings("default")  # theirs are not ours to mend
+pytestmark = [pytest.mark.clients, pytest.mark.filterwarnings("default")]  # theirs are not ours to mend
 
 PX = (100.0, 120.0)
 
@@ -63,3 +72,104 @@ def test_locan_loads_localizations(tmp_path: Path) -> None:
         np.testing.assert_allclose(loaded.coordinates, np.transpose(places), rtol=1e-6)
         np.testing.assert_allclose(loaded.data["intensity"], truth.photons, rtol=1e-6)
         np.testing.assert_array_equal(loaded.data["frame"], truth.frame + first)
+
+
+PHOTONS, FRAMES = 2000.0, 20
+
+
+def write_movie(folder: Path, **settings: Any) -> Path:
+    """Write a job of emitters in focus, each alone, on in every frame; of 100 nm pixels."""
+    rng = np.random.default_rng(1)
+    along = np.arange(12, 244, 14.0)
+    places = np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2)
+    xyz = np.zeros((FRAMES, len(places), 3))
+    xyz[..., :2] = places + rng.uniform(-0.5, 0.5, (FRAMES, len(places), 2))
+    light = {"xyz": xyz.reshape(-1, 3), "phot": np.full(xyz.shape[0] * xyz.shape[1], PHOTONS)}
+    light["frame_ix"] = np.repeat(np.arange(FRAMES), len(places))
+    config: dict[str, Any] = {
+        "emitters": {"frames": FRAMES, "area_px": 256, "z_um": [0, 0]},
+        "optical": {"pixel_size_nm": 100},
+        "psf": {"size_px": 31, **settings.pop("psf")},
+        "tiff": {"roi_size": 256, "noise_params": {"background": 20, **settings.pop("noise", {})}},
+        "truth": {"crlb": True},
+        "export": ["picasso"],
+        **settings,
+    }
+    simtiff.Simulation(config, emitters=light).write(folder)
+    return folder
+
+
+def localized(folder: Path) -> Path:
+    """Let Picasso fit a movie as the line beside its truth says, with all emitters in sight."""
+    lines = (folder / "picasso_locs_camera.txt").read_text().splitlines()
+    _, *words = shlex.split(next(line for line in lines if line.startswith("picasso ")))
+    options = ["--box-side-length", "9", "--gradient", "800", "--fit-method", "mle", "--drift", "0"]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-m", "picasso", *words, *options],
+        cwd=folder,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "simulation.ome_locs.hdf5"
+
+
+@pytest.fixture(scope="module")
+def unaberrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a job with the exact PSF without aberrations, on a plain camera."""
+    folder = tmp_path_factory.mktemp("unaberrated")
+    with h5py.File(folder / "flat.h5", "w") as file:
+        file["z_maps/phase"] = np.zeros((4, 256, 256), np.float32)
+    return write_movie(folder, zmap_path=str(folder / "flat.h5"), psf={}, noise={"readout_noise": 1})
+
+
+def scored(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    capsys.readouterr()
+    assert main(["score", str(folder / "emitters.h5"), str(localized(folder)), "--json"]) == 0
+    metrics: dict[str, Any] = json.loads(capsys.readouterr().out)["metrics"]
+    return metrics
+
+
+def check_lateral(metrics: dict[str, Any]) -> None:
+    assert metrics["recall"] > 0.95
+    for axis in "xy":
+        assert metrics[f"error_over_bound_{axis}"] <= 1.1
+        assert abs(metrics[f"bias_{axis}_nm"]) < 1
+
+
+def test_picasso_loads_movies_and_renders_the_truth_where_it_is(unaberrated: Path) -> None:
+    io, render = pytest.importorskip("picasso.io"), pytest.importorskip("picasso.render")
+    movie, info = io.load_movie(str(unaberrated / "simulation.ome.tiff"))
+    pixels = tifffile.imread(unaberrated / "simulation.ome.tiff")
+    np.testing.assert_array_equal(np.stack([movie[frame] for frame in range(FRAMES)]), pixels)
+    movie.close()
+    assert (info[0]["Width"], info[0]["Height"], info[0]["Frames"]) == (256, 256, FRAMES)
+
+    locs, info = io.load_locs(str(unaberrated / "picasso_locs.hdf5"))
+    with simtiff.open_truth(unaberrated / "emitters.h5") as truth:
+        xyz = truth.records()["xyz"]
+    count, image = render.render(locs, info, disp_px_size=25)
+    assert count == len(xyz)
+    drawn = np.zeros((1024, 1024))
+    np.add.at(drawn, tuple(np.floor(4 * xyz[:, [1, 0]]).astype(int).T), 1)
+    np.testing.assert_array_equal(image, drawn)
+
+
+def test_picasso_reaches_the_bound_on_an_unaberrated_movie(
+    unaberrated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("picasso")
+    check_lateral(scored(unaberrated, capsys))
+
+
+@pytest.mark.parametrize("preset", ["evolve_delta_512", "orca_fusion_bt"])
+def test_picasso_reaches_the_bound_and_counts_photons_of_emccd_and_scmos_movies(
+    preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("picasso")
+    metrics = scored(write_movie(tmp_path, psf={"model": "gaussian"}, camera={"preset": preset}), capsys)
+    check_lateral(metrics)
+    assert abs(metrics["bias_photons"]) < 0.005 * PHOTONS

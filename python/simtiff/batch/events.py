@@ -53,7 +53,7 @@ class StageEnded(Event):
     Attributes
     ----------
     stage : str
-        ``truth``, ``frames`` or ``plots``.
+        ``truth``, ``frames``, ``plots`` or ``exports``.
     seconds : float
         How long it took.
     frames : int

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from simtiff.batch.jobfile import JobFile, read_job_file
 from simtiff.batch.status import NAME, BatchStatus, DamagedStatusError, JobRecord, is_plain
-from simtiff.config.identity import PLOTS, TRUTH_NAME, changed_settings
+from simtiff.config.identity import ADDED_FILES, TRUTH_NAME, changed_settings
 from simtiff.config.names import JOB_FILE
 from simtiff.errors import DataError, in_words
 from simtiff.language import Text, plural
@@ -208,7 +208,7 @@ def _changed_ns(path: str | Path) -> int:
 
 def whole(record: JobRecord, folder: Path) -> bool:
     """Say whether the movie and the truth of a finished job are there with their sizes."""
-    names = [name for name in record.files if name not in PLOTS]
+    names = [name for name in record.files if name not in ADDED_FILES]
     if TRUTH_NAME not in names or len(names) < 2:
         return False
     with contextlib.suppress(OSError):

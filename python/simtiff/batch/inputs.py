@@ -1,4 +1,4 @@
-"""Check what a batch needs before anything starts: its input files, and the libraries for its plots."""
+"""Check what a batch needs before anything starts: its input files, and the libraries for its plots and exports."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def check_inputs(
     DataError
         With everything that is wrong with the files.
     ConfigError
-        Plots are asked for, but matplotlib is not installed.
+        Plots are asked for, but matplotlib is not installed; or an export to Parquet, but pyarrow is not.
     """
     good: dict[str, bool] = {}
     problems: list[Problem] = []
@@ -144,6 +144,9 @@ def check_inputs(
             "emitters.no_plot, zernike.no_plot: plots need matplotlib; install it (pip install matplotlib) or set both "
             "to true"
         )
+        raise ConfigError(joined([batch.source, text], ": ") if batch is not None else text)
+    if any("parquet" in job.config.export for job in jobs) and importlib.util.find_spec("pyarrow") is None:
+        text = Text("export: parquet needs pyarrow; install it (pip install pyarrow) or leave it out")
         raise ConfigError(joined([batch.source, text], ": ") if batch is not None else text)
     return map_notes(job.config for job in jobs)
 

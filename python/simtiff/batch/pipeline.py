@@ -14,7 +14,7 @@ from simtiff.errors import ConfigError, DataError
 from simtiff.io.files import remove_old, remove_partials
 from simtiff.language import Text, joined
 from simtiff.movie.events import Message, ignore
-from simtiff.movie.job import make_movie, make_plots, make_truth, without_map
+from simtiff.movie.job import make_added, make_movie, make_truth, without_map
 from simtiff.movie.light import beam_of
 from simtiff.movie.truth import replace_coefficients, replace_config
 from simtiff.movie.truthfile import TruthFile, stored_config
@@ -89,7 +89,7 @@ def run_pipeline(
         if not skip_tiff:
             make_movie(config, path, output_dir, watch)
             files.append(output_dir / config.tiff.filename)
-        return files + [output_dir / name for name in make_plots(config, path, output_dir, watch)]
+        return files + [output_dir / name for name in make_added(config, path, output_dir, watch)]
 
 
 def _refuse_job_folder(output_dir: Path) -> None:

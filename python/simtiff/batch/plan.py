@@ -1,4 +1,4 @@
-"""What a run of a batch does with each job: nothing, a new name, plots, the whole job, and why.
+"""What a run of a batch does with each job: nothing, a new name, plots and exports, the whole job, and why.
 
 Jobs are known by their hash. A finished job that stands under another name is given the name that the config wants.
 """
@@ -34,7 +34,7 @@ _IN_WORDS: dict[Action, Text] = {
     "again": Text("to be made again"),
     "replace": Text("to be replaced"),
     "rename": Text("to be renamed"),
-    "plots": Text("with plots to be drawn"),
+    "plots": Text("with plots or exports to be made"),
     "left": Text("left alone"),
 }
 
@@ -46,9 +46,9 @@ class Step:
     Attributes
     ----------
     action : str
-        ``done``: nothing; ``plots``: only plots are drawn; ``rename``: a folder gets its name; ``new``; ``again``: made
-        again, for it failed, was interrupted, or files are missing; ``replace``: a finished job of other settings gives
-        way to it; ``left``: not asked for.
+        ``done``: nothing; ``plots``: only plots and exports are made; ``rename``: a folder gets its name; ``new``;
+        ``again``: made again, for it failed, was interrupted, or files are missing; ``replace``: a finished job of
+        other settings gives way to it; ``left``: not asked for.
     reason : str
         Why, for what is made again, replaced or drawn.
     source : str
@@ -70,8 +70,8 @@ class Plan:
         What is done with each job of the config, in their order.
     pending : list of str
         Jobs that a worker gets, in their order.
-    plots_only : set of str
-        Those whose movie and truth are good, and only plots are to be drawn.
+    added_only : set of str
+        Those whose movie and truth are good, and only plots or exports are to be made.
     replaced : dict
         Files of earlier runs by job, which go before the job writes its own.
     moves : dict
@@ -88,7 +88,7 @@ class Plan:
     jobs: Mapping[str, Job]
     steps: dict[str, Step] = field(default_factory=dict)
     pending: list[str] = field(default_factory=list)
-    plots_only: set[str] = field(default_factory=set)
+    added_only: set[str] = field(default_factory=set)
     replaced: dict[str, tuple[str, ...]] = field(default_factory=dict)
     moves: dict[str, str] = field(default_factory=dict)
     labels: list[str] = field(default_factory=list)
@@ -136,7 +136,7 @@ class Plan:
             for job_id in jobs[:_MOST_JOBS]:
                 step = self.steps[job_id]
                 why = Text("from {folder}", folder=step.source) if step.action == "rename" else self.why(job_id)
-                what = Text("plots to be drawn") if step.action == "plots" else _IN_WORDS[step.action]
+                what = Text("plots or exports to be made") if step.action == "plots" else _IN_WORDS[step.action]
                 yield f"  {job_id}: {shown(what)}: {shown(why)}"
             if len(jobs) > _MOST_JOBS:
                 yield tr("  ... and {more} more {words}", more=len(jobs) - _MOST_JOBS, words=_IN_WORDS[action])
@@ -236,7 +236,7 @@ class _Planner:
         result, found = self.result, self.found
         if self.resume:
             self.why = {job_id: self._why(job_id) for job_id in self.jobs}
-        at_home = {job_id for job_id, (reason, plots_only) in self.why.items() if reason is None or plots_only}
+        at_home = {job_id for job_id, (reason, added_only) in self.why.items() if reason is None or added_only}
         moves = {} if self.retry_failed or not self.resume else self._find_elsewhere(at_home)
         leaving = set(moves.values())
         for job_id in self.jobs:
@@ -248,7 +248,7 @@ class _Planner:
             if name not in gone and (found.folder / name).is_dir():
                 result.foreign[self._home(name) if self.resume else name] = record
         if self.resume:
-            result.notes += [*_version_notes(found), *_plot_notes(result), *_reason_notes(result)]
+            result.notes += [*_version_notes(found), *_added_notes(result), *_reason_notes(result)]
         return result
 
     def _record(self, job_id: str) -> JobRecord | None:
@@ -256,13 +256,13 @@ class _Planner:
         return self.found.finished.get(job_id) or self.found.status.jobs.get(job_id)
 
     def _why(self, job_id: str) -> tuple[str | None, bool]:
-        """Return why a job is to be done, and whether that is only for plots."""
+        """Return why a job is to be done, and whether that is only for plots or exports."""
         config, wanted, folder = self.jobs[job_id].config, self.wanted[job_id], self.found.folder / job_id
         record = self._record(job_id)
         names, every = [TRUTH_NAME, config.tiff.filename], job_files(config)
         if record is None:
             return "new", False
-        # A job that failed or was killed at its plots has a truth and a movie that are whole.
+        # A job that failed or was killed at its plots or exports has a truth and a movie that are whole.
         at_plots = record.files and record.state in {"failed", "running", "interrupted"}
         done = replace(record, state="completed") if at_plots else record
         if why_not_done(_only(done, names), wanted, folder, names) is not None:
@@ -298,9 +298,9 @@ class _Planner:
             known = self.found.status.jobs.get(job_id)
             if known is None or known.state != "failed" or is_home:
                 return Step("left")
-        reason, plots_only = self.why.get(job_id, (Text("made again with --no-resume"), False))
+        reason, added_only = self.why.get(job_id, (Text("made again with --no-resume"), False))
         if is_home:
-            return Step("plots", reason or "") if plots_only else Step("done")
+            return Step("plots", reason or "") if added_only else Step("done")
         standing = self.found.finished.get(job_id) if job_id not in leaving else None
         if standing is not None and not whole(standing, self.found.folder / job_id):
             if not (self.found.folder / job_id).exists() and standing.hash != self.wanted[job_id].hash:
@@ -344,13 +344,13 @@ class _Planner:
             missing = why_not_done(moved, wanted, there, job_files(config))
             if missing is not None:
                 result.pending.append(job_id)
-                result.plots_only.add(job_id)
+                result.added_only.add(job_id)
         elif step.action in {"done", "plots"} and record is not None:
-            settled = _without_gone(_settled(record, plots_only=step.action == "plots"), folder)
+            settled = _without_gone(_settled(record, added_only=step.action == "plots"), folder)
             result.records[job_id] = settled
             if step.action == "plots":
                 result.pending.append(job_id)
-                result.plots_only.add(job_id)
+                result.added_only.add(job_id)
             elif not folder.is_symlink() and (job_id in self.found.unlabelled or settled != record):
                 result.labels.append(job_id)
         else:
@@ -370,11 +370,11 @@ class _Planner:
         return content.name
 
 
-def _settled(record: JobRecord, *, plots_only: bool) -> JobRecord:
+def _settled(record: JobRecord, *, added_only: bool) -> JobRecord:
     """Return the record of a job whose movie is whole: done, if that was all, else no longer running."""
     if record.state == "completed":
         return record
-    if not plots_only:
+    if not added_only:
         return replace(record, state="completed", error="")
     return replace(record, state="interrupted") if record.state == "running" else record
 
@@ -384,7 +384,7 @@ def _only(record: JobRecord, names: list[str]) -> JobRecord:
 
 
 def _without_gone(record: JobRecord, folder: Path) -> JobRecord:
-    """Return the record without plots that somebody removed."""
+    """Return the record without plots and exports that somebody removed."""
     return replace(record, files={name: info for name, info in record.files.items() if (folder / name).exists()})
 
 
@@ -404,14 +404,14 @@ def _version_notes(found: Found) -> list[str]:
     return [note]
 
 
-def _plot_notes(plan: Plan) -> list[str]:
+def _added_notes(plan: Plan) -> list[str]:
     notes: list[str] = [
-        Text("{job}: plots are drawn, the rest is kept: {reason}", job=job_id, reason=step.reason)
+        Text("{job}: plots and exports are made, the rest is kept: {reason}", job=job_id, reason=step.reason)
         for job_id, step in plan.steps.items()
         if step.action == "plots"
     ]
     more = len(notes) - _MOST_JOBS
-    return [*notes[:_MOST_JOBS], Text("... and the plots of {more} more jobs", more=more)] if more > 0 else notes
+    return [*notes[:_MOST_JOBS], Text("... and those of {more} more jobs", more=more)] if more > 0 else notes
 
 
 def _reason_notes(plan: Plan) -> list[str]:

@@ -14,6 +14,7 @@ from simtiff.io.system import OWN, ROOT, control_groups
 from simtiff.language import Text, joined, plural, tr
 from simtiff.movie.estimate import (
     disk_problem,
+    export_bytes,
     file_size,
     free_disk,
     movie_bytes,
@@ -125,7 +126,7 @@ def estimate_batch(folder: Path, todo: Sequence[tuple[str, JobConfig]], workers:
         fields.setdefault(config.zmap_path, set()).add(_field(config))
     for job_id, config in todo:
         field = map_under(config)
-        movies += movie_bytes(config) + picture_bytes(config)
+        movies += movie_bytes(config) + picture_bytes(config) + export_bytes(config)
         truth += truth_bytes(config, field)
         replaced += _replaced_bytes(folder / job_id, config)
         memory.append(worker_bytes(config, field, threads, several=len(fields[config.zmap_path]) > 1))

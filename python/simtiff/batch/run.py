@@ -62,9 +62,9 @@ def run_batch(
     """Run all jobs of a batch config and return what came of them.
 
     A job's files are in a folder with its id: the truth ``emitters.h5``, the movie as OME-TIFF (frames, y, x), and
-    the plots that were asked for; ``job.json`` says what it is. Finished jobs whose config, zmap and files have not
-    changed are skipped, also those that stood under another name: they are renamed. One job's failure, or the death of
-    its worker, leaves the others running.
+    the plots and exports that were asked for; ``job.json`` says what it is. Finished jobs whose config, zmap and files
+    have not changed are skipped, also those that stood under another name: they are renamed. One job's failure, or the
+    death of its worker, leaves the others running.
 
     Ctrl-C, SIGTERM and SIGHUP stop the batch at once: workers are ended, the status is saved, and the summary
     says so (``interrupted``). The same call goes on later.
@@ -285,7 +285,7 @@ class _Run:
 
     def check_room(self, *, force: bool) -> None:
         """Say how much disk and memory the chosen jobs need; raise `BatchError` if they cannot have it."""
-        todo = [(job_id, self.jobs[job_id].config) for job_id in self.pending if job_id not in self.plan.plots_only]
+        todo = [(job_id, self.jobs[job_id].config) for job_id in self.pending if job_id not in self.plan.added_only]
         if not todo:
             return
         workers = min(self.max_workers, len(todo))
@@ -391,7 +391,7 @@ class _Run:
             clean(self.folder / job_id, keep_journaled=False)
         self.tell(Started(worker.pid, job=job_id))
         record = self.status.jobs[job_id]
-        plots_only = job_id in self.plan.plots_only
+        added_only = job_id in self.plan.added_only
         worker.run(
             {
                 "job": job_id,
@@ -400,8 +400,8 @@ class _Run:
                 "config": self.jobs[job_id].config.model_dump_json(),
                 "directory": str(self.folder / job_id),
                 "replaced": (JOB_FILE, *self.plan.replaced.get(job_id, ())),
-                "plots_only": plots_only,
-                "record": asdict(record if plots_only else self.wanted[job_id]),
+                "added_only": added_only,
+                "record": asdict(record if added_only else self.wanted[job_id]),
             },
         )
 

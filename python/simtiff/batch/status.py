@@ -223,7 +223,7 @@ class BatchStatus:
         """Note what happens to a job; how far it is alone is not saved more often than every ten seconds."""
         if (record := self.jobs.get(event.job)) is None:
             return
-        done = record.state == "completed"  # and only its plots are drawn: done it stays
+        done = record.state == "completed"  # and only its plots or exports are made: done it stays
         match event:
             case Started() if not done:
                 self.update(event.job, state="running", started=now(), error="")
@@ -234,7 +234,7 @@ class BatchStatus:
             case MovieMade():
                 self.update(event.job, files=event.files, frames_done=record.frames)
             case Done():
-                files = {**record.files, **event.files}  # where only plots were drawn, the others are of before
+                files = {**record.files, **event.files}  # where only these were made, the others are of before
                 seconds = record.seconds + (0 if done else event.seconds)
                 finished = record.finished if done else now()
                 self.update(event.job, finished=finished, state="completed", files=files, seconds=seconds)

@@ -17,7 +17,7 @@ from simtiff.batch.found import current_status
 from simtiff.batch.jobfile import read_job_file
 from simtiff.batch.status import NAME, BatchStatus, JobRecord
 from simtiff.batch.text import STATES, listed
-from simtiff.config.identity import PLOTS, TRUTH_NAME
+from simtiff.config.identity import ADDED_FILES, TRUTH_NAME
 from simtiff.config.names import JOB_FILE
 from simtiff.errors import BatchError, DataError, SimtiffError, in_words
 from simtiff.io.files import JOURNAL_SUFFIX, PARTIAL_SUFFIX, FileInfo, checksum
@@ -199,7 +199,7 @@ def verify_batch(
         Called with each event: `Progress` of the stage ``jobs``, and `Checked` as soon as a job is.
     mark : bool
         Mark what is wrong, so that the next run of the batch mends it: a job whose movie or truth is wrong counts as
-        failed then, a plot or a ``job.json`` that is wrong is removed.
+        failed then, a plot, an export or a ``job.json`` that is wrong is removed.
 
     Raises
     ------
@@ -228,7 +228,7 @@ def _mark(folder: Path, check: JobCheck, status: BatchStatus) -> None:
     """Take away what makes the next run believe that a job is done."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         return  # what is there is for the user to remove
-    names = check.wrong_files & {*PLOTS, JOB_FILE}
+    names = check.wrong_files & {*ADDED_FILES, JOB_FILE}
     if names != check.wrong_files:
         error = joined([problem for problem, _ in check.problems], "; ")
         status.update(check.job_id, state="failed", error=error, files={})

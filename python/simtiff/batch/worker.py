@@ -157,11 +157,11 @@ def _run(command: dict[str, Any], pipeline: Any, buffers: Any, teller: _Teller) 
         directory = Path(command["directory"])
         record = JobRecord(**{**command["record"], "state": "completed"})
         files = {name: FileInfo(**info) for name, info in command["record"]["files"].items()}
-        if command["plots_only"]:
-            drawn = pipeline.draw_plots(config, directory, teller.watch)
-            files |= drawn
+        if command["added_only"]:
+            made = pipeline.add_files(config, directory, teller.watch, files)
+            files |= made
         else:
-            drawn = files = pipeline.run_job(
+            made = files = pipeline.run_job(
                 config,
                 directory,
                 teller.watch,
@@ -179,7 +179,7 @@ def _run(command: dict[str, Any], pipeline: Any, buffers: Any, teller: _Teller) 
         seconds = time.perf_counter() - begin
         teller.tell(Failed(seconds, frames, peak_memory(), in_words(error), details, job=job))
         return
-    teller.tell(Done(time.perf_counter() - begin, frames, peak_memory(), drawn, job=job))
+    teller.tell(Done(time.perf_counter() - begin, frames, peak_memory(), made, job=job))
 
 
 def peak_memory() -> int | None:

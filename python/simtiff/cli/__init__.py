@@ -2,8 +2,9 @@
 
 - `process`: `main`: language, signals, errors and exit code of the command's process
 - `commands`: what each command does
+- `exchange`, `scoretable`: the truth to other tools' files, and these against it
 - `arguments`: the usage, and how arguments are read
 - `terminal`: results, how far a single movie is, exit codes
 """
 
-__all__ = ["arguments", "commands", "process", "terminal"]
+__all__ = ["arguments", "commands", "exchange", "process", "scoretable", "terminal"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import math
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simtiff.errors import SimtiffError
-from simtiff.language import Text
+from simtiff.language import Text, joined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +24,8 @@ Usage:
   simtiff run [--zmap=FILE] [--config=FILE] [--set=KEY=VALUE]... [--output-dir=DIR]
               [--skip-emitters] [--skip-zernike] [--skip-tiff]
   simtiff stream --h5=FILE --output=FILE [--config=FILE] [--chunk-size=N]
+  simtiff export EMITTERS --format=NAME --output=FILE [--config=FILE]
+  simtiff score TRUTH LOCS [--radius=NM] [--dz=NM] [--pixel-size=NM] [--config=FILE] [--json] [--plot=PNG]
   simtiff status DIR [--json]
   simtiff table DIR [--output=FILE]
   simtiff verify DIR [--frames=N] [--mark]
@@ -36,6 +41,8 @@ Commands:
   batch     Make all movies of a config: variables, samples or one job; finished jobs are skipped.
   run       Make one movie: emitters, coefficients, TIFF.
   stream    Make the movie of an existing emitters.h5, chunk by chunk in constant memory.
+  export    Write the truth of a movie in another tool's format, and its camera's numbers beside it.
+  score     Compare localizations with the truth: how many were found, and how precisely.
   status    Show what a batch has done, how fast it is, and when it will end.
   table     Print a table of all jobs as CSV, or write it: variables, results, paths.
   verify    Check the files of finished jobs, and render some of their frames again.
@@ -48,8 +55,8 @@ Commands:
 
 Options:
   --batch-config=FILE  The config, as CONFIG: a batch's or a job's; - reads it from stdin.
-  --config=FILE        A job's config, or a batch's base_config (run: default settings without it; stream and
-                       preview: its values replace those of the h5 file's own config); - reads it from stdin.
+  --config=FILE        A job's config, or a batch's base_config (run: default settings without it; else its
+                       values replace those of the h5 file's own config); - reads it from stdin.
   --output-dir=DIR     Folder of the results (batch: instead of base_output_dir; run: default "output").
   --max-workers=N      Worker processes, instead of the config's max_workers.
   --no-resume          Make every job again, also finished ones.
@@ -60,8 +67,8 @@ Options:
   --force              Start even if the disk or the memory seems too small.
   --log-file=FILE      Append what happens as JSON, one object a line: stages, times, memory, errors.
   --quiet              Show only what goes wrong, and the summary.
-  --json               Print the status, or with --dry-run the plan, as JSON, with names and errors as they
-                       are; the table of the status cuts them to fit 80 columns, names in the middle.
+  --json               Print the score, the status, or with --dry-run the plan, as JSON, with names and
+                       errors as they are; the table of the status cuts them to fit 80 columns.
   --frames=N           Frames of each movie to render again and compare [default: 3].
   --mark               Mark the jobs that are wrong, so that the next simtiff batch mends them.
   --yes                Remove what is listed.
@@ -71,12 +78,17 @@ Options:
   --skip-tiff          Make no movie.
   --truth              Mark the emitters that shine in the frame: of the emitters.h5 beside the movie.
   --h5=FILE            The emitters.h5 to render; with preview, the one to mark the emitters of.
-  --output=FILE        The movie (.tif, .tiff), the picture (.png) or the table (.csv, .parquet) to write.
+  --output=FILE        The movie (.tif, .tiff), the picture (.png), the table (.csv, .parquet) or the export
+                       (.csv, .hdf5, .h5 or .parquet, as its format has it) to write.
+  --format=NAME        thunderstorm, picasso, decode, smlm-challenge or parquet.
+  --radius=NM          How far an emitter and its localization may be apart, in the plane [default: 250].
+  --dz=NM              And along z, where both have one [default: 500].
+  --pixel-size=NM      Size of a pixel, or x,y, where no file says it.
   --frame=N            Frame to show, from 0; without it the brightest of up to 32 evenly spread frames.
   --chunk-size=N       Frames rendered and written at a time.
   --size=N             Side of the map in pixels [default: 256].
   --seed=N             Seed of the map [default: 0].
-  --plot=PNG           Save pictures of the coefficient planes.
+  --plot=PNG           Save pictures of the coefficient planes, or of the score.
   --verbose            Show every stage of every job, and add the traceback to an error.
   --version            Print the version.
   -h, --help           Print this help.
@@ -210,3 +222,52 @@ def whole_number(arguments: dict[str, Any], option: str, low: int, high: int) ->
         )
         raise UsageError(problem)
     return int(text)
+
+
+def positive_number(arguments: dict[str, Any], option: str) -> float:
+    """Return the value of an option that has a default as a number above 0."""
+    return _positive(option, arguments[option], Text("a number above 0"))
+
+
+def pixel_size(arguments: dict[str, Any], option: str) -> tuple[float, float] | None:
+    """Return an option's value, one number or ``x,y``, as a size along x and y; None where it is not given."""
+    text = arguments[option]
+    if text is None:
+        return None
+    allowed = Text("a number of nm above 0, or x,y")
+    sizes = [_positive(option, part, allowed, text) for part in text.split(",")]
+    if len(sizes) > 2:
+        raise UsageError(_not_allowed(option, text, allowed))
+    return sizes[0], sizes[-1]
+
+
+def _positive(option: str, text: str, allowed: Text, whole: str | None = None) -> float:
+    value = 0.0
+    with contextlib.suppress(ValueError):
+        value = float(text)
+    if not 0 < value < math.inf:
+        raise UsageError(_not_allowed(option, whole or text, allowed))
+    return value
+
+
+def _not_allowed(option: str, text: str, allowed: Text) -> Text:
+    return Text('{option}: "{text}" is not allowed; allowed: {allowed}', option=option, text=text, allowed=allowed)
+
+
+def output_path(text: str, option: str, endings: tuple[str, ...], *sources: str | Path | None) -> Path:
+    """Return the path of a file to write; `UsageError` if it cannot be written or is an input itself."""
+    from simtiff.io.files import target_problem
+
+    path = Path(text)
+    for source in sources:
+        with contextlib.suppress(OSError):
+            if source is not None and path.samefile(source):
+                raise UsageError(
+                    Text("{option}: {path} is the input itself; choose another name", option=option, path=path)
+                )
+    if not path.name.lower().endswith(endings):
+        allowed = Text("{one} or {other}", one=endings[0], other=endings[1]) if len(endings) == 2 else endings[0]
+        raise UsageError(Text("{option}: {path} must end in {endings}", option=option, path=path, endings=allowed))
+    if (problem := target_problem(path)) is not None:
+        raise UsageError(joined([option, str(path), problem], ": "))
+    return path

@@ -11,7 +11,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simtiff.cli.arguments import UsageError, whole_number
+from simtiff.cli.arguments import UsageError, output_path, whole_number
+from simtiff.cli.exchange import export, score
 from simtiff.cli.terminal import DONE, print_text
 from simtiff.errors import SimtiffError
 from simtiff.language import Text, joined, plural, shown, tr
@@ -163,7 +164,7 @@ def _pipeline(arguments: Arguments) -> int:
 def _stream(arguments: Arguments) -> int:
     chunk_size = whole_number(arguments, "--chunk-size", 1, 10**7)
     h5 = Path(arguments["--h5"])
-    output = _target(arguments["--output"], "--output", (".tif", ".tiff"), h5, arguments["--config"])
+    output = output_path(arguments["--output"], "--output", (".tif", ".tiff"), h5, arguments["--config"])
 
     from simtiff.config.loading import load_job_config
     from simtiff.movie.job import stream_movie
@@ -201,25 +202,6 @@ def _output_dir(arguments: Arguments) -> str | None:
     return folder
 
 
-def _target(text: str, option: str, endings: tuple[str, ...], *sources: str | Path | None) -> Path:
-    """Return the path of a file to write; `UsageError` if it cannot be written or is an input itself."""
-    from simtiff.io.files import target_problem
-
-    path = Path(text)
-    for source in sources:
-        with contextlib.suppress(OSError):
-            if source is not None and path.samefile(source):
-                raise UsageError(
-                    Text("{option}: {path} is the input itself; choose another name", option=option, path=path)
-                )
-    if not path.name.lower().endswith(endings):
-        allowed = Text("{one} or {other}", one=endings[0], other=endings[1]) if len(endings) == 2 else endings[0]
-        raise UsageError(Text("{option}: {path} must end in {endings}", option=option, path=path, endings=allowed))
-    if (problem := target_problem(path)) is not None:
-        raise UsageError(joined([option, str(path), problem], ": "))
-    return path
-
-
 def _status(arguments: Arguments) -> int:
     from simtiff.batch.overview import Overview
 
@@ -230,7 +212,7 @@ def _status(arguments: Arguments) -> int:
 
 def _table(arguments: Arguments) -> int:
     output = arguments["--output"]
-    path = _target(output, "--output", (".csv", ".parquet")) if output else None
+    path = output_path(output, "--output", (".csv", ".parquet")) if output else None
 
     from simtiff.batch.table import JobTable
 
@@ -350,7 +332,7 @@ def _preview(arguments: Arguments) -> int:
 
     tiff = Path(arguments["TIFF"])
     output = arguments["--output"]
-    png = _target(output, "--output", (".png",), tiff) if output else Path(f"{tiff}.png")
+    png = output_path(output, "--output", (".png",), tiff) if output else Path(f"{tiff}.png")
     h5 = tiff.with_name(TRUTH_NAME) if arguments["--truth"] else arguments["--h5"]
     config = None
     if arguments["--config"]:
@@ -365,7 +347,7 @@ def _preview(arguments: Arguments) -> int:
 def _zmap_synth(arguments: Arguments) -> int:
     size = whole_number(arguments, "--size", 1, 8192)
     seed = whole_number(arguments, "--seed", 0, 2**63 - 1)
-    out = _target(arguments["OUT"], "OUT", ("",))
+    out = output_path(arguments["OUT"], "OUT", ("",))
 
     from simtiff.aberrations.synthetic import synthesize
 
@@ -390,7 +372,7 @@ def _refuse_measured(out: Path) -> None:
 
 def _zmap_info(arguments: Arguments) -> int:
     if arguments["--plot"]:
-        _target(arguments["--plot"], "--plot", (".png",), Path(arguments["FILE"]))
+        output_path(arguments["--plot"], "--plot", (".png",), Path(arguments["FILE"]))
 
     from simtiff.aberrations.info import map_info
     from simtiff.batch.text import aligned
@@ -441,6 +423,8 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "batch": _batch,
     "run": _pipeline,
     "stream": _stream,
+    "export": export,
+    "score": score,
     "status": _status,
     "table": _table,
     "verify": _verify,

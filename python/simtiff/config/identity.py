@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from simtiff.config.exports import EXPORT_NAMES, names_in_job
 from simtiff.config.inputs import INPUT_FILES
 from simtiff.config.messages import is_optional, model_of, section_paths
 
@@ -30,6 +31,7 @@ _WITHOUT_EFFECT = (
     "zernike.no_plot",
     "zernike.num_plot",
     "memory_optimization",
+    "export",
     "camera.exposure_ms",
     "camera.preset",  # its numbers count
     *INPUT_FILES,
@@ -41,6 +43,8 @@ POSITIONS_PLOT = "emitter_positions.png"
 TIMELINE_PLOT = "blinking_timeline.png"
 COEFFICIENTS_PLOT = "zernike_coefficients.png"
 PLOTS = (POSITIONS_PLOT, TIMELINE_PLOT, COEFFICIENTS_PLOT)
+ADDED_FILES = frozenset({*PLOTS, *names_in_job(EXPORT_NAMES)})
+"""Names of the files that are made of a finished truth and movie: they come and go without these."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Job:
 
 def job_files(config: JobConfig) -> list[str]:
     """Return the names of the files that a finished job has in its folder."""
-    return [TRUTH_NAME, config.tiff.filename, *plot_names(config)]
+    return [TRUTH_NAME, config.tiff.filename, *plot_names(config), *names_in_job(config.export)]
 
 
 def plot_names(config: JobConfig) -> list[str]:

@@ -38,6 +38,7 @@ from simtiff.config.blocks import (
 )
 from simtiff.config.camera import CameraConfig, camera_relations
 from simtiff.config.drift import DriftConfig  # noqa: TC001 - pydantic evaluates it
+from simtiff.config.exports import EXPORT_NAMES, ExportName
 from simtiff.config.inputs import path_text, stored_path_text
 from simtiff.config.light import BackgroundConfig, IlluminationConfig, background_relations
 from simtiff.config.messages import show
@@ -106,6 +107,12 @@ class JobConfig(Section):
     background: BackgroundConfig | None = Field(None, description="The background; null: tiff.noise_params.background.")
     illumination: IlluminationConfig | None = Field(None, description="The illumination; null: it is flat.")
     truth: TruthConfig = Field(default_factory=TruthConfig)
+    export: tuple[ExportName, ...] = Field(
+        (),
+        strict=False,
+        description="Formats of other tools that the truth is also written in, beside emitters.h5.",
+        json_schema_extra={"x-allowed": Text("a list of any of {names}", names=", ".join(EXPORT_NAMES))},
+    )
     memory_optimization: MemoryConfig = Field(default_factory=MemoryConfig)
     noise_seed: WholeOrNull = Field(
         None,

@@ -55,7 +55,7 @@ def read(
     DataError
         The file is missing, damaged, of no known kind, or holds what cannot be; names the row and the column.
     """
-    pandas = _pandas()
+    pandas = need_pandas()
     parts = list(iter_read(path, kind, pixel_size_nm=pixel_size_nm))
     return pandas.DataFrame(Localizations.concatenate(parts).as_dict(), copy=False)
 
@@ -179,7 +179,8 @@ def _pieces(tables: Iterable[Any]) -> Iterator[Localizations]:
             yield table[start : start + ROWS]
 
 
-def _pandas() -> Any:
+def need_pandas() -> Any:
+    """Return pandas, or say how to get it."""
     try:
         import pandas as pd
     except ImportError as error:

@@ -60,6 +60,10 @@ _ABERRATION_ROWS = 2  # of the quadrature, that usual aberrations add
 _BOUND_TRANSFORMS, _BOUND_PIXEL_BYTES = 3, 32
 # Plots: matplotlib and its figures, a record that is drawn, a frame of the timeline; on the disk a picture, a point.
 _PLOT_BYTES, _PLOT_RECORD_BYTES, _PLOT_FRAME_BYTES, _PICTURE_BYTES, _POINT_BYTES = 90e6, 100, 40, 1.7e5, 55
+# Measured: a record of each export, with bounds.
+_EXPORT_RECORD_BYTES = {"thunderstorm": 130, "picasso": 48, "decode": 56, "smlm-challenge": 90, "parquet": 60}
+# What they take at their peak, and what pyarrow is.
+_EXPORT_BYTES, _PYARROW_BYTES = 110e6, 60e6
 _ENOUGH_LIGHT = 0.9
 
 
@@ -235,6 +239,9 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     if picture_bytes(config):
         fixed += _PLOT_BYTES
         movie = max(movie, _plot_bytes(config, coefficients))
+    if config.export:
+        fixed += _PYARROW_BYTES if "parquet" in config.export else 0
+        movie = max(movie, _EXPORT_BYTES)
     # A worker keeps the memory of frames while it makes the next job's truth.
     return fixed + max(truth + frames, _KEPT * truth + movie)
 
@@ -258,6 +265,12 @@ def picture_bytes(config: JobConfig) -> float:
     pictures = plot_names(config)
     points = min(all_emitters(config), MAX_POINTS) if POSITIONS_PLOT in pictures else 0
     return _PICTURE_BYTES * len(pictures) + _POINT_BYTES * points
+
+
+def export_bytes(config: JobConfig) -> float:
+    """Return what the exports of a job take on the disk at most, in bytes."""
+    records = expected_records(config, config.emitters.frames)
+    return sum(_FILE_BYTES + records * _EXPORT_RECORD_BYTES[kind] for kind in set(config.export))
 
 
 def file_size(path: Path) -> int:

@@ -42,7 +42,7 @@ def ignore(event: Event) -> None:
 
 @dataclass(frozen=True)
 class Progress(Event):
-    """`done` of `total` are through: frames of the stages ``truth`` and ``frames``, ``plots``, or ``jobs``."""
+    """`done` of `total` are through: frames of ``truth`` and ``frames``, ``plots``, ``exports``, or ``jobs``."""
 
     kind = "progress"
     stage: str
@@ -54,6 +54,7 @@ STAGES: Mapping[str, Text] = {
     "truth": Text("emitters"),
     "frames": Text("frames"),
     "plots": Text("plots"),
+    "exports": Text("exports"),
     "jobs": Text("jobs"),
 }
 """The stages of `Progress` as they are shown."""
@@ -73,7 +74,7 @@ class Message(Event):
 
 @dataclass(frozen=True)
 class MovieMade(Event):
-    """Truth and movie are whole, and only plots are left to draw; `files` has the two by name."""
+    """Truth and movie are whole, and only plots and exports are left to make; `files` has the two by name."""
 
     kind = "movie"
     files: Mapping[str, FileInfo]

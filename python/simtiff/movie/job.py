@@ -1,4 +1,4 @@
-"""One job from config to files: truth, movie, plots; and the two single-file ways of the guide."""
+"""One job from config to files: truth, movie, plots, exports; and the two single-file ways of the guide."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from simtiff.aberrations.maps import open_field
-from simtiff.config.identity import TRUTH_NAME, job_files, job_hash, settings_with_effect
+from simtiff.config.exports import export_name, names_in_job
+from simtiff.config.identity import TRUTH_NAME, job_files, job_hash, plot_names, settings_with_effect
 from simtiff.config.inputs import input_paths
 from simtiff.errors import ConfigError, DataError
 from simtiff.imaging.rendering import threads
@@ -24,7 +25,7 @@ from simtiff.io.files import (
 from simtiff.io.omexml import Acquisition
 from simtiff.io.tiff import HandOver, write_movie
 from simtiff.language import Text, plural
-from simtiff.movie.estimate import check_disk, show_bytes
+from simtiff.movie.estimate import check_disk, file_size, show_bytes
 from simtiff.movie.events import Message, MovieMade, Progress, ignore
 from simtiff.movie.frames import Buffers, Movie
 from simtiff.movie.light import cut_note
@@ -32,7 +33,7 @@ from simtiff.movie.truth import write_truth
 from simtiff.movie.truthfile import Coefficients, TruthFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -95,15 +96,21 @@ def run_job(
     files = {TRUTH_NAME: checksum(truth_path), config.tiff.filename: movie}
     if len(job_files(config)) > len(files):
         watch(MovieMade(dict(files)))
-        files |= {name: checksum(directory / name) for name in make_plots(config, truth_path, directory, watch)}
+        files |= {name: checksum(directory / name) for name in make_added(config, truth_path, directory, watch)}
     return files
 
 
-def draw_plots(config: JobConfig, directory: Path, watch: Watch = ignore) -> dict[str, FileInfo]:
-    """Draw the plots of a finished job whose movie and truth stay as they are; return them by name."""
+def add_files(
+    config: JobConfig, directory: Path, watch: Watch = ignore, there: Mapping[str, FileInfo] | None = None
+) -> dict[str, FileInfo]:
+    """Make the plots and exports of a finished job whose movie and truth stay as they are; return them by name.
+
+    Of files that are `there`, with the size that is given, only those are made again that others need as company.
+    """
     _refuse_link(directory)
     remove_partials(directory)
-    names = make_plots(config, directory / TRUTH_NAME, directory, watch)
+    whole = {name for name, info in (there or {}).items() if file_size(directory / name) == info.size}
+    names = make_added(config, directory / TRUTH_NAME, directory, watch, whole)
     return {name: checksum(directory / name) for name in names}
 
 
@@ -233,11 +240,36 @@ def without_map(config: JobConfig) -> str:
     return job_hash(config, "")
 
 
-def make_plots(config: JobConfig, truth_path: Path, directory: Path, watch: Watch) -> list[str]:
-    """Draw the plots that the config asks for and return their names."""
+def make_added(
+    config: JobConfig, truth_path: Path, directory: Path, watch: Watch, there: Collection[str] = ()
+) -> list[str]:
+    """Make the plots and exports that the config asks for and return the names of their files.
+
+    All plots are drawn unless all are `there`; and so it is with the files of each export.
+    """
+    names = [] if set(plot_names(config)) <= set(there) else _make_plots(config, truth_path, directory, watch)
+    wanted = [kind for kind in dict.fromkeys(config.export) if not set(names_in_job([kind])) <= set(there)]
+    return names + _make_exports(config, wanted, truth_path, directory, watch)
+
+
+def _make_exports(
+    config: JobConfig, kinds: Sequence[str], truth_path: Path, directory: Path, watch: Watch
+) -> list[str]:
+    if not kinds:
+        return []
+    from simtiff.movie.export import export_truth
+
+    names: list[str] = []
+    for done, kind in enumerate(kinds):
+        watch(Progress("exports", done, len(kinds)))
+        names += [path.name for path in export_truth(truth_path, kind, directory / export_name(kind), config).files]
+    watch(Message(Text("exports written: {names}", names=", ".join(names))))
+    return names
+
+
+def _make_plots(config: JobConfig, truth_path: Path, directory: Path, watch: Watch) -> list[str]:
     if config.emitters.no_plot and config.zernike.no_plot:
         return []
-    from simtiff.config.identity import plot_names
     from simtiff.movie.plots import write_plots
 
     watch(Progress("plots", 0, len(plot_names(config))))

@@ -19,7 +19,7 @@ import numpy as np
 
 from simtiff.aberrations.mapfile import MAX_MODES
 from simtiff.aberrations.maps import field_coefficients, open_field
-from simtiff.emitters.tables import Blinks
+from simtiff.emitters.tables import Blinks, Records
 from simtiff.errors import DataError, ShapeError, in_words
 from simtiff.imaging.scene import Scene, same_psf
 from simtiff.io.hdf5 import find_dataset, need_dataset, open_hdf5, reading, stated
@@ -28,7 +28,7 @@ from simtiff.language import Text
 from simtiff.movie.light import Background, find_background
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import h5py
@@ -246,6 +246,32 @@ class TruthFile:
     def record_count(self) -> int:
         """Number of records."""
         return int(self._frame_start[-1])
+
+    @property
+    def file(self) -> h5py.File:
+        """The open HDF5 file, for what else is in it."""
+        return self._file
+
+    def frame_ranges(self, most: int) -> Iterator[tuple[int, int]]:
+        """Yield all frames in ranges (start, stop) of at most `most` records each, but of at least one frame."""
+        start = 0
+        while start < self.n_frames:
+            stop = max(start + 1, self.frames_of_records(int(self._frame_start[start]) + most))
+            yield start, stop
+            start = stop
+
+    def records_of(self, start: int, stop: int) -> Records:
+        """Return the records of frames ``start..stop - 1``; where the file has no ids, they are the records' rows."""
+        low, high = (int(self._frame_start[min(max(frame, 0), self.n_frames)]) for frame in (start, stop))
+        records = self._read_records(low, max(low, high))
+        self._check_frames(records, start, stop)
+        ids = records.rows if records.id is None else records.id
+        xyz = records.xyz
+        if xyz is None:
+            positions = self._emitters["xyz"]
+            rows = self._rows_of_emitters(ids)
+            xyz = gather(rows, lambda first, last: self._positions(positions, first, last), 3)
+        return Records(xyz, records.phot, records.frame_ix, ids)
 
     def rows_of(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the rows that the records of a scene of these frames have in the file."""
@@ -491,7 +517,18 @@ class TruthFile:
         """Make a scene where coefficients are given per emitter."""
         assert records.id is not None  # noqa: S101 - for the type checker; `_per` says so
         first, emitter_ix = same_psf(records.id, records.xyz)
-        ids = rows = records.id[first]
+        rows = self._rows_of_emitters(records.id[first])
+        still = None
+        if "xyz" in self._emitters and (records.xyz is None or self._phase is None):
+            positions = self._emitters["xyz"]
+            still = gather(rows, lambda low, high: self._positions(positions, low, high), 3)
+        xyz = records.xyz[first] if records.xyz is not None else still
+        assert xyz is not None  # noqa: S101 - for the type checker; `_check_columns` says so
+        return self._scene(xyz, rows, emitter_ix, records, start, still)
+
+    def _rows_of_emitters(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows that emitters have in the file; `DataError` if one is not there."""
+        rows = ids
         if self._emitter_ids is not None:
             order = np.argsort(self._emitter_ids)
             at = np.minimum(np.searchsorted(self._emitter_ids, ids, sorter=order), len(order) - 1)
@@ -504,13 +541,7 @@ class TruthFile:
                 "{path}: records/id: {id} is no emitter; allowed: those of emitters/id", path=self.path, id=unknown[0]
             )
             raise DataError(text)
-        still = None
-        if "xyz" in self._emitters and (records.xyz is None or self._phase is None):
-            positions = self._emitters["xyz"]
-            still = gather(rows, lambda low, high: self._positions(positions, low, high), 3)
-        xyz = records.xyz[first] if records.xyz is not None else still
-        assert xyz is not None  # noqa: S101 - for the type checker; `_check_columns` says so
-        return self._scene(xyz, rows, emitter_ix, records, start, still)
+        return rows
 
     def _scene_of_records(self, records: _RecordRows, start: int) -> Scene:
         """Make a scene where coefficients are given per record or per distinct id."""
@@ -623,14 +654,15 @@ def gather(
     columns: int,
     max_gap: int = MAX_GAP_ROWS,
     max_run: int = MAX_RUN_ROWS,
-) -> NDArray[np.float32]:
+    dtype: Any = np.float32,
+) -> NDArray[Any]:
     """Return some rows of a dataset, reading stretches of rows that lie close together in one go.
 
     Emitters of a chunk are mostly neighbours, since ids follow the time of birth; a few that live long lie
     far off.
     """
     wanted = np.unique(rows)
-    found = np.empty((len(wanted), columns), np.float32)
+    found = np.empty((len(wanted), columns), dtype)
     starts = np.flatnonzero(np.diff(wanted, prepend=-max_gap - 2) > max_gap)
     for begin, end in pairwise([*starts.tolist(), len(wanted)]):
         done = begin
