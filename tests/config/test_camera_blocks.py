@@ -232,6 +232,7 @@ def test_old_jobs_keep_their_hash_and_blocks_count(monkeypatch: pytest.MonkeyPat
     ]
     assert len({hash_of(**blocks) for blocks in different}) == len(different)
     assert hash_of(camera={"read_noise_e": 1.6}) == hash_of(camera={}) == hash_of(camera={"exposure_ms": 30})
+    assert hash_of(background={"photons": [7, 7]}) == hash_of(background={"photons": 7})
     assert hash_of(camera={"maps_path": "a.h5"}) == hash_of(camera={})  # what the file holds counts, not where it lies
 
 

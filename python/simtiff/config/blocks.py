@@ -86,7 +86,7 @@ def _one_for_equals(value: Any) -> Any:
     return value[0] if isinstance(value, tuple) and value[0] == value[1] else value
 
 
-_ONE_FOR_EQUALS = AfterValidator(_one_for_equals)
+ONE_FOR_EQUALS = AfterValidator(_one_for_equals)
 _Side = Annotated[float, Field(ge=1, le=65536)]
 _Pixels = Annotated[int, Field(ge=1, le=65536), _WHOLE]
 _Height = Annotated[float, Field(ge=-1000, le=1000)]
@@ -121,7 +121,7 @@ class EmitterConfig(Section):
         description="Emitters lie up to so far outside the field, too, as many to an area as in it.",
     )
     frames: Whole = Field(10, ge=1, le=10**7, description="Number of frames of the movie.")
-    area_px: Annotated[_Side | tuple[_Side, _Side], one_or_two(_Side), _ONE_FOR_EQUALS] = Field(
+    area_px: Annotated[_Side | tuple[_Side, _Side], one_or_two(_Side), ONE_FOR_EQUALS] = Field(
         1200.0,
         description="Side of the square field of view that holds emitters, in camera pixels, or [width, height].",
         json_schema_extra={"x-allowed": Text("a number from 1 to 65,536, or a list [width, height] of two")},
@@ -337,7 +337,7 @@ class TiffConfig(Section):
         description="Name of the movie in the job's folder; ends in .tif or .tiff.",
         json_schema_extra={"pattern": r"^[^/\\]+\.[tT][iI][fF][fF]?$"},
     )
-    roi_size: Annotated[_Pixels | tuple[_Pixels, _Pixels], one_or_two(_Pixels), _ONE_FOR_EQUALS] = Field(
+    roi_size: Annotated[_Pixels | tuple[_Pixels, _Pixels], one_or_two(_Pixels), ONE_FOR_EQUALS] = Field(
         1200,
         description="Side of the square frames in camera pixels, or [width, height].",
         json_schema_extra={"x-allowed": Text("an integer from 1 to 65,536, or a list [width, height] of two")},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from simtiff.config.blocks import NoiseParams, one_or_two
+from simtiff.config.blocks import ONE_FOR_EQUALS, NoiseParams, one_or_two
 from simtiff.config.inputs import InputPath
 from simtiff.config.messages import show
 from simtiff.config.section import Relation, Section
@@ -37,7 +37,7 @@ class StructureConfig(Section):
 class BackgroundConfig(Section):
     """The background, in place of ``tiff.noise_params.background``."""
 
-    photons: Annotated[_Photons | tuple[_Photons, _Photons], one_or_two(_Photons)] = Field(
+    photons: Annotated[_Photons | tuple[_Photons, _Photons], one_or_two(_Photons), ONE_FOR_EQUALS] = Field(
         100.0,
         description="Mean photons per pixel and frame, or [low, high]: drawn for each frame, uniform between them.",
         json_schema_extra={"x-allowed": Text("a number from 0 to 1,000,000,000, or a list [low, high] of two")},
