@@ -56,7 +56,7 @@ class BlinkingConfig(Section):
     kind: Literal["once", "kinetics", "paint", "always"] = Field(
         "once",
         description="once: a single interval of lifetime_avg; kinetics: states with rates between them; paint: "
-        "bindings of on_frames after off_frames; always: in every frame.",
+        "bindings of on_frames after off_frames, each with photons of its own; always: in every frame.",
     )
     states: dict[_State, dict[_State, _Rate]] = Field(
         default_factory=dict,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -110,8 +111,6 @@ def _of_blinks(config: EmitterConfig, blinks: Blinks) -> list[_Histogram]:
 
 def _dark_law(chain: Chain) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
     """Return the probability that a molecule that left a bright state for a dark one is in one again after a time."""
-    from scipy.linalg import expm
-
     bright = np.array(chain.brightness) > 0
     flow = np.array(chain.rates)
     begin = np.array(chain.occupation(1.0))[bright] @ flow[bright]
@@ -120,7 +119,21 @@ def _dark_law(chain: Chain) -> Callable[[NDArray[np.float64]], NDArray[np.float6
     flow[bright] = 0.0
     np.fill_diagonal(flow, 0.0)
     np.fill_diagonal(flow, -flow.sum(axis=1))
-    return lambda times: np.array([float((begin @ expm(flow * time))[bright].sum()) for time in times])
+    return lambda times: np.array([float((begin @ _after(flow, time))[bright].sum()) for time in times])
+
+
+def _after(flow: NDArray[np.float64], time: float) -> NDArray[np.float64]:
+    """Return the matrix exponential of rates times a time: a power series over a short step, then doublings."""
+    doublings = max(0, math.ceil(math.log2(max(float(np.abs(flow).max()) * time, 1e-9))) + 4)
+    step = flow * (time / 2**doublings)
+    term: NDArray[np.float64] = np.eye(len(flow))
+    result = term
+    for k in range(1, 12):
+        term = term @ step / k
+        result = result + term
+    for _ in range(doublings):
+        result = result @ result
+    return result
 
 
 def _exponential(mean: float) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
@@ -128,7 +141,7 @@ def _exponential(mean: float) -> Callable[[NDArray[np.float64]], NDArray[np.floa
 
 
 def _photon_law(config: EmitterConfig) -> Callable[[NDArray[np.float64]], NDArray[np.float64]] | None:
-    from scipy import stats
+    from scipy.special import gammainc, ndtr  # scipy.stats would take much memory for this alone
 
     name, mean, sigma = config.photon_law
     if name == "exponential" and mean > 0:
@@ -136,12 +149,12 @@ def _photon_law(config: EmitterConfig) -> Callable[[NDArray[np.float64]], NDArra
     if mean <= 0 or sigma <= 0:
         return None
     width = np.sqrt(np.log1p((sigma / mean) ** 2))
-    laws: dict[str, Any] = {
-        "normal": stats.norm(mean, sigma),
-        "gamma": stats.gamma((mean / sigma) ** 2, scale=sigma**2 / mean),
-        "lognormal": stats.lognorm(width, scale=mean * np.exp(-(width**2) / 2)),
+    laws: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+        "normal": lambda photons: ndtr((photons - mean) / sigma),
+        "gamma": lambda photons: np.asarray(gammainc((mean / sigma) ** 2, photons * mean / sigma**2), np.float64),
+        "lognormal": lambda photons: ndtr(np.log(np.maximum(photons, 1e-300) / mean) / width + width / 2),
     }
-    return lambda photons: np.where(photons >= 0, laws[name].cdf(photons), 0.0)
+    return lambda photons: laws[name](np.maximum(photons, 0)) * (photons >= 0)
 
 
 def draw_panels(figure: Figure, statistics: Statistics, left: float, top: float, width: float) -> None:
