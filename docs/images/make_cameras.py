@@ -132,7 +132,9 @@ def main() -> None:
             show(figure, line[1], light, (0, float(light.max())), "its mean background", "photons / px")
         else:
             frames = np.arange(60)
-            line[1].plot(frames, light.mean() * background.factor[:60], "o-", ms=3, lw=1, color=DOTS, label="in the truth")
+            line[1].plot(
+                frames, light.mean() * background.factor[:60], "o-", ms=3, lw=1, color=DOTS, label="in the truth"
+            )
             for edge, label in ((15, "limits asked for"), (25, None)):
                 line[1].axhline(edge, color=LAW, lw=1.3, label=label)
             line[1].set(ylim=(0, 27))
