@@ -185,7 +185,7 @@ def number(value: float) -> str:
         return "2^63 - 1"
     if abs(value) >= 1_000_000 and float(f"{value:.0e}") == value:
         return f"{value:.0e}".replace("e+0", "e")
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}".replace("e-0", "e-") if isinstance(value, float) else str(value)
 
 
 def allowed(field: dict[str, Any]) -> str | None:
@@ -203,7 +203,7 @@ def allowed(field: dict[str, Any]) -> str | None:
             low = number(option["minimum"]) if "minimum" in option else f"> {number(option['exclusiveMinimum'])}"
             odd = ", odd" if "not" in option else ""
             parts.append(f"{low} .. {number(option['maximum'])}{odd}")
-        elif option.get("type") == "array":
+        elif "prefixItems" in option:
             parts.append(f"[{', '.join(str(allowed(item)) for item in option['prefixItems'])}]")
         else:
             return None

@@ -66,6 +66,7 @@ class BlinkingConfig(Section):
     brightness: dict[_State, _Part] = Field(
         default_factory=lambda: {"on": 1.0},
         description="Of kinetics: part of a molecule's photons that it gives in each bright state.",
+        json_schema_extra={"default": {"on": 1.0}},
     )
     start: Annotated[str | dict[str, float] | None, BeforeValidator(_start)] = Field(
         None,
