@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 
 from simtiff.emitters.density import fiducials, margin_emitters
+from simtiff.emitters.given import Handed
 from simtiff.emitters.molecules import AlwaysOn, Blinkers
-from simtiff.emitters.places import FIDUCIALS, FIELD, MARGIN, Places, field_places, margin_places
+from simtiff.emitters.places import FIDUCIALS, FIELD, MARGIN, Brightness, Places, field_places, margin_places
 from simtiff.emitters.sampling import SingleIntervals
 from simtiff.emitters.tables import AnyEmitters, Blinks, Emitters, Molecules, Records, Sites
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from simtiff.config.blocks import EmitterConfig
+    from simtiff.emitters.lists import Given
 
 _Table = TypeVar("_Table", Emitters, Molecules, Sites)
 
@@ -79,7 +81,8 @@ class GivenRecords:
 
     def light(self, stop: int) -> tuple[Records, Blinks | None]:
         """Return the records from the frame after the last ones to ``stop - 1``."""
-        end = int(np.searchsorted(self._records.frame_ix, stop))
+        # A key of the same type: another would make a copy of all frames.
+        end = int(np.searchsorted(self._records.frame_ix, np.int32(stop)))
         records, self._done = self._records[self._done : end], end
         return records, None
 
@@ -123,37 +126,59 @@ def no_emitters(config: EmitterConfig) -> AnyEmitters:
     return Molecules(xyz, column, ids) if table is Molecules else Emitters(xyz, column, np.empty(0), np.empty(0), ids)
 
 
-def open_sources(config: EmitterConfig) -> list[Source]:
+def open_sources(config: EmitterConfig, given: Given | None = None) -> list[Source]:
     """Return the sources of a movie, by id: the field, the margin, fiducials.
 
     Parameters
     ----------
     config
         The job's ``emitters`` section, with a number of emitters (`simtiff.emitters.density.with_number`).
+    given
+        Molecules or records in place of what the config would draw in field and margin.
     """
     if config.density_per_um2 is not None:
         raise ValueError(config.density_per_um2)
-    sources = [_source(config, config.num_emitters, 0, FIELD, field_places(config))]
-    if count := margin_emitters(config):
-        sources.append(_source(config, count, config.num_emitters, MARGIN, margin_places(config)))
-    if config.fiducials is not None:
-        first = sum(source.count for source in sources)
-        photons = config.fiducials.photons
-        sources.append(AlwaysOn(config, fiducials(config), first, FIDUCIALS, field_places(config), photons))
+    sources: list[Source] = []
+    first = config.num_emitters
+    if given is None:
+        sources.append(_source(config, config.num_emitters, 0, FIELD, field_places(config)))
+    elif given.records is not None:
+        sources.append(GivenRecords(given.records))
+        first = given.summary.next_id
+    else:
+        molecules = Handed(given, config)
+        own = molecules.has_photons and config.blinking.kind != "paint"  # whose bindings have photons of their own
+        brightness = molecules.photons if own else None
+        sources.append(_source(config, len(given.xyz), 0, FIELD, molecules.places, brightness))
+    if given is None and (count := margin_emitters(config)):
+        sources.append(_source(config, count, first, MARGIN, margin_places(config)))
+        first += count
+    if (marks := config.fiducials) is not None:
+        sources.append(
+            AlwaysOn(config, fiducials(config), first, FIDUCIALS, field_places(config), _same(marks.photons))
+        )
     return sources
 
 
-def _source(config: EmitterConfig, count: int, first_id: int, purpose: int, places: Places) -> Source:
-    kinds: dict[str, Callable[[EmitterConfig, int, int, int, Places], Source]] = {
+def _same(photons: float) -> Brightness:
+    return lambda _, count: np.full(count, photons, np.float32)
+
+
+def _source(
+    config: EmitterConfig, count: int, first_id: int, purpose: int, places: Places, brightness: Brightness | None = None
+) -> Source:
+    kinds: dict[str, Callable[[EmitterConfig, int, int, int, Places, Brightness | None], Source]] = {
         "once": SingleIntervals,
         "always": AlwaysOn,
         "paint": Blinkers,
         "kinetics": Blinkers,
     }
-    return kinds[config.blinking.kind](config, count, first_id, purpose, places)
+    return kinds[config.blinking.kind](config, count, first_id, purpose, places, brightness)
 
 
-def iter_truth(config: EmitterConfig, block_records: int = BLOCK_RECORDS) -> Iterator[Piece]:
+def iter_truth(
+    config: EmitterConfig, block_records: int = BLOCK_RECORDS, given: Given | None = None
+) -> Iterator[Piece]:
     """Make the truth of a movie piece by piece, in the order of time.
 
     Parameters
@@ -162,8 +187,10 @@ def iter_truth(config: EmitterConfig, block_records: int = BLOCK_RECORDS) -> Ite
         The job's ``emitters`` section, with a number of emitters (`simtiff.emitters.density.with_number`).
     block_records
         Records that are made at a time, about, at least a frame's; which does not change them.
+    given
+        Molecules or records in place of what the config would draw.
     """
-    yield from pieces_of(open_sources(config), config, block_records)
+    yield from pieces_of(open_sources(config, given), config, block_records)
 
 
 def pieces_of(sources: Sequence[Source], config: EmitterConfig, block_records: int = BLOCK_RECORDS) -> Iterator[Piece]:

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
 from simtiff.aberrations.maps import field_coefficients, open_field
+from simtiff.emitters.drift import drift_of
+from simtiff.emitters.lists import Given
 from simtiff.emitters.tables import Records
 from simtiff.errors import ConfigError, DataError, ShapeError
 from simtiff.imaging.arrays import numbers
 from simtiff.imaging.scene import Scene, same_psf
+from simtiff.localizations.registry import format_of
+from simtiff.movie.giventruth import given_records, scene_of_given, write_given_records
 from simtiff.movie.light import background_of
 from simtiff.movie.truth import write_records
 from simtiff.movie.truthfile import MAX_FRAMES, TruthFile
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from simtiff.config.settings import JobConfig
 
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _COLUMNS = ("xyz", "phot", "frame_ix", "id")
 
 
@@ -32,8 +36,9 @@ class RecordedTruth:
 
     Parameters
     ----------
-    given : path or mapping
-        A truth file, of which ``records/{xyz, phot, frame_ix}`` are enough; or arrays of these names (and ``id``).
+    given : path, mapping or Given
+        A truth file, of which ``records/{xyz, phot, frame_ix}`` are enough; arrays of these names (and ``id``); or
+        records of a list, which may lie outside the field and to which the config's drift and fiducials are added.
         Photons are taken as they stand: no illumination scales them.
     config : JobConfig
         The job. Its map gives the coefficients that are not in the file.
@@ -43,7 +48,9 @@ class RecordedTruth:
     config : JobConfig
         The job, with the number of frames that are given.
     records : Records
-        By frame.
+        By frame, with drift.
+    drift : (frames, 3) float64 or None
+        That of a list's records, in px, px, um.
     background : Background or None
         That of the file, or that of the config, as `TruthFile` has it.
 
@@ -55,9 +62,17 @@ class RecordedTruth:
         The arrays do not fit.
     """
 
-    def __init__(self, given: str | os.PathLike[str] | Mapping[str, Any], config: JobConfig) -> None:
-        self.path = None if isinstance(given, Mapping) else os.fspath(given)
-        if isinstance(given, Mapping):
+    drift: NDArray[np.float64] | None = None
+
+    def __init__(self, given: str | os.PathLike[str] | Mapping[str, Any] | Given, config: JobConfig) -> None:
+        self.path = None if isinstance(given, Mapping | Given) else os.fspath(given)
+        self._list = given if isinstance(given, Given) else None
+        if isinstance(given, Given):
+            frames = config.emitters.frames
+            still, self.records = given_records(config, given)
+            self._whole = scene_of_given(still, self.records, config, open_field(config))
+            self.drift = drift_of(config)
+        elif isinstance(given, Mapping):
             self.records, frames = _records_of(given, config)
             self._whole = _scene_of(self.records, config)
         else:
@@ -76,7 +91,8 @@ class RecordedTruth:
     def scene(self, start: int, stop: int) -> Scene:
         """Return the emitters and records of frames ``start..stop - 1``."""
         whole = self._whole
-        low, high = np.searchsorted(whole.frame_ix, [start, stop])
+        # Keys of the same type: others would make a copy of all frames.
+        low, high = np.searchsorted(whole.frame_ix, np.array([start, stop], whole.frame_ix.dtype))
         used, emitter_ix = np.unique(whole.emitter_ix[low:high], return_inverse=True)
         return Scene(
             xyz=whole.xyz[used],
@@ -88,8 +104,26 @@ class RecordedTruth:
         )
 
     def write(self, path: Path) -> None:
-        """Write a truth file with a row of coefficients for each record."""
+        """Write a truth file; but for those of a list, with a row of coefficients for each record."""
+        if self._list is not None:
+            write_given_records(path, self.config, open_field(self.config), self._list)
+            return
         write_records(path, self.config, self.records, self._whole, self.background)
+
+
+def is_recorded(given: Any) -> TypeGuard[str | os.PathLike[str] | Mapping[str, Any]]:
+    """Say whether what is given is light as a `TruthFile` has it: such a file, or a dict of its arrays."""
+    if isinstance(given, Mapping):
+        return not {"x_px", "y_px"} & {str(name) for name in given}
+    if not isinstance(given, str | os.PathLike):
+        return False
+    try:
+        with Path(given).open("rb") as file:
+            if file.read(len(_HDF5)) != _HDF5:
+                return False
+        return format_of(Path(given)).name == "simtiff"
+    except (DataError, OSError):  # the truth file says what is wrong
+        return True
 
 
 def _records_of(given: Mapping[str, Any], config: JobConfig) -> tuple[Records, int]:
