@@ -293,7 +293,9 @@ class _RecordReader:
         if not self._is_ordered:
             columns = _in_order(columns, self._counts, table)
         ids = columns["id"]
-        emitters = len(np.unique(ids)) if "id" in table.columns else len(ids)
+        emitters = len(ids)
+        if "id" in table.columns and emitters:
+            emitters = 1 + int(np.count_nonzero(np.diff(np.sort(ids))))  # np.unique is much slower
         next_id = int(ids.max(initial=-1)) + 1
         summary = Summary(table.name, emitters, self._counts, max(next_id, 0), heights, True, outside, rows)
         return Given(summary, np.empty((0, 3), np.float32), None, Records(**columns))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simtiff.aberrations.maps import field_coefficients
+from simtiff.aberrations.maps import field_coefficients, open_field
 from simtiff.emitters.density import with_number
 from simtiff.emitters.drift import drift_of, drifted
 from simtiff.emitters.sources import BLOCK_RECORDS, iter_truth
@@ -46,19 +46,54 @@ _ROWS = 1 << 18
 _COEFFICIENTS = "rad rms, Noll 1 and up"
 
 
-def given_records(config: JobConfig, given: Given) -> tuple[Records, Records]:
-    """Return all records of a movie, fiducials among them, at their undrifted places, and as they are seen."""
-    pieces = list(_pieces(config, given, BLOCK_RECORDS))
-    still, seen = (Records.concatenate([piece[part] for piece in pieces]) for part in range(2))
-    return still, seen
+class GivenTruth:
+    """Records that are given, in memory; gives the same scenes as the truth file that holds them.
 
+    Parameters
+    ----------
+    given : Given
+        Records, not molecules.
+    config : JobConfig
+        The job, with the number of frames.
 
-def scene_of_given(still: Records, seen: Records, config: JobConfig, field: FieldMap, first_frame: int = 0) -> Scene:
-    """Return records of whole frames as a scene; their coefficients are those of the undrifted places."""
-    first, emitter_ix = same_psf(seen.id, seen.xyz, None if still.xyz is seen.xyz else still.xyz)
-    phase, magnitude = field_coefficients(config, field, still.xyz[first], everywhere=True)
-    frame_ix = (seen.frame_ix - first_frame).astype(np.uint32)
-    return Scene(seen.xyz[first].astype(np.float64), phase, magnitude, emitter_ix, frame_ix, seen.phot)
+    Attributes
+    ----------
+    config : JobConfig
+        The job.
+    records : Records
+        By frame, then by id, with drift and fiducials.
+    drift : (frames, 3) float64 or None
+        Of each frame, in px, px, um.
+    background : Background or None
+        That of the config.
+
+    Raises
+    ------
+    DataError
+        The map is damaged or does not cover the field.
+    """
+
+    path: str | None = None
+
+    def __init__(self, given: Given, config: JobConfig) -> None:
+        self.config, self._given = config, given
+        self._field = open_field(config)
+        pieces = list(_pieces(config, given, BLOCK_RECORDS))
+        self.records = Records.concatenate([seen for _, seen in pieces])
+        self.drift = drift_of(config)
+        self._still = self.records if self.drift is None else Records.concatenate([still for still, _ in pieces])
+        self.background = background_of(config)
+
+    def scene(self, start: int, stop: int) -> Scene:
+        """Return the emitters and records of frames ``start..stop - 1``."""
+        frame_ix = self.records.frame_ix
+        # Keys of the same type: others would make a copy of all frames.
+        low, high = np.searchsorted(frame_ix, np.array([start, stop], frame_ix.dtype))
+        return _scene_of(self._still[low:high], self.records[low:high], self.config, self._field, start)
+
+    def write(self, path: Path) -> None:
+        """Write a truth file."""
+        write_given_records(path, self.config, self._field, self._given)
 
 
 def write_given_records(
@@ -102,7 +137,7 @@ def write_given_records(
                     {name: part[each] for name, part in zip(names, found, strict=False) if part is not None}
                 )
             if bounds is not None:
-                bound_set.append({CRLB: bounds.of(scene_of_given(still, seen, config, field, first), first, last + 1)})
+                bound_set.append({CRLB: bounds.of(_scene_of(still, seen, config, field, first), first, last + 1)})
             done += len(seen)
             if progress is not None:
                 progress(last + 1, frames)
@@ -148,3 +183,11 @@ def _standing(given: Given) -> NDArray[np.float32] | None:
         if not np.array_equal(places[row[rows]], records.xyz[rows]):
             return None
     return places
+
+
+def _scene_of(still: Records, seen: Records, config: JobConfig, field: FieldMap, first_frame: int) -> Scene:
+    """Return records of whole frames as a scene; their coefficients are those of the undrifted places."""
+    first, emitter_ix = same_psf(seen.id, seen.xyz, None if still is seen else still.xyz)
+    phase, magnitude = field_coefficients(config, field, still.xyz[first], everywhere=True)
+    frame_ix = (seen.frame_ix - first_frame).astype(np.uint32)
+    return Scene(seen.xyz[first].astype(np.float64), phase, magnitude, emitter_ix, frame_ix, seen.phot)

@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 
 from simtiff.aberrations.maps import field_coefficients, open_field
-from simtiff.emitters.drift import drift_of
-from simtiff.emitters.lists import Given
 from simtiff.emitters.tables import Records
 from simtiff.errors import ConfigError, DataError, ShapeError
 from simtiff.imaging.arrays import numbers
 from simtiff.imaging.scene import Scene, same_psf
 from simtiff.localizations.registry import format_of
-from simtiff.movie.giventruth import given_records, scene_of_given, write_given_records
 from simtiff.movie.light import background_of
 from simtiff.movie.truth import write_records
 from simtiff.movie.truthfile import MAX_FRAMES, TruthFile
@@ -36,9 +33,8 @@ class RecordedTruth:
 
     Parameters
     ----------
-    given : path, mapping or Given
-        A truth file, of which ``records/{xyz, phot, frame_ix}`` are enough; arrays of these names (and ``id``); or
-        records of a list, which may lie outside the field and to which the config's drift and fiducials are added.
+    given : path or mapping
+        A truth file, of which ``records/{xyz, phot, frame_ix}`` are enough; or arrays of these names (and ``id``).
         Photons are taken as they stand: no illumination scales them.
     config : JobConfig
         The job. Its map gives the coefficients that are not in the file.
@@ -48,9 +44,7 @@ class RecordedTruth:
     config : JobConfig
         The job, with the number of frames that are given.
     records : Records
-        By frame, with drift.
-    drift : (frames, 3) float64 or None
-        That of a list's records, in px, px, um.
+        By frame.
     background : Background or None
         That of the file, or that of the config, as `TruthFile` has it.
 
@@ -62,17 +56,11 @@ class RecordedTruth:
         The arrays do not fit.
     """
 
-    drift: NDArray[np.float64] | None = None
+    drift = None  # records have it
 
-    def __init__(self, given: str | os.PathLike[str] | Mapping[str, Any] | Given, config: JobConfig) -> None:
-        self.path = None if isinstance(given, Mapping | Given) else os.fspath(given)
-        self._list = given if isinstance(given, Given) else None
-        if isinstance(given, Given):
-            frames = config.emitters.frames
-            still, self.records = given_records(config, given)
-            self._whole = scene_of_given(still, self.records, config, open_field(config))
-            self.drift = drift_of(config)
-        elif isinstance(given, Mapping):
+    def __init__(self, given: str | os.PathLike[str] | Mapping[str, Any], config: JobConfig) -> None:
+        self.path = None if isinstance(given, Mapping) else os.fspath(given)
+        if isinstance(given, Mapping):
             self.records, frames = _records_of(given, config)
             self._whole = _scene_of(self.records, config)
         else:
@@ -104,10 +92,7 @@ class RecordedTruth:
         )
 
     def write(self, path: Path) -> None:
-        """Write a truth file; but for those of a list, with a row of coefficients for each record."""
-        if self._list is not None:
-            write_given_records(path, self.config, open_field(self.config), self._list)
-            return
+        """Write a truth file with a row of coefficients for each record."""
         write_records(path, self.config, self.records, self._whole, self.background)
 
 

@@ -15,6 +15,7 @@ from simtiff.emitters.given import check_heights, given_table, open_given, with_
 from simtiff.errors import DataError, ShapeError
 from simtiff.imaging.arrays import output
 from simtiff.movie.frames import Movie
+from simtiff.movie.giventruth import GivenTruth
 from simtiff.movie.recorded import RecordedTruth, is_recorded
 from simtiff.movie.truth import MemoryTruth, write_truth
 
@@ -104,7 +105,7 @@ class Simulation:
     ) -> None:
         self.config = load_job_config(config)
         self._given: Given | None = None
-        self._recorded: RecordedTruth | None = None
+        self._recorded: RecordedTruth | GivenTruth | None = None
         if emitters is not None and is_recorded(emitters):
             self._recorded = RecordedTruth(emitters, self.config)
         else:
@@ -112,7 +113,7 @@ class Simulation:
         if self._recorded is not None:
             self.config = self._recorded.config
         self.shape = (self.config.emitters.frames, *self.config.tiff.frame_shape)
-        self._made: tuple[MemoryTruth | RecordedTruth, Movie] | None = None
+        self._made: tuple[MemoryTruth | RecordedTruth | GivenTruth, Movie] | None = None
 
     def _take(self, emitters: Any) -> None:
         """Take a list of molecules or records: a file or a table, or else that of the config, if it has one."""
@@ -130,7 +131,7 @@ class Simulation:
         check_heights(self.config, self._given.summary)
         self.config = with_frames_of(self.config, self._given.summary)
         if self._given.records is not None:
-            self._recorded = RecordedTruth(self._given, self.config)
+            self._recorded = GivenTruth(self._given, self.config)
 
     def __repr__(self) -> str:
         emitters = self.config.emitters
@@ -139,7 +140,7 @@ class Simulation:
         number = all_emitters(self.config, None if self._given is None else self._given.summary)
         return f"Simulation({number} emitters, shape {self.shape}, seed {emitters.seed})"
 
-    def _make(self) -> tuple[MemoryTruth | RecordedTruth, Movie]:
+    def _make(self) -> tuple[MemoryTruth | RecordedTruth | GivenTruth, Movie]:
         """Return truth and movie, made when they are first needed."""
         # Without a lock, as `functools.cached_property` had one: a forked child could find it taken.
         if self._made is None:
@@ -148,7 +149,7 @@ class Simulation:
         return self._made
 
     @property
-    def _truth(self) -> MemoryTruth | RecordedTruth:
+    def _truth(self) -> MemoryTruth | RecordedTruth | GivenTruth:
         return self._make()[0]
 
     @property
@@ -162,7 +163,7 @@ class Simulation:
         An intensity is that where the illumination has its peak. Those that can blink more than once have no t0 and
         on_time, and for DNA-PAINT no intensity: see `blinks`. `DataError` where records were given.
         """
-        if isinstance(self._truth, RecordedTruth):
+        if not isinstance(self._truth, MemoryTruth):
             raise DataError("emitters: only records were given, which do not say when emitters are on")
         return self._truth.emitters
 
@@ -172,7 +173,7 @@ class Simulation:
 
         None where emitters are on once, or always. `DataError` where records were given.
         """
-        if isinstance(self._truth, RecordedTruth):
+        if not isinstance(self._truth, MemoryTruth):
             raise DataError("blinks: only records were given, which do not say when emitters are on")
         return self._truth.blinks
 

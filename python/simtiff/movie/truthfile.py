@@ -21,7 +21,7 @@ from simtiff.aberrations.mapfile import MAX_MODES
 from simtiff.aberrations.maps import field_coefficients, open_field
 from simtiff.emitters.tables import Blinks
 from simtiff.errors import DataError, ShapeError, in_words
-from simtiff.imaging.scene import Scene, same_psf
+from simtiff.imaging.scene import Scene, distinct, same_psf
 from simtiff.io.hdf5 import find_dataset, need_dataset, open_hdf5, reading, stated
 from simtiff.io.rows import Rows, check_numbers, read_rows
 from simtiff.language import Text
@@ -422,7 +422,7 @@ class TruthFile:
             return "record"
         if emitters is None and "id" in self._records and "xyz" in self._records:
             ids = read_rows(self._records["id"], 0, records, np.int64)
-            self._all_ids = np.unique(ids)
+            self._all_ids, _, _ = distinct(ids)
             if rows == len(self._all_ids):
                 return "id"
         text = Text(
