@@ -7,6 +7,7 @@ they stand; rows without a frame are molecules.
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 KEPT_ROWS = 1 << 22
 """Rows of records that are kept in memory; more go to temporary files that have no name."""
 
-BLOCK_ROWS = 1 << 18
+BLOCK_ROWS = 1 << 20
 """Rows that are sorted at a time."""
 
 MOST_FRAMES = 10**7
@@ -130,8 +131,12 @@ def read_list(table: Table, area: tuple[float, float]) -> Given:
             "{path}: has frames, but no photons; allowed: both (records), or no frames (molecules)", path=table.name
         )
         raise DataError(text)
+    with ExitStack() as files:
+        return _read(table, area, _RecordReader(files) if "frame" in table.columns else _MoleculeReader())
+
+
+def _read(table: Table, area: tuple[float, float], read: _RecordReader | _MoleculeReader) -> Given:
     rows, outside, low, high = 0, 0, np.inf, -np.inf
-    read: _RecordReader | _MoleculeReader = _RecordReader() if "frame" in table.columns else _MoleculeReader()
     for chunk in table.chunks():
         _check(table, chunk, rows)
         xyz = _positions(chunk)
@@ -197,8 +202,8 @@ def _positions(chunk: Localizations) -> NDArray[np.float32]:
 class _Column:
     """A column whose length is not known yet: in memory, and from so many rows on in a temporary file."""
 
-    def __init__(self, dtype: str, tail: tuple[int, ...] = ()) -> None:
-        self._dtype, self._tail = np.dtype(dtype), tail
+    def __init__(self, files: ExitStack, dtype: str, tail: tuple[int, ...] = ()) -> None:
+        self._files, self._dtype, self._tail = files, np.dtype(dtype), tail
         self._rows = 0
         self._parts: list[NDArray[Any]] = []
         self._file: Any = None
@@ -208,7 +213,7 @@ class _Column:
         self._rows += len(values)
         if self._rows > KEPT_ROWS:
             if self._file is None:
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it goes with the array that is mapped to it
+                self._file = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it is
             for part in self._parts:
                 self._file.write(part.tobytes())
             self._parts.clear()
@@ -216,7 +221,7 @@ class _Column:
     def whole(self) -> NDArray[Any]:
         if self._file is None:
             return np.concatenate(self._parts) if self._parts else np.empty((0, *self._tail), self._dtype)
-        self._file.flush()
+        self._file.flush()  # it stays as long as it is mapped
         return np.memmap(self._file, self._dtype, "r+", shape=(self._rows, *self._tail))
 
 
@@ -224,7 +229,7 @@ def _room(like: NDArray[Any]) -> NDArray[Any]:
     """Return a column of the same shape, in memory or in a temporary file as that one is."""
     if not isinstance(like, np.memmap):
         return np.empty_like(like)
-    with tempfile.TemporaryFile() as file:  # which stays as long as it is mapped
+    with tempfile.TemporaryFile() as file:
         return np.memmap(file, like.dtype, "w+", shape=like.shape)
 
 
@@ -249,12 +254,12 @@ class _MoleculeReader:
 class _RecordReader:
     """Takes rows with frame and photons, and brings them in the order of frames, then of ids."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: ExitStack) -> None:
         self._columns = {
-            "frame_ix": _Column("<i4"),
-            "id": _Column("<i8"),
-            "phot": _Column("<f4"),
-            "xyz": _Column("<f4", (3,)),
+            "frame_ix": _Column(files, "<i4"),
+            "id": _Column(files, "<i8"),
+            "phot": _Column(files, "<f4"),
+            "xyz": _Column(files, "<f4", (3,)),
         }
         self._counts = np.zeros(0, np.int64)
         self._last = (-1, 0)

@@ -160,7 +160,7 @@ def show_emitters(configs: Sequence[JobConfig]) -> str:
     )
     sections = [config.emitters for config in configs]
     keys = list(dict.fromkeys(_number_key(each) for each in sections))
-    keys += ["margin_px"] if any(each.margin_px for each in sections) else []
+    keys += ["margin_px"] if any(each.margin_px and each.positions_path is None for each in sections) else []
     keys += ["fiducials"] if any(each.fiducials is not None for each in sections) else []
     return Text(
         "emitters: {total} in the whole movie ({keys}); on average {on} on at a time, {records} records in a frame",

@@ -125,7 +125,7 @@ def _first_frames(config: JobConfig, truth: TruthFile) -> _Seen:
             magnitude=None if scene.magnitude is None else scene.magnitude[seen],
             emitter_ix=emitter_ix.astype(np.uint32),
         )
-    return _Seen(scene, stop, statistics_of(config, truth))
+    return _Seen(scene, stop, statistics_of(config, truth, scene.photons))
 
 
 def _open(axis: Axes) -> None:

@@ -187,12 +187,21 @@ class TruthFile:
         return int(np.searchsorted(self._frame_start, count, side="right")) - 1
 
     def places(self) -> Places:
-        """Return the positions that coefficients belong to, to compute them anew."""
+        """Return the positions that coefficients belong to, without drift, to compute them anew."""
         group, name = (self._emitters, "emitters") if "xyz" in self._emitters else (self._records, "records")
         if "xyz" not in group:
             raise DataError(f"{self.path}: no dataset {name}/xyz")
         rows = group["xyz"]
-        return Places(len(rows), lambda start, stop: self._positions(rows, start, stop))
+        drift = None if group is self._emitters else self.drift()
+
+        def read(start: int, stop: int) -> NDArray[np.float32]:
+            xyz = self._positions(rows, start, stop)
+            if drift is None:
+                return xyz
+            frame_ix: NDArray[np.int64] = read_rows(self._records["frame_ix"], start, stop, np.int64)
+            return np.asarray(xyz - drift[frame_ix], np.float32)
+
+        return Places(len(rows), read)
 
     def records(self) -> tuple[NDArray[np.float32] | None, NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
         """Return all records by frame: position (None where only emitters have one), photons, frame and id."""
