@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import re
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -15,12 +17,15 @@ import simtiff
 from simtiff import localizations
 from simtiff.aberrations.maps import field_coefficients, open_field
 from simtiff.config.loading import load_job_config
+from simtiff.emitters.given import outside_notes, with_frames
 from simtiff.errors import ConfigError, DataError
 from simtiff.imaging.rendering import set_threads
 from simtiff.localizations.table import Localizations
+from simtiff.movie.estimate import show_emitters, unused_note
 from simtiff.movie.events import Progress
 from simtiff.movie.job import run_job, stream_movie
 from simtiff.movie.truth import replace_coefficients
+from simtiff.movie.truthfile import stored_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -280,3 +285,56 @@ def test_errors_name_the_file_and_the_key(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"row 0 .*column photons: 1e\+?10"):
         simtiff.Simulation(job(), emitters={"frame": [0], "x_px": [1.0], "y_px": [1.0], "photons": [1e10]})
     assert not list(tmp_path.glob("out/single_job"))
+
+
+def test_a_sweep_over_lists(tmp_path: Path) -> None:
+    """Each job has the frames of its own list; another number of workers changes no byte."""
+    localizations.write(localized(), tmp_path / "a.csv", "csv")
+    localizations.write(localized()[localized().frame < 5], tmp_path / "b.csv", "csv")
+    config = tmp_path / "batch.json"
+    variables = {"emitters.positions_path": ["a.csv", "b.csv"], "emitters.margin_px": [0]}
+    config.write_text(json.dumps({"base_config": job(), "variables": variables}))
+    movies = []
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        assert simtiff.run_batch(config, max_workers=workers, output_dir=folder, progress=False).completed == 2
+        movies.append([path.read_bytes() for path in sorted(folder.glob("*/simulation.ome.tiff"))])
+        counts = [len(tifffile.imread(path)) for path in sorted(folder.glob("*/simulation.ome.tiff"))]
+        assert counts == [FRAMES, 5]
+    assert movies[0] == movies[1]
+
+
+def test_a_given_simulation_can_be_pickled() -> None:
+    for table in (localized(), {"x_px": localized().x_px, "y_px": localized().y_px}):
+        sim = simtiff.Simulation(job(), emitters=table)
+        copy = pickle.loads(pickle.dumps(sim))
+        assert np.array_equal(copy.frames(0, 3), sim.frames(0, 3))
+
+
+def test_another_config_may_say_another_number(tmp_path: Path) -> None:
+    """Of the truth of a list with a config that has a number, and the other way round."""
+    localizations.write(localized(), tmp_path / "a.csv", "csv")
+    files = simtiff.Simulation(job(tmp_path / "a.csv")).write(tmp_path / "job")
+    with_number = tmp_path / "number.json"
+    with_number.write_text(json.dumps({"emitters": {"num_emitters": 3}}))
+    with_list = tmp_path / "list.json"
+    with_list.write_text(json.dumps({"emitters": {"positions_path": "a.csv"}}))
+    stored = stored_config(files["emitters.h5"])
+    assert stored is not None
+    assert stored.emitters.positions_path == str(tmp_path / "a.csv")
+    assert load_job_config(with_number, otherwise=stored).emitters.positions_path is None
+    assert (
+        load_job_config(with_list, otherwise=load_job_config(job(num_emitters=5))).emitters.positions_path is not None
+    )
+
+
+def test_what_validate_says(tmp_path: Path) -> None:
+    localizations.write(localized(), tmp_path / "list.csv", "csv")
+    config = with_frames(load_job_config(job(tmp_path / "list.csv", margin_px=3)))
+    assert show_emitters([config]) == (
+        "emitters: 150 in the whole movie (emitters.positions_path); on average 12.5 on at a time, "
+        "12.5 records in a frame"
+    )
+    assert unused_note([config]) == "given, but without effect: emitters.margin_px (with emitters.positions_path)"
+    (note,) = outside_notes([config, config])
+    assert re.search(r"list.csv: \d+ of 150 rows lie outside the field of view", note)

@@ -30,6 +30,9 @@ from simtiff.config.section import Relation, Section, checked_relations, checked
 from simtiff.language import Text
 
 BUILTIN_ZMAPS = ("builtin:oil",)
+OF_NUMBER = frozenset({"num_emitters", "density_per_um2", "positions_path"})
+"""Keys of ``emitters`` that say how many there are, of which one alone is given."""
+
 OF_GAUSSIAN = ("sigma_nm", "depth_nm", "astigmatism_nm")
 
 

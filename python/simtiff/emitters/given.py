@@ -92,13 +92,19 @@ def with_frames_of(job: JobConfig, summary: Summary) -> JobConfig:
     return job.model_copy(update={"emitters": emitters})
 
 
-def with_list(job: JobConfig, path: str | None, number: int = 0) -> JobConfig:
-    """Return a job with another ``positions_path``, or in place of it a number of emitters of its own."""
-    update = {"positions_path": path, "density_per_um2": None, "num_emitters": number}
-    emitters = job.emitters.model_copy(update=update)
-    if path is not None:
-        emitters.model_fields_set.discard("num_emitters")
+def with_list(job: JobConfig, path: str) -> JobConfig:
+    """Return a job with another ``positions_path``, and no number of its own."""
+    emitters = job.emitters.model_copy(update={"positions_path": path, "density_per_um2": None})
+    emitters.model_fields_set.discard("num_emitters")
     return job.model_copy(update={"emitters": emitters})
+
+
+def without_list(job: JobConfig, number: int | None = None) -> JobConfig:
+    """Return a job without a ``positions_path``, and with another number of emitters where one is given."""
+    own = {} if number is None else {"num_emitters": number, "density_per_um2": None}
+    if job.emitters.positions_path is None and not own:
+        return job
+    return job.model_copy(update={"emitters": job.emitters.model_copy(update={"positions_path": None, **own})})
 
 
 def check_given(job: JobConfig) -> None:

@@ -134,11 +134,14 @@ def pixel_bytes(config: JobConfig) -> int:
 def truth_bytes(config: JobConfig, field: FieldMap) -> float:
     """Return the expected size of a job's ``emitters.h5`` in bytes."""
     emitters, records = all_emitters(config), expected_records(config, config.emitters.frames)
+    summary = summary_of(config)
+    places = emitters if summary is None or summary.per_frame is None else records  # at most, where ids move
     coefficients = 4 * field.modes * (1 + field.has_magnitudes)
     last_chunk = chunk_rows(config)  # is stored whole
     blinks = expected_blinks(config) + last_chunk if config.emitters.blinking.blinks else 0.0
     return (
-        emitters * (_EMITTER_BYTES + coefficients)
+        emitters * _EMITTER_BYTES
+        + places * coefficients
         + (records + last_chunk) * (_RECORD_BYTES + (_BOUND_BYTES if config.truth.crlb else 0))
         + blinks * _BLINK_BYTES
         + 8.0 * (config.emitters.frames + 1)

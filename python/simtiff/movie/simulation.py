@@ -11,7 +11,7 @@ import numpy as np
 from simtiff.aberrations.maps import open_field
 from simtiff.config.loading import load_job_config
 from simtiff.emitters.density import all_emitters
-from simtiff.emitters.given import check_heights, given_table, open_given, with_frames_of, with_list
+from simtiff.emitters.given import check_heights, given_table, open_given, with_frames_of, with_list, without_list
 from simtiff.errors import DataError, ShapeError
 from simtiff.imaging.arrays import output
 from simtiff.movie.frames import Movie
@@ -107,7 +107,7 @@ class Simulation:
         self._given: Given | None = None
         self._recorded: RecordedTruth | GivenTruth | None = None
         if emitters is not None and is_recorded(emitters):
-            self._recorded = RecordedTruth(emitters, self.config)
+            self._recorded = RecordedTruth(emitters, without_list(self.config))
         else:
             self._take(emitters)
         if self._recorded is not None:
@@ -123,7 +123,7 @@ class Simulation:
                 self._given = open_given(self.config)
             else:
                 self._given = given_table(emitters, self.config)
-                self.config = with_list(self.config, None, self._given.summary.emitters)
+                self.config = without_list(self.config, self._given.summary.emitters)
         elif self.config.emitters.positions_path is not None:
             self._given = open_given(self.config)
         if self._given is None:
