@@ -17,7 +17,8 @@ from simtiff.imaging.scene import Scene, same_psf
 from simtiff.localizations.registry import format_of
 from simtiff.movie.light import background_of
 from simtiff.movie.truth import write_records
-from simtiff.movie.truthfile import MAX_FRAMES, TruthFile
+from simtiff.movie.truthfile import TruthFile
+from simtiff.movie.truthrecords import MAX_FRAMES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
