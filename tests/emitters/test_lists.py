@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from simtiff.emitters.given import given_table, open_given, unused_keys, with_fr
 from simtiff.emitters.sources import Piece, iter_truth
 from simtiff.emitters.tables import Blinks, Emitters, Records
 from simtiff.errors import DataError
+from simtiff.localizations.table import Localizations
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 KINETICS = {"kind": "kinetics", "states": {"on": {"dark": 0.3, "bleached": 0.05}, "dark": {"on": 0.1}}}
@@ -235,3 +238,27 @@ def test_tables_of_pandas_are_as_good() -> None:
     assert same(records_of(pd.DataFrame(rows())), records_of(rows()))
     with pytest.raises(DataError, match="emitters: column colour; allowed: frame, x_px"):
         given_table(rows(colour=np.ones(2000)), job())
+
+
+def test_memory_does_not_grow_with_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for 8 bytes of an id, while ids are counted; a record itself has 28."""
+    monkeypatch.setattr(lists, "KEPT_ROWS", 1 << 14)
+    monkeypatch.setattr(lists, "BLOCK_ROWS", 1 << 14)
+
+    def peak(pieces: int) -> int:
+        def chunks() -> Iterator[Localizations]:
+            for piece in range(pieces):
+                frame = np.random.default_rng(piece).integers(0, 1000, 1 << 14)
+                ids = np.arange(len(frame)) + piece * len(frame)
+                zero = np.zeros(len(frame))
+                yield Localizations(zero, zero, frame=frame, photons=zero + 1, id=ids)
+
+        tracemalloc.start()
+        try:
+            given = lists.read_list(lists.Table("rows", ("frame", "x_px", "y_px", "photons", "id"), chunks), (64, 64))
+            assert len(given.records) == pieces << 14
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(40) - peak(8) < 20 * (32 << 14)

@@ -16,6 +16,7 @@ import tifffile
 import simtiff
 from simtiff import localizations
 from simtiff.aberrations.maps import field_coefficients, open_field
+from simtiff.batch.pipeline import run_pipeline
 from simtiff.config.loading import load_job_config
 from simtiff.emitters.given import outside_notes, with_frames
 from simtiff.errors import ConfigError, DataError
@@ -338,3 +339,21 @@ def test_what_validate_says(tmp_path: Path) -> None:
     assert unused_note([config]) == "given, but without effect: emitters.margin_px (with emitters.positions_path)"
     (note,) = outside_notes([config, config])
     assert re.search(r"list.csv: \d+ of 150 rows lie outside the field of view", note)
+
+
+def test_stages_can_be_skipped(tmp_path: Path) -> None:
+    """A truth of records is used again, with its coefficients or with new ones; drift is no part of these."""
+    localizations.write(moving(), tmp_path / "list.csv", "csv")
+    for drift in (None, {"velocity_nm": [50, 0, 0]}):
+        config = with_frames(load_job_config(job(tmp_path / "list.csv", drift=drift)))
+        folder = tmp_path / f"out_{drift is None}"
+        run_pipeline(config, folder)
+        before = tifffile.imread(folder / "simulation.ome.tiff").astype(float)
+        with h5py.File(folder / "emitters.h5") as file:
+            phase = file["zernike_coeffs/phase"][()]
+        for skipped in ({"skip_zernike": True}, {"skip_emitters": True}):
+            run_pipeline(config, folder, **skipped)
+            with h5py.File(folder / "emitters.h5") as file:
+                assert np.abs(file["zernike_coeffs/phase"][()] - phase).max() < 1e-6
+            after = tifffile.imread(folder / "simulation.ome.tiff")
+            assert np.abs(after - before).max() <= (0 if drift is None or "skip_zernike" in skipped else 2)
