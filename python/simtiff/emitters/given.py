@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simtiff.config.blocks import EmitterConfig
-from simtiff.emitters.lists import Given, Summary, Table, read_list, refuse_late
+from simtiff.emitters.lists import KEPT_ROWS, Given, Summary, Table, read_list, refuse_late
 from simtiff.emitters.places import generator, heights
 from simtiff.errors import DataError, SimtiffError
 from simtiff.language import Text
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _ORDER = 0x6F726465  # "orde": which molecule is on when
 _MOST_KNOWN = 256
 _known: dict[tuple[Any, ...], Summary] = {}  # of files that were read
+_last: dict[tuple[Any, ...], Given] = {}  # the last one, if it is small: jobs of a sweep read the same
 
 
 def open_given(job: JobConfig) -> Given | None:
@@ -40,12 +41,17 @@ def open_given(job: JobConfig) -> Given | None:
     """
     if job.emitters.positions_path is None:
         return None
-    key, table = _key(job), _file(job)
-    given = read_list(table, job.emitters.area)
+    key = _key(job)
+    given = _last.get(key)
+    if given is None:
+        given = read_list(_file(job), job.emitters.area)
+        _last.clear()
+        if given.summary.rows <= KEPT_ROWS:
+            _last[key] = given
     if len(_known) >= _MOST_KNOWN:
         _known.clear()
     _known[key] = given.summary
-    _check_frames(job, given.summary, table)
+    _check_frames(job, given.summary, None)
     return given
 
 
