@@ -18,7 +18,7 @@ from simtiff import localizations
 from simtiff.aberrations.maps import field_coefficients, open_field
 from simtiff.batch.pipeline import run_pipeline
 from simtiff.config.loading import load_job_config
-from simtiff.emitters.given import outside_notes, with_frames
+from simtiff.emitters.given import list_notes, with_frames
 from simtiff.errors import ConfigError, DataError
 from simtiff.imaging.rendering import set_threads
 from simtiff.localizations.table import Localizations
@@ -337,8 +337,12 @@ def test_what_validate_says(tmp_path: Path) -> None:
         "12.5 records in a frame"
     )
     assert unused_note([config]) == "given, but without effect: emitters.margin_px (with emitters.positions_path)"
-    (note,) = outside_notes([config, config])
+    (note,) = list_notes([config, config])
     assert re.search(r"list.csv: \d+ of 150 rows lie outside the field of view", note)
+    (tmp_path / "sites.csv").write_text("x_px,y_px,photons\n1,2,300\n")
+    paint = {"kind": "paint", "on_frames": 2, "off_frames": 8}
+    (note,) = list_notes([load_job_config(job(tmp_path / "sites.csv", blinking=paint))])
+    assert "column photons is not used" in note
 
 
 def test_stages_can_be_skipped(tmp_path: Path) -> None:

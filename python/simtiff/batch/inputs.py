@@ -13,7 +13,7 @@ from simtiff.config.inputs import POSITIONS, ZMAP, input_paths, joined_digest
 from simtiff.config.messages import Problem, listing
 from simtiff.config.sweeps import expand_jobs
 from simtiff.emitters.drift import read_path
-from simtiff.emitters.given import check_given, outside_notes, with_frames
+from simtiff.emitters.given import check_given, list_notes, with_frames
 from simtiff.errors import ConfigError, DataError, in_words, os_reason
 from simtiff.io.files import open_regular
 from simtiff.language import Text, joined, plural
@@ -157,7 +157,7 @@ def check_inputs(
         )
         raise ConfigError(joined([batch.source, text], ": ") if batch is not None else text)
     configs = [job.config for job in jobs]
-    return [*map_notes(configs), *outside_notes(configs)]
+    return [*map_notes(configs), *list_notes(configs)]
 
 
 def _key(key: str, path: str, batch: BatchConfig) -> str:

@@ -170,7 +170,7 @@ class EmitterConfig(Section):
         given += ["num_emitters"] * ("num_emitters" in self.model_fields_set)
         if len(given) < 2 or given == ["num_emitters"]:
             return self
-        keys = " and ".join(f"emitters.{key}" for key in given[1:])
+        keys = ", ".join(f"emitters.{key}" for key in given[1:])
         message = Text("is given, and {keys} too; allowed: either of them", keys=keys)
         return checked_relations(self, [Relation(tuple(given), message)])
 

@@ -144,18 +144,29 @@ def check_heights(job: JobConfig, summary: Summary) -> None:
             raise DataError(text)
 
 
-def outside_notes(jobs: Iterable[JobConfig]) -> list[str]:
-    """Return what a user should know of lists with rows that lie outside the field of a job, a sentence for each."""
-    notes: dict[str, str] = {}
+def list_notes(jobs: Iterable[JobConfig]) -> list[str]:
+    """Return what a user should know of the lists of jobs, a sentence each.
+
+    That is how many rows lie outside the field, and that the photons of molecules are not used where each binding
+    draws its own.
+    """
+    notes: dict[tuple[str, str], str] = {}
     for job in jobs:
         summary = summary_of(job)
-        if summary is not None and summary.outside:
-            notes[summary.name] = Text(
+        if summary is None:
+            continue
+        if summary.outside:
+            notes[summary.name, "outside"] = Text(
                 "{path}: {outside} of {rows} rows lie outside the field of view (emitters.area_px); what of their "
                 "light reaches a frame is rendered, with the coefficients of the nearest place of the field",
                 path=summary.name,
                 outside=f"{summary.outside:,}",
                 rows=f"{summary.rows:,}",
+            )
+        if summary.per_frame is None and summary.has_photons and job.emitters.blinking.kind == "paint":
+            notes[summary.name, "photons"] = Text(
+                "{path}: column photons is not used: with emitters.blinking.kind paint each binding draws its own",
+                path=summary.name,
             )
     return list(notes.values())
 
