@@ -58,6 +58,7 @@ def test_defaults_are_the_documented_ones() -> None:
             "lifetime_avg": 2.5,
             "z_range_um": 1.0,
             "z_um": None,
+            "positions_path": None,
             "blinking": {
                 "kind": "once",
                 "states": {},

@@ -11,6 +11,8 @@ import pytest
 
 from simtiff._core import set_threads, threads
 from simtiff.config.blocks import EmitterConfig
+from simtiff.config.settings import JobConfig
+from simtiff.emitters.given import given_table
 from simtiff.emitters.sources import (
     BLOCK_RECORDS,
     GivenRecords,
@@ -19,7 +21,6 @@ from simtiff.emitters.sources import (
     iter_truth,
     open_sources,
     pieces_of,
-    sources_at,
 )
 from simtiff.emitters.tables import Blinks, Emitters, Records
 
@@ -54,10 +55,12 @@ CASES: dict[str, dict[str, Any]] = {
     "records": {},
 }
 TABLE = np.random.default_rng(5).uniform(0, 60, (2000, 3)).astype(np.float32)
+COLUMNS = dict(zip(("x_px", "y_px", "z_um"), TABLE.T.astype(float), strict=True))
+MOLECULES = given_table(COLUMNS, JobConfig(zmap_path="builtin:oil", emitters=EmitterConfig(area_px=64.0)))
 
 
 def sources_of(name: str, cfg: EmitterConfig) -> list[Source]:
-    return sources_at(cfg, TABLE) if name.startswith("molecules") else open_sources(cfg)
+    return open_sources(cfg, MOLECULES) if name.startswith("molecules") else open_sources(cfg)
 
 
 def config(**values: Any) -> EmitterConfig:
@@ -169,7 +172,7 @@ def test_a_longer_movie_begins_as_a_shorter_one(name: str) -> None:
 
 def test_molecules_of_a_table_shine_at_their_places_all_through_the_movie() -> None:
     cfg = config(intensity_mu=1, intensity_sigma=0)
-    pieces = list(pieces_of(sources_at(cfg, TABLE), cfg))
+    pieces = list(pieces_of(open_sources(cfg, MOLECULES), cfg))
     emitters = [piece.emitters for piece in pieces if isinstance(piece.emitters, Emitters)]
     np.testing.assert_array_equal(np.concatenate([part.xyz for part in emitters]), TABLE)
     records, _ = joined(pieces)

@@ -281,5 +281,8 @@ def test_more_emitters_than_expected_are_not_lost() -> None:
     ],
 )
 def test_what_is_wrong_is_named(options: dict[str, Any], message: str) -> None:
+    listed = job(emitters={"positions_path": "list.csv"})
+    with pytest.raises(ConfigError, match=r"emitters\.positions_path is given"):
+        Frames(listed, size=24)
     with pytest.raises(ConfigError, match=message):
         Frames(job(), **{"size": 24} | options)

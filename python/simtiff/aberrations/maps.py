@@ -153,12 +153,12 @@ def _numbers(values: set[float]) -> str:
 
 
 def field_coefficients(
-    config: JobConfig, field: FieldMap, xy: NDArray[np.float32]
+    config: JobConfig, field: FieldMap, xy: NDArray[np.float32], *, everywhere: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Return phase and magnitude coefficients, (n, modes) float32 each, at emitters of a job.
 
-    The map has to cover the field alone: emitters in the margin around it (``emitters.margin_px``) have the
-    coefficients of the nearest place of the field.
+    The map has to cover the field alone: emitters in the margin around it (``emitters.margin_px``), and those of a list
+    that lie outside the field, have the coefficients of the nearest place of the field.
 
     Parameters
     ----------
@@ -168,11 +168,14 @@ def field_coefficients(
         The job's map, from `open_field`.
     xy
         (n, 2) or wider: x and y in px of the field.
+    everywhere
+        Whether places are those of a list, which may lie anywhere; those of ``emitters.positions_path`` are.
     """
     zernike = config.zernike
     x0, y0 = zernike.crop_offset
     x, y = xy[:, 0].astype(np.float64), xy[:, 1].astype(np.float64)
-    if margin := config.emitters.margin_px:
+    is_list = everywhere or config.emitters.positions_path is not None
+    if margin := np.inf if is_list else config.emitters.margin_px:
         width, height = np.broadcast_to(config.emitters.area_px, 2)
         x, y = _out_of_margin(x, width, margin), _out_of_margin(y, height, margin)
     x, y = x + x0, y + y0

@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from simtiff.aberrations.maps import check_field, digest_of, map_digest, map_notes, map_under
-from simtiff.config.inputs import ZMAP, input_paths, joined_digest
+from simtiff.config.inputs import POSITIONS, ZMAP, input_paths, joined_digest
 from simtiff.config.messages import Problem, listing
+from simtiff.config.sweeps import expand_jobs
 from simtiff.emitters.drift import read_path
+from simtiff.emitters.given import check_given, list_notes, with_frames
 from simtiff.errors import ConfigError, DataError, in_words, os_reason
 from simtiff.io.files import open_regular
 from simtiff.language import Text, joined, plural
@@ -49,6 +52,11 @@ def file_digest(path: str) -> str:
         raise DataError(Text("{path}: cannot be read ({reason})", path=path, reason=os_reason(error))) from error
 
 
+def jobs_of(batch: BatchConfig) -> list[Job]:
+    """Return the jobs of a batch, each with the number of frames of its own records, where the config says none."""
+    return [replace(job, config=with_frames(job.config)) for job in expand_jobs(batch)]
+
+
 def _other_files(config: JobConfig) -> list[tuple[str, str]]:
     """Return key and path of the input files beside the aberration map."""
     return [(key, path) for key, path in input_paths(config).items() if key != ZMAP]
@@ -65,6 +73,7 @@ def _check_readable(_config: JobConfig, path: str) -> None:
 _CHECKS: dict[str, Callable[[JobConfig, str], object]] = {
     "camera.maps_path": lambda config, _: camera_maps(config),
     "background.image_path": lambda config, _: check_image(config),
+    POSITIONS: lambda config, _: check_given(config),
     "drift.path": lambda config, path: read_path(path, config.emitters.frames),
 }
 """What is checked of an input file of a key, if it is more than whether it can be read."""
@@ -102,7 +111,9 @@ def check_inputs(
         plots = plots or not (config.emitters.no_plot and config.zernike.no_plot)
         for key, file in _other_files(config):
             fields = (config.emitters.area_px, config.tiff.crop_offset, config.tiff.frame_shape)
-            use = (key, file, *fields, config.camera and config.camera.maps_offset)
+            use: tuple[object, ...] = (key, file, *fields, config.camera and config.camera.maps_offset)
+            if key == POSITIONS:
+                use = (*use, config.emitters.frames, config.optical, config.psf.model_dump_json())
             if use in seen:
                 continue
             seen.add(use)
@@ -148,7 +159,8 @@ def check_inputs(
     if any("parquet" in job.config.export for job in jobs) and importlib.util.find_spec("pyarrow") is None:
         text = Text("export: parquet needs pyarrow; install it (pip install pyarrow) or leave it out")
         raise ConfigError(joined([batch.source, text], ": ") if batch is not None else text)
-    return map_notes(job.config for job in jobs)
+    configs = [job.config for job in jobs]
+    return [*map_notes(configs), *list_notes(configs)]
 
 
 def _key(key: str, path: str, batch: BatchConfig) -> str:

@@ -17,7 +17,7 @@ from simtiff.batch.display import display
 from simtiff.batch.events import Begun, Broken, Done, Ended, Exited, Failed, Gone, Ready, Signalled, Started
 from simtiff.batch.folder import FolderLock, clean, clear_away, drop_begun, made_folder, refuse_own_files
 from simtiff.batch.found import Found, survey
-from simtiff.batch.inputs import InputDigests, check_inputs
+from simtiff.batch.inputs import InputDigests, check_inputs, jobs_of
 from simtiff.batch.moves import apply_moves
 from simtiff.batch.plan import Plan, make_plan
 from simtiff.batch.room import estimate_batch
@@ -29,7 +29,7 @@ from simtiff.config.identity import DATA_VERSION, Job, job_files, job_hash
 from simtiff.config.inputs import input_paths
 from simtiff.config.loading import load_batch_config
 from simtiff.config.names import JOB_FILE, folder_problem
-from simtiff.config.sweeps import expand_jobs, with_own_seeds
+from simtiff.config.sweeps import with_own_seeds
 from simtiff.errors import BatchError, ConfigError, UnsavedError, in_words
 from simtiff.io.files import refuse_overwriting, remove_partials, version
 from simtiff.io.system import cores
@@ -142,7 +142,7 @@ def run_batch(
     if retry_failed and not resume:
         raise ConfigError(Text("--no-resume runs all jobs, --retry-failed only those that failed: choose one"))
     batch = load_batch_config(config, overrides)
-    jobs = expand_jobs(batch)
+    jobs = jobs_of(batch)
     folder = Path(output_dir if output_dir is not None else batch.base_output_dir).absolute()
     show = progress if not isinstance(progress, bool) else display() if progress else ignore
     inputs = [batch.source, *dict.fromkeys(path for job in jobs for path in input_paths(job.config).values())]
@@ -183,7 +183,7 @@ def plan_batch(batch: BatchConfig, folder: Path, *, resume: bool = True, retry_f
     ConfigError, DataError
         The config, an input or the folder's status is wrong.
     """
-    jobs = expand_jobs(batch)
+    jobs = jobs_of(batch)
     check_inputs(jobs, batch)
     identified, wanted = _identified(batch, jobs)
     return make_plan(identified, wanted, survey(folder, resume=resume), resume=resume, retry_failed=retry_failed)

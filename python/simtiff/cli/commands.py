@@ -122,6 +122,7 @@ def _pipeline(arguments: Arguments) -> int:
     from simtiff.config.identity import Job, job_files
     from simtiff.config.inputs import input_paths
     from simtiff.config.loading import load_job_config
+    from simtiff.emitters.given import with_frames
     from simtiff.io.files import refuse_overwriting
     from simtiff.movie.estimate import pixel_size_note
     from simtiff.movie.events import Message
@@ -130,7 +131,7 @@ def _pipeline(arguments: Arguments) -> int:
     overrides = list(arguments["--set"])
     if not (arguments["--zmap"] or arguments["--config"] or overrides):
         raise UsageError(Text("simtiff run needs an aberration map: --zmap=FILE, or --config=FILE with a zmap_path"))
-    config = load_job_config(arguments["--config"] or {}, overrides, zmap_path=arguments["--zmap"])
+    config = with_frames(load_job_config(arguments["--config"] or {}, overrides, zmap_path=arguments["--zmap"]))
     notes = [note for note in [pixel_size_note([config])] if note is not None]
     if not arguments["--skip-zernike"]:
         named = "--zmap" if arguments["--zmap"] else "zmap_path"
@@ -252,15 +253,14 @@ def _clean(arguments: Arguments) -> int:
 
 
 def _validate(arguments: Arguments) -> int:
-    from simtiff.batch.inputs import check_inputs
+    from simtiff.batch.inputs import check_inputs, jobs_of
     from simtiff.config.loading import load_batch_config
-    from simtiff.config.sweeps import expand_jobs
     from simtiff.movie.camera import camera_notes
     from simtiff.movie.estimate import light_note, pixel_size_note, show_emitters, unused_note
     from simtiff.movie.light import structure_note
 
     batch = load_batch_config(arguments["CONFIG"], list(arguments["--set"]))
-    jobs = expand_jobs(batch)
+    jobs = jobs_of(batch)
     notes: list[str | None] = [*check_inputs(jobs, batch)]
     if any(_reaches_beyond_field(job.config) for job in jobs):
         notes.append(Text("frames reach beyond the field of view (emitters.area_px) and show background there"))

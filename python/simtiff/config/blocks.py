@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from simtiff._core import MOST_MODES, MOST_SAMPLES_PER_PIXEL
 from simtiff.config.blinking import BlinkingConfig
+from simtiff.config.inputs import InputPath  # noqa: TC001 - pydantic evaluates it
 from simtiff.config.messages import show
 from simtiff.config.names import (
     name_problem,
@@ -29,6 +30,9 @@ from simtiff.config.section import Relation, Section, checked_relations, checked
 from simtiff.language import Text
 
 BUILTIN_ZMAPS = ("builtin:oil",)
+OF_NUMBER = frozenset({"num_emitters", "density_per_um2", "positions_path"})
+"""Keys of ``emitters`` that say how many there are, of which one alone is given."""
+
 OF_GAUSSIAN = ("sigma_nm", "depth_nm", "astigmatism_nm")
 
 
@@ -140,6 +144,11 @@ class EmitterConfig(Section):
     z_um: tuple[_Height, _Height] | None = Field(
         None, strict=False, description="[low, high]: z is uniform between them; null: z_range_um holds."
     )
+    positions_path: InputPath | None = Field(
+        None,
+        description="File of molecules, which blink, or of localizations with frame and photons, which are taken as "
+        "they stand; in place of num_emitters. null: positions are drawn.",
+    )
     blinking: BlinkingConfig = Field(default_factory=BlinkingConfig, description="When emitters are on.")
     fiducials: FiducialsConfig | None = Field(None, description="Markers that are always on; null: none.")
     seed: Whole = Field(
@@ -148,18 +157,22 @@ class EmitterConfig(Section):
     no_plot: bool = Field(default=True, description="false: save plots of positions and blinking (needs matplotlib).")
 
     @model_serializer(mode="wrap")
-    def _says_one_of_number_and_density(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _says_one_number(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = dump(self)
-        if self.density_per_um2 is not None and "num_emitters" not in self.model_fields_set:
+        others = (self.density_per_um2, self.positions_path)
+        if others != (None, None) and "num_emitters" not in self.model_fields_set:
             content.pop("num_emitters", None)
         return content
 
     @model_validator(mode="after")
-    def _number_or_density(self) -> EmitterConfig:
-        if self.density_per_um2 is None or "num_emitters" not in self.model_fields_set:
+    def _one_number(self) -> EmitterConfig:
+        given = [key for key in ("positions_path", "density_per_um2") if getattr(self, key) is not None]
+        given += ["num_emitters"] * ("num_emitters" in self.model_fields_set)
+        if len(given) < 2 or given == ["num_emitters"]:
             return self
-        message = Text("is given, and emitters.num_emitters too; allowed: either of them")
-        return checked_relations(self, [Relation(("density_per_um2", "num_emitters"), message)])
+        keys = ", ".join(f"emitters.{key}" for key in given[1:])
+        message = Text("is given, and {keys} too; allowed: either of them", keys=keys)
+        return checked_relations(self, [Relation(tuple(given), message)])
 
     @property
     def photon_law(self) -> tuple[str, float, float]:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ZMAP = "zmap_path"
-INPUT_FILES = (ZMAP, "camera.maps_path", "background.image_path", "drift.path")
+POSITIONS = "emitters.positions_path"
+INPUT_FILES = (ZMAP, "camera.maps_path", "background.image_path", "drift.path", POSITIONS)
 """Dotted keys of a job that hold the path of a file, the aberration map's first."""
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from simtiff._core import Blinking, exponential
 from simtiff.emitters.chain import chain_of
-from simtiff.emitters.places import Places, generator, intensities
+from simtiff.emitters.places import Brightness, Places, generator, intensities
 from simtiff.emitters.sampling import birth_range, records_of
 from simtiff.emitters.tables import AnyEmitters, Blinks, Emitters, Molecules, Records, Sites
 
@@ -41,8 +41,8 @@ class _Population:
         How many there are, and the id of the first.
     purpose, places
         What their streams are of, and what draws their positions.
-    photons
-        Photons per frame of each; None: they are drawn.
+    brightness
+        Draws their photons per frame; None: the config's law does, or that of each binding.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class _Population:
         first_id: int,
         purpose: int,
         places: Places,
-        photons: float | None = None,
+        brightness: Brightness | None = None,
     ) -> None:
         self.count, self.first_id, self.purpose = count, first_id, purpose
         self.config = config
-        self._places, self._photons = places, photons
+        self._places, self._brightness = places, brightness
         self.xyz = np.empty((0, 3), np.float32)
         self.intensity = np.empty(0, np.float32)
 
@@ -71,8 +71,8 @@ class _Population:
             random = generator(self.config.seed, self.purpose, block + 1)
             number = rows.stop - rows.start
             self.xyz[rows] = self._places(random, number)
-            if self._photons is not None:
-                self.intensity[rows] = self._photons
+            if self._brightness is not None:
+                self.intensity[rows] = self._brightness(random, number)
             elif self.config.blinking.kind != "paint":  # whose bindings have intensities of their own
                 self.intensity[rows] = intensities(self.config, random, number)
             yield self._table(rows, random)

@@ -25,6 +25,9 @@ FIDUCIALS = 0x66696475  # "fidu"
 Places = Callable[[np.random.Generator, int], "NDArray[np.float32]"]
 """Draws the positions (n, 3) of so many emitters: px, px, um."""
 
+Brightness = Callable[[np.random.Generator, int], "NDArray[np.float32]"]
+"""Draws the photons per frame (n,) of so many emitters, those whose positions were drawn last."""
+
 
 def generator(seed: int, purpose: int, stream: int) -> np.random.Generator:
     """Return the uniform random numbers of one stream of a purpose."""
@@ -40,20 +43,8 @@ def field_places(config: EmitterConfig) -> Places:
         for axis, side in enumerate(sides):
             xyz[:, axis] = side * random.random(count) - 0.5
             np.minimum(xyz[:, axis], _last_before(side - 0.5), out=xyz[:, axis])
-        xyz[:, 2] = _heights(config, random.random(count))
+        xyz[:, 2] = heights(config, random.random(count))
         return xyz
-
-    return draw
-
-
-def given_places(xyz: NDArray[np.float32]) -> Places:
-    """Return what hands out places that are known, (n, 3), in their order."""
-    done = 0
-
-    def draw(_: np.random.Generator, count: int) -> NDArray[np.float32]:
-        nonlocal done
-        done += count
-        return xyz[done - count : done]
 
     return draw
 
@@ -82,7 +73,7 @@ def margin_places(config: EmitterConfig) -> Places:
         xyz = np.empty((count, 3), np.float32)
         xyz[:, 0] = np.where(is_below, near, far) - 0.5
         xyz[:, 1] = np.where(is_below, far, near) - 0.5
-        xyz[:, 2] = _heights(config, random.random(count))
+        xyz[:, 2] = heights(config, random.random(count))
         return xyz
 
     return draw
@@ -95,7 +86,8 @@ def intensities(config: EmitterConfig, random: np.random.Generator, count: int) 
     return drawn.astype(np.float32)
 
 
-def _heights(config: EmitterConfig, uniform: NDArray[np.float64]) -> NDArray[np.float64]:
+def heights(config: EmitterConfig, uniform: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn uniform numbers into heights in a config's range."""
     if config.z_um is None:
         return config.z_range_um * (2 * uniform - 1)
     low, high = config.z_um

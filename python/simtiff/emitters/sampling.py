@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simtiff._core import exponential
-from simtiff.emitters.places import Places, generator, intensities
+from simtiff.emitters.places import Brightness, Places, generator, intensities
 from simtiff.emitters.tables import Blinks, Emitters, Records
 
 if TYPE_CHECKING:
@@ -55,11 +55,21 @@ class SingleIntervals:
         The id of the first.
     purpose, places
         What their streams are of, and what draws their positions.
+    brightness
+        Draws their photons per frame; None: the config's law does.
     """
 
-    def __init__(self, config: EmitterConfig, count: int, first_id: int, purpose: int, places: Places) -> None:
+    def __init__(
+        self,
+        config: EmitterConfig,
+        count: int,
+        first_id: int,
+        purpose: int,
+        places: Places,
+        brightness: Brightness | None = None,
+    ) -> None:
         self.count = count
-        self._config, self._purpose, self._places = config, purpose, places
+        self._config, self._purpose, self._places, self._brightness = config, purpose, places, brightness
         self._edges = slab_edges(config, count)
         self._counts = slab_counts(count, self._edges, config.seed, purpose)
         self._slab, self._next_id, self._frame = 0, first_id, 0
@@ -91,7 +101,8 @@ class SingleIntervals:
         t0 = start + (stop - start) * np.sort(random.random(count))
         np.maximum(t0, -2 * config.lifetime_avg, out=t0)
         xyz = self._places(random, count)
-        intensity = intensities(config, random, count)
+        draw = self._brightness
+        intensity = intensities(config, random, count) if draw is None else draw(random, count)
         on_time = random.random(count)
         exponential(on_time)
         on_time *= config.lifetime_avg

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 
 from simtiff.emitters.density import margin_emitters
+from simtiff.emitters.given import Handed
 from simtiff.emitters.molecules import AlwaysOn, Blinkers, OnceAtPlaces
-from simtiff.emitters.places import FIDUCIALS, FIELD, MARGIN, Places, field_places, given_places, margin_places
+from simtiff.emitters.places import FIDUCIALS, FIELD, MARGIN, Brightness, Places, field_places, margin_places
 from simtiff.emitters.sampling import SingleIntervals
 from simtiff.emitters.tables import AnyEmitters, Blinks, Emitters, Molecules, Records, Sites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from numpy.typing import NDArray
-
     from simtiff.config.blocks import EmitterConfig
+    from simtiff.emitters.lists import Given
 
 _Table = TypeVar("_Table", Emitters, Molecules, Sites)
 
@@ -83,7 +83,8 @@ class GivenRecords:
 
     def light(self, stop: int) -> tuple[Records, Blinks | None]:
         """Return the records from the frame after the last ones to ``stop - 1``."""
-        end = int(np.searchsorted(self._records.frame_ix, stop))
+        # A key of the same type: another would make a copy of all frames.
+        end = int(np.searchsorted(self._records.frame_ix, np.int32(stop)))
         records, self._done = self._records[self._done : end], end
         return records, None
 
@@ -127,56 +128,64 @@ def no_emitters(config: EmitterConfig) -> AnyEmitters:
     return Molecules(xyz, column, ids) if table is Molecules else Emitters(xyz, column, np.empty(0), np.empty(0), ids)
 
 
-def open_sources(config: EmitterConfig) -> list[Source]:
+def open_sources(config: EmitterConfig, given: Given | None = None) -> list[Source]:
     """Return the sources of a movie, by id: the field, the margin, fiducials.
 
     Parameters
     ----------
     config
         The job's ``emitters`` section, with a number of emitters (`simtiff.emitters.density.with_number`).
+    given
+        Molecules or records in place of what the config would draw in field and margin.
     """
     if config.density_per_um2 is not None:
         raise ValueError(config.density_per_um2)
-    sources = [_source(config, config.num_emitters, 0, FIELD, field_places(config))]
-    if count := margin_emitters(config):
-        sources.append(_source(config, count, config.num_emitters, MARGIN, margin_places(config)))
-    return sources + _fiducials(config, sources)
+    sources: list[Source] = []
+    first = config.num_emitters
+    if given is None:
+        sources.append(_source(config, config.num_emitters, 0, FIELD, field_places(config)))
+        if count := margin_emitters(config):
+            sources.append(_source(config, count, first, MARGIN, margin_places(config)))
+            first += count
+    elif given.records is not None:
+        sources.append(GivenRecords(given.records))
+        first = given.summary.next_id
+    else:
+        sources.append(_molecules(config, given))
+    if (marks := config.fiducials) is not None:
+        sources.append(AlwaysOn(config, marks.count, first, FIDUCIALS, field_places(config), _same(marks.photons)))
+    return sources
 
 
-def sources_at(config: EmitterConfig, xyz: NDArray[np.float32]) -> list[Source]:
-    """Return the sources of a movie whose molecules lie at known places and blink by the config: these, fiducials.
-
-    Parameters
-    ----------
-    config
-        The job's ``emitters`` section. Its number of emitters and its margin play no part.
-    xyz
-        (n, 3): x and y in px of the field, z in um. The molecule of row i has the id i.
-    """
-    places = given_places(xyz)
-    once = config.blinking.kind == "once"
-    source = OnceAtPlaces(config, len(xyz), 0, FIELD, places) if once else _source(config, len(xyz), 0, FIELD, places)
-    return [source, *_fiducials(config, [source])]
+def _molecules(config: EmitterConfig, given: Given) -> Source:
+    """Return the source of molecules that lie at known places and blink by the config; that of row i has the id i."""
+    molecules = Handed(given, config)
+    own = molecules.has_photons and config.blinking.kind != "paint"  # whose bindings have photons of their own
+    brightness = molecules.photons if own else None
+    if config.blinking.kind == "once":
+        return OnceAtPlaces(config, len(given.xyz), 0, FIELD, molecules.places, brightness)
+    return _source(config, len(given.xyz), 0, FIELD, molecules.places, brightness)
 
 
-def _fiducials(config: EmitterConfig, others: Sequence[Source]) -> list[Source]:
-    if config.fiducials is None:
-        return []
-    first, photons = sum(source.count for source in others), config.fiducials.photons
-    return [AlwaysOn(config, config.fiducials.count, first, FIDUCIALS, field_places(config), photons)]
+def _same(photons: float) -> Brightness:
+    return lambda _, count: np.full(count, photons, np.float32)
 
 
-def _source(config: EmitterConfig, count: int, first_id: int, purpose: int, places: Places) -> Source:
-    kinds: dict[str, Callable[[EmitterConfig, int, int, int, Places], Source]] = {
+def _source(
+    config: EmitterConfig, count: int, first_id: int, purpose: int, places: Places, brightness: Brightness | None = None
+) -> Source:
+    kinds: dict[str, Callable[[EmitterConfig, int, int, int, Places, Brightness | None], Source]] = {
         "once": SingleIntervals,
         "always": AlwaysOn,
         "paint": Blinkers,
         "kinetics": Blinkers,
     }
-    return kinds[config.blinking.kind](config, count, first_id, purpose, places)
+    return kinds[config.blinking.kind](config, count, first_id, purpose, places, brightness)
 
 
-def iter_truth(config: EmitterConfig, block_records: int = BLOCK_RECORDS) -> Iterator[Piece]:
+def iter_truth(
+    config: EmitterConfig, block_records: int = BLOCK_RECORDS, given: Given | None = None
+) -> Iterator[Piece]:
     """Make the truth of a movie piece by piece, in the order of time.
 
     Parameters
@@ -185,8 +194,10 @@ def iter_truth(config: EmitterConfig, block_records: int = BLOCK_RECORDS) -> Ite
         The job's ``emitters`` section, with a number of emitters (`simtiff.emitters.density.with_number`).
     block_records
         Records or blinks that are made at a time, about, at least a frame's; which does not change them.
+    given
+        Molecules or records in place of what the config would draw.
     """
-    yield from pieces_of(open_sources(config), config, block_records)
+    yield from pieces_of(open_sources(config, given), config, block_records)
 
 
 def pieces_of(sources: Sequence[Source], config: EmitterConfig, block_records: int = BLOCK_RECORDS) -> Iterator[Piece]:

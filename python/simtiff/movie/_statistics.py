@@ -67,8 +67,11 @@ class Statistics:
         return len(self.histograms) + (self.drift_nm is not None)
 
 
-def statistics_of(config: JobConfig, truth: TruthFile) -> Statistics:
-    """Return what of a truth file is worth a panel: of its first emitters and blinks."""
+def statistics_of(config: JobConfig, truth: TruthFile, light: NDArray[np.float32]) -> Statistics:
+    """Return what of a truth file is worth a panel: of its first emitters and blinks.
+
+    `light` is what its first records give to frames, which is shown of a list of records.
+    """
     drift = truth.drift()
     optical = config.optical
     drift_nm = None if drift is None else drift * (optical.pixel_size_nm_x, optical.pixel_size_nm_y, 1000.0)
@@ -83,7 +86,14 @@ def statistics_of(config: JobConfig, truth: TruthFile) -> Statistics:
         histograms.append(_Histogram("times on", "frames", on_times, law))
     photons = blinks.intensity if blinks is not None and section.blinking.kind == "paint" else emitters.get("intensity")
     if photons is not None and len(photons):
-        histograms.append(_Histogram("photons", "photons per frame", photons.astype(np.float64), _photon_law(section)))
+        # Molecules of a list may have photons of their own.
+        is_drawn = section.positions_path is None or section.blinking.kind == "paint"
+        values = photons.astype(np.float64)
+        histograms.append(
+            _Histogram("photons", "photons per frame", values, _photon_law(section) if is_drawn else None)
+        )
+    elif not emitters and section.positions_path is not None:
+        histograms.append(_Histogram("photons", "photons of a record", light[:MAX_ROWS].astype(np.float64)))
     return Statistics([each for each in histograms if len(each.values)], drift_nm)
 
 

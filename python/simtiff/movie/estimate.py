@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from simtiff.config.identity import POSITIONS_PLOT, plot_names
 from simtiff.config.pixelsize import BOTH, EACH
 from simtiff.emitters.density import all_emitters, emitters_on, expected_blinks, expected_records
+from simtiff.emitters.given import summary_of, unused_keys, z_limits
+from simtiff.emitters.lists import KEPT_ROWS
 from simtiff.emitters.sampling import MAX_SLAB_EMITTERS
 from simtiff.emitters.sources import BLOCK_RECORDS
 from simtiff.errors import BatchError, SimtiffError
@@ -49,6 +51,8 @@ _WORKER_BYTES, _MAGNITUDES_BYTES = 75e6, 45e6
 _SLAB_EMITTER_BYTES, _BLOCK_RECORD_BYTES = 400, 100
 _BLOCK_BLINK_BYTES = 100
 _MOLECULE_BYTES = 45  # of one that is there all the time
+# Of a list, while it is read: a record that is kept in memory, ids of records, a molecule.
+_LISTED_RECORD_BYTES, _LISTED_ID_BYTES, _LISTED_MOLECULE_BYTES = 90, 24, 60
 _BLOCK_BOUND_BYTES = 250  # of a record of a block that is bound
 _KEPT = 0.5
 _BACKGROUND_BYTES, _HELD_BACKGROUND_BYTES = 30, 8  # of a pixel, while its image is made and while a movie has it
@@ -135,11 +139,14 @@ def pixel_bytes(config: JobConfig) -> int:
 def truth_bytes(config: JobConfig, field: FieldMap) -> float:
     """Return the expected size of a job's ``emitters.h5`` in bytes."""
     emitters, records = all_emitters(config), expected_records(config, config.emitters.frames)
+    summary = summary_of(config)
+    places = emitters if summary is None or summary.per_frame is None else records  # at most, where ids move
     coefficients = 4 * field.modes * (1 + field.has_magnitudes)
     last_chunk, last_blinks = chunk_rows(config)  # are stored whole
     blinks = expected_blinks(config) + last_blinks if config.emitters.blinking.blinks else 0.0
     return (
-        emitters * (_EMITTER_BYTES[config.emitters.blinking.kind] + coefficients)
+        emitters * _EMITTER_BYTES[config.emitters.blinking.kind]
+        + places * coefficients
         + (records + last_chunk) * (_RECORD_BYTES + (_BOUND_BYTES if config.truth.crlb else 0))
         + blinks * _BLINK_BYTES
         + 8.0 * (config.emitters.frames + 1)
@@ -161,7 +168,7 @@ def show_emitters(configs: Sequence[JobConfig]) -> str:
     )
     sections = [config.emitters for config in configs]
     keys = list(dict.fromkeys(_number_key(each) for each in sections))
-    keys += ["margin_px"] if any(each.margin_px for each in sections) else []
+    keys += ["margin_px"] if any(each.margin_px and each.positions_path is None for each in sections) else []
     keys += ["fiducials"] if any(each.fiducials is not None for each in sections) else []
     return Text(
         "emitters: {total} in the whole movie ({keys}); on average {on} on at a time, {records} records in a frame",
@@ -173,6 +180,8 @@ def show_emitters(configs: Sequence[JobConfig]) -> str:
 
 
 def _number_key(emitters: EmitterConfig) -> str:
+    if emitters.positions_path is not None:
+        return "positions_path"
     return "num_emitters" if emitters.density_per_um2 is None else "density_per_um2"
 
 
@@ -206,7 +215,7 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     truth: float = min(every, MAX_SLAB_EMITTERS) * _SLAB_EMITTER_BYTES
     if emitters.blinking.kind != "once":
         truth += every * _MOLECULE_BYTES
-    truth += block * _BLOCK_RECORD_BYTES
+    truth += block * _BLOCK_RECORD_BYTES + _list_bytes(config)
     blinks = expected_blinks(config)
     truth += min(blinks, max(BLOCK_RECORDS, blinks / emitters.frames)) * _BLOCK_BLINK_BYTES
     if config.truth.crlb:
@@ -246,9 +255,20 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     return fixed + max(truth + frames, _KEPT * truth + movie)
 
 
+def _list_bytes(config: JobConfig) -> float:
+    """Return the memory that a job's own list takes while it is read and put in order."""
+    summary = summary_of(config)
+    if summary is None:
+        return 0.0
+    if summary.per_frame is None:
+        return float(summary.rows * _LISTED_MOLECULE_BYTES)
+    return float(min(summary.rows, KEPT_ROWS) * _LISTED_RECORD_BYTES + summary.rows * _LISTED_ID_BYTES)
+
+
 def _distinct_psfs(config: JobConfig, records: float) -> float:
-    """Return how many PSFs so many records have at most: that of each emitter, or with drift one for each record."""
-    return min(records, all_emitters(config)) if config.drift is None else records
+    """Return how many PSFs so many records have at most: that of each emitter, or where these move, of each record."""
+    moves = config.drift is not None or config.emitters.positions_path is not None
+    return records if moves else min(records, all_emitters(config))
 
 
 def _plot_bytes(config: JobConfig, coefficients: int) -> float:
@@ -298,15 +318,15 @@ def transform_bytes(config: JobConfig, modes: int, threads: int) -> float:
     if config.psf.model == "gaussian":
         return 0.0
     cost = config.cost(config.psf.size_px, modes)
-    low, high = config.emitters.z_limits
+    low, high = z_limits(config)
     most = max(cost.rows(0.5, 0.5, low), cost.rows(0.5, 0.5, high)) + _ABERRATION_ROWS
     return float(cost.transform_bytes(cost.rows(0.0, 0.0, min(max(0.0, low), high)), most, threads))
 
 
 def held_light(config: JobConfig) -> tuple[float, float]:
     """Return the least part of the light of an emitter without aberrations that its stamp holds, and its z in um."""
-    psf, emitters = config.psf, config.emitters
-    heights = sorted(set(emitters.z_limits))
+    psf = config.psf
+    heights = sorted(set(z_limits(config)))
     renderer = Renderer(optics_of(config), size=psf.size_px, model=psf.model, defocus=psf.defocus, **psf.options)
     stamps = renderer.stamps(Scene.from_arrays([[0.0, 0.0, z] for z in heights]))
     return min((float(stamp.sum()), z) for stamp, z in zip(stamps, heights, strict=True))
@@ -317,7 +337,7 @@ def light_note(configs: Iterable[JobConfig]) -> str | None:
 
     Each combination of optics, PSF and heights is computed once.
     """
-    distinct = {(each.optical, each.psf.model_dump_json(), each.emitters.z_limits): each for each in configs}
+    distinct = {(each.optical, each.psf.model_dump_json(), z_limits(each)): each for each in configs}
     try:
         found = ((*held_light(each), each) for each in distinct.values())
         least, z_um, config = min(found, key=lambda each: each[0])
@@ -331,19 +351,25 @@ def light_note(configs: Iterable[JobConfig]) -> str | None:
         size=config.psf.size_px,
         percent=100 * least,
         z=abs(z_um),
-        key=f"emitters.{config.emitters.z_key}",
+        key=f"emitters.{_z_key(config)}",
     )
+
+
+def _z_key(config: JobConfig) -> str:
+    summary = summary_of(config)
+    return config.emitters.z_key if summary is None or summary.heights is None else "positions_path"
 
 
 def unused_note(configs: Iterable[JobConfig]) -> str | None:
     """Return a note on keys that are given and have no effect with a config's other ones, or None if there are none."""
     found: dict[str, str] = {}
-    for emitters in {id(config.emitters): config.emitters for config in configs}.values():
-        blinking = emitters.blinking
+    for config in {id(config.emitters): config for config in configs}.values():
+        emitters, blinking = config.emitters, config.emitters.blinking
         unused = [f"emitters.blinking.{key}" for key in blinking.unused]
         if blinking.kind != "once" and "lifetime_avg" in emitters.model_fields_set:
             unused.append("emitters.lifetime_avg")
         found |= dict.fromkeys(unused, f"emitters.blinking.kind {blinking.kind}")
+        found |= {f"emitters.{key}": "emitters.positions_path" for key in unused_keys(config)}
         if emitters.photon_distribution == "exponential" and "intensity_sigma" in emitters.model_fields_set:
             found["emitters.intensity_sigma"] = "emitters.photon_distribution exponential"
     if not found:

@@ -11,6 +11,7 @@ from simtiff.aberrations.maps import open_field
 from simtiff.config.exports import export_name, names_in_job
 from simtiff.config.identity import TRUTH_NAME, job_files, job_hash, plot_names, settings_with_effect
 from simtiff.config.inputs import input_paths
+from simtiff.emitters.given import open_given
 from simtiff.errors import ConfigError, DataError
 from simtiff.imaging.rendering import threads
 from simtiff.io.files import (
@@ -28,6 +29,7 @@ from simtiff.language import Text, plural
 from simtiff.movie.estimate import check_disk, file_size, show_bytes
 from simtiff.movie.events import Message, MovieMade, Progress, ignore
 from simtiff.movie.frames import Buffers, Movie
+from simtiff.movie.giventruth import write_given_records
 from simtiff.movie.light import cut_note
 from simtiff.movie.truth import write_truth
 from simtiff.movie.truthfile import Coefficients, TruthFile
@@ -124,7 +126,15 @@ def make_truth(config: JobConfig, path: Path, watch: Watch) -> None:
     """Write ``emitters.h5``: emitters, records, coefficients."""
     begin = time.perf_counter()
     field = open_field(config)
-    made = write_truth(path, config, field, lambda done, total: watch(Progress("truth", done, total)))
+    given = open_given(config)
+
+    def progress(done: int, total: int) -> None:
+        watch(Progress("truth", done, total))
+
+    if given is None or given.records is None:
+        made = write_truth(path, config, field, progress, given=given)
+    else:
+        made = write_given_records(path, config, field, given, progress)
     seconds = time.perf_counter() - begin
     if (note := cut_note(made.background)) is not None:
         watch(Message(Text("note: {note}", note=note)))

@@ -115,7 +115,7 @@ def _first_frames(config: JobConfig, truth: TruthFile) -> _Seen:
     """Return the truth of as many frames from the first on as are worth a picture."""
     stop = min(truth.n_frames, max(1, int(truth.frames_of_records(MAX_RECORDS))))
     scene = truth.scene(0, stop)
-    if truth.drift() is not None:  # each emitter where its first record is
+    if truth.drift() is not None or config.emitters.positions_path is not None:  # each where its first record is
         _, emitter_ix, first = distinct(truth.record_ids(0, stop))
         seen = scene.emitter_ix[first]
         scene = replace(
@@ -125,7 +125,7 @@ def _first_frames(config: JobConfig, truth: TruthFile) -> _Seen:
             magnitude=None if scene.magnitude is None else scene.magnitude[seen],
             emitter_ix=emitter_ix.astype(np.uint32),
         )
-    return _Seen(scene, stop, statistics_of(config, truth))
+    return _Seen(scene, stop, statistics_of(config, truth, scene.photons))
 
 
 def _open(axis: Axes) -> None:

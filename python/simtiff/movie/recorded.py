@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -13,17 +14,18 @@ from simtiff.emitters.tables import Records
 from simtiff.errors import ConfigError, DataError, ShapeError
 from simtiff.imaging.arrays import numbers
 from simtiff.imaging.scene import Scene, same_psf
+from simtiff.localizations.registry import format_of
 from simtiff.movie.light import background_of
 from simtiff.movie.truth import write_records
-from simtiff.movie.truthfile import MAX_FRAMES, TruthFile
+from simtiff.movie.truthfile import TruthFile
+from simtiff.movie.truthrecords import MAX_FRAMES
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from simtiff.config.settings import JobConfig
 
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _COLUMNS = ("xyz", "phot", "frame_ix", "id")
 
 
@@ -55,6 +57,8 @@ class RecordedTruth:
         The arrays do not fit.
     """
 
+    drift = None  # records have it
+
     def __init__(self, given: str | os.PathLike[str] | Mapping[str, Any], config: JobConfig) -> None:
         self.path = None if isinstance(given, Mapping) else os.fspath(given)
         if isinstance(given, Mapping):
@@ -76,7 +80,8 @@ class RecordedTruth:
     def scene(self, start: int, stop: int) -> Scene:
         """Return the emitters and records of frames ``start..stop - 1``."""
         whole = self._whole
-        low, high = np.searchsorted(whole.frame_ix, [start, stop])
+        # Keys of the same type: others would make a copy of all frames.
+        low, high = np.searchsorted(whole.frame_ix, np.array([start, stop], whole.frame_ix.dtype))
         used, emitter_ix = np.unique(whole.emitter_ix[low:high], return_inverse=True)
         return Scene(
             xyz=whole.xyz[used],
@@ -90,6 +95,21 @@ class RecordedTruth:
     def write(self, path: Path) -> None:
         """Write a truth file with a row of coefficients for each record."""
         write_records(path, self.config, self.records, self._whole, self.background)
+
+
+def is_recorded(given: Any) -> TypeGuard[str | os.PathLike[str] | Mapping[str, Any]]:
+    """Say whether what is given is light as a `TruthFile` has it: such a file, or a dict of its arrays."""
+    if isinstance(given, Mapping):
+        return not {"x_px", "y_px"} & {str(name) for name in given}
+    if not isinstance(given, str | os.PathLike):
+        return False
+    try:
+        with Path(given).open("rb") as file:
+            if file.read(len(_HDF5)) != _HDF5:
+                return False
+        return format_of(Path(given)).name == "simtiff"
+    except (DataError, OSError):  # the truth file says what is wrong
+        return True
 
 
 def _records_of(given: Mapping[str, Any], config: JobConfig) -> tuple[Records, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,20 +11,24 @@ import numpy as np
 from simtiff.aberrations.maps import open_field
 from simtiff.config.loading import load_job_config
 from simtiff.emitters.density import all_emitters
+from simtiff.emitters.given import check_heights, given_table, open_given, with_frames_of, with_list, without_list
 from simtiff.errors import DataError, ShapeError
 from simtiff.imaging.arrays import output
 from simtiff.movie.frames import Movie
-from simtiff.movie.recorded import RecordedTruth
-from simtiff.movie.truth import MemoryTruth
+from simtiff.movie.giventruth import GivenTruth
+from simtiff.movie.recorded import RecordedTruth, is_recorded
+from simtiff.movie.truth import MemoryTruth, write_truth
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator, Mapping
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from simtiff.config.settings import JobConfig
+    from simtiff.emitters.lists import Given
     from simtiff.emitters.tables import AnyEmitters, Blinks, Records
+    from simtiff.localizations import Localizations
     from simtiff.movie.light import Background
 
 
@@ -39,12 +44,21 @@ class Simulation:
     ----------
     config : path, dict or JobConfig
         A job's config (or a batch's, whose ``base_config`` is taken).
-    emitters : path or dict, optional
-        Light to use in place of the config's emitters: a truth file, of which ``records/{xyz, phot, frame_ix}`` are
-        enough, or a dict of these arrays: (m, 3) px, px, um; (m,) photons; (m,) frames from 0; and ``id`` (m,) where
-        several records are of one emitter. Coefficients that the file does not have are those of the config's map.
-        Records are taken as they stand, after any illumination; the config's blinking, fiducials and drift play no
-        part. A file's own background is used where it was made with the settings of the config.
+    emitters : path, table or dict, optional
+        Emitters or light to use in place of the config's emitters.
+
+        A file of any kind that `simtiff.localizations` reads, or a pandas table (a mapping of arrays, or
+        `Localizations`) with columns ``x_px``, ``y_px`` and, optional, ``z_um``, ``frame``, ``photons`` and ``id``,
+        is a list as ``emitters.positions_path`` takes it. Rows with frame and photons are records as they stand, to
+        which the config's drift and fiducials are added; records of one id share their PSF where it does not move.
+        Rows without a frame are molecules that blink by the config, with the photons of the list where it has any.
+
+        A truth file, of which ``records/{xyz, phot, frame_ix}`` are enough, or a dict of these arrays: (m, 3) px, px,
+        um; (m,) photons; (m,) frames from 0; and ``id`` (m,) where several records are of one emitter, is light as it
+        reached the camera, with any drift. Coefficients that the file does not have are those of the config's map. A
+        file's own background is used where it was made with the settings of the config.
+
+        Photons of records are taken as they stand, after any illumination.
 
     Attributes
     ----------
@@ -87,31 +101,55 @@ class Simulation:
     def __init__(
         self,
         config: str | os.PathLike[str] | Mapping[str, Any] | JobConfig,
-        emitters: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        emitters: str | os.PathLike[str] | Mapping[str, Any] | pd.DataFrame | Localizations | None = None,
     ) -> None:
         self.config = load_job_config(config)
-        self._recorded = None if emitters is None else RecordedTruth(emitters, self.config)
+        self._given: Given | None = None
+        self._recorded: RecordedTruth | GivenTruth | None = None
+        if emitters is not None and is_recorded(emitters):
+            self._recorded = RecordedTruth(emitters, without_list(self.config))
+        else:
+            self._take(emitters)
         if self._recorded is not None:
             self.config = self._recorded.config
         self.shape = (self.config.emitters.frames, *self.config.tiff.frame_shape)
-        self._made: tuple[MemoryTruth | RecordedTruth, Movie] | None = None
+        self._made: tuple[MemoryTruth | RecordedTruth | GivenTruth, Movie] | None = None
+
+    def _take(self, emitters: Any) -> None:
+        """Take a list of molecules or records: a file or a table, or else that of the config, if it has one."""
+        if emitters is not None:
+            if isinstance(emitters, str | os.PathLike):
+                self.config = with_list(self.config, os.fspath(emitters))
+                self._given = open_given(self.config)
+            else:
+                self._given = given_table(emitters, self.config)
+                self.config = without_list(self.config, self._given.summary.emitters)
+        elif self.config.emitters.positions_path is not None:
+            self._given = open_given(self.config)
+        if self._given is None:
+            return
+        check_heights(self.config, self._given.summary)
+        self.config = with_frames_of(self.config, self._given.summary)
+        if self._given.records is not None:
+            self._recorded = GivenTruth(self._given, self.config)
 
     def __repr__(self) -> str:
         emitters = self.config.emitters
         if self._recorded is not None:
             return f"Simulation({len(self._recorded.records)} records, shape {self.shape})"
-        return f"Simulation({all_emitters(self.config)} emitters, shape {self.shape}, seed {emitters.seed})"
+        number = all_emitters(self.config, None if self._given is None else self._given.summary)
+        return f"Simulation({number} emitters, shape {self.shape}, seed {emitters.seed})"
 
-    def _make(self) -> tuple[MemoryTruth | RecordedTruth, Movie]:
+    def _make(self) -> tuple[MemoryTruth | RecordedTruth | GivenTruth, Movie]:
         """Return truth and movie, made when they are first needed."""
         # Without a lock, as `functools.cached_property` had one: a forked child could find it taken.
         if self._made is None:
-            truth = self._recorded or MemoryTruth(self.config, open_field(self.config))
+            truth = self._recorded or MemoryTruth(self.config, open_field(self.config), self._given)
             self._made = truth, Movie(self.config, truth)
         return self._made
 
     @property
-    def _truth(self) -> MemoryTruth | RecordedTruth:
+    def _truth(self) -> MemoryTruth | RecordedTruth | GivenTruth:
         return self._make()[0]
 
     @property
@@ -125,7 +163,7 @@ class Simulation:
         An intensity is that where the illumination has its peak. Those that can blink more than once have no t0 and
         on_time, and for DNA-PAINT no intensity: see `blinks`. `DataError` where records were given.
         """
-        if isinstance(self._truth, RecordedTruth):
+        if not isinstance(self._truth, MemoryTruth):
             raise DataError("emitters: only records were given, which do not say when emitters are on")
         return self._truth.emitters
 
@@ -135,14 +173,14 @@ class Simulation:
 
         None where emitters are on once, or always. `DataError` where records were given.
         """
-        if isinstance(self._truth, RecordedTruth):
+        if not isinstance(self._truth, MemoryTruth):
             raise DataError("blinks: only records were given, which do not say when emitters are on")
         return self._truth.blinks
 
     @property
     def drift(self) -> NDArray[np.float64] | None:
-        """Drift of each frame, (t, 3) in px, px, um; None where there is none, or records were given."""
-        return None if isinstance(self._truth, RecordedTruth) else self._truth.drift
+        """Drift of each frame, (t, 3) in px, px, um; None where there is none, or light was given that has it."""
+        return self._truth.drift
 
     @property
     def records(self) -> Records:
@@ -251,8 +289,11 @@ class Simulation:
         from simtiff.movie.job import run_job
 
         folder = Path(directory)
-        given = None if self._recorded is None else self._recorded.write
+        given = self._molecules_into if self._recorded is None else self._recorded.write
         return {name: folder / name for name in run_job(self.config, folder, given=given)}
+
+    def _molecules_into(self, path: Path) -> None:
+        write_truth(path, self.config, open_field(self.config), given=self._given)
 
     def _range(self, start: int, stop: int) -> tuple[int, int, int]:
         if not 0 <= start <= stop <= self.shape[0]:

@@ -29,6 +29,7 @@ from simtiff.config.identity import noise_seed
 from simtiff.emitters.chain import state_names
 from simtiff.emitters.density import all_emitters, expected_blinks, expected_records, fiducials, with_number
 from simtiff.emitters.drift import drift_of, drifted
+from simtiff.emitters.given import open_given
 from simtiff.emitters.sources import BLOCK_RECORDS, in_order_of_id, iter_truth, no_emitters, table_of
 from simtiff.emitters.tables import AnyEmitters, Blinks, Records
 from simtiff.imaging.scene import Scene, same_psf
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
     from simtiff.aberrations.fieldmap import FieldMap
     from simtiff.config.settings import JobConfig
+    from simtiff.emitters.lists import Given, Summary
     from simtiff.emitters.sources import Piece
     from simtiff.imaging.background import Beam
 
@@ -63,7 +65,7 @@ _EMITTERS: dict[str, tuple[int, str, str]] = {
     "on_time": (0, "f8", "frames"),
     "id": (0, "i8", "1"),
 }
-_RECORDS: dict[str, tuple[int, str, str]] = {
+RECORDS: dict[str, tuple[int, str, str]] = {
     "xyz": (3, "f4", "px, px, um"),
     "phot": (0, "f4", "photons"),
     "frame_ix": (0, "i4", "frames"),
@@ -93,6 +95,7 @@ def write_truth(
     field: FieldMap,
     progress: Callable[[int, int], object] | None = None,
     block_records: int = BLOCK_RECORDS,
+    given: Given | None = None,
 ) -> TruthSize:
     """Make a job's truth and write it piece by piece; it appears under its name only when it is whole.
 
@@ -110,6 +113,9 @@ def write_truth(
         Called with the frames done and all frames.
     block_records
         Records that are made at a time; see `iter_truth`.
+    given
+        Molecules in place of those that the config draws; default: those of its ``positions_path``. Records are
+        written by `simtiff.movie.giventruth.write_given_records`.
 
     Raises
     ------
@@ -118,23 +124,25 @@ def write_truth(
     OSError
         If the file cannot be written.
     """
-    cfg, drift = with_number(config), drift_of(config)
-    total, beam = all_emitters(config), beam_of(config)
+    given = given or open_given(config)
+    summary = None if given is None else given.summary
+    cfg, drift = with_number(config, summary), drift_of(config)
+    total, beam = all_emitters(config, summary), beam_of(config)
     frame_counts = np.zeros(cfg.frames + 1, np.int64)
     emitters_done, records_done = 0, 0
     background = background_of(config)
     with writing_hdf5(path) as (file, check):
         columns = [field.name for field in fields(table_of(cfg))]
-        emitter_sets = {name: _dataset(file, f"emitters/{name}", total, *_EMITTERS[name]) for name in columns}
-        rows, blink_rows = chunk_rows(config)
-        record_sets = _Growing(file, "records", _RECORDS, rows)
-        blink_sets = _Growing(file, "blinks", _BLINKS, blink_rows) if cfg.blinking.blinks else None
+        emitter_sets = {name: make_dataset(file, f"emitters/{name}", total, *_EMITTERS[name]) for name in columns}
+        rows, blink_rows = chunk_rows(config, summary)
+        record_sets = Growing(file, "records", RECORDS, rows)
+        blink_sets = Growing(file, "blinks", _BLINKS, blink_rows) if cfg.blinking.blinks else None
         bounds = None
         if config.truth.crlb:
             bounds = RecordBounds(config, background)
-            bound_set = _Growing(file, "records", {CRLB: (CRLB_COLUMNS, "f4", CRLB_UNIT)}, rows)
-        coefficients = _CoefficientWriter(file, total, field.modes)
-        for piece in _ahead(iter_truth(cfg, block_records)):
+            bound_set = Growing(file, "records", {CRLB: (CRLB_COLUMNS, "f4", CRLB_UNIT)}, rows)
+        coefficients = CoefficientWriter(file, total, field.modes, everywhere=given is not None)
+        for piece in _ahead(iter_truth(cfg, block_records, given)):
             check()
             if len(piece.emitters):
                 first_id, last_id = int(piece.emitters.id[0]), int(piece.emitters.id[-1])
@@ -149,7 +157,7 @@ def write_truth(
                 record_sets.append(records)
                 first, last = int(records.frame_ix[0]), int(records.frame_ix[-1])
                 if bounds is not None:
-                    scene = _scene_of(records, first, _places_of(still, config, field))
+                    scene = _scene_of(records, first, _places_of(still, config, field, everywhere=given is not None))
                     bound_set.append({CRLB: bounds.of(scene, first, last + 1)})
                 frame_counts[first + 1 : last + 2] = np.bincount(records.frame_ix - first)
                 records_done += len(records)
@@ -163,8 +171,8 @@ def write_truth(
         if fiducials(cfg):
             describe(file["emitters/id"], first_fiducial=total - fiducials(cfg))
         if drift is not None:
-            _dataset(file, "drift/xyz", len(drift), 3, "f8", "px, px, um")[...] = drift
-        _describe(file, config)
+            make_dataset(file, "drift/xyz", len(drift), 3, "f8", "px, px, um")[...] = drift
+        describe_truth(file, config)
     if progress is not None:
         progress(cfg.frames, cfg.frames)
     return TruthSize(emitters_done, records_done, background)
@@ -189,16 +197,18 @@ def _ahead(pieces: Iterator[Piece]) -> Iterator[Piece]:
             yield piece
 
 
-class _Growing:
+class Growing:
     """Datasets of a group that grow by rows, in chunks."""
 
     def __init__(self, file: h5py.File, group: str, layout: dict[str, tuple[int, str, str]], chunk_rows: int) -> None:
         self._rows = 0
         self._sets = {
-            name: _dataset(file, f"{group}/{name}", 0, *each, chunk_rows=chunk_rows) for name, each in layout.items()
+            name: make_dataset(file, f"{group}/{name}", 0, *each, chunk_rows=chunk_rows)
+            for name, each in layout.items()
         }
 
     def append(self, table: Records | Blinks | dict[str, NDArray[Any]]) -> None:
+        """Add rows to all of them."""
         columns = {name: table[name] if isinstance(table, dict) else getattr(table, name) for name in self._sets}
         start = self._rows
         for name, dataset in self._sets.items():
@@ -210,9 +220,11 @@ class _Growing:
 _Coefficients = tuple["NDArray[np.float32]", "NDArray[np.float32] | None"]
 
 
-def _places_of(records: Records, config: JobConfig, field: FieldMap) -> Callable[[NDArray[np.int64]], _Coefficients]:
+def _places_of(
+    records: Records, config: JobConfig, field: FieldMap, *, everywhere: bool = False
+) -> Callable[[NDArray[np.int64]], _Coefficients]:
     """Return what computes the coefficients of some records, at the undrifted places."""
-    return lambda rows: field_coefficients(config, field, records.xyz[rows])
+    return lambda rows: field_coefficients(config, field, records.xyz[rows], everywhere=everywhere)
 
 
 def _scene_of(
@@ -251,16 +263,16 @@ def write_records(
     """
     rows, modes = len(records), scene.phase.shape[1]
     with writing_hdf5(path) as (file, check):
-        for name, (columns, dtype, unit) in _RECORDS.items():
-            _dataset(file, f"records/{name}", rows, columns, dtype, unit)[...] = getattr(records, name)
+        for name, (columns, dtype, unit) in RECORDS.items():
+            make_dataset(file, f"records/{name}", rows, columns, dtype, unit)[...] = getattr(records, name)
         unit = "rad rms, Noll 1 and up"
-        _dataset(file, "zernike_coeffs/phase", rows, modes, "f4", unit)[...] = scene.phase[scene.emitter_ix]
+        make_dataset(file, "zernike_coeffs/phase", rows, modes, "f4", unit)[...] = scene.phase[scene.emitter_ix]
         if scene.magnitude is not None:
             unit = "1, Noll 1 and up"
-            _dataset(file, "zernike_coeffs/mag", rows, modes, "f4", unit)[...] = scene.magnitude[scene.emitter_ix]
+            make_dataset(file, "zernike_coeffs/mag", rows, modes, "f4", unit)[...] = scene.magnitude[scene.emitter_ix]
         write_background(file, background)
         check()
-        _describe(file, config)
+        describe_truth(file, config)
         add_bounds(file, path, config, check)
 
 
@@ -279,13 +291,13 @@ def replace_coefficients(path: str | Path, config: JobConfig, field: FieldMap) -
         places = truth.places()
         with writing_hdf5(path) as (file, check):
             truth.copy_into(file)
-            coefficients = _CoefficientWriter(file, places.count, field.modes)
+            coefficients = CoefficientWriter(file, places.count, field.modes)
             for start in range(0, places.count, _COEFFICIENT_ROWS):
                 xyz = places.read(start, min(start + _COEFFICIENT_ROWS, places.count))
                 coefficients.write(start, config, field, xyz)
                 check()
             write_background(file, truth.background)
-            _describe(file, config)
+            describe_truth(file, config)
             add_bounds(file, path, config, check)
 
 
@@ -311,7 +323,7 @@ def replace_config(path: str | Path, config: JobConfig) -> None:
         add_bounds(file, path, config, check)
 
 
-def _dataset(
+def make_dataset(
     file: h5py.File,
     name: str,
     rows: int,
@@ -331,37 +343,40 @@ def _dataset(
     return dataset
 
 
-def chunk_rows(config: JobConfig) -> tuple[int, int]:
+def chunk_rows(config: JobConfig, given: Summary | None = None) -> tuple[int, int]:
     """Return lengths of chunks that suit the expected numbers of records and blinks, so that small files stay small."""
     cfg = config.emitters
-    records = expected_records(config, cfg.frames)
-    if cfg.blinking.kind == "once":
-        records = all_emitters(config) * min(cfg.lifetime_avg + 1, cfg.frames)
+    records = expected_records(config, cfg.frames, given)
+    if cfg.blinking.kind == "once" and with_number(config, given).num_emitters:
+        records = all_emitters(config, given) * min(cfg.lifetime_avg + 1, cfg.frames)
     of_records, of_blinks = (
         min(_MAX_CHUNK_ROWS, max(64, 1 << int(expected).bit_length()))
-        for expected in (records, expected_blinks(config))
+        for expected in (records, expected_blinks(config, given))
     )
     return of_records, of_blinks
 
 
-class _CoefficientWriter:
+class CoefficientWriter:
     """Writes ``zernike_coeffs``; magnitudes are stored only from the first that is not zero on."""
 
-    def __init__(self, file: h5py.File, rows: int, modes: int) -> None:
-        self._phase = _dataset(file, "zernike_coeffs/phase", rows, modes, "f4", "rad rms, Noll 1 and up")
-        self._magnitude = _dataset(file, "zernike_coeffs/mag", rows, modes, "f4", "1, Noll 1 and up")
+    def __init__(self, file: h5py.File, rows: int, modes: int, *, everywhere: bool = False) -> None:
+        self._everywhere = everywhere
+        self._phase = make_dataset(file, "zernike_coeffs/phase", rows, modes, "f4", "rad rms, Noll 1 and up")
+        self._magnitude = make_dataset(file, "zernike_coeffs/mag", rows, modes, "f4", "1, Noll 1 and up")
 
     def write(self, start: int, config: JobConfig, field: FieldMap, xyz: np.ndarray[Any, Any]) -> None:
+        """Write the coefficients at some places into the rows from `start` on."""
         for first in range(0, len(xyz), _COEFFICIENT_ROWS):
             block = xyz[first : first + _COEFFICIENT_ROWS]
             rows = slice(start + first, start + first + len(block))
-            phase, magnitude = field_coefficients(config, field, block)
+            phase, magnitude = field_coefficients(config, field, block, everywhere=self._everywhere)
             self._phase[rows] = phase
             if magnitude is not None:
                 self._magnitude[rows] = magnitude
 
 
-def _describe(file: h5py.File, config: JobConfig) -> None:
+def describe_truth(file: h5py.File, config: JobConfig) -> None:
+    """Put a job's config into an open file, its seeds, and what made it."""
     from simtiff.config.identity import DATA_VERSION
 
     describe(
@@ -385,6 +400,8 @@ class MemoryTruth:
         The job.
     field
         Its map, from `open_field`.
+    given
+        Molecules in place of those that the config draws.
 
     Attributes
     ----------
@@ -400,12 +417,12 @@ class MemoryTruth:
 
     path: str | None = None
 
-    def __init__(self, config: JobConfig, field: FieldMap) -> None:
+    def __init__(self, config: JobConfig, field: FieldMap, given: Given | None = None) -> None:
         self.config = config
         self.n_frames = config.emitters.frames
         self.background = background_of(config)
-        cfg = with_number(config)
-        pieces = list(iter_truth(cfg))
+        cfg = with_number(config, None if given is None else given.summary)
+        pieces = list(iter_truth(cfg, given=given))
         parts: list[Any] = [piece.emitters for piece in pieces if len(piece.emitters)] or [no_emitters(cfg)]
         self.emitters: AnyEmitters = in_order_of_id(parts)
         self.drift = drift_of(config)
@@ -414,7 +431,8 @@ class MemoryTruth:
         blinks = [piece.blinks for piece in pieces if piece.blinks is not None]
         self.blinks = Blinks.concatenate(blinks) if cfg.blinking.blinks else None
         del pieces
-        self.phase, magnitude = field_coefficients(config, field, self.emitters.xyz)
+        xyz, everywhere = self.emitters.xyz, given is not None
+        self.phase, magnitude = field_coefficients(config, field, xyz, everywhere=everywhere)
         self.magnitude = magnitude if len(self.emitters) else None
 
     def scene(self, start: int, stop: int) -> Scene:

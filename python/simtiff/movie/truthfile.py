@@ -26,6 +26,7 @@ from simtiff.io.hdf5 import find_dataset, need_dataset, open_hdf5, reading, stat
 from simtiff.io.rows import Rows, check_numbers, read_rows
 from simtiff.language import Text
 from simtiff.movie.light import Background, find_background
+from simtiff.movie.truthrecords import LIMITS, SCAN_ROWS, FileRecords, RecordRows, positions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,11 +37,6 @@ if TYPE_CHECKING:
 
     from simtiff.aberrations.fieldmap import FieldMap
     from simtiff.config.settings import JobConfig
-
-MAX_FRAMES = 10**7
-_SCAN_ROWS = 1 << 20
-# Beyond any microscope; what is larger is garbage and would make rendering take forever.
-_LIMITS = {"x and y": 1e7, "z": 1001.0, "photons": 1e15, "coefficients": 1e3}
 
 _COLUMNS: dict[str, dict[str, tuple[int | None, ...]]] = {
     "emitters": {"xyz": (None, 3), "intensity": (None,), "t0": (None,), "on_time": (None,), "id": (None,)},
@@ -64,17 +60,6 @@ class Places:
 
     count: int
     read: Callable[[int, int], NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class _RecordRows:
-    """Some records: row numbers in the file (for coefficients stored per record), and columns."""
-
-    rows: NDArray[np.int64]
-    xyz: NDArray[np.float32] | None
-    phot: NDArray[np.float32]
-    frame_ix: NDArray[np.int32]
-    id: NDArray[np.int64] | None
 
 
 class TruthFile:
@@ -128,9 +113,11 @@ class TruthFile:
             self._blinks, self._drift = self._group("blinks"), self._group("drift")
             self._check_columns()
             self.stored_config = self._read_config()
-            self._sorted: _RecordRows | None = None
-            self._frame_start = self._read_index()
-            self.n_frames = len(self._frame_start) - 1
+            stored = None if self.stored_config is None else self.stored_config.emitters.frames
+            given = None if config is None else config.emitters
+            wanted = None if given is None or "frames" not in given.model_fields_set else given.frames
+            self._in_frames = FileRecords(self.path, self._records, stored, wanted)
+            self.n_frames, self.states_frames = self._in_frames.n_frames, self._in_frames.states_frames
             self._emitter_ids = self._read_emitter_ids()
             self._phase, self._magnitude = None, None
             if coefficients != "unused":
@@ -175,28 +162,35 @@ class TruthFile:
 
     def scene(self, start: int, stop: int) -> Scene:
         """Return the emitters and records of frames ``start..stop - 1``."""
-        low, high = (int(self._frame_start[min(max(frame, 0), self.n_frames)]) for frame in (start, stop))
-        records = self._read_records(low, max(low, high))
-        self._check_frames(records, start, stop)
+        records = self._in_frames.of_frames(start, stop)
         if self._per == "emitter":
             return self._scene_of_emitters(records, start)
         return self._scene_of_records(records, start)
 
     def frames_of_records(self, count: int) -> int:
         """Return how many frames from the first on have at most `count` records together."""
-        return int(np.searchsorted(self._frame_start, count, side="right")) - 1
+        return int(np.searchsorted(self._in_frames.frame_start, count, side="right")) - 1
 
     def places(self) -> Places:
-        """Return the positions that coefficients belong to, to compute them anew."""
+        """Return the positions that coefficients belong to, without drift, to compute them anew."""
         group, name = (self._emitters, "emitters") if "xyz" in self._emitters else (self._records, "records")
         if "xyz" not in group:
             raise DataError(f"{self.path}: no dataset {name}/xyz")
         rows = group["xyz"]
-        return Places(len(rows), lambda start, stop: self._positions(rows, start, stop))
+        drift = None if group is self._emitters else self.drift()
+
+        def read(start: int, stop: int) -> NDArray[np.float32]:
+            xyz = positions(self.path, rows, start, stop)
+            if drift is None:
+                return xyz
+            frame_ix: NDArray[np.int64] = read_rows(self._records["frame_ix"], start, stop, np.int64)
+            return np.asarray(xyz - drift[frame_ix], np.float32)
+
+        return Places(len(rows), read)
 
     def records(self) -> tuple[NDArray[np.float32] | None, NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
         """Return all records by frame: position (None where only emitters have one), photons, frame and id."""
-        every = self._read_records(0, int(self._frame_start[-1]))
+        every = self._in_frames.read(0, self._in_frames.count)
         return every.xyz, every.phot, every.frame_ix, every.rows if every.id is None else every.id
 
     def emitter_columns(self, most: int) -> dict[str, NDArray[np.float64]]:
@@ -233,19 +227,18 @@ class TruthFile:
 
     def record_ids(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the emitter of each record of frames ``start..stop - 1``; the record's row where none is said."""
-        low, high = (int(self._frame_start[min(max(frame, 0), self.n_frames)]) for frame in (start, stop))
-        records = self._read_records(low, max(low, high))
+        records = self._in_frames.of_frames(start, stop)
         return records.rows if records.id is None else records.id
 
     @property
     def in_order(self) -> bool:
         """Whether the file has its records ordered by frame."""
-        return self._sorted is None
+        return self._in_frames.in_order
 
     @property
     def record_count(self) -> int:
         """Number of records."""
-        return int(self._frame_start[-1])
+        return self._in_frames.count
 
     @property
     def file(self) -> h5py.File:
@@ -256,27 +249,24 @@ class TruthFile:
         """Yield all frames in ranges (start, stop) of at most `most` records each, but of at least one frame."""
         start = 0
         while start < self.n_frames:
-            stop = max(start + 1, self.frames_of_records(int(self._frame_start[start]) + most))
+            stop = max(start + 1, self.frames_of_records(int(self._in_frames.frame_start[start]) + most))
             yield start, stop
             start = stop
 
     def records_of(self, start: int, stop: int) -> Records:
         """Return the records of frames ``start..stop - 1``; where the file has no ids, they are the records' rows."""
-        low, high = (int(self._frame_start[min(max(frame, 0), self.n_frames)]) for frame in (start, stop))
-        records = self._read_records(low, max(low, high))
-        self._check_frames(records, start, stop)
+        records = self._in_frames.of_frames(start, stop)
         ids = records.rows if records.id is None else records.id
         xyz = records.xyz
         if xyz is None:
-            positions = self._emitters["xyz"]
+            places = self._emitters["xyz"]
             rows = self._rows_of_emitters(ids)
-            xyz = gather(rows, lambda first, last: self._positions(positions, first, last), 3)
+            xyz = gather(rows, lambda first, last: positions(self.path, places, first, last), 3)
         return Records(xyz, records.phot, records.frame_ix, ids)
 
     def rows_of(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the rows that the records of a scene of these frames have in the file."""
-        low, high = (int(self._frame_start[min(max(frame, 0), self.n_frames)]) for frame in (start, stop))
-        return np.arange(low, high) if self._sorted is None else self._sorted.rows[low:high]
+        return self._in_frames.rows_of(start, stop)
 
     def copy_into(self, file: h5py.File) -> None:
         """Copy emitters, records, blinks and drift, not the coefficients, to another open file."""
@@ -288,8 +278,8 @@ class TruthFile:
                         self._file.copy(rows.dataset, group, column)
                         continue
                     copy = group.create_dataset(column, rows.shape, rows.dataset.dtype, track_times=False)
-                    for start in range(0, len(rows), _SCAN_ROWS):
-                        copy[start : start + _SCAN_ROWS] = rows[start : start + _SCAN_ROWS]
+                    for start in range(0, len(rows), SCAN_ROWS):
+                        copy[start : start + SCAN_ROWS] = rows[start : start + SCAN_ROWS]
         for name in ("blinks", "drift"):
             if name in self._file:
                 with reading(self.path, name):
@@ -339,64 +329,6 @@ class TruthFile:
             text = Text("{path}: attribute config is no valid config: {reason}", path=self.path, reason=" ".join(first))
             raise DataError(text) from error
 
-    def _read_index(self) -> NDArray[np.int64]:
-        """Return the first record of each frame, and at the end the number of records."""
-        count = len(self._records["frame_ix"])
-        if "frame_start" in self._records:
-            rows = self._records["frame_start"]
-            if not 2 <= len(rows) <= MAX_FRAMES + 1:
-                raise DataError(f"{self.path}: records/frame_start: has {len(rows)} rows; allowed: frames + 1")
-            index = read_rows(rows, 0, len(rows), np.int64)
-            if index[0] != 0 or index[-1] != count or (np.diff(index) < 0).any():
-                raise DataError(f"{self.path}: records/frame_start: does not rise from 0 to the {count} records")
-        else:
-            index = self._scan_frames(count)
-        stored = self.stored_config.emitters.frames if self.stored_config else None
-        self.states_frames = stored is not None or "frame_start" in self._records
-        if not self.states_frames and self._given_config is not None:
-            given = self._given_config.emitters
-            if "frames" in given.model_fields_set and given.frames >= len(index) - 1:
-                stored = given.frames
-        if stored is not None and stored != len(index) - 1:
-            if "frame_start" in self._records or stored < len(index) - 1:
-                text = Text(
-                    "{path}: records: belong to {frames} frames, but the file's config says {stored}",
-                    path=self.path,
-                    frames=len(index) - 1,
-                    stored=stored,
-                )
-                raise DataError(text)
-            index = np.concatenate([index, np.full(stored + 1 - len(index), count, np.int64)])
-        return index
-
-    def _scan_frames(self, count: int) -> NDArray[np.int64]:
-        """Count the records of each frame; sort them in memory if they are not in the order of frames."""
-        counts = np.zeros(1, np.int64)
-        last, ordered = 0, True
-        for start in range(0, count, _SCAN_ROWS):
-            frames = read_rows(self._records["frame_ix"], start, min(start + _SCAN_ROWS, count), np.int64)
-            if frames.min() < 0 or frames.max() >= MAX_FRAMES:
-                text = Text(
-                    "{path}: records/frame_ix: holds {low} to {high}; allowed: 0 to {most}",
-                    path=self.path,
-                    low=frames.min(),
-                    high=frames.max(),
-                    most=MAX_FRAMES - 1,
-                )
-                raise DataError(text)
-            ordered = ordered and bool(frames[0] >= last and (np.diff(frames) >= 0).all())
-            last = int(frames[-1])
-            more = np.bincount(frames)
-            if len(more) > len(counts):
-                counts = np.concatenate([counts, np.zeros(len(more) - len(counts), np.int64)])
-            counts[: len(more)] += more
-        if not ordered:
-            with reading(self.path, "records (sorting them, since records/frame_ix is not in order)"):
-                every = self._read_records(0, count)
-                order = np.argsort(every.frame_ix, kind="stable")
-                self._sorted = _take_records(every, order)
-        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-
     def _is_of_a_gaussian(self) -> bool:
         """Whether the file's coefficients are those of a Gaussian, which has none, and another model wants some."""
         stored, given = self.stored_config, self._given_config
@@ -424,8 +356,8 @@ class TruthFile:
         if rows is None:
             return None
         count = len(rows)
-        for start in range(0, count, _SCAN_ROWS):
-            stop = min(start + _SCAN_ROWS, count)
+        for start in range(0, count, SCAN_ROWS):
+            stop = min(start + SCAN_ROWS, count)
             if not np.array_equal(read_rows(rows, start, stop, np.int64), np.arange(start, stop)):
                 ids: NDArray[np.int64] = read_rows(rows, 0, count, np.int64)
                 if len(np.unique(ids)) != count:
@@ -448,7 +380,8 @@ class TruthFile:
             return "record"
         if emitters is None and "id" in self._records and "xyz" in self._records:
             ids = read_rows(self._records["id"], 0, records, np.int64)
-            self._all_ids = np.unique(ids)
+            ids.sort()  # np.unique is much slower
+            self._all_ids = ids[np.diff(ids, prepend=ids[:1] - 1) > 0]
             if rows == len(self._all_ids):
                 return "id"
         text = Text(
@@ -463,65 +396,15 @@ class TruthFile:
 
     # Reading
 
-    def _read_records(self, low: int, high: int) -> _RecordRows:
-        """Return records ``low..high - 1`` in the order of frames."""
-        if self._sorted is not None:
-            return _take_records(self._sorted, slice(low, high))
-        columns = self._records
-        phot = read_rows(columns["phot"], low, high, np.float32)
-        if phot.size and (phot.min() < 0 or phot.max() > _LIMITS["photons"]):
-            text = Text(
-                "{path}: records/phot: holds {low:g} to {high:g}; allowed: 0 to {most:g} photons",
-                path=self.path,
-                low=float(phot.min()),
-                high=float(phot.max()),
-                most=_LIMITS["photons"],
-            )
-            raise DataError(text)
-        return _RecordRows(
-            rows=np.arange(low, high),
-            xyz=self._positions(columns["xyz"], low, high) if "xyz" in columns else None,
-            phot=phot,
-            frame_ix=read_rows(columns["frame_ix"], low, high, np.int32),
-            id=read_rows(columns["id"], low, high, np.int64) if "id" in columns else None,
-        )
-
-    def _positions(self, rows: Rows, low: int, high: int) -> NDArray[np.float32]:
-        xyz: NDArray[np.float32] = read_rows(rows, low, high, np.float32)
-        for what, shown, part in (("x and y", Text("x and y"), xyz[:, :2]), ("z", "z", xyz[:, 2])):
-            if part.size and np.abs(part).max() > _LIMITS[what]:
-                text = Text(
-                    "{path}: {name}: {what} up to {found:g}; allowed: up to {most:g} {unit}",
-                    path=self.path,
-                    name=str(rows.dataset.name).lstrip("/"),
-                    what=shown,
-                    found=float(np.abs(part).max()),
-                    most=_LIMITS[what],
-                    unit="um" if what == "z" else "px",
-                )
-                raise DataError(text)
-        return xyz
-
-    def _check_frames(self, records: _RecordRows, start: int, stop: int) -> None:
-        frames = np.arange(max(start, 0), min(stop, self.n_frames))
-        if not frames.size:
-            return
-        counts = np.diff(self._frame_start[frames[0] : frames[-1] + 2])
-        if not np.array_equal(records.frame_ix, np.repeat(frames, counts)):
-            raise DataError(
-                f"{self.path}: records/frame_ix: does not agree with records/frame_start "
-                f"in frames {start} to {stop - 1}"
-            )
-
-    def _scene_of_emitters(self, records: _RecordRows, start: int) -> Scene:
+    def _scene_of_emitters(self, records: RecordRows, start: int) -> Scene:
         """Make a scene where coefficients are given per emitter."""
         assert records.id is not None  # noqa: S101 - for the type checker; `_per` says so
         first, emitter_ix = same_psf(records.id, records.xyz)
         rows = self._rows_of_emitters(records.id[first])
         still = None
         if "xyz" in self._emitters and (records.xyz is None or self._phase is None):
-            positions = self._emitters["xyz"]
-            still = gather(rows, lambda low, high: self._positions(positions, low, high), 3)
+            places = self._emitters["xyz"]
+            still = gather(rows, lambda low, high: positions(self.path, places, low, high), 3)
         xyz = records.xyz[first] if records.xyz is not None else still
         assert xyz is not None  # noqa: S101 - for the type checker; `_check_columns` says so
         return self._scene(xyz, rows, emitter_ix, records, start, still)
@@ -543,7 +426,7 @@ class TruthFile:
             raise DataError(text)
         return rows
 
-    def _scene_of_records(self, records: _RecordRows, start: int) -> Scene:
+    def _scene_of_records(self, records: RecordRows, start: int) -> Scene:
         """Make a scene where coefficients are given per record or per distinct id."""
         assert records.xyz is not None  # noqa: S101 - for the type checker; `_per` says so
         alone = np.arange(len(records.phot), dtype=np.uint32)
@@ -563,7 +446,7 @@ class TruthFile:
         xyz: NDArray[np.float32],
         rows: NDArray[np.int64],
         emitter_ix: NDArray[np.uint32],
-        records: _RecordRows,
+        records: RecordRows,
         start: int,
         still: NDArray[np.float32] | None = None,
     ) -> Scene:
@@ -611,10 +494,10 @@ class TruthFile:
 
     def _coefficients(self, columns: Rows, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         values = gather(rows, lambda low, high: read_rows(columns, low, high, np.float32), columns.shape[1])
-        if values.size and np.abs(values).max() > _LIMITS["coefficients"]:
+        if values.size and np.abs(values).max() > LIMITS["coefficients"]:
             raise DataError(
                 f"{self.path}: {str(columns.dataset.name).lstrip('/')}: numbers up to {np.abs(values).max():g}; "
-                f"allowed: up to {_LIMITS['coefficients']:g}"
+                f"allowed: up to {LIMITS['coefficients']:g}"
             )
         return values
 
@@ -636,16 +519,6 @@ def _stored_config(file: h5py.File) -> JobConfig | None:
 
     text = stated(file, (), "config")
     return None if text is None else JobConfig.model_validate_json(text)
-
-
-def _take_records(records: _RecordRows, rows: Any) -> _RecordRows:
-    return _RecordRows(
-        rows=records.rows[rows],
-        xyz=None if records.xyz is None else records.xyz[rows],
-        phot=records.phot[rows],
-        frame_ix=records.frame_ix[rows],
-        id=None if records.id is None else records.id[rows],
-    )
 
 
 def gather(

@@ -186,6 +186,8 @@ class Frames:
                 f"size is {self.size}, but emitters.area_px is {width:g} x {height:g}; expected a crop that fits"
             )
         optical, emitters = self.config.optical, self.config.emitters
+        if emitters.positions_path is not None:
+            raise ConfigError("emitters.positions_path is given, but crops draw emitters of their own; expected none")
         per_px2 = optical.pixel_size_nm_x * optical.pixel_size_nm_y * 1e-6
         own = density_on(self.config)
         asked = _range("density_per_um2", density_per_um2, 0, 1e6)

@@ -9,7 +9,8 @@
 //! PSF        = |U|^2 / ((lambda/NA)^2 int |P|^2)                                  integrates to 1 over the plane
 //! vectorial  = the same with five fields P A_k, whose intensities add up (`pupil/vectorial.rs`)
 //! gaussian   = a Gaussian of a width that changes with z, over pixels
-//! pixel      = Poisson(photons * integral of the PSF over the pixel + background) + read noise
+//! mean       = QE (photons * integral of the PSF over the pixel + background) + dark                electrons of a pixel
+//! count      = (register(Poisson(mean)) + read noise) / electrons per count + offset               (`camera/mod.rs`)
 //! ```
 //!
 //! x runs along columns, y along rows, integers are pixel centres; frames are `[t][y][x]`.
@@ -25,7 +26,7 @@
 //! Cost                                render           what all that takes, said before: quadrature rows, memory
 //! Camera::expose                      camera           expected photons -> counts
 //!   |-- addressed random words        noise: random, the only place where a generator is made
-//!   `-- distributions                 noise: poisson, normal
+//!   `-- distributions                 noise: poisson, normal, gamma
 //! spline_filter, interpolate          field            maps of coefficients over the field -> an emitter's
 //! beam, bleach                        field            a Gaussian beam -> its light at any place; what bleaching leaves
 //! random_field                        noise: randomfield   a smooth random field over pixels
