@@ -151,7 +151,7 @@ def documented(page: str) -> dict[str, tuple[str, str, str]]:
     rows = {}
     for line in prose(page).splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        if len(cells) == 5 and re.fullmatch(r"`[A-Za-z_.]+`", cells[0]) and cells[0] != "`key`":
+        if len(cells) == 5 and re.fullmatch(r"`[A-Za-z_.0-9]+`", cells[0]) and cells[0] != "`key`":
             rows[cells[0].strip("`")] = (cells[1].strip("`"), cells[2], cells[3])
     return rows
 

@@ -15,6 +15,7 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 from scipy.linalg import expm
+from scipy.ndimage import gaussian_filter
 from scipy.stats import expon, lognorm, norm
 
 import simtiff
@@ -36,7 +37,7 @@ from matplotlib import pyplot as plt
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TRUTH, LAW = "#9ecae1", "tab:orange"
-RINGS_NM = 5.0  # a pixel of the reconstruction
+PIXEL_NM = 10.0  # a pixel of the reconstruction
 
 
 def label(axis: Axes, title: str, x: str, y: str) -> None:
@@ -126,10 +127,10 @@ def own(axes: NDArray[Any], truth: OpenTruth, frames: NDArray[Any]) -> None:
     kept = records["phot"] > 1000
     random = np.random.default_rng(5)
     found = 100 * (records["xyz"][kept, :2] + bounds[kept, :2] * random.standard_normal((kept.sum(), 2)))
-    pixels = np.arange(-50, 4750 + RINGS_NM, RINGS_NM)
-    image, *_ = np.histogram2d(found[:, 1], found[:, 0], [pixels, pixels])
-    extent = (-0.05, 4.75, 4.75, -0.05)
-    axes[2].imshow(image, cmap="inferno", vmax=np.quantile(image[image > 0], 0.97), extent=extent)
+    x, y = np.arange(300, 2000 + PIXEL_NM, PIXEL_NM), np.arange(300, 2200 + PIXEL_NM, PIXEL_NM)
+    image, *_ = np.histogram2d(found[:, 1], found[:, 0], [y, x])
+    image = gaussian_filter(image, 1)
+    axes[2].imshow(image, cmap="inferno", vmax=np.quantile(image[image > 0.05], 0.95), extent=(0.3, 2.0, 2.2, 0.3))
     label(axes[2], "localizations at the bound", "x (um)", "y (um)")
     first = 100 * emitters["xyz"][:16, :2]
     middle = first.mean(axis=0)

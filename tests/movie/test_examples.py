@@ -151,3 +151,22 @@ def test_paint_binds_at_its_density_and_its_fiducials_show_the_drift(tmp_path: P
     error_nm = 110 * (moved - drift[:, :2].T)
     assert np.ptp(drift[:, :2], axis=0).max() * 110 > 100
     assert np.sqrt((error_nm**2).mean()) < 10
+
+
+def test_own_molecules_lie_where_the_list_says_and_go_to_other_programs(tmp_path: Path) -> None:
+    simulation = simtiff.Simulation(job_of("own_molecules.json"))
+    places = np.loadtxt(CONFIGS / "own_molecules.csv", delimiter=",", skiprows=1)
+    files = simulation.write(tmp_path)
+    with simtiff.open_truth(files["emitters.h5"]) as truth:
+        np.testing.assert_allclose(truth.emitters()["xyz"], places / [100, 100, 1000], rtol=1e-6, atol=1e-6)
+        blinks, records = truth.blinks(), truth.records(as_pandas=True)
+    assert blinks is not None
+    begun = blinks["t0"] >= 0
+    assert kstest(blinks["on_time"][begun], expon(scale=2).cdf).pvalue > 0.01
+    on, share = on_at(Blinks(**blinks), np.arange(0, 400, 20)), 0.01 / 0.51
+    assert on.mean() == pytest.approx(320 * share, abs=4 * np.sqrt(320 * share * 2 / 20))
+    for name, photons in (("picasso_locs.hdf5", 0.95), ("thunderstorm.csv", 1.0)):
+        found = simtiff.localizations.read(tmp_path / name, pixel_size_nm=100)
+        assert len(found) == len(records)  # all lie within the frame
+        np.testing.assert_allclose(found.x_px, records.x_px, atol=1e-4)
+        np.testing.assert_allclose(found.photons, records.photons * photons, rtol=1e-5)
