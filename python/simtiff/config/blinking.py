@@ -115,7 +115,7 @@ class BlinkingConfig(Section):
     def _relations(self) -> Iterator[Relation]:
         for key in _NEEDED.get(self.kind, ()):
             if getattr(self, key) is None:
-                needed = " and ".join(_NEEDED[self.kind])
+                needed = ", ".join(_NEEDED[self.kind])
                 message = Text('required key is missing: kind "{kind}" needs {keys}', kind=self.kind, keys=needed)
                 yield Relation((key, "kind"), message)
         if self.kind == "kinetics":
