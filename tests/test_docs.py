@@ -350,6 +350,16 @@ def test_the_page_on_emitters_runs(page: str, tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("page", EMITTERS)
+def test_the_numbers_of_emitters_are_those_of_the_example(
+    page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIMTIFF_LANG", "zh" if "zh" in page else "en")
+    assert cli.main(["validate", str(ROOT / "configs" / "dstorm_emccd.json")]) == 0
+    (shown,) = blocks(page, "text")[:1]
+    assert shown in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", EMITTERS)
 def test_the_table_of_densities_is_computed(page: str) -> None:
     """Emitters that a density comes to, as the page has the formulas."""
     life, frames, on, off = 3.0, 40, 6.0, 90.0
