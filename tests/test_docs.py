@@ -22,6 +22,7 @@ from simtiff.cli.arguments import USAGE, parse_arguments
 from simtiff.config.loading import json_schema, load_batch_config, load_job_config
 from simtiff.config.sweeps import expand_jobs
 from simtiff.config.text import parse_config_text
+from simtiff.emitters.density import all_emitters
 from simtiff.language import speaking
 from simtiff.movie.estimate import held_light
 
@@ -30,7 +31,9 @@ READMES = ("README.md", "README.zh-CN.md")
 GUIDES = ("docs/guide.md", "docs/guide.zh-CN.md")
 MODELS = ("docs/models.md", "docs/models.zh-CN.md")
 CAMERAS = ("docs/cameras.md", "docs/cameras.zh-CN.md")
-PAGES = (*READMES, *GUIDES, *MODELS, *CAMERAS)
+EMITTERS = ("docs/emitters.md", "docs/emitters.zh-CN.md")
+EXCHANGE = ("docs/exchange.md", "docs/exchange.zh-CN.md")
+PAGES = (*READMES, *GUIDES, *MODELS, *CAMERAS, *EMITTERS, *EXCHANGE)
 ALL_PAGES = (*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "docs/performance.md", "docs/reliability.md")
 COMMANDS = sorted(re.findall(r"^  simtiff ((?:zmap )?[a-z]+)", USAGE, flags=re.MULTILINE))
 
@@ -148,7 +151,7 @@ def documented(page: str) -> dict[str, tuple[str, str, str]]:
     rows = {}
     for line in prose(page).splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        if len(cells) == 5 and re.fullmatch(r"`[A-Za-z_.]+`", cells[0]) and cells[0] != "`key`":
+        if len(cells) == 5 and re.fullmatch(r"`[A-Za-z_.0-9]+`", cells[0]) and cells[0] != "`key`":
             rows[cells[0].strip("`")] = (cells[1].strip("`"), cells[2], cells[3])
     return rows
 
@@ -182,7 +185,7 @@ def number(value: float) -> str:
         return "2^63 - 1"
     if abs(value) >= 1_000_000 and float(f"{value:.0e}") == value:
         return f"{value:.0e}".replace("e+0", "e")
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}".replace("e-0", "e-") if isinstance(value, float) else str(value)
 
 
 def allowed(field: dict[str, Any]) -> str | None:
@@ -200,7 +203,7 @@ def allowed(field: dict[str, Any]) -> str | None:
             low = number(option["minimum"]) if "minimum" in option else f"> {number(option['exclusiveMinimum'])}"
             odd = ", odd" if "not" in option else ""
             parts.append(f"{low} .. {number(option['maximum'])}{odd}")
-        elif option.get("type") == "array":
+        elif "prefixItems" in option:
             parts.append(f"[{', '.join(str(allowed(item)) for item in option['prefixItems'])}]")
         else:
             return None
@@ -221,7 +224,7 @@ def test_the_table_of_settings_is_the_schema(page: str) -> None:
             assert range_text == wanted, key
 
 
-@pytest.mark.parametrize(("english", "chinese"), [READMES, GUIDES, MODELS, CAMERAS])
+@pytest.mark.parametrize(("english", "chinese"), [READMES, GUIDES, MODELS, CAMERAS, EMITTERS, EXCHANGE])
 def test_languages_have_the_same_content(english: str, chinese: str) -> None:
     def shape(page: str) -> list[str]:
         return [line.split()[0] for line in prose(page).splitlines() if re.match(r"#+ ", line)]
@@ -319,6 +322,87 @@ def test_the_page_on_cameras_runs(page: str, tmp_path: Path, monkeypatch: pytest
     with h5py.File("mine/single_job/emitters.h5") as truth:
         assert np.isfinite(truth["records/crlb"][:, :2]).any()
     assert tifffile.imread("mine/single_job/simulation.ome.tiff").shape == (4, 64, 96)
+
+
+def marked(page: str, name: str) -> tuple[str, str]:
+    """Return the part of a page between two comments, and the rest of it."""
+    before, _, rest = text(page).partition(f"<!-- {name} -->")
+    part, _, after = rest.partition(f"<!-- end of {name} -->")
+    return part, before + after
+
+
+@pytest.mark.parametrize("page", EMITTERS)
+def test_the_page_on_emitters_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Markers stand still without the drift; molecules of a list lie where it says; a file of a track is the track."""
+    monkeypatch.chdir(tmp_path)
+    part, rest = marked(page, "own molecules")
+    with redirect_stdout(io.StringIO()) as shown:
+        for block in re.findall(r"^```python\n(.*?)^```", rest, flags=re.DOTALL | re.MULTILINE):
+            exec(compile(block, page, "exec"), {})
+        assert run_blocks(part, page, "mine.json") == 2
+    printed = shown.getvalue().splitlines()
+    assert printed[0].startswith("[ True  True  True]")
+    assert printed[-1] == "True"
+    with simtiff.open_truth("mine/single_job/emitters.h5") as truth:
+        x, y, z = truth.emitters()["xyz"].T
+    assert (len(x), np.ptp(z)) == (24, 0)
+    np.testing.assert_allclose(np.hypot(x[:8] - 9, y[:8] - 11), 0.535, atol=1e-3)
+
+
+@pytest.mark.parametrize("page", EMITTERS)
+def test_the_numbers_of_emitters_are_those_of_the_example(
+    page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIMTIFF_LANG", "zh" if "zh" in page else "en")
+    assert cli.main(["validate", str(ROOT / "configs" / "dstorm_emccd.json")]) == 0
+    (shown,) = blocks(page, "text")[:1]
+    assert shown in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", EMITTERS)
+def test_the_table_of_densities_is_computed(page: str) -> None:
+    """Emitters that a density comes to, as the page has the formulas."""
+    life, frames, on, off = 3.0, 40, 6.0, 90.0
+    states = {"states": {"on": {"dark": 1.0}, "dark": {"on": 0.25}}}
+    factors = {
+        "once": (max(frames, frames - 1 + 3 * life) + 3 * life) / life,
+        "kinetics": 5.0,
+        "paint": (on + off) / on,
+        "always": 1.0,
+    }
+    rows = re.findall(r"^\| `(once|kinetics|paint|always)` \| .* x .*\|$", text(page), flags=re.MULTILINE)
+    assert rows == list(factors)
+    more: dict[str, Any] = {"kinetics": states, "paint": {"on_frames": on, "off_frames": off}}
+    for kind in rows:
+        emitters = {"density_per_um2": 2, "frames": frames, "area_px": [100, 50], "lifetime_avg": life}
+        job = load_job_config(
+            {
+                "zmap_path": "builtin:oil",
+                "optical": {"pixel_size_nm": 100},
+                "emitters": emitters | {"blinking": {"kind": kind, **more.get(kind, {})}},
+                "tiff": {"roi_size": 50},
+            }
+        )
+        assert all_emitters(job) == round(2 * 10 * 5 * factors[kind]), kind
+
+
+@pytest.mark.parametrize("page", EXCHANGE)
+def test_the_page_on_exchange_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the example with Picasso, which `make test-clients` runs."""
+    monkeypatch.chdir(tmp_path)
+    part, rest = marked(page, "exchange")
+    config = re.findall(r"^```json\n(.*?)^```", rest, flags=re.DOTALL | re.MULTILINE)[0]
+    Path("job.json").write_text(config, encoding="utf-8")
+    with redirect_stdout(io.StringIO()) as shown:
+        assert run_blocks(part, page, "none.json") == 2
+    printed = shown.getvalue().splitlines()
+    assert printed[1] == "True True"
+    recall, ratio = map(float, printed[-1].split())
+    assert 0.4 < recall <= 0.5
+    assert ratio == pytest.approx(1, abs=0.2)
+    named = set(re.findall(r"^\| `[a-z-]+` \| .*?`([a-z_]+\.[a-z0-9]+)`", rest, flags=re.MULTILINE))
+    named |= set(re.findall(r"`(picasso_locs_camera\.txt)`", rest))
+    assert named | {"emitters.h5", "simulation.ome.tiff"} == {path.name for path in Path("job").iterdir()}
 
 
 def anchors(page: Path) -> set[str]:

@@ -29,7 +29,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-ROWS = (("emccd", "EMCCD", 1e4), ("scmos", "sCMOS", 6e4))
+ROWS = (("dstorm_emccd", "EMCCD", 1e4), ("paint_scmos", "sCMOS", 6e4))
 FLAT = (256, 256)
 DARK_FRAMES = 40
 DOTS, LAW = "tab:blue", "tab:orange"
@@ -128,13 +128,15 @@ def main() -> None:
         limits = (float(np.quantile(frame, 0.005)), float(np.quantile(frame, 0.999)))
         show(figure, line[0], frame, limits, f"{kind}, a frame", "ADU")
         light = background.image
-        if name == "emccd":
+        if name == "dstorm_emccd":
             show(figure, line[1], light, (0, float(light.max())), "its mean background", "photons / px")
         else:
-            frames = np.arange(simulation.shape[0])
-            mean = light.mean() * background.factor
-            line[1].plot(frames, mean, "o-", ms=3.5, lw=1, color=DOTS, label="in the truth")
-            line[1].plot(frames, light.mean() * np.exp(-frames / 40), color=LAW, lw=1.3, label="20 exp(-t / 40)")
+            frames = np.arange(60)
+            line[1].plot(
+                frames, light.mean() * background.factor[:60], "o-", ms=3, lw=1, color=DOTS, label="in the truth"
+            )
+            for edge, label in ((15, "limits asked for"), (25, None)):
+                line[1].axhline(edge, color=LAW, lw=1.3, label=label)
             line[1].set(ylim=(0, 27))
             line[1].set_title("its background, frame by frame", fontsize=9)
             line[1].set_xlabel("frame", fontsize=8)

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 NAMES = {"TIFF", "HDF", "JSON", "CRC", "Noll", "simtiff", "rad", "nm", "px", "um", "kB", "MB", "GB", "TB", "NaN"}
 NAMES |= {"MATLAB", "Zernike", "Fiji", "PSF", "NA", "KEY", "VALUE", "UTF", "SIGKILL", "rms", "true", "false", "null"}
 NAMES |= {"batch", "run", "stream", "status", "table", "verify", "clean"}
-NAMES |= {"validate", "schema", "camera", "preview", "zmap"}
-NAMES |= {"shell", "out", "none"}  # folders of the test
+NAMES |= {"validate", "schema", "camera", "preview", "zmap", "export", "score"}
+NAMES |= {"thunderstorm", "picasso", "decode", "smlm", "challenge", "parquet", "csv", "npy", "emitters"}  # formats
+NAMES |= {"Jaccard", "Picasso", "CSV", "frame", "kind", "kinetics", "paint", "on", "bleached"}
+NAMES |= {"shell", "out", "own", "none"}  # folders of the test
 AS_THEY_ARE = re.compile(
     r"job_\w+(\.\w+)*"  # jobs
     r"|--[a-z-]+(=\S+)?"  # options
@@ -64,6 +66,15 @@ def test_every_line_is_chinese(
         json.dumps({"base_config": {"zmap_path": "no.h5", "emitters": {"frames": 0, "fram": 1}}})
     )
     (tmp_path / "nomap.json").write_text(json.dumps({"base_config": {"zmap_path": "no.h5"}}))
+    own = TINY_JOB["emitters"] | {"positions_path": "own.csv", "fiducials": {"count": 1, "photons": 900}}
+    own.pop("num_emitters", None)
+    added = {"export": ["picasso", "thunderstorm"], "drift": {"velocity_nm": [1, 0, 0]}}
+    (tmp_path / "own.json").write_text(json.dumps(TINY_JOB | added | {"emitters": own}))
+    (tmp_path / "own.csv").write_text("x_px,y_px\n10,20\n60,20\n")
+    (tmp_path / "far.csv").write_text("frame,x_px,y_px\n1,10,20\n")
+    (tmp_path / "drift.csv").write_text("frame,x_nm,y_nm,z_nm\n1,10,20,0\n")
+    blinking = {"kind": "kinetics", "states": {"on": {"bleached": 1}}, "start": "gone"}
+    (tmp_path / "blinking.json").write_text(json.dumps(TINY_JOB | {"emitters": {"blinking": blinking}}))
     (tmp_path / "large.json").write_text(json.dumps({"base_config": TINY_JOB | TOO_LARGE}))
     out = tmp_path / "out"
     out.mkdir()
@@ -105,6 +116,18 @@ def test_every_line_is_chinese(
         f"run --zmap=builtin:oil --config={job} --output-dir=run --skip-tiff",
         "stream --h5=run/emitters.h5 --output=run/again.tif",
         "zmap info builtin:oil",
+        "validate own.json",
+        "batch own.json --output-dir=own --max-workers=1 --verbose",
+        "validate own.json --set=emitters.positions_path=far.csv",
+        "validate own.json --set=emitters.density_per_um2=1",
+        "validate own.json --set=drift.path=drift.csv",
+        "validate blinking.json",
+        'validate blinking.json --set=emitters.blinking={"kind":"paint"}',
+        "export own/single_job/emitters.h5 --format=picasso --output=own/other_locs.hdf5",
+        "export own/single_job/emitters.h5 --format=fiji --output=own/other_locs.hdf5",
+        "score own/single_job/emitters.h5 own/other_locs.hdf5",
+        "score own/single_job/emitters.h5 none.csv",
+        "score own/single_job/emitters.h5 own/single_job/thunderstorm.csv --radius=0",
         "batch large.json --output-dir=large",
         "batch bad.json",
         "batch nomap.json",

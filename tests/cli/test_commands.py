@@ -484,8 +484,9 @@ def test_zmap_info_draws_the_planes(command: Command, tmp_path: Path) -> None:
         ),
         ("cylindrical_lens.json", ["emitters.frames=2", "emitters.num_emitters=10"], ["single_job"]),
         ("tetrapod.json", ["emitters.frames=2", "emitters.num_emitters=10"], ["single_job"]),
-        ("emccd.json", ["emitters.frames=2", "emitters.num_emitters=10"], ["single_job"]),
-        ("scmos.json", ["emitters.frames=2", "emitters.num_emitters=10"], ["single_job"]),
+        ("dstorm_emccd.json", ["emitters.frames=2", "emitters.num_emitters=10"], ["single_job"]),
+        ("paint_scmos.json", ["emitters.frames=2", "emitters.density_per_um2=0.1"], ["single_job"]),
+        ("own_molecules.json", ["emitters.frames=2"], ["single_job"]),
     ],
 )
 def test_example_configs_run(

@@ -25,7 +25,10 @@ def blinking(**values: Any) -> dict[str, Any]:
 B = "emitters.blinking"
 BAD: list[tuple[dict[str, Any], str]] = [
     (blinking(kind="switch"), f'{B}.kind: "switch" is not allowed; allowed: one of "once", "kinetics", "paint"'),
-    (blinking(kind="paint", on_frames=4), f'{B}.off_frames: required key is missing: kind "paint" needs on_frames and'),
+    (
+        blinking(kind="paint", on_frames=4),
+        f'{B}.off_frames: required key is missing: kind "paint" needs on_frames, off_frames',
+    ),
     (blinking(kind="kinetics"), f'{B}.states: required key is missing: kind "kinetics" needs states, such as {{"on"'),
     (blinking(**PAINT, on_frame=4), f'{B}.on_frame: unknown key; did you mean "on_frames"?'),
     (blinking(**PAINT | {"off_frames": 0}), f"{B}.off_frames: 0 is too small; allowed: a number from 0.0001 to"),

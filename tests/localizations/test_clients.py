@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -18,9 +20,7 @@ import tifffile
 import simtiff
 from simtiff import localizations
 from simtiff.cli.process import main
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from simtiff.language import speaking
 
 pytestmark = [pytest.mark.clients, pytest.mark.filterwarnings("default")]  # theirs are not ours to mend
 
@@ -102,11 +102,16 @@ def write_movie(folder: Path, **settings: Any) -> Path:
 def localized(folder: Path) -> Path:
     """Let Picasso fit a movie as the line beside its truth says, with all emitters in sight."""
     lines = (folder / "picasso_locs_camera.txt").read_text().splitlines()
-    _, *words = shlex.split(next(line for line in lines if line.startswith("picasso ")))
-    options = ["--box-side-length", "9", "--gradient", "800", "--fit-method", "mle", "--drift", "0"]
+    line = next(line for line in lines if line.startswith("picasso "))
+    return run_picasso(f"{line} --box-side-length 9 --gradient 800 --fit-method mle --drift 0", folder)
+
+
+def run_picasso(line: str, folder: Path) -> Path:
+    """Run a command line of Picasso in a folder, and return its localizations."""
+    _, *words = shlex.split(line)
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
-        [sys.executable, "-m", "picasso", *words, *options],
+        [sys.executable, "-m", "picasso", *words],
         cwd=folder,
         env=environment,
         check=False,
@@ -173,3 +178,28 @@ def test_picasso_reaches_the_bound_and_counts_photons_of_emccd_and_scmos_movies(
     metrics = scored(write_movie(tmp_path, psf={"model": "gaussian"}, camera={"preset": preset}), capsys)
     check_lateral(metrics)
     assert abs(metrics["bias_photons"]) < 0.005 * PHOTONS
+
+
+@pytest.mark.parametrize("page", ["exchange.md", "exchange.zh-CN.md"])
+def test_the_example_of_the_page_has_its_numbers(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("picasso")
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+    part = text.partition("<!-- picasso -->")[2]
+    config, code, line, command, figures = re.findall(r"^```\w+\n(.*?)^```", part, flags=re.DOTALL | re.MULTILINE)
+    Path("grid.json").write_text(config, encoding="utf-8")
+    exec(compile(code, page, "exec"), {})
+    line = line.replace("\\\n", " ")
+    assert line.startswith(Path("grid/picasso_locs_camera.txt").read_text().splitlines()[-1])
+    run_picasso(line, Path("grid"))
+    capsys.readouterr()
+    with speaking("zh" if "zh" in page else "en"):
+        assert main(shlex.split(command)[1:]) == 0
+    # The fits of another processor may differ in the last digits.
+    pattern = r"-?\d[\d,]*\.?\d*"
+    shown, found = (re.findall(pattern, each) for each in (figures, capsys.readouterr().out.partition("\n")[2]))
+    for one, other in zip(shown, found, strict=False):
+        number = float(one.replace(",", "").strip("."))
+        assert float(other.replace(",", "")) == pytest.approx(number, rel=0.02, abs=0.05), (shown, found)

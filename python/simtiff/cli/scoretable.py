@@ -98,7 +98,7 @@ def _errors(whole: Metrics) -> list[list[str]]:
 def _part(bins: tuple[Bin, ...]) -> list[str]:
     names = list(bins[0].ranges)
     head = [
-        *names,
+        *(Text("photons") if name == "photons" else name for name in names),
         *(Text("emitters"), "Jaccard", Text("precision"), Text("recall"), Text("lateral, nm"), Text("axial, nm")),
         *(Text("x / bound"), Text("y / bound")),
     ]

@@ -66,6 +66,7 @@ class BlinkingConfig(Section):
     brightness: dict[_State, _Part] = Field(
         default_factory=lambda: {"on": 1.0},
         description="Of kinetics: part of a molecule's photons that it gives in each bright state.",
+        json_schema_extra={"default": {"on": 1.0}},
     )
     start: Annotated[str | dict[str, float] | None, BeforeValidator(_start)] = Field(
         None,
@@ -114,7 +115,7 @@ class BlinkingConfig(Section):
     def _relations(self) -> Iterator[Relation]:
         for key in _NEEDED.get(self.kind, ()):
             if getattr(self, key) is None:
-                needed = " and ".join(_NEEDED[self.kind])
+                needed = ", ".join(_NEEDED[self.kind])
                 message = Text('required key is missing: kind "{kind}" needs {keys}', kind=self.kind, keys=needed)
                 yield Relation((key, "kind"), message)
         if self.kind == "kinetics":
