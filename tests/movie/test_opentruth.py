@@ -137,11 +137,27 @@ def test_the_smallest_file(tmp_path: Path) -> None:
                 ask()
 
 
+def test_drift_is_that_of_the_records(tmp_path: Path) -> None:
+    config = {
+        "zmap_path": "builtin:oil",
+        "emitters": {"num_emitters": 50, "frames": 9, "area_px": 32, "blinking": {"kind": "always"}},
+        "drift": {"velocity_nm": [20, -10, 5]},
+        "tiff": {"roi_size": 32},
+    }
+    files = simtiff.Simulation(config).write(tmp_path)
+    with simtiff.open_truth(files["emitters.h5"]) as truth:
+        drift, records, emitters = truth.drift(2, 5), truth.records(2, 5), truth.emitters()
+        assert drift is not None
+        place = emitters["xyz"][records["id"]] + drift[records["frame_ix"] - 2]
+        np.testing.assert_allclose(records["xyz"], place, atol=1e-5)
+        assert drift.shape == (3, 3)
+
+
 def test_bad_input(made: tuple[simtiff.Simulation, Path], tmp_path: Path) -> None:
     _, path = made
     with simtiff.open_truth(path) as truth:
         for start, stop in [(-1, 2), (5, 4), (0, 10)]:
-            for ask in (truth.records, truth.bounds, truth.emitters, truth.coefficients, truth.background):
+            for ask in (truth.records, truth.bounds, truth.emitters, truth.coefficients, truth.background, truth.drift):
                 with pytest.raises(ShapeError, match="expected 0 <= start <= stop <= 9"):
                     ask(start, stop)
     with pytest.raises(DataError, match=r"no\.h5: no such file"):

@@ -314,6 +314,20 @@ class OpenTruth:
         image, factor = known
         return (image * factor[start:stop, None, None]).astype(np.float32)
 
+    def drift(self, start: int = 0, stop: int | None = None) -> NDArray[np.float64] | None:
+        """Return the drift of frames, (frames, 3) in px, px, um, which records have in them; None where there is none.
+
+        Raises
+        ------
+        ShapeError
+            No such frames.
+        DataError
+            The file is damaged.
+        """
+        start, stop = self._range(start, stop)
+        drift = self._truth.drift()
+        return None if drift is None else drift[start:stop]
+
     def _range(self, start: int, stop: int | None) -> tuple[int, int]:
         stop = self.n_frames if stop is None else stop
         if not 0 <= start <= stop <= self.n_frames:

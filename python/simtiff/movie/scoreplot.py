@@ -109,6 +109,10 @@ def _draw_along(
         if not np.isfinite(values).any():
             continue
         edges = [bins[0].ranges[name][0], *(each.ranges[name][1] for each in bins)]
+        if edges[0] == edges[-1]:  # all emitters have the same value
+            axis.plot(edges[:1], [value for value in values if np.isfinite(value)][:1], "o", color=colour, label=words)
+            drawn = True
+            continue
         axis.stairs(values, edges, baseline=None, color=colour, lw=1.6, label=words)
         drawn = True
     if drawn:
