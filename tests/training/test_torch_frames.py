@@ -1,0 +1,103 @@
+"""A PyTorch DataLoader gives the batches of `simtiff.training.Frames`, in their order, from any number of workers.
+
+PyTorch is an extra of its own (``pip install "simtiff[torch]"``); `make test-torch` runs these.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import subprocess
+import sys
+import warnings
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simtiff import localizations, training
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # PyTorch's own
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (the extra torch)")
+    from simtiff.training.torch import Frames
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # those of PyTorch, and of any fork of a process with threads
+
+SECONDS = 60  # longer than anything here takes; then it hangs
+CONFIG = {
+    "zmap_path": "builtin:oil",
+    "emitters": {"area_px": 64, "num_emitters": 100, "frames": 20},
+    "psf": {"size_px": 15},
+}
+ASKED: dict[str, Any] = {"size": 16, "batch": 3, "window": 2, "seed": 5, "start": 7, "bounds": True}
+WAYS: list[dict[str, Any]] = [
+    {"num_workers": 0},
+    *(
+        {"num_workers": count, "multiprocessing_context": how, "timeout": SECONDS}
+        for count in (1, 3)
+        for how in ("fork", "spawn")
+    ),
+]
+TRAINER = Path(__file__).parents[2] / "examples/train_localizer.py"
+
+
+def assert_is(found: dict[str, Any], expected: training.Batch) -> None:
+    """Compare a dict of tensors to a batch, to the last bit."""
+    assert found["index"] == expected.index
+    named = {name for name in training.Batch.__slots__ if getattr(expected, name) is not None}
+    assert found.keys() == named
+    for name in named - {"index"}:
+        np.testing.assert_array_equal(found[name].numpy(), getattr(expected, name), strict=True)
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["new", "used"])
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way['num_workers']} {way.get('multiprocessing_context', '')}")
+def test_a_data_loader_gives_the_same_batches_in_the_same_order(way: dict[str, Any], used: bool) -> None:
+    """Also where the parent has made batches before, on threads that a forked child does not have."""
+    data = Frames(CONFIG, **ASKED)
+    if used:
+        next(iter(data))
+    expected = islice(training.Frames(CONFIG, **ASKED), 8)
+    found = iter(torch.utils.data.DataLoader(data, batch_size=None, **way))
+    for batch in expected:
+        assert_is(next(found), batch)
+
+
+def test_ranks_and_copies_have_their_own_and_the_same_batches() -> None:
+    data = Frames(CONFIG, **ASKED, rank=1, ranks=2)
+    found = next(iter(pickle.loads(pickle.dumps(data))))
+    assert_is(found, training.Frames(CONFIG, **ASKED, rank=1, ranks=2).batch(7))
+    assert not np.array_equal(found["frames"].numpy(), next(iter(Frames(CONFIG, **ASKED)))["frames"].numpy())
+
+
+def test_camera_frames_become_photons_that_a_network_takes() -> None:
+    frames = next(iter(Frames(CONFIG, **ASKED)))["frames"]
+    assert frames.dtype == torch.uint16
+    photons = next(iter(Frames(CONFIG, **ASKED, units="photons")))["frames"]
+    assert photons.dtype == torch.float32
+    assert torch.nn.functional.conv2d(photons, torch.ones(1, 2, 3, 3)).shape == (3, 1, 14, 14)
+
+
+def test_tensors_are_pinned_where_they_can_be() -> None:
+    batch = next(iter(Frames(CONFIG, **ASKED)))
+    assert batch["frames"].is_pinned() == torch.cuda.is_available()
+    batch = next(iter(Frames(CONFIG, **ASKED, pin_memory=False)))
+    assert not batch["frames"].is_pinned()
+
+
+def test_the_example_learns(tmp_path: Path) -> None:
+    """Some seconds of training find emitters that the untrained network does not."""
+    words = [str(TRAINER), "--field=64", "--steps=150", "--frames=8", f"--output={tmp_path}"]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, timeout=10 * SECONDS)
+    assert done.returncode == 0, done.stderr
+    losses = [float(loss) for loss in re.findall(r"step \d+: loss (\S+),", done.stdout)]
+    assert len(losses) == 10
+    found = localizations.read(tmp_path / "found.csv", pixel_size_nm=100)
+    truth = localizations.read(tmp_path / "single_job/emitters.h5")
+    score = localizations.score(truth, found, pixel_size_nm=100).metrics
+    print(done.stdout, score)
+    assert score.recall > 0.2
+    assert score.precision > 0.5
