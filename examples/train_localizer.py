@@ -28,7 +28,14 @@ import tifffile
 import torch
 from docopt import docopt
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, interpolate, max_pool2d
+from torch.nn.functional import (
+    avg_pool2d,
+    binary_cross_entropy_with_logits,
+    interpolate,
+    max_pool2d,
+    pixel_shuffle,
+    pixel_unshuffle,
+)
 
 import simtiff
 from simtiff import localizations
@@ -80,24 +87,21 @@ class Localizer(nn.Module):
 
     They are the logit of the probability that an emitter's centre is on the pixel, its dx and dy from the pixel's
     centre in px, z and photons in parts of `Z_UM` and `PHOTONS`, the logarithms of the errors of these four, and the
-    background in parts of `BACKGROUND`.
+    background in parts of `BACKGROUND`. Inside, four pixels are one with four times the channels: that is fast.
     """
 
-    def __init__(self, width: int = 24) -> None:
+    def __init__(self, width: int = 32) -> None:
         super().__init__()
-        self.fine, self.middle, self.coarse = Block(3, width), Block(width, 2 * width), Block(2 * width, 3 * width)
-        self.middle_up, self.fine_up = Block(5 * width, 2 * width), Block(3 * width, width)
-        self.out = nn.Conv2d(width, 10, 1)
+        self.fine, self.coarse = Block(4 * 3, width), Block(width, 2 * width)
+        self.back = Block(3 * width, width)
+        self.out = nn.Conv2d(width, 4 * 10, 1)
 
     def forward(self, photons: Tensor, place: Tensor) -> Tensor:
         """Return the numbers, (n, 10, y, x), of frames (n, y, x) whose pixels lie at (n, 2, y, x) in the field."""
         signal = (photons - BACKGROUND) / (10 * BACKGROUND)
-        fine = self.fine(torch.cat([signal[:, None], place], 1))
-        middle = self.middle(max_pool2d(fine, 2))
-        coarse = self.coarse(max_pool2d(middle, 2))
-        middle = self.middle_up(torch.cat([middle, interpolate(coarse, scale_factor=2)], 1))
-        out = self.out(self.fine_up(torch.cat([fine, interpolate(middle, scale_factor=2)], 1)))
-        logit, at, background = out.split([1, 8, 1], 1)
+        fine = self.fine(pixel_unshuffle(torch.cat([signal[:, None], place], 1), 2))
+        coarse = interpolate(self.coarse(max_pool2d(fine, 2)), scale_factor=2)
+        logit, at, background = pixel_shuffle(self.out(self.back(torch.cat([fine, coarse], 1))), 2).split([1, 8, 1], 1)
         return torch.cat([logit - 4, at, background + 1], 1)  # most pixels have no emitter
 
 
