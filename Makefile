@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: build demo test quick check format messages bench fuzz soak audit clean
+.PHONY: build demo test test-torch quick check format messages bench fuzz soak audit clean
 
 build: $(VENV)/built
 
@@ -27,6 +27,16 @@ demo: build
 test: check
 	PROPTEST_RNG_SEED=1 cargo test --locked --release --quiet
 	$(BIN)/python -m pytest --quiet
+
+# Batches for PyTorch and its DataLoader, and the example of a training: in an environment of their own, since PyTorch is large.
+TORCH := $(VENV)/torch
+test-torch: build $(TORCH)/installed
+	PYTHONPATH=python $(TORCH)/bin/python -m pytest --quiet tests/test_torch.py tests/training/test_torch_frames.py
+
+$(TORCH)/installed: requirements-torch.txt
+	$(PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-torch.txt
+	touch $@
 
 # The package's tests but for the slow suites (kills, starvation, fuzzing, ...), in less than a minute.
 quick: build

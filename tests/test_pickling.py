@@ -68,7 +68,8 @@ PUBLIC = {name: Kind(lambda _, name=name: getattr(simtiff, name), lambda it: it)
     "Scene": Kind(lambda _: SCENE, lambda scene: Renderer(Optics(), size=9).render(scene, (2, 9, 14))),
     "Simulation": Kind(lambda _: Simulation(JOB), lambda sim: (sim.shape, sim.frames(0, 3), sim.records.phot)),
     "training.Frames": Kind(
-        lambda _: Frames(JOB | {"illumination": {"fwhm_um": 1}}, size=8, batch=2), lambda frames: astuple(frames.batch(3))
+        lambda _: Frames(JOB | {"illumination": {"fwhm_um": 1}}, size=8, batch=2),
+        lambda frames: astuple(frames.batch(3)),
     ),
 }
 COPIES: dict[str, Callable[[Any], Any]] = {

@@ -5,6 +5,7 @@ PyTorch is an extra of its own (``pip install "simtiff[torch]"``); `make test-to
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import subprocess
@@ -41,7 +42,8 @@ WAYS: list[dict[str, Any]] = [
         for how in ("fork", "spawn")
     ),
 ]
-TRAINER = Path(__file__).parents[2] / "examples/train_localizer.py"
+ROOT = Path(__file__).parents[2]
+TRAINER = ROOT / "examples/train_localizer.py"
 
 
 def assert_is(found: dict[str, Any], expected: training.Batch) -> None:
@@ -88,16 +90,33 @@ def test_tensors_are_pinned_where_they_can_be() -> None:
     assert not batch["frames"].is_pinned()
 
 
+@pytest.mark.parametrize("page", ["training.md", "training.zh-CN.md"])
+def test_the_page_on_training_data_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    config, code = (
+        re.search(rf"^```{kind}\n(.*?)^```", text[text.index(start) :], re.M | re.S)
+        for kind, start in (("json", ""), ("python", "<!-- torch -->"))
+    )
+    Path("field.json").write_text(config[1], encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(compile(code[1], page, "exec"), names)
+    assert names["frames"].shape == (16, 1, 64, 64)
+
+
 def test_the_example_learns(tmp_path: Path) -> None:
-    """Some seconds of training find emitters that the untrained network does not."""
-    words = [str(TRAINER), "--field=64", "--steps=150", "--frames=8", f"--output={tmp_path}"]
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, timeout=10 * SECONDS)
+    """Some seconds of training find emitters of a movie, which the untrained network does not."""
+    words = [str(TRAINER), "--field=64", "--steps=200", "--frames=8", f"--output={tmp_path}"]
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # more wait for each other where cores are shared
+    done = subprocess.run(
+        [sys.executable, *words], env=one_thread, capture_output=True, text=True, check=False, timeout=10 * SECONDS
+    )
     assert done.returncode == 0, done.stderr
-    losses = [float(loss) for loss in re.findall(r"step \d+: loss (\S+),", done.stdout)]
-    assert len(losses) == 10
+    assert re.search(r"^before training: 0 of \d+ emitters", done.stdout, re.M), done.stdout
     found = localizations.read(tmp_path / "found.csv", pixel_size_nm=100)
     truth = localizations.read(tmp_path / "single_job/emitters.h5")
     score = localizations.score(truth, found, pixel_size_nm=100).metrics
-    print(done.stdout, score)
-    assert score.recall > 0.2
-    assert score.precision > 0.5
+    assert score.recall > 0.2, done.stdout
+    assert score.precision > 0.9, done.stdout
+    assert score.rmse_lateral_nm < 60, done.stdout
+    assert (tmp_path / "network.pt").stat().st_size > 1000
