@@ -32,7 +32,14 @@ MODELS = ("docs/models.md", "docs/models.zh-CN.md")
 CAMERAS = ("docs/cameras.md", "docs/cameras.zh-CN.md")
 TRAINING = ("docs/training.md", "docs/training.zh-CN.md")
 PAGES = (*READMES, *GUIDES, *MODELS, *CAMERAS, *TRAINING)
-ALL_PAGES = (*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "docs/performance.md", "docs/reliability.md")
+ALL_PAGES = (
+    *PAGES,
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/performance.md",
+    "docs/reliability.md",
+    "examples/README.md",
+)
 COMMANDS = sorted(re.findall(r"^  simtiff ((?:zmap )?[a-z]+)", USAGE, flags=re.MULTILINE))
 
 
