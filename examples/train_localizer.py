@@ -196,7 +196,7 @@ def show_score(name: str, truth: Any, found: dict[str, np.ndarray]) -> None:
         "error over bound, z": score.error_over_bound_z,
     }
     shown = ", ".join(f"{key} {'-' if value is None else f'{value:.3g}'}" for key, value in rows.items())
-    say(f"{name}: {score.found} of {score.truth} emitters; {shown}")
+    say(f"{name}: {score.found} localizations of {score.truth} emitters; {shown}")
 
 
 def say(text: str) -> None:
