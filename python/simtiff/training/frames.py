@@ -198,6 +198,7 @@ class Frames:
         self._jitter = float(zernike_jitter_rad)
         self._coefficients, self._bounds = bool(coefficients), bool(bounds)
         self._field = open_field(self.config)
+        self._field.expect_many_calls()
         self._beam = beam_of(self.config)
         self._light = FieldLight(self.config, _range("background", background, 0, 1e9))
         self._camera = FieldCamera(self.config, self._light.flat)
