@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: build demo test test-clients quick check format messages bench fuzz soak audit clean
+.PHONY: build demo test test-clients test-torch quick check format messages bench fuzz soak audit clean
 
 build: $(VENV)/built
 
@@ -36,6 +36,16 @@ test-clients: build $(CLIENTS)/installed
 $(CLIENTS)/installed: requirements-clients.txt
 	$(PYTHON) -m venv $(CLIENTS)
 	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-clients.txt
+	touch $@
+
+# Batches for PyTorch and its DataLoader, and the example of a training: in an environment of their own, since PyTorch is large.
+TORCH := $(VENV)/torch
+test-torch: build $(TORCH)/installed
+	PYTHONPATH=python $(TORCH)/bin/python -m pytest --quiet tests/test_torch.py tests/training/test_torch_frames.py
+
+$(TORCH)/installed: requirements-torch.txt
+	$(PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-torch.txt
 	touch $@
 
 # The package's tests but for the slow suites (kills, starvation, fuzzing, ...), in less than a minute.

@@ -138,6 +138,47 @@ def expose_scmos(
     return np.clip(np.rint(counts), 0, 65535).astype(np.uint16)
 
 
+class SplinePsf:
+    """Stamps from cubic splines, as DECODE and its kin have them: one PSF for the whole field, of a stack through z.
+
+    Parameters
+    ----------
+    stack : (z, size + 3, size + 3) float32
+        The PSF at places 1 px and one step of z apart; its centre is the middle pixel of the last size + 2 rows.
+    first_um, step_um : float
+        The height of its first plane, and from plane to plane.
+    """
+
+    def __init__(self, stack: NDArray[np.float32], first_um: float, step_um: float) -> None:
+        # Catmull and Rom: the cubic through the middle two of four samples, with the slopes of their neighbours.
+        cubic = np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]], np.float32) / 2
+        cells = np.lib.stride_tricks.sliding_window_view(stack, (4, 4, 4))
+        of_cells = np.einsum("zyxabc,ia,jb,kc->zyxijk", cells, cubic, cubic, cubic, optimize=True)
+        self.size = of_cells.shape[1]
+        self.of_cells = np.ascontiguousarray(of_cells.reshape(len(cells), self.size**2, 64))
+        self.first_um, self.step_um = first_um + step_um, step_um
+
+    def add(
+        self,
+        frames: NDArray[np.float32],
+        frame: NDArray[np.int64],
+        xyz: NDArray[np.float64],
+        photons: NDArray[np.float32],
+    ) -> None:
+        """Add the light of emitters, whose stamps lie within their frames."""
+        corner = np.ceil(xyz[:, :2]).astype(np.int64)
+        height = (xyz[:, 2] - self.first_um) / self.step_um
+        plane = height.astype(np.int64)
+        powers = [
+            within[:, None] ** np.arange(4)
+            for within in (height - plane, corner[:, 1] - xyz[:, 1], corner[:, 0] - xyz[:, 0])
+        ]
+        terms = np.einsum("ni,nj,nk->nijk", *powers).reshape(-1, 64).astype(np.float32) * photons[:, None]
+        half, size = self.size // 2, self.size
+        for at, (x, y), z, term in zip(frame, corner - half, plane, terms, strict=True):
+            frames[at, y : y + size, x : x + size] += (self.of_cells[z] @ term).reshape(size, size)
+
+
 def coefficients(planes: NDArray[np.float32], xyz: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return the modes at each emitter, interpolated with cubic splines."""
     from scipy.ndimage import map_coordinates

@@ -8,7 +8,7 @@ Options:
   --quick      Shorter movies and fewer runs.
   --json=FILE  Write the figures to a file, too.
   --only=NAME  Measure only this: psf, models, camera, cameras, frame, quickstart, profile, growth, scaling, memory,
-               truth, fixed, zmap.
+               truth, fixed, zmap, training.
   --dir=DIR    Folder for temporary files [default: the system's].
 
 Ratios say how many times better simtiff is. Single-threaded figures are of one core, baseline and simtiff alike;
@@ -374,6 +374,25 @@ def zmap(bench: Bench) -> Iterator[Row]:
     yield Row(quantity, f"{file:,.0f}/s", f"{builtin:,.0f}/s (the built-in map)", file / builtin)
 
 
+def training(bench: Bench) -> Iterator[Row]:
+    """Measure batches for networks on two cores: random crops of that map, with their targets."""
+    what = "training frames of 64 x 64 px, targets included, two cores"
+    for on, model in ((15, "scalar"), (5, "scalar"), (15, "vectorial")):
+        ours = bench.task("training", cores=2, zmap=bench.zmap, on=on, model=model, budget_s=bench.budget_s)
+        numpy = bench.task("training_baseline", cores=2, psfs=ours["psfs"], budget_s=bench.budget_s)["frames_per_s"]
+        rate = ours["frames_per_s"]
+        quantity = f"{what}: {model}, {on} emitters on in a crop ({ours['psfs']:.0f} PSFs a frame)"
+        yield Row(quantity, f"{rate:,.0f}/s", f"{numpy:,.0f}/s (splines of one PSF, NumPy)", rate / numpy)
+        if model == "scalar" and on == 15:
+            first = ours["first_s"]
+    yield Row("the first batch of 64, with that map from its file", f"{first:.2f} s")
+    count = 2000 if bench.quick else 10_000
+    held = bench.task("training_memory", cores=2, zmap=bench.zmap, batches=count)
+    quantity = f"memory after {count:,} batches of 4 crops (and {count // 10:,})"
+    early, late = held["early_mb"], held["late_mb"]
+    yield Row(quantity, f"{late:.0f} MB", f"{early:.0f} MB", early / late)
+
+
 def growth(bench: Bench) -> Iterator[Row]:
     """Measure how the cost of a PSF and of a frame grows."""
 
@@ -413,7 +432,7 @@ def profile(bench: Bench) -> Iterator[Row]:
     bench.empty("profile")
 
 
-_ALL = (psf, models, camera, cameras, frame, quickstart, profile, growth, scaling, memory, truth, fixed, zmap)
+_ALL = (psf, models, camera, cameras, frame, quickstart, profile, growth, scaling, memory, truth, fixed, zmap, training)
 PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {part.__name__: part for part in _ALL}
 
 

@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training import training, training_baseline, training_memory
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -527,6 +529,9 @@ TASKS: dict[str, Callable[..., Any]] = {
         zmap,
         zmap_baseline,
         crops,
+        training,
+        training_memory,
+        training_baseline,
         environment,
     )
 }

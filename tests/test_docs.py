@@ -33,8 +33,16 @@ MODELS = ("docs/models.md", "docs/models.zh-CN.md")
 CAMERAS = ("docs/cameras.md", "docs/cameras.zh-CN.md")
 EMITTERS = ("docs/emitters.md", "docs/emitters.zh-CN.md")
 EXCHANGE = ("docs/exchange.md", "docs/exchange.zh-CN.md")
-PAGES = (*READMES, *GUIDES, *MODELS, *CAMERAS, *EMITTERS, *EXCHANGE)
-ALL_PAGES = (*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "docs/performance.md", "docs/reliability.md")
+TRAINING = ("docs/training.md", "docs/training.zh-CN.md")
+PAGES = (*READMES, *GUIDES, *MODELS, *CAMERAS, *EMITTERS, *EXCHANGE, *TRAINING)
+ALL_PAGES = (
+    *PAGES,
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/performance.md",
+    "docs/reliability.md",
+    "examples/README.md",
+)
 COMMANDS = sorted(re.findall(r"^  simtiff ((?:zmap )?[a-z]+)", USAGE, flags=re.MULTILINE))
 
 
@@ -224,7 +232,7 @@ def test_the_table_of_settings_is_the_schema(page: str) -> None:
             assert range_text == wanted, key
 
 
-@pytest.mark.parametrize(("english", "chinese"), [READMES, GUIDES, MODELS, CAMERAS, EMITTERS, EXCHANGE])
+@pytest.mark.parametrize(("english", "chinese"), [READMES, GUIDES, MODELS, CAMERAS, EMITTERS, EXCHANGE, TRAINING])
 def test_languages_have_the_same_content(english: str, chinese: str) -> None:
     def shape(page: str) -> list[str]:
         return [line.split()[0] for line in prose(page).splitlines() if re.match(r"#+ ", line)]
@@ -403,6 +411,21 @@ def test_the_page_on_exchange_runs(page: str, tmp_path: Path, monkeypatch: pytes
     named = set(re.findall(r"^\| `[a-z-]+` \| .*?`([a-z_]+\.[a-z0-9]+)`", rest, flags=re.MULTILINE))
     named |= set(re.findall(r"`(picasso_locs_camera\.txt)`", rest))
     assert named | {"emitters.h5", "simulation.ome.tiff"} == {path.name for path in Path("job").iterdir()}
+
+
+@pytest.mark.parametrize("page", TRAINING)
+def test_the_page_on_training_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the part on PyTorch, which `training/test_torch_frames.py` runs."""
+    monkeypatch.chdir(tmp_path)
+    before, _, rest = text(page).partition("<!-- torch -->")
+    with redirect_stdout(io.StringIO()) as shown:
+        Path("field.json").write_text(blocks(page, "json")[0], encoding="utf-8")
+        names: dict[str, Any] = {}
+        for block in re.findall(
+            r"^```python\n(.*?)^```", before + rest.partition("<!-- end of torch -->")[2], re.M | re.S
+        ):
+            exec(compile(block, page, "exec"), names)
+    assert shown.getvalue().startswith("(16, 3, 64, 64) (16, ")
 
 
 def anchors(page: Path) -> set[str]:

@@ -6,7 +6,7 @@ import copy
 import importlib
 import pickle
 import pkgutil
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from simtiff.aberrations.synthetic import synthesize
 from simtiff.batch.summary import BatchSummary
 from simtiff.errors import DataError, SimtiffError
 from simtiff.movie.events import Event
+from simtiff.training import Frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +67,10 @@ PUBLIC = {name: Kind(lambda _, name=name: getattr(simtiff, name), lambda it: it)
     ),
     "Scene": Kind(lambda _: SCENE, lambda scene: Renderer(Optics(), size=9).render(scene, (2, 9, 14))),
     "Simulation": Kind(lambda _: Simulation(JOB), lambda sim: (sim.shape, sim.frames(0, 3), sim.records.phot)),
+    "training.Frames": Kind(
+        lambda _: Frames(JOB | {"illumination": {"fwhm_um": 1}}, size=8, batch=2),
+        lambda frames: astuple(frames.batch(3)),
+    ),
 }
 COPIES: dict[str, Callable[[Any], Any]] = {
     "copied": copy.copy,
@@ -118,7 +123,7 @@ def test_a_copy_of_a_map_is_of_the_same_file(tmp_path: Path, monkeypatch: pytest
 def kinds_of(base: type) -> list[type]:
     """Return a class and all that are derived from it anywhere in the package."""
     for module in pkgutil.walk_packages(simtiff.__path__, "simtiff."):
-        if not module.name.endswith(("__main__", ".torch")):  # which needs PyTorch
+        if not module.name.endswith(("__main__", "training.torch")):  # PyTorch may not be there
             importlib.import_module(module.name)
     found = [base]
     for each in found:

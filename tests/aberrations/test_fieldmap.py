@@ -147,6 +147,16 @@ def test_threads_may_share_a_map(path: Path) -> None:
             assert found == expected[offset]
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_map_that_is_asked_often_gives_the_same_bits(path: Path, method: Any) -> None:
+    """Before and after it was asked otherwise, and where a part of another field is wanted next."""
+    expected = [ask(MeasuredMap(str(path)), offset, method) for offset in OFFSETS]
+    source = MeasuredMap(str(path))
+    assert ask(source, OFFSETS[0], method) == expected[0]
+    FieldMap(source).expect_many_calls()
+    assert [ask(source, offset, method) for offset in OFFSETS] == expected
+
+
 def test_arrays_are_a_map_as_a_file_is(path: Path) -> None:
     random = np.random.default_rng(3)
     coords, magnitude = random.uniform(0, 250, (50, 2)), random.normal(size=(50, 3))

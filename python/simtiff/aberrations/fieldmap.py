@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from simtiff.aberrations._uniform import UniformMap
-from simtiff.aberrations.grid import ArrayMap, Method, Part
+from simtiff.aberrations.grid import ArrayMap, GridMap, Method, Part
 from simtiff.aberrations.mapfile import MAX_COEFFICIENT, MAX_MODES, MapHeader
 from simtiff.aberrations.measured import measured_map
 from simtiff.aberrations.synthetic import BUILTIN, SyntheticMap
@@ -320,6 +320,11 @@ class FieldMap:
             phase[:, : len(self._added)] += self._added
             magnitude = None if magnitude is None else np.pad(magnitude, missing)
         return phase, magnitude
+
+    def expect_many_calls(self) -> None:
+        """Let a map on a grid lie in memory so that many calls with few places each are fast; values are the same."""
+        if isinstance(self._source, GridMap):
+            self._source.asked_often = True
 
     def planes(self) -> Iterator[NDArray[np.float32]]:
         """Yield the whole phase planes one by one, (y, x) float32, radians rms, as they are, also with NaN.

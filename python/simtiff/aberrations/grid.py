@@ -132,6 +132,14 @@ class _Planes:
     varying: list[int]
     planes: list[NDArray[np.float32]]
 
+    def lay_together(self) -> None:
+        """Put the planes side by side, (y, x, modes): a place's values then lie in few pieces of memory."""
+        if len(self.planes) > 1:
+            together = np.empty((*self.window.shape, len(self.planes)), np.float32)
+            for row, of_all in enumerate(zip(*self.planes, strict=True)):  # by row, which the caches hold
+                np.stack(of_all, axis=-1, out=together[row])
+            self.planes[:] = [together]
+
     def add(self, mode: int, plane: NDArray[np.float32]) -> None:
         """Keep the plane of a mode, or only its value if it is the same everywhere."""
         # Two corners most often tell that it is not.
@@ -166,6 +174,8 @@ class GridMap(ABC):
         self._points = points
         self._kept_bytes = kept_bytes
         self._lock = ProcessLock()
+        self.asked_often = False
+        """Whether a part, once it is read, is laid out for many calls with few places each."""
         self._bad: NDArray[np.bool_] | None = None
         self._whole: _Planes | None = None
         self._part: _Planes | None = None
@@ -291,6 +301,8 @@ class GridMap(ABC):
                 else:
                     part = self._gathered(window, self.read(window), needed, method)
                 self._part = part
+            if self.asked_often:
+                part.lay_together()
             return part
 
     def _gathered(

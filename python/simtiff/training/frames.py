@@ -200,11 +200,12 @@ class Frames:
         self._jitter = float(zernike_jitter_rad)
         self._coefficients, self._bounds = bool(coefficients), bool(bounds)
         self._field = open_field(self.config)
+        self._field.expect_many_calls()
         self._beam = beam_of(self.config)
         self._light = FieldLight(self.config, _range("background", background, 0, 1e9))
         self._camera = FieldCamera(self.config, self._light.flat)
         self._renderer = renderer_of(self.config)
-        self._reach = float(self.config.psf.size_px // 2 + 1)
+        self._reach = float(self.config.psf.size_px // 2)
         if max_emitters is None:
             most = self._density[1] * self.size**2
             most *= 1.0 if emitters.blinking.kind == "always" else 1 + 1 / max(1e-9, _mean_on_time(self.config))
@@ -288,9 +289,10 @@ class Frames:
         phase, magnitude = field_coefficients(self.config, self._field, place.astype(np.float32))
         phase = self._jittered(phase, emitters, random)
         scene = self._scene(emitters, light, phase, magnitude, image)
-        target = self._room(emitters, light, out)
+        rows = self._on_target(emitters, light)
+        target = self._room(emitters.crop[rows], out)
         self._expose(scene, origin, index, target.frames)
-        self._fill(target, emitters, light, phase, origin, shown_background, scene)
+        self._fill(target, rows, emitters, light, phase, origin, shown_background, scene)
         return Batch(**{f.name: getattr(target, f.name) for f in fields(Batch) if f.name != "index"}, index=index)
 
     @property
@@ -345,9 +347,9 @@ class Frames:
         if self.units == "photons":
             self._camera.to_photons(camera, frames)
 
-    def _room(self, emitters: CropEmitters, light: NDArray[np.float64], out: Batch | None) -> Batch:
-        """Return arrays with room for all targets: those that are given, or new ones."""
-        most = int(np.bincount(emitters.crop[self._on_target(emitters, light)], minlength=1).max())
+    def _room(self, crop: NDArray[np.int64], out: Batch | None) -> Batch:
+        """Return arrays with room for all targets, on these crops: those that are given, or new ones."""
+        most = int(np.bincount(crop, minlength=1).max())
         empty = self.empty()
         if out is None:
             if most <= self.max_emitters:
@@ -379,6 +381,7 @@ class Frames:
     def _fill(
         self,
         target: Batch,
+        rows: NDArray[np.int64],
         emitters: CropEmitters,
         light: NDArray[np.float64],
         phase: NDArray[np.float32],
@@ -386,7 +389,6 @@ class Frames:
         background: NDArray[np.float32],
         scene: Scene,
     ) -> None:
-        rows = self._on_target(emitters, light)
         crop = emitters.crop[rows]
         place = np.arange(len(rows)) - np.searchsorted(crop, crop)  # its number on its crop
         target.xyz[crop, place] = emitters.xyz[rows]

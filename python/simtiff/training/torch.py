@@ -21,7 +21,7 @@ class Frames(IterableDataset[dict[str, Any]]):
 
     It makes whole batches, so a `DataLoader` takes it with ``batch_size=None``. Threads make them ahead of time, which
     needs no worker processes; with N of these, each makes every Nth batch, and the loader yields the same batches in
-    the same order.
+    the same order. Each iteration begins with batch `start` again: for epochs, take parts of one.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Frames(IterableDataset[dict[str, Any]]):
         Those of `simtiff.training.Frames`.
     pin_memory : bool, optional
         Whether tensors lie in pinned memory, for copies to a GPU that run beside computation; without it, where there
-        is one.
+        is one. Those of worker processes do not: that is for the loader's own ``pin_memory``.
 
     Examples
     --------
@@ -45,7 +45,8 @@ class Frames(IterableDataset[dict[str, Any]]):
         """Yield dicts of tensors named as the attributes of `Batch`, from batch ``start`` on, without end."""
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        pin = torch.cuda.is_available() and worker is None if self.pin_memory is None else self.pin_memory
+        wanted = torch.cuda.is_available() if self.pin_memory is None else self.pin_memory
+        pin = wanted and worker is None  # a forked worker must not touch CUDA
         for batch in self.frames.batches(self.frames.start + first, step):
             yield _tensors(batch, pin=pin)
 

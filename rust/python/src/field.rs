@@ -15,6 +15,8 @@ pub fn spline_filter(py: Python<'_>, mut planes: Vec<PyReadwriteArrayDyn<'_, f32
 }
 
 /// Fill `out` (n, planes) with the values of planes of `shape` (y, x) at places (n, 2): x and y in pixels.
+///
+/// A plane may be (y, x, values), and counts as so many.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
 pub fn interpolate(
