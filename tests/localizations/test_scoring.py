@@ -11,10 +11,12 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from simtiff import ConfigError, DataError
-from simtiff.localizations import Localizations, score
+from simtiff.localizations import Localizations, read, score, write
 from simtiff.localizations.matching import Points, match
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 PX = (100.0, 120.0)
@@ -187,3 +189,24 @@ def test_empty_tables_and_bad_arguments() -> None:
         score(one, {"x_px": [0], "y_px": [0]}, pixel_size_nm=100)
     with pytest.raises(DataError, match="truth: row 0, column x_px: is NaN"):
         score(one | {"x_px": np.array([np.nan])}, one, pixel_size_nm=100)
+
+
+def test_tables_that_were_read_know_their_pixels(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    table = {
+        "frame": [0, 0, 1],
+        "x_px": [4.0, 9, 5],
+        "y_px": [3.0, 8, 5],
+        "z_um": [0.0, 0, 0],
+        "photons": [500.0, 400, 300],
+    }
+    write(table, tmp_path / "a.h5", "decode", pixel_size_nm=(100, 120))
+    truth = read(tmp_path / "a.h5")
+    moved = truth.assign(x_px=truth["x_px"] + 0.5)
+    found = score(truth, moved)
+    assert found.metrics.bias_x_nm == pytest.approx(50)
+    moved.attrs["pixel_size_nm"] = (100.0, 100.0)
+    with pytest.raises(ConfigError, match="pixels of the two tables are"):
+        score(truth, moved)
+    with pytest.raises(ConfigError, match="pixel_size_nm is needed"):
+        score(table, table)

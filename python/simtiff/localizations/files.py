@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from simtiff.errors import ConfigError, DataError
 from simtiff.io.files import target_problem
 from simtiff.language import Text, joined
-from simtiff.localizations.format import View, as_pixel_size
+from simtiff.localizations.format import PIXEL_SIZE, View, as_pixel_size
 from simtiff.localizations.registry import format_named, format_of
 from simtiff.localizations.table import Localizations
 
@@ -46,7 +46,7 @@ def read(
     pandas.DataFrame
         Those of the columns ``frame`` (from 0), ``x_px``, ``y_px`` (the centre of pixel (0, 0) is at 0), ``z_um``,
         ``photons``, ``id``, ``sigma_x_px``, ``sigma_y_px``, ``sigma_z_um``, ``sigma_photons`` and ``background`` that
-        the file has.
+        the file has. Its ``attrs["pixel_size_nm"]`` is the size of a pixel along x and y, where it is known.
 
     Raises
     ------
@@ -56,8 +56,11 @@ def read(
         The file is missing, damaged, of no known kind, or holds what cannot be; names the row and the column.
     """
     pandas = need_pandas()
-    parts = list(iter_read(path, kind, pixel_size_nm=pixel_size_nm))
-    return pandas.DataFrame(Localizations.concatenate(parts).as_dict(), copy=False)
+    with opened(path, kind, pixel_size_nm=pixel_size_nm) as source:
+        table = pandas.DataFrame(Localizations.concatenate(list(source.chunks(ROWS))).as_dict(), copy=False)
+        if source.pixel_size_nm is not None:
+            table.attrs[PIXEL_SIZE] = source.pixel_size_nm
+    return table
 
 
 def iter_read(

@@ -14,7 +14,7 @@ import numpy as np
 
 from simtiff.errors import ConfigError, DataError
 from simtiff.language import Text
-from simtiff.localizations.format import as_pixel_size
+from simtiff.localizations.format import PIXEL_SIZE, as_pixel_size
 from simtiff.localizations.matching import Points, match, neighbours
 from simtiff.localizations.table import Localizations
 
@@ -139,7 +139,7 @@ def score(
     radius_nm: float = 250,
     dz_nm: float = 500,
     *,
-    pixel_size_nm: float | Sequence[float],
+    pixel_size_nm: float | Sequence[float] | None = None,
 ) -> Score:
     """Compare localizations with the truth.
 
@@ -153,8 +153,8 @@ def score(
         truth, ``sigma_...``.
     radius_nm, dz_nm : float
         How far apart the two of a pair may be, laterally and, where both have z, axially.
-    pixel_size_nm : float or (float, float)
-        Size of a pixel, or along x and y.
+    pixel_size_nm : float or (float, float), optional
+        Size of a pixel, or along x and y; without it, that of tables which `read` gave.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def score(
     DataError
         A column is missing, or holds what cannot be.
     """
-    px = as_pixel_size(pixel_size_nm)
+    px = as_pixel_size(_stated(truth, found) if pixel_size_nm is None else pixel_size_nm)
     if px is None:
         raise ConfigError(Text("pixel_size_nm is needed: a number of nm, or [x, y]"))
     for name, value in {"radius_nm": radius_nm, "dz_nm": dz_nm}.items():
@@ -193,6 +193,17 @@ def score(
         comparison.along("photons", true.photons, seen.photons),
         comparison.along("density_per_um2", crowd, crowd_there),
     )
+
+
+def _stated(*tables: Any) -> Any:
+    """Return the size of a pixel that tables carry, as `read` gives them; `ConfigError` if they disagree."""
+    sizes = [size for table in tables if (size := getattr(table, "attrs", {}).get(PIXEL_SIZE)) is not None]
+    if any(not np.allclose(size, sizes[0], rtol=1e-4) for size in sizes):
+        text = Text(
+            "pixels of the two tables are {one} and {other} nm; give pixel_size_nm", one=sizes[0], other=sizes[1]
+        )
+        raise ConfigError(text)
+    return sizes[0] if sizes else None
 
 
 def _by_frame(table: Any, what: str, px: PixelSize) -> tuple[Localizations, Points]:
