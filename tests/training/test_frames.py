@@ -255,6 +255,21 @@ def test_a_batch_is_a_function_of_config_seed_number_and_rank() -> None:
         assert not np.isin(first[0].photons[first[0].mask], other.photons[other.mask]).any()
 
 
+def test_fiducials_lie_in_the_field_alone() -> None:
+    """In its margin there are emitters, but no fiducials: what is seen at the edge lacks a half of its light."""
+    marks = {"num_emitters": 0, "margin_px": 12, "area_px": 24, "fiducials": {"count": 300, "photons": 1000}}
+    gaussian = {"model": "gaussian", "sigma_nm": 200, "size_px": 15}
+    frames = Frames(job(emitters=marks, psf=gaussian, tiff={"add_noise": False}), size=24, batch=64)
+    seen = frames.batch(0).frames.mean(axis=(0, 1), dtype=float)
+    assert seen[8:16, [0, -1]].mean() < 0.7 * seen[8:16, 8:16].mean()
+
+
+def test_frames_without_noise_have_no_background() -> None:
+    quiet = Frames(job(emitters={"num_emitters": 0}, tiff={"add_noise": False}), size=24, batch=2).batch(0)
+    assert not quiet.frames.any()
+    assert not quiet.background.any()
+
+
 def test_more_emitters_than_expected_are_not_lost() -> None:
     full = Frames(job(emitters={"density_per_um2": 3}), size=24, batch=50, seed=1)
     narrow = Frames(job(emitters={"density_per_um2": 3}), size=24, batch=50, seed=1, max_emitters=5)
@@ -272,7 +287,7 @@ def test_more_emitters_than_expected_are_not_lost() -> None:
         ({"size": 0}, "size is 0; expected an integer from 1"),
         ({"batch": 2.5}, "batch is 2.5"),
         ({"rank": 2, "ranks": 2}, "rank is 2; expected an integer from 0 to 1"),
-        ({"seed": -1}, "seed is -1"),
+        ({"seed": -1}, r"seed is -1; expected an integer from 0 to \d{1,40}$"),
         ({"photons": (5, 2)}, r"photons is \(5, 2\)"),
         ({"background": "dark"}, "background is 'dark'"),
         ({"density_per_um2": -1}, "density_per_um2 is -1"),

@@ -111,9 +111,11 @@ def draw_emitters(
     low, high = config.z_limits
     xyz[:, 2] = low + (high - low) * random.random(len(crop))
     kept = light.any(axis=1)
-    for axis, length in enumerate(config.area):  # the field ends somewhere
+    # The field ends somewhere, and fiducials do with it.
+    margin = np.where(np.arange(len(crop)) < len(shining.crop), config.margin_px, 0.0)
+    for axis, length in enumerate(config.area):
         place = xyz[:, axis] + origins[crop, axis]
-        kept &= (place >= -0.5 - config.margin_px) & (place < length - 0.5 + config.margin_px)
+        kept &= (place >= -0.5 - margin) & (place < length - 0.5 + margin)
     rows = np.flatnonzero(kept)
     rows = rows[np.argsort(crop[rows], kind="stable")]
     return CropEmitters(crop[rows], xyz[rows], light[rows])
