@@ -302,6 +302,17 @@ def test_validate_counts_the_emitters_that_are_on(command: Command, tmp_path: Pa
     )
 
 
+def test_validate_says_the_number_that_a_density_comes_to(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "job.json"
+    rare = {"kind": "kinetics", "states": {"on": {"dark": 1}, "dark": {"on": 1e-9}}}
+    path.write_text(json.dumps(TINY_JOB | {"emitters": {"num_emitters": 1000, "area_px": 40, "blinking": rare}}))
+    said = command("validate", path, "--set=emitters.blinking.states.dark.on=10000")
+    assert "on average 1,000 on at a time" in said
+    wrong = command("validate", path, "--set=emitters.density_per_um2=1", code=2)
+    assert re.search(r"emitters.density_per_um2: 1 comes to [\d.]+e\+10 emitters in the whole movie, of which", wrong)
+    assert command("batch", path, "--dry-run", "--set=emitters.density_per_um2=1", code=2) == wrong
+
+
 def test_validate_refuses_a_drift_out_of_what_can_be_computed(command: Command, tmp_path: Path) -> None:
     """A job would fail at some frame, after its truth was made."""
     path, drift = tmp_path / "job.json", tmp_path / "drift.csv"

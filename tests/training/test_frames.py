@@ -255,6 +255,13 @@ def test_a_batch_is_a_function_of_config_seed_number_and_rank() -> None:
         assert not np.isin(first[0].photons[first[0].mask], other.photons[other.mask]).any()
 
 
+def test_a_density_holds_where_a_movie_would_have_less_than_one_emitter() -> None:
+    few = {"density_per_um2": 0.05, "blinking": {"kind": "always"}, "area_px": 24}
+    counts = together(Frames(job(emitters=few, tiff={"roi_size": 24}), size=24, batch=500), 4).mask.sum(axis=1)
+    mean = 0.05 * 24 * 24 * PIXEL_UM2
+    assert abs(counts.mean() - mean) < SIGMAS * np.sqrt(mean / len(counts))
+
+
 def test_fiducials_lie_in_the_field_alone() -> None:
     """In its margin there are emitters, but no fiducials: what is seen at the edge lacks a half of its light."""
     marks = {"num_emitters": 0, "margin_px": 12, "area_px": 24, "fiducials": {"count": 300, "photons": 1000}}

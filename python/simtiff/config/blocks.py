@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BUILTIN_ZMAPS = ("builtin:oil",)
+MOST_EMITTERS = 10**9
 OF_NUMBER = ("num_emitters", "density_per_um2", "positions_path")
 """Keys of ``emitters`` that say how many there are, of which one alone is given."""
 
@@ -123,7 +124,9 @@ class FiducialsConfig(Section):
 class EmitterConfig(Section):
     """Emitters: how many, where, how bright and for how long."""
 
-    num_emitters: Whole = Field(1000, ge=0, le=10**9, description="Number of emitters in the field, whole movie.")
+    num_emitters: Whole = Field(
+        1000, ge=0, le=MOST_EMITTERS, description="Number of emitters in the field, whole movie."
+    )
     density_per_um2: float | None = Field(
         None,
         ge=0,

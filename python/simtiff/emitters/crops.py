@@ -15,7 +15,7 @@ import numpy as np
 
 from simtiff._core import bleach, exponential, photons, poisson
 from simtiff.emitters.chain import chain_of
-from simtiff.emitters.density import share_on, with_number
+from simtiff.emitters.density import share_on
 from simtiff.emitters.places import intensities
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ class _Shining:
 
 def density_on(job: JobConfig) -> float:
     """Return how many emitters of a job are on at a time, on each px^2 of its field, mean over the movie."""
-    config = with_number(job)
+    config, optical = job.emitters, job.optical
+    if config.density_per_um2 is not None:  # not by the number of a movie's emitters, which is whole
+        return config.density_per_um2 * optical.pixel_size_nm_x * optical.pixel_size_nm_y * 1e-6
     width, height = config.area
     return config.num_emitters * share_on(config) / (width * height)
 

@@ -273,7 +273,8 @@ class OpenTruth:
     ) -> Columns | pd.DataFrame:
         """Return the Zernike coefficients of the emitters that give light to frames.
 
-        Where the file has none, they are those of the config's map.
+        Where the file has none, they are those of the config's map. An emitter that moves has a row for each of its
+        places, as its coefficients are others there.
 
         Returns
         -------
