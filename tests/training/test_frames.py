@@ -220,6 +220,33 @@ def test_bounds_are_those_of_the_crop() -> None:
     assert_allclose(batch.bounds[crop, row], expected, rtol=1e-3)
 
 
+def test_bounds_know_the_camera_s_maps_and_the_background_of_the_place(tmp_path: Path) -> None:
+    """They are those of a movie of the same emitters on the same pixels."""
+    random = np.random.default_rng(4)
+    with h5py.File(tmp_path / "camera.h5", "w") as file:
+        for name, low, high in [("gain_adu_per_e", 1, 3), ("variance_adu2", 1, 90), ("quantum_efficiency", 0.3, 0.9)]:
+            file[name] = random.uniform(low, high, (90, 100))
+    settings = job(
+        emitters={"density_per_um2": 0.3},
+        camera={"maps_path": str(tmp_path / "camera.h5"), "maps_offset": [3, 2], "dark_e": 0.2},
+        background={"photons": 12, "structure": {"amplitude": 0.3, "length_px": 8}},
+        truth={"crlb": True},
+    )
+    del settings["tiff"]["noise_params"]
+    batch = Frames(settings, size=24, batch=6, seed=2, bounds=True).batch(0)
+    assert batch.bounds is not None
+    del settings["emitters"]["frames"], settings["emitters"]["density_per_um2"]
+    for crop in range(6):
+        mask, (x, y) = batch.mask[crop], batch.origin[crop].tolist()
+        xyz = batch.xyz[crop, mask] + np.array([x, y, 0], np.float32)
+        columns = dict(zip(("x_px", "y_px", "z_um"), xyz.T, strict=True))
+        rows = {"frame": np.zeros(len(xyz), int), "photons": batch.photons[crop, mask], **columns}
+        movie = settings | {"tiff": {"roi_size": 24, "crop_offset": [x, y]}}
+        simtiff.Simulation(movie, emitters=rows).write(tmp_path)
+        with simtiff.open_truth(tmp_path / "emitters.h5") as opened:
+            assert_allclose(batch.bounds[crop, mask], opened.bounds(), rtol=1e-4)
+
+
 def equal(one: Batch, other: Batch) -> bool:
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ARRAYS)
 
