@@ -130,6 +130,16 @@ def test_emitters_blink_as_the_config_says(blinking: dict[str, Any], stays: floa
         assert share == 1
 
 
+def test_molecules_that_bleach_in_a_few_frames_have_the_light_of_the_movie() -> None:
+    """A window begins with a frame of the movie, of which the first has the most light."""
+    bleaching = {"kind": "kinetics", "states": {"on": {"bleached": 0.2}}, "start": "on"}
+    config = job(emitters={"density_per_um2": 0.8, "blinking": bleaching, "intensity_sigma": 0, "frames": 21})
+    batch = together(Frames(config, size=32, batch=400), 4)
+    light = (batch.photons * batch.mask).sum(axis=1) / 800
+    on = 0.8 * PIXEL_UM2 * 32**2  # mean over the movie, as densities are
+    assert abs(light.mean() - on) < SIGMAS * np.sqrt(on / len(light))
+
+
 def test_targets_are_where_the_light_is() -> None:
     quiet = job(emitters={"density_per_um2": 0.15, "intensity_mu": 5000, "z_range_um": 0.1}, tiff={"add_noise": False})
     frames = Frames(quiet, size=48, batch=200, seed=2, units="photons", coefficients=True)

@@ -2,8 +2,8 @@
 
 A crop is a square of the field and a window of consecutive frames. The emitters on it, and around it as far as their
 light reaches, are Poisson numbers of the density that the movie has on average. They blink as the config says, and a
-crop sees them at any time: in the steady state of single intervals and DNA-PAINT, and with the states that molecules
-with kinetics are in on average over the movie.
+crop sees them in the steady state of single intervals and DNA-PAINT. Molecules with kinetics are in states as in all
+windows of the movie together, the first ones with their light and the last ones, where many are bleached.
 """
 
 from __future__ import annotations
@@ -165,9 +165,8 @@ def _blinking(
     Only those are drawn that are bright at its beginning, or leave their dark state within it: of Poisson numbers of
     molecules in each state, these are Poisson numbers, too.
     """
-    shares = chain.occupation(config.frames)
-    bright = np.array(chain.brightness) > 0
-    total = sum(share for share, lit in zip(shares, bright, strict=True) if lit)
+    shares = chain.at_frames(max(config.frames - window + 1, 1))
+    bright, total = np.array(chain.brightness) > 0, chain.mean_bright(config.frames)
     if total <= 0:
         empty = np.empty(0)
         none = np.empty(0, np.int64)
