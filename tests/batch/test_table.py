@@ -186,6 +186,15 @@ def test_the_table_in_pandas(output: Path) -> None:
     }
 
 
+def test_a_density_has_no_number_beside_it(tmp_path: Path) -> None:
+    """A job with a density, or a list, has no num_emitters; that it has a default says nothing."""
+    sweep = config(variables={"emitters.density_per_um2": [None, 0.05]})
+    assert run_batch(sweep, output_dir=tmp_path, max_workers=1, progress=False).completed == 2
+    rows = JobTable.of(tmp_path).rows
+    columns = ("emitters.density_per_um2", "emitters.num_emitters")
+    assert [tuple(row[column] for column in columns) for row in rows] == [(None, 40), (0.05, None)]
+
+
 def test_columns_of_every_kind_go_into_parquet(tmp_path: Path) -> None:
     values: dict[str, list[Any]] = {
         "whole": [1, None, 2**62],

@@ -302,6 +302,33 @@ def test_validate_counts_the_emitters_that_are_on(command: Command, tmp_path: Pa
     )
 
 
+def test_validate_says_the_number_that_a_density_comes_to(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "job.json"
+    rare = {"kind": "kinetics", "states": {"on": {"dark": 1}, "dark": {"on": 1e-9}}}
+    path.write_text(json.dumps(TINY_JOB | {"emitters": {"num_emitters": 1000, "area_px": 40, "blinking": rare}}))
+    said = command("validate", path, "--set=emitters.blinking.states.dark.on=10000")
+    assert "on average 1,000 on at a time" in said
+    wrong = command("validate", path, "--set=emitters.density_per_um2=1", code=2)
+    assert re.search(r"emitters.density_per_um2: 1 comes to [\d.]+e\+10 emitters in the whole movie, of which", wrong)
+    assert command("batch", path, "--dry-run", "--set=emitters.density_per_um2=1", code=2) == wrong
+
+
+def test_validate_refuses_a_drift_out_of_what_can_be_computed(command: Command, tmp_path: Path) -> None:
+    """A job would fail at some frame, after its truth was made."""
+    path, drift = tmp_path / "job.json", tmp_path / "drift.csv"
+    drift.write_text("frame,x_nm,y_nm,z_nm\n0,0,0,0\n9999,0,0,-9e6\n")
+    path.write_text(json.dumps(TINY_JOB | {"emitters": {"frames": 10_000, "area_px": 40}}))
+    command("validate", path, "--set=drift.velocity_nm=[0,0,0.1]")
+    command("validate", path, "--set=drift.velocity_nm=[0,0,900]", "--set=drift.path=drift.csv")
+    for words, height in [(["velocity_nm=[0,0,900]"], "9000.1 um"), (["path=drift.csv"], "-9001 um")]:
+        wrong = command("validate", path, *(f"--set=drift.{word}" for word in words), code=2)
+        assert f"\n  drift: emitters drift to z = {height} within 10000 frames, which is too far" in wrong
+        assert command("batch", path, *(f"--set=drift.{word}" for word in words), code=2) == wrong
+    water = ["--set=psf.model=vectorial", "--set=optical.n_sample=1.33", "--set=emitters.z_um=[0,1]"]
+    down = command("validate", path, *water, "--set=drift.velocity_nm=[0,0,-1e-4]", code=2)
+    assert "drift: emitters drift down to z = -0.0009999 um, within the coverslip: optical.n_sample" in down
+
+
 def test_one_pixel_size_alone_is_noted(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "job.json"
     words = (

@@ -141,6 +141,8 @@ def test_a_table_for_people_and_a_page_of_pictures(folder: Path, tmp_path: Path,
 
 def test_files_of_other_tools_as_truth(folder: Path, tmp_path: Path, command: Command) -> None:
     storm = folder / "thunderstorm.csv"
+    for other in ("emitters.h5", "picasso_locs.hdf5"):  # whose size of pixels is that of both
+        assert "Jaccard 1.0000" in command("score", storm, folder / other)
     said = command("score", storm, storm, "--pixel-size=100,120")
     assert "Jaccard 1.0000" in said
     assert "photons: as both files have them" in said
@@ -190,7 +192,10 @@ def test_wrong_files(folder: Path, tmp_path: Path, command: Command) -> None:
         ((h5, "text.csv"), "text.csv: is of no known kind"),
         ((h5, "nan.csv"), "nan.csv: line 3, column x_px: is NaN or infinite"),
         ((h5, "molecules.csv"), "molecules.csv: no column frame; it is needed"),
-        ((folder / "thunderstorm.csv", h5), "pixel_size_nm is needed"),
+        (
+            (folder / "thunderstorm.csv", folder / "thunderstorm.csv"),
+            "does not say how large its pixels are; give it with",
+        ),
         (("bare.h5", h5), "bare.h5: carries no config"),
     ]:
         assert message in command("score", *words, code=2)

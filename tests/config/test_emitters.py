@@ -141,6 +141,26 @@ def test_sweeps_and_overrides_reach_into_the_blocks() -> None:
         )
 
 
+def test_a_new_number_of_emitters_replaces_whatever_said_it() -> None:
+    """A config has num_emitters already, which nothing else could take out of it."""
+    numbered = JOB | {"emitters": {"num_emitters": 50}}
+    job = load_job_config(numbered, ["emitters.density_per_um2=0.1"]).emitters
+    assert (job.density_per_um2, "num_emitters" in job.model_fields_set) == (0.1, False)
+    job = load_job_config(JOB | {"emitters": {"density_per_um2": 0.1}}, ["emitters.num_emitters=7"]).emitters
+    assert (job.density_per_um2, job.num_emitters) == (None, 7)
+    sweep = {"base_config": numbered, "variables": {"emitters.density_per_um2": [None, 0.1]}}
+    jobs = [job.config.emitters for job in expand_jobs(load_batch_config(sweep))]
+    assert [(job.density_per_um2, "num_emitters" in job.model_fields_set) for job in jobs] == [
+        (None, True),
+        (0.1, False),
+    ]
+    both = {"emitters.density_per_um2": [0.1], "emitters.num_emitters": [5]}
+    with pytest.raises(ConfigError, match=r"emitters.density_per_um2: is given, and emitters.num_emitters too"):
+        expand_jobs(load_batch_config({"base_config": JOB, "variables": both}))
+    with pytest.raises(ConfigError, match=r'"variables" sets this key for each job; use --set "variables.emitters.den'):
+        load_batch_config(sweep, ["emitters.num_emitters=3"])
+
+
 def test_identity_covers_the_blocks_and_not_their_absence() -> None:
     plain = job_hash(load_job_config(JOB), "map")
     assert changed_settings(load_job_config(JOB)) == {}

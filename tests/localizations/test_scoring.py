@@ -183,6 +183,8 @@ def test_empty_tables_and_bad_arguments() -> None:
     assert (missed.recall, missed.precision, missed.jaccard, missed.rmse_lateral_nm) == (0, None, 0, None)
     assert (ghost.recall, ghost.precision, ghost.jaccard) == (None, 0, 0)
     assert (nothing.jaccard, nothing.efficiency) == (None, None)
+    with pytest.raises(ConfigError, match="dz_nm: far; allowed: a number of nm above 0"):
+        score(one, one, dz_nm="far", pixel_size_nm=100)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="radius_nm: 0; allowed: a number of nm above 0"):
         score(one, one, 0, pixel_size_nm=100)
     with pytest.raises(DataError, match="found: no column frame; it is needed"):

@@ -211,6 +211,11 @@ def test_records_that_do_not_fit_are_refused_by_name(tmp_path: Path, change: dic
 
 
 def test_names_of_arrays_are_known() -> None:
-    for wrong, message in (({"xyz": XYZ}, "there is no phot, frame_ix"), (RECORDS | {"z": 1}, "z is not known")):
+    in_nm = {"x_nm": [100.0], "y_nm": [200.0]}
+    for wrong, message in (
+        ({"xyz": XYZ}, "there is no phot, frame_ix"),
+        (RECORDS | {"z": 1}, "z is not known"),
+        (in_nm, "allowed: xyz, phot, frame_ix, and id; or x_px, y_px, and z_um, frame, photons, id"),
+    ):
         with pytest.raises(ConfigError, match=message):
             simtiff.Simulation(JOB, emitters=wrong)

@@ -130,6 +130,16 @@ def test_emitters_blink_as_the_config_says(blinking: dict[str, Any], stays: floa
         assert share == 1
 
 
+def test_molecules_that_bleach_in_a_few_frames_have_the_light_of_the_movie() -> None:
+    """A window begins with a frame of the movie, of which the first has the most light."""
+    bleaching = {"kind": "kinetics", "states": {"on": {"bleached": 0.2}}, "start": "on"}
+    config = job(emitters={"density_per_um2": 0.8, "blinking": bleaching, "intensity_sigma": 0, "frames": 21})
+    batch = together(Frames(config, size=32, batch=400), 4)
+    light = (batch.photons * batch.mask).sum(axis=1) / 800
+    on = 0.8 * PIXEL_UM2 * 32**2  # mean over the movie, as densities are
+    assert abs(light.mean() - on) < SIGMAS * np.sqrt(on / len(light))
+
+
 def test_targets_are_where_the_light_is() -> None:
     quiet = job(emitters={"density_per_um2": 0.15, "intensity_mu": 5000, "z_range_um": 0.1}, tiff={"add_noise": False})
     frames = Frames(quiet, size=48, batch=200, seed=2, units="photons", coefficients=True)
@@ -220,6 +230,33 @@ def test_bounds_are_those_of_the_crop() -> None:
     assert_allclose(batch.bounds[crop, row], expected, rtol=1e-3)
 
 
+def test_bounds_know_the_camera_s_maps_and_the_background_of_the_place(tmp_path: Path) -> None:
+    """They are those of a movie of the same emitters on the same pixels."""
+    random = np.random.default_rng(4)
+    with h5py.File(tmp_path / "camera.h5", "w") as file:
+        for name, low, high in [("gain_adu_per_e", 1, 3), ("variance_adu2", 1, 90), ("quantum_efficiency", 0.3, 0.9)]:
+            file[name] = random.uniform(low, high, (90, 100))
+    settings = job(
+        emitters={"density_per_um2": 0.3},
+        camera={"maps_path": str(tmp_path / "camera.h5"), "maps_offset": [3, 2], "dark_e": 0.2},
+        background={"photons": 12, "structure": {"amplitude": 0.3, "length_px": 8}},
+        truth={"crlb": True},
+    )
+    del settings["tiff"]["noise_params"]
+    batch = Frames(settings, size=24, batch=6, seed=2, bounds=True).batch(0)
+    assert batch.bounds is not None
+    del settings["emitters"]["frames"], settings["emitters"]["density_per_um2"]
+    for crop in range(6):
+        mask, (x, y) = batch.mask[crop], batch.origin[crop].tolist()
+        xyz = batch.xyz[crop, mask] + np.array([x, y, 0], np.float32)
+        columns = dict(zip(("x_px", "y_px", "z_um"), xyz.T, strict=True))
+        rows = {"frame": np.zeros(len(xyz), int), "photons": batch.photons[crop, mask], **columns}
+        movie = settings | {"tiff": {"roi_size": 24, "crop_offset": [x, y]}}
+        simtiff.Simulation(movie, emitters=rows).write(tmp_path)
+        with simtiff.open_truth(tmp_path / "emitters.h5") as opened:
+            assert_allclose(batch.bounds[crop, mask], opened.bounds(), rtol=1e-4)
+
+
 def equal(one: Batch, other: Batch) -> bool:
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ARRAYS)
 
@@ -255,6 +292,28 @@ def test_a_batch_is_a_function_of_config_seed_number_and_rank() -> None:
         assert not np.isin(first[0].photons[first[0].mask], other.photons[other.mask]).any()
 
 
+def test_a_density_holds_where_a_movie_would_have_less_than_one_emitter() -> None:
+    few = {"density_per_um2": 0.05, "blinking": {"kind": "always"}, "area_px": 24}
+    counts = together(Frames(job(emitters=few, tiff={"roi_size": 24}), size=24, batch=500), 4).mask.sum(axis=1)
+    mean = 0.05 * 24 * 24 * PIXEL_UM2
+    assert abs(counts.mean() - mean) < SIGMAS * np.sqrt(mean / len(counts))
+
+
+def test_fiducials_lie_in_the_field_alone() -> None:
+    """In its margin there are emitters, but no fiducials: what is seen at the edge lacks a half of its light."""
+    marks = {"num_emitters": 0, "margin_px": 12, "area_px": 24, "fiducials": {"count": 300, "photons": 1000}}
+    gaussian = {"model": "gaussian", "sigma_nm": 200, "size_px": 15}
+    frames = Frames(job(emitters=marks, psf=gaussian, tiff={"add_noise": False}), size=24, batch=64)
+    seen = frames.batch(0).frames.mean(axis=(0, 1), dtype=float)
+    assert seen[8:16, [0, -1]].mean() < 0.7 * seen[8:16, 8:16].mean()
+
+
+def test_frames_without_noise_have_no_background() -> None:
+    quiet = Frames(job(emitters={"num_emitters": 0}, tiff={"add_noise": False}), size=24, batch=2).batch(0)
+    assert not quiet.frames.any()
+    assert not quiet.background.any()
+
+
 def test_more_emitters_than_expected_are_not_lost() -> None:
     full = Frames(job(emitters={"density_per_um2": 3}), size=24, batch=50, seed=1)
     narrow = Frames(job(emitters={"density_per_um2": 3}), size=24, batch=50, seed=1, max_emitters=5)
@@ -272,7 +331,7 @@ def test_more_emitters_than_expected_are_not_lost() -> None:
         ({"size": 0}, "size is 0; expected an integer from 1"),
         ({"batch": 2.5}, "batch is 2.5"),
         ({"rank": 2, "ranks": 2}, "rank is 2; expected an integer from 0 to 1"),
-        ({"seed": -1}, "seed is -1"),
+        ({"seed": -1}, r"seed is -1; expected an integer from 0 to \d{1,40}$"),
         ({"photons": (5, 2)}, r"photons is \(5, 2\)"),
         ({"background": "dark"}, "background is 'dark'"),
         ({"density_per_um2": -1}, "density_per_um2 is -1"),

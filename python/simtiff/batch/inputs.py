@@ -12,8 +12,8 @@ from simtiff.aberrations.maps import check_field, digest_of, map_digest, map_not
 from simtiff.config.inputs import POSITIONS, ZMAP, input_paths, joined_digest
 from simtiff.config.messages import Problem, listing
 from simtiff.config.sweeps import expand_jobs
-from simtiff.emitters.drift import read_path
-from simtiff.emitters.given import check_given, list_notes, with_frames
+from simtiff.emitters.drift import check_drift, read_path
+from simtiff.emitters.given import check_given, list_notes, with_frames, z_limits
 from simtiff.errors import ConfigError, DataError, in_words, os_reason
 from simtiff.io.files import open_regular
 from simtiff.language import Text, joined, plural
@@ -105,9 +105,10 @@ def check_inputs(
     good: dict[str, bool] = {}
     problems: list[Problem] = []
     seen: set[tuple[object, ...]] = set()
+    unreadable: set[tuple[object, ...]] = set()
     plots = False
     for job in jobs:
-        config = job.config
+        config, readable = job.config, True
         plots = plots or not (config.emitters.no_plot and config.zernike.no_plot)
         for key, file in _other_files(config):
             fields = (config.emitters.area_px, config.tiff.crop_offset, config.tiff.frame_shape)
@@ -115,12 +116,22 @@ def check_inputs(
             if key == POSITIONS:
                 use = (*use, config.emitters.frames, config.optical, config.psf.model_dump_json())
             if use in seen:
+                readable = readable and use not in unreadable
                 continue
             seen.add(use)
             try:
                 _CHECKS.get(key, _check_readable)(config, file)
             except DataError as error:
+                readable = False
+                unreadable.add(use)
                 where = key if batch is None else _key(key, file, batch)
+                problems.append(Problem(f"{where}, {job.id}" if len(jobs) > 1 else where, in_words(error)))
+        if config.drift is not None and readable and (use := _drift_use(config)) not in seen:
+            seen.add(use)
+            try:
+                check_drift(config)
+            except DataError as error:
+                where = "drift" if batch is None else f"{batch.prefix}drift"
                 problems.append(Problem(f"{where}, {job.id}" if len(jobs) > 1 else where, in_words(error)))
         if not config.has_zmap:
             continue
@@ -161,6 +172,12 @@ def check_inputs(
         raise ConfigError(joined([batch.source, text], ": ") if batch is not None else text)
     configs = [job.config for job in jobs]
     return [*map_notes(configs), *list_notes(configs)]
+
+
+def _drift_use(config: JobConfig) -> tuple[object, ...]:
+    """Return what it depends on whether a job's drift moves emitters too far."""
+    blocks = (config.drift, config.optical, config.psf, config.tiff)
+    return (config.emitters.frames, z_limits(config), *(block and block.model_dump_json() for block in blocks))
 
 
 def _key(key: str, path: str, batch: BatchConfig) -> str:

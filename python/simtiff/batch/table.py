@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from simtiff.batch.found import current_status
 from simtiff.batch.jobfile import read_job_file
+from simtiff.config.blocks import OF_NUMBER
 from simtiff.config.identity import TRUTH_NAME, default_settings, flat_settings, without_effect
 from simtiff.config.settings import JobConfig
 from simtiff.errors import ConfigError, DataError, printable
@@ -161,6 +162,8 @@ class _Made:
         if described is not None:
             variables = described.variables
             settings = _defaults() | described.settings | variables
+            if any(settings.get(f"emitters.{key}") is not None for key in OF_NUMBER if key != "num_emitters"):
+                settings["emitters.num_emitters"] = None  # which the default is not
             records = described.records
         elif truth.exists():  # made before there was such a file
             config = stored_config(truth)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from simtiff.config.blocks import OF_NUMBER, drop_other_numbers
 from simtiff.config.inputs import absolute_paths
 from simtiff.config.messages import (
     Problem,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 _PIXEL_SIZES = tuple(f"optical.{key}" for key in EACH)
+_NUMBERS = tuple(f"emitters.{key}" for key in OF_NUMBER)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -124,7 +126,7 @@ def apply_overrides(
         if field.annotation is str and not isinstance(value, str):
             value = text  # a folder may well be called 2024
         inside = key.removeprefix("base_config.") if top_level else key
-        also = [f"optical.{BOTH}"] if inside in _PIXEL_SIZES else []
+        also = (f"optical.{BOTH}",) if inside in _PIXEL_SIZES else _NUMBERS if inside in _NUMBERS else ()
         for varied in dict.fromkeys((_setting_of(job, inside), inside, *also)):
             if any(_sets(name, values, varied) for name, values in variables.items()):
                 message = f'"variables" sets this key for each job; use --set "variables.{varied}=[...]"'
@@ -171,6 +173,7 @@ def _set_value(raw: dict[str, Any], path: list[str], value: Any) -> None:
     if ".".join(path[-2:]) in _PIXEL_SIZES:
         split(raw)
     drop_replaced(raw, {path[-1]: value})
+    drop_other_numbers(raw, {path[-1]: value})
     raw[path[-1]] = value
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -29,9 +29,22 @@ from simtiff.config.pixelsize import BOTH, EACH
 from simtiff.config.section import Relation, Section, checked_relations, checked_text
 from simtiff.language import Text
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 BUILTIN_ZMAPS = ("builtin:oil",)
-OF_NUMBER = frozenset({"num_emitters", "density_per_um2", "positions_path"})
+MOST_EMITTERS = 10**9
+OF_NUMBER = ("num_emitters", "density_per_um2", "positions_path")
 """Keys of ``emitters`` that say how many there are, of which one alone is given."""
+
+
+def drop_other_numbers(emitters: dict[str, Any], by: Mapping[str, Any]) -> None:
+    """Take out of raw values of ``emitters``, in place, what says how many there are if new values say it anew."""
+    if any(by.get(key) is not None for key in OF_NUMBER):
+        for key in OF_NUMBER:
+            if key not in by:
+                emitters.pop(key, None)
+
 
 OF_GAUSSIAN = ("sigma_nm", "depth_nm", "astigmatism_nm")
 
@@ -111,7 +124,9 @@ class FiducialsConfig(Section):
 class EmitterConfig(Section):
     """Emitters: how many, where, how bright and for how long."""
 
-    num_emitters: Whole = Field(1000, ge=0, le=10**9, description="Number of emitters in the field, whole movie.")
+    num_emitters: Whole = Field(
+        1000, ge=0, le=MOST_EMITTERS, description="Number of emitters in the field, whole movie."
+    )
     density_per_um2: float | None = Field(
         None,
         ge=0,

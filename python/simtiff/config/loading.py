@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from simtiff.config._keys import absolute_values, apply_overrides, find_field, linked_keys, value_adapter
-from simtiff.config.blocks import BUILTIN_ZMAPS, OF_NUMBER, REPLACED_BY
+from simtiff.config.blocks import BUILTIN_ZMAPS, REPLACED_BY, drop_other_numbers
 from simtiff.config.inputs import absolute_path, absolute_paths
 from simtiff.config.messages import (
     Key,
@@ -160,10 +160,8 @@ def _drop_replaced_blocks(values: dict[str, Any], by: dict[str, Any]) -> None:
         if isinstance(by.get(block), dict):
             for key in keys:
                 values["tiff"]["noise_params"].pop(key, None)
-    given = by.get("emitters")
-    if isinstance(given, dict) and not OF_NUMBER.isdisjoint(given):
-        for key in OF_NUMBER - given.keys():
-            values["emitters"].pop(key, None)
+    if isinstance(given := by.get("emitters"), dict):
+        drop_other_numbers(values["emitters"], given)
     if isinstance(camera := by.get("camera"), dict) and camera.get("preset") is not None:
         values["camera"] = None
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from simtiff.config._keys import find_field, linked_keys, value_adapter
+from simtiff.config.blocks import drop_other_numbers
 from simtiff.config.identity import Job, sample_seed, with_noise_seed, with_seeds
 from simtiff.config.inputs import INPUT_FILES
 from simtiff.config.messages import (
@@ -298,6 +299,7 @@ class _Builder:
         model = type(base) if base is not None else model_of(JobConfig.model_fields[section].annotation)
         raw = {} if base is None else base.model_dump(exclude_unset=True)  # what is a default stays one
         drop_replaced(raw, changes)
+        drop_other_numbers(raw, changes)
         for key, value in changes.items():
             *path, last = key.split(".")
             inner = raw

@@ -47,6 +47,12 @@ class Chain:
         _, integral = _exponential(self.rates, frames)
         return [_dot(self.start, [row[state] for row in integral]) / frames for state in range(len(self.names))]
 
+    def at_frames(self, count: int) -> list[float]:
+        """Return the probability of each state at the begin of a frame, mean over the first `count` frames."""
+        after, _ = _exponential(self.rates, 1.0)
+        each = _sum_of_powers(after, count)
+        return [_dot(self.start, [row[state] for row in each]) / count for state in range(len(self.names))]
+
     def mean_bright(self, frames: float) -> float:
         """Return the probability to be bright, mean over the first `frames` frames."""
         return _total(p for p, light in zip(self.occupation(frames), self.brightness, strict=True) if light > 0)
@@ -177,11 +183,27 @@ def _exponential(rates: Matrix, time: float) -> tuple[Matrix, Matrix]:
                 integral[i][j] += term[i][j] * step / (k + 1)
     for _ in range(doublings):
         later = _product(after, integral)
-        integral = [[a + b for a, b in zip(*rows, strict=True)] for rows in zip(integral, later, strict=True)]
+        integral = _sum(integral, later)
         after = _rows_of_sum(_product(after, after), 1.0)
         step *= 2
         integral = _rows_of_sum(integral, step)
     return after, integral
+
+
+def _sum_of_powers(matrix: Matrix, count: int) -> Matrix:
+    """Return the sum of the powers 0 to ``count - 1`` of probabilities, by doubling the number of terms."""
+    one = [[1.0 if i == j else 0.0 for j in range(len(matrix))] for i in range(len(matrix))]
+    terms, total, power = 1, one, matrix  # the power is that of so many terms
+    for digit in bin(count)[3:]:
+        total, power, terms = _sum(total, _product(power, total)), _product(power, power), 2 * terms
+        if digit == "1":
+            total, power, terms = _sum(one, _product(matrix, total)), _product(power, matrix), terms + 1
+        total, power = _rows_of_sum(total, terms), _rows_of_sum(power, 1.0)
+    return total
+
+
+def _sum(one: Matrix, other: Matrix) -> Matrix:
+    return [[a + b for a, b in zip(*rows, strict=True)] for rows in zip(one, other, strict=True)]
 
 
 def _product(one: Matrix, other: Matrix) -> Matrix:

@@ -2,8 +2,8 @@
 
 A crop is a square of the field and a window of consecutive frames. The emitters on it, and around it as far as their
 light reaches, are Poisson numbers of the density that the movie has on average. They blink as the config says, and a
-crop sees them at any time: in the steady state of single intervals and DNA-PAINT, and with the states that molecules
-with kinetics are in on average over the movie.
+crop sees them in the steady state of single intervals and DNA-PAINT. Molecules with kinetics are in states as in all
+windows of the movie together, the first ones with their light and the last ones, where many are bleached.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from simtiff._core import bleach, exponential, photons, poisson
 from simtiff.emitters.chain import chain_of
-from simtiff.emitters.density import share_on, with_number
+from simtiff.emitters.density import share_on
 from simtiff.emitters.places import intensities
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ class _Shining:
 
 def density_on(job: JobConfig) -> float:
     """Return how many emitters of a job are on at a time, on each px^2 of its field, mean over the movie."""
-    config = with_number(job)
+    config, optical = job.emitters, job.optical
+    if config.density_per_um2 is not None:  # not by the number of a movie's emitters, which is whole
+        return config.density_per_um2 * optical.pixel_size_nm_x * optical.pixel_size_nm_y * 1e-6
     width, height = config.area
     return config.num_emitters * share_on(config) / (width * height)
 
@@ -111,9 +113,11 @@ def draw_emitters(
     low, high = config.z_limits
     xyz[:, 2] = low + (high - low) * random.random(len(crop))
     kept = light.any(axis=1)
-    for axis, length in enumerate(config.area):  # the field ends somewhere
+    # The field ends somewhere, and fiducials do with it.
+    margin = np.where(np.arange(len(crop)) < len(shining.crop), config.margin_px, 0.0)
+    for axis, length in enumerate(config.area):
         place = xyz[:, axis] + origins[crop, axis]
-        kept &= (place >= -0.5 - config.margin_px) & (place < length - 0.5 + config.margin_px)
+        kept &= (place >= -0.5 - margin) & (place < length - 0.5 + margin)
     rows = np.flatnonzero(kept)
     rows = rows[np.argsort(crop[rows], kind="stable")]
     return CropEmitters(crop[rows], xyz[rows], light[rows])
@@ -161,9 +165,8 @@ def _blinking(
     Only those are drawn that are bright at its beginning, or leave their dark state within it: of Poisson numbers of
     molecules in each state, these are Poisson numbers, too.
     """
-    shares = chain.occupation(config.frames)
-    bright = np.array(chain.brightness) > 0
-    total = sum(share for share, lit in zip(shares, bright, strict=True) if lit)
+    shares = chain.at_frames(max(config.frames - window + 1, 1))
+    bright, total = np.array(chain.brightness) > 0, chain.mean_bright(config.frames)
     if total <= 0:
         empty = np.empty(0)
         none = np.empty(0, np.int64)

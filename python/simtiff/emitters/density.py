@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simtiff.config.blocks import MOST_EMITTERS
 from simtiff.emitters.chain import shares
 from simtiff.emitters.given import summary_of
 from simtiff.emitters.places import margin_area
 from simtiff.emitters.sampling import birth_range
+from simtiff.errors import ConfigError
+from simtiff.language import Text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +32,8 @@ def with_number(job: JobConfig, given: Summary | None = None) -> EmitterConfig:
     mean length over the time in which emitters are born, of a site on / (on + off), of molecules with states the
     probability of the bright ones, mean over the movie, of emitters that are always on 1.
 
+    `ConfigError` where that is more than ``num_emitters`` may be.
+
     Molecules of a list (`given`, or that of the job's ``positions_path``) are as many as it has, and there are none in
     the margin; of records the number is 0.
     """
@@ -43,6 +48,16 @@ def with_number(job: JobConfig, given: Summary | None = None) -> EmitterConfig:
     share = share_on(config)
     on = config.density_per_um2 * width * height * pixel_um2
     number = round(on / share) if share > 0 else 0
+    if number > MOST_EMITTERS:
+        text = Text(
+            "emitters.density_per_um2: {density:g} comes to {number:.3g} emitters in the whole movie, of which each is "
+            "on for {share:.3g} of the time; allowed: up to {most:,}",
+            density=config.density_per_um2,
+            number=number,
+            share=share,
+            most=MOST_EMITTERS,
+        )
+        raise ConfigError(text)
     return config.model_copy(update={"num_emitters": number, "density_per_um2": None})
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simtiff._core import normal
+from simtiff.emitters.given import summary_of, z_limits
 from simtiff.emitters.places import generator
 from simtiff.errors import DataError, os_reason, printable
 from simtiff.language import Text
@@ -56,6 +57,39 @@ def drift_of(config: JobConfig) -> NDArray[np.float64] | None:
     optical = config.optical
     nm /= (optical.pixel_size_nm_x, optical.pixel_size_nm_y, 1000.0)
     return nm
+
+
+def check_drift(job: JobConfig) -> None:
+    """Raise `DataError` if the steady drift or that of a file moves emitters to where no PSF can be computed.
+
+    What a random walk adds, and records that a job is given, whose heights may follow the drift, are not looked at.
+    """
+    drift, listed = job.drift, summary_of(job)
+    if drift is None or (listed is not None and listed.per_frame is not None):
+        return
+    frames = job.emitters.frames
+    moved = np.arange(frames) * (drift.velocity_nm[2] / 1000)
+    if drift.path is not None:
+        moved += read_path(drift.path, frames)[:, 2] / 1000
+    low, high = z_limits(job)
+    low, high = low + float(moved.min()), high + float(moved.max())
+    if job.psf.model == "vectorial" and job.optical.has_mismatch and low < 0:
+        text = Text(
+            "emitters drift down to z = {z:g} um, within the coverslip: optical.n_sample is not n_immersion, so "
+            "z is the height above it; allowed: from 0 on in all {frames} frames",
+            z=low,
+            frames=frames,
+        )
+        raise DataError(text)
+    for z_um in (high, low):
+        if not job.computes(job.psf.size_px, z_um):
+            text = Text(
+                "emitters drift to z = {z:g} um within {frames} frames, which is too far out of focus to be "
+                "computed; is it in nm per frame?",
+                z=z_um,
+                frames=frames,
+            )
+            raise DataError(text)
 
 
 def drifted(records: Records, drift: NDArray[np.float64] | None) -> Records:

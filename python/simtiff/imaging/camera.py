@@ -51,7 +51,7 @@ class Detector:
     maps: CameraMaps | None = None
 
     def check_frame(self, shape: tuple[int, ...], what: str = "frames") -> None:
-        """Raise `ShapeError` if the maps are not of frames of this shape (y, x)."""
+        """Raise `ShapeError` if the maps are not of frames of this shape, (..., y, x)."""
         if self.maps is not None:
             self.maps.check_frame(shape, what)
 

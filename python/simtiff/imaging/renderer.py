@@ -312,7 +312,7 @@ class Renderer:
             If more than 250 emitters are to be bound together.
         """
         core, scene = self._core(scene)
-        detector.check_frame(shape)
+        detector.check_frame((len(background), *shape))
         _check_background(scene, (len(background), *shape))
         out = np.empty((len(scene.photons), 5))
         if out.size:

@@ -167,7 +167,7 @@ def score(
     if px is None:
         raise ConfigError(Text("pixel_size_nm is needed: a number of nm, or [x, y]"))
     for name, value in {"radius_nm": radius_nm, "dz_nm": dz_nm}.items():
-        if not 0 < value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < math.inf:
             raise ConfigError(Text("{name}: {value}; allowed: a number of nm above 0", name=name, value=value))
     true, places = _by_frame(truth, "truth", px)
     seen, spots = _by_frame(found, "found", px)

@@ -187,7 +187,7 @@ def _number_key(emitters: EmitterConfig) -> str:
 
 def _range(values: Sequence[float]) -> str:
     texts = [
-        f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:.3g}"
+        f"{value:,.0f}" if value >= 999.5 or value == int(value) else f"{value:.3g}"
         for value in (min(values), max(values))
     ]
     low, high = texts

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 import numpy as np
 
 from simtiff.errors import DataError, ShapeError
+from simtiff.imaging.arrays import is_whole
 from simtiff.io.hdf5 import find_dataset
 from simtiff.io.rows import Rows, check_numbers, read_rows
 from simtiff.language import Text
@@ -209,7 +210,7 @@ class OpenTruth:
         if start is None and stop is None:
             rows = np.arange(count)
         else:
-            low, high = self._range(start or 0, stop)
+            low, high = self._range(0 if start is None else start, stop)
             rows = np.flatnonzero(np.isin(ids, self._truth.records_of(low, high).id))
         columns: Columns = {"id": ids[rows]}
         for name, dtype in _EMITTERS.items():
@@ -251,13 +252,13 @@ class OpenTruth:
         for name in _BLINKS:
             if name not in sets:
                 raise DataError(Text("{path}: no dataset blinks/{name}", path=self._truth.path, name=name))
-        low, high = self._range(start or 0, stop)
+        low, high = self._range(0 if start is None else start, stop)
         pieces = []
         for first in range(0, max(1, len(sets["t0"])), _BLINK_ROWS):
             last = min(first + _BLINK_ROWS, len(sets["t0"]))
             piece = {name: read_rows(rows, first, last, _BLINKS[name]) for name, rows in sets.items()}
             if start is not None or stop is not None:
-                kept = (piece["t0"] < high) & (piece["t0"] + piece["on_time"] > low)
+                kept = (piece["t0"] < high) & (piece["t0"] + piece["on_time"] > low) & (low < high)
                 piece = {name: values[kept] for name, values in piece.items()}
             pieces.append(piece)
         columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in _BLINKS}
@@ -272,7 +273,8 @@ class OpenTruth:
     ) -> Columns | pd.DataFrame:
         """Return the Zernike coefficients of the emitters that give light to frames.
 
-        Where the file has none, they are those of the config's map.
+        Where the file has none, they are those of the config's map. An emitter that moves has a row for each of its
+        places, as its coefficients are others there.
 
         Returns
         -------
@@ -330,7 +332,7 @@ class OpenTruth:
 
     def _range(self, start: int, stop: int | None) -> tuple[int, int]:
         stop = self.n_frames if stop is None else stop
-        if not 0 <= start <= stop <= self.n_frames:
+        if not (is_whole(start) and is_whole(stop) and 0 <= start <= stop <= self.n_frames):
             text = Text(
                 "frames {start} to {stop}: expected 0 <= start <= stop <= {frames}",
                 start=start,

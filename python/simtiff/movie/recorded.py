@@ -118,7 +118,9 @@ def _records_of(given: Mapping[str, Any], config: JobConfig) -> tuple[Records, i
     missing = [name for name in _COLUMNS[:3] if name not in given]
     if unknown or missing:
         what = f"there is no {', '.join(missing)}" if missing else f"{', '.join(map(str, unknown))} is not known"
-        raise ConfigError(f"emitters: {what}; allowed: xyz, phot, frame_ix, and id")
+        raise ConfigError(
+            f"emitters: {what}; allowed: xyz, phot, frame_ix, and id; or x_px, y_px, and z_um, frame, photons, id"
+        )
     xyz = numbers("xyz", given["xyz"], np.float32, 2)
     count = len(xyz)
     if xyz.shape[1] != 3 or not np.isfinite(xyz).all():

@@ -95,13 +95,13 @@ def score_files(
     DataError
         A file is missing, damaged, of no known format, or lacks a column; or sizes of pixels disagree.
     """
-    size = as_pixel_size(pixel_size_nm)
     kinds = [_kind(path) for path in (truth, found)]
-    true, size, calibration = _read(truth, kinds[0], size, config)
-    seen, size, _ = _read(found, kinds[1], size, None)
+    size = as_pixel_size(pixel_size_nm) or _stated(truth, kinds[0], config) or _stated(found, kinds[1], None)
     if size is None:
         text = Text("{path}: does not say how large its pixels are; give it with --pixel-size", path=truth)
         raise ConfigError(text)
+    true, calibration = _read(truth, kinds[0], size, config)
+    seen, _ = _read(found, kinds[1], size, None)
     photons: str = Text("as both files have them")
     if calibration is not None:
         photons = Text("photons that reach the camera")
@@ -125,24 +125,36 @@ def _kind(path: str | os.PathLike[str]) -> str:
     return format_of(there).name
 
 
+def _stated(path: str | os.PathLike[str], kind: str, config: JobConfig | None) -> PixelSize | None:
+    """Return the size of pixels that a file says, or None."""
+    if kind == _TRUTH:
+        with TruthFile(Path(path), config, coefficients="unused") as truth:
+            optical = truth.config.optical
+            return optical.pixel_size_nm_x, optical.pixel_size_nm_y
+    try:
+        with localizations.opened(path, kind) as source:
+            return source.pixel_size_nm
+    except ConfigError:  # it has lengths in nm, and not that
+        return None
+
+
 def _read(
-    path: str | os.PathLike[str], kind: str, size: PixelSize | None, config: JobConfig | None
-) -> tuple[Localizations, PixelSize | None, Calibration | None]:
-    """Return the localizations of a file, the size of pixels that it or the caller says, and the camera of a truth."""
+    path: str | os.PathLike[str], kind: str, size: PixelSize, config: JobConfig | None
+) -> tuple[Localizations, Calibration | None]:
+    """Return the localizations of a file, whose pixels are so large, and the camera of a truth."""
     if kind == _TRUTH:
         with TruthFile(Path(path), config, coefficients="unused") as truth:
             calibration = Calibration.of(truth.config)
-            table = Localizations.concatenate(list(truth_table(truth)))
-        return table, _agreed(str(path), calibration.pixel_size_nm, size), calibration
+            _check_agreed(str(path), calibration.pixel_size_nm, size)
+            return Localizations.concatenate(list(truth_table(truth))), calibration
     with localizations.opened(path, kind, pixel_size_nm=size) as source:
-        table = Localizations.concatenate(list(source.chunks(localizations.files.ROWS)))
-        return table, source.pixel_size_nm or size, None
+        return Localizations.concatenate(list(source.chunks(localizations.files.ROWS))), None
 
 
-def _agreed(path: str, stated: PixelSize, given: PixelSize | None) -> PixelSize:
-    if given is not None and not np.allclose(stated, given, rtol=1e-5, atol=0):
+def _check_agreed(path: str, stated: PixelSize, given: PixelSize) -> None:
+    """Raise `DataError` if a file's pixels are not as large as those of the other file, or as they were given."""
+    if not np.allclose(stated, given, rtol=1e-5, atol=0):
         text = Text(
             "{path}: has pixels of {stated} nm, not of {given} nm", path=path, stated=list(stated), given=list(given)
         )
         raise DataError(text)
-    return stated

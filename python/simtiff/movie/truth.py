@@ -142,7 +142,9 @@ def write_truth(
             bounds = RecordBounds(config, background)
             bound_set = Growing(file, "records", {CRLB: (CRLB_COLUMNS, "f4", CRLB_UNIT)}, rows)
         coefficients = CoefficientWriter(file, total, field.modes, everywhere=given is not None)
-        for piece in _ahead(iter_truth(cfg, block_records, given)):
+        pieces = iter_truth(cfg, block_records, given)
+        several = expected_records(config, cfg.frames, summary) > block_records
+        for piece in _ahead(pieces) if several else pieces:
             check()
             if len(piece.emitters):
                 first_id, last_id = int(piece.emitters.id[0]), int(piece.emitters.id[-1])

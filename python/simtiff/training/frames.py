@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _STREAM = 0x747261696E  # "train": keeps this randomness apart from that of other purposes with the same seed
 _DRAWS, _NOISE = 0, 1
+_MOST_SEED = 2**128 - 1
 _FIRST_JITTERED = 5  # Noll: piston, tilts and defocus only move an emitter
 _WORKERS = 2  # batches in the making: one is drawn while the other is rendered
 
@@ -53,7 +54,7 @@ class Batch:
     mask : (batch, n) bool
         Where there is an emitter.
     background : (batch, y, x) float32
-        Expected background photons of each pixel in the middle frame.
+        Expected background photons of each pixel in the middle frame; 0 with ``tiff.add_noise`` false.
     origin : (batch, 2) int64
         The field pixel x, y under pixel (0, 0) of each crop.
     coefficients : (batch, n, modes) float32, or None
@@ -97,7 +98,7 @@ class Frames:
     window : int
         Consecutive frames of a crop; targets are of frame ``window // 2``.
     seed : int
-        Any integer from 0; different seeds give unrelated batches.
+        An integer from 0 to 2**128 - 1; different seeds give unrelated batches.
     rank, ranks : int
         Of several processes that train together, which this is: each rank has batches of its own.
     start : int
@@ -172,7 +173,7 @@ class Frames:
     ) -> None:
         self.config = load_job_config(config)
         self.size, self.crops = _whole("size", size, 1, 65536), _whole("batch", batch, 1, 2**20)
-        self.window, self.seed = _whole("window", window, 1, 1000), _whole("seed", seed, 0, 2**1024 - 1)
+        self.window, self.seed = _whole("window", window, 1, 1000), _whole("seed", seed, 0, _MOST_SEED)
         self.ranks = _whole("ranks", ranks, 1, 2**32)
         self.rank = _whole("rank", rank, 0, self.ranks - 1)
         self.start, self.prefetch = _whole("start", start, 0, 2**62), _whole("prefetch", prefetch, 0, 1000)
@@ -394,7 +395,7 @@ class Frames:
         target.xyz[crop, place] = emitters.xyz[rows]
         target.photons[crop, place] = light[rows, self.window // 2]
         target.mask[crop, place] = True
-        target.background[...] = background
+        target.background[...] = background if self.config.tiff.add_noise else 0
         target.origin[...] = origin
         if target.coefficients is not None:
             target.coefficients[crop, place] = phase[rows]
