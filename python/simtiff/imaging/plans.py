@@ -22,7 +22,7 @@ class Plans:
 
     A plan makes its matrices when emitters first need them. With 21 modes and z to 1 um it then takes about 1 MB for
     stamps of 41 px, 2 MB for 101 px and 25 MB for 511 px, so a number of plans alone would bound no memory. The
-    bound is small beside the 75 MB that a worker process takes before its first frame, and room for about thirty.
+    bound is small beside the 84 MB that a worker process takes before its first frame, and room for about thirty.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ _DRIFT_BYTES = 24  # of a frame
 _BOUND_BYTES = 20
 # Measured: a worker after its first small job, and what a map with magnitudes adds; while truth is made, an emitter of
 # a slab and a record of a block, both bounded, and the part of that which stays with the process.
-_WORKER_BYTES, _MAGNITUDES_BYTES = 75e6, 45e6
+_WORKER_BYTES, _MAGNITUDES_BYTES = 84e6, 45e6
 _SLAB_EMITTER_BYTES, _BLOCK_RECORD_BYTES = 400, 100
 _BLOCK_BLINK_BYTES = 100
 _MOLECULE_BYTES = 45  # of one that is there all the time
