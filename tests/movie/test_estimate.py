@@ -173,7 +173,7 @@ def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_memory_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "available_memory", lambda: 120e6)
-    with pytest.raises(BatchError, match=r"2 workers need about 15. MB, 120 MB are available; --max-workers=1 fits"):
+    with pytest.raises(BatchError, match=r"2 workers need about 16. MB, 120 MB are available; --max-workers=1 fits"):
         ask(tmp_path)
     monkeypatch.setattr(room, "available_memory", lambda: 10e6)
     with pytest.raises(BatchError, match=r"chunk_size or tiff\.roi_size"):
