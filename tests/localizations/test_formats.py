@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from simtiff import DataError, localizations
+from simtiff.localizations.format import WrittenFormat
 from simtiff.localizations.registry import FORMATS, format_of
 from simtiff.localizations.table import COLUMNS, Localizations
 
@@ -22,7 +23,7 @@ DATA = Path(__file__).parents[1] / "data" / "localizations"
 PX = (100.0, 120.0)
 LOCALIZED = ("frame", "x_px", "y_px", "z_um", "photons", "id")
 SIGMAS = ("sigma_x_px", "sigma_y_px", "sigma_z_um")
-WRITTEN = {each.name: each for each in FORMATS if each.needs is not None}
+WRITTEN = {each.name: each for each in FORMATS if isinstance(each, WrittenFormat)}
 KEPT: dict[str, tuple[str, ...]] = {
     "thunderstorm": (*LOCALIZED, *SIGMAS, "background"),
     "picasso": (*LOCALIZED, *SIGMAS, "background"),
@@ -108,7 +109,7 @@ def test_an_empty_table_has_its_columns(kind: str, tmp_path: Path) -> None:
 @every_format
 def test_columns_that_a_format_needs_are_named(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "locs"
-    for name in WRITTEN[kind].needs or ():
+    for name in WRITTEN[kind].needs:
         columns = {column: values for column, values in kept(kind, table(3)).as_dict().items() if column != name}
         with pytest.raises(DataError, match=name):
             write(columns, path, kind)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from simtiff.errors import DataError
 from simtiff.language import Text
 from simtiff.localizations._csv import CsvSource, header, write_csv
-from simtiff.localizations.format import Column, Format, Head, PixelSize, View, need_pixel_size
+from simtiff.localizations.format import Column, Head, PixelSize, View, WrittenFormat, need_pixel_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _CORNER_PX = 0.5
 
 
-class Challenge(Format):
+class Challenge(WrittenFormat):
     """Activations of the SMLM challenge as CSV."""
 
     name = "smlm-challenge"

@@ -20,10 +20,10 @@ from simtiff.io.rows import Rows, check_numbers, read_rows
 from simtiff.language import Text
 from simtiff.localizations.format import (
     Column,
-    Format,
     Head,
     PixelSize,
     View,
+    WrittenFormat,
     agreed_pixel_size,
     assembled,
     file_row,
@@ -48,7 +48,7 @@ _XYZ_SIGMA = ("sigma_y_px", "sigma_x_px", "sigma_z_um")
 _EMPTY = ("xyz_cr", "phot_cr", "bg_cr", "bg_sig")
 
 
-class Decode(Format):
+class Decode(WrittenFormat):
     """DECODE's EmitterSet in HDF5."""
 
     name = "decode"

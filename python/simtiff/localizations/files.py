@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from simtiff.errors import ConfigError, DataError
 from simtiff.io.files import target_problem
 from simtiff.language import Text, joined
-from simtiff.localizations.format import PIXEL_SIZE, View, as_pixel_size
+from simtiff.localizations.format import PIXEL_SIZE, View, WrittenFormat, as_pixel_size
 from simtiff.localizations.registry import format_named, format_of
 from simtiff.localizations.table import Localizations
 
@@ -145,7 +145,7 @@ def write(
     view = View(as_pixel_size(pixel_size_nm), size_px, frames)
     chosen = format_named(kind)
     path = Path(path)
-    if chosen.needs is None:
+    if not isinstance(chosen, WrittenFormat):
         raise ConfigError(Text("kind: {name} is read, but not written here", name=kind))
     if (problem := target_problem(path)) is not None:
         raise ConfigError(joined([str(path), problem], ": "))

@@ -95,13 +95,10 @@ class Format(ABC):
         What users call it.
     suffix : str
         How names of such files end.
-    needs : tuple of str
-        Columns without which no such file can be written; None where this program does not write it.
     """
 
     name: ClassVar[str]
     suffix: ClassVar[str]
-    needs: ClassVar[tuple[str, ...] | None] = ("x_px", "y_px")
 
     @abstractmethod
     def recognizes(self, head: Head) -> bool:
@@ -126,12 +123,24 @@ class Format(ABC):
             The file is damaged, or is not of this kind, or says another size of a pixel.
         """
 
+
+class WrittenFormat(Format):
+    """A kind of file of localizations that this program writes, too.
+
+    Attributes
+    ----------
+    needs : tuple of str
+        Columns without which no such file can be written.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("x_px", "y_px")
+
+    @abstractmethod
     def write(self, path: Path, chunks: Iterator[Localizations], columns: tuple[str, ...], view: View) -> None:
         """Write tables that all have these columns; the file is whole, or not there.
 
         Columns that the format has no place for are left out.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from simtiff.errors import DataError
 from simtiff.io.files import replacing
 from simtiff.language import Text
-from simtiff.localizations.format import Column, Format, Head, PixelSize, View, assembled, file_row
+from simtiff.localizations.format import Column, Head, PixelSize, View, WrittenFormat, assembled, file_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _COLUMNS = (Column("0", "x_px"), Column("1", "y_px"), Column("2", "z_um"))
 
 
-class Npy(Format):
+class Npy(WrittenFormat):
     """Positions alone, as `numpy.save` writes them."""
 
     name = "npy"

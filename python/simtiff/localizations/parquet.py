@@ -16,10 +16,10 @@ from simtiff.io.files import replacing, software
 from simtiff.language import Text
 from simtiff.localizations.format import (
     Column,
-    Format,
     Head,
     PixelSize,
     View,
+    WrittenFormat,
     agreed_pixel_size,
     as_pixel_size,
     assembled,
@@ -51,7 +51,7 @@ _UNITS = {"x": ("nm", "um", "px"), "y": ("nm", "um", "px"), "z": ("nm", "um"), "
 _UNIT_KEY, _SIZE_KEY = b"unit", b"pixel_size_nm"
 
 
-class Parquet(Format):
+class Parquet(WrittenFormat):
     """Parquet with Locan's names."""
 
     name = "parquet"

@@ -20,10 +20,10 @@ from simtiff.io.hdf5 import check_stored, find_dataset, need_dataset, open_hdf5,
 from simtiff.language import Text
 from simtiff.localizations.format import (
     Column,
-    Format,
     Head,
     PixelSize,
     View,
+    WrittenFormat,
     agreed_pixel_size,
     assembled,
     file_row,
@@ -57,7 +57,7 @@ _CHUNK_ROWS = 1 << 14
 _Y_SIZE_KEY = "Pixelsize y"
 
 
-class Picasso(Format):
+class Picasso(WrittenFormat):
     """Picasso's HDF5 with YAML."""
 
     name = "picasso"

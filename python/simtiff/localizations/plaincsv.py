@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from simtiff.errors import DataError
 from simtiff.language import Text
 from simtiff.localizations._csv import CsvSource, header, write_csv
-from simtiff.localizations.format import Column, Format, Head, PixelSize, View, need_pixel_size
+from simtiff.localizations.format import Column, Head, PixelSize, View, WrittenFormat, need_pixel_size
 from simtiff.localizations.table import COLUMNS
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _IN_NM: dict[str, tuple[str, int | None]] = {
 }
 
 
-class PlainCsv(Format):
+class PlainCsv(WrittenFormat):
     """CSV with the columns of the table; lengths may be in nm, too."""
 
     name = "csv"

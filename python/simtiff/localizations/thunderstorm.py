@@ -14,7 +14,7 @@ import numpy as np
 from simtiff.errors import DataError
 from simtiff.language import Text
 from simtiff.localizations._csv import CsvSource, header, write_csv
-from simtiff.localizations.format import Column, Format, Head, PixelSize, View, need_pixel_size
+from simtiff.localizations.format import Column, Head, PixelSize, View, WrittenFormat, need_pixel_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,7 +41,7 @@ _CORNER_PX = 0.5
 _LABEL = re.compile(r"(?P<name>[^\[\]]*?)\s*\[(?P<unit>[^\[\]]*)\]")
 
 
-class ThunderStorm(Format):
+class ThunderStorm(WrittenFormat):
     """ThunderSTORM's results as CSV."""
 
     name = "thunderstorm"

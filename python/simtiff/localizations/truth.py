@@ -42,7 +42,6 @@ class _Truth(Format):
     """What both have in common."""
 
     suffix = ".h5"
-    needs = None
     group: ClassVar[Literal["records", "emitters"]]
 
     @contextmanager
