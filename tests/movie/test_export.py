@@ -16,7 +16,7 @@ from simtiff.config.exports import EXPORT_NAMES, export_files, export_name
 from simtiff.config.loading import load_job_config
 from simtiff.errors import ConfigError, DataError
 from simtiff.movie.calibration import Calibration, camera_text
-from simtiff.movie.export import export_truth, truth_table
+from simtiff.movie.export import background_light, export_truth, truth_table
 from simtiff.movie.job import run_job
 from simtiff.movie.truthfile import TruthFile
 
@@ -272,3 +272,21 @@ def test_bad_input_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"emitters\.h5: records/crlb: has shape"):
         export_truth(h5, "parquet", tmp_path / "t.parquet")
     assert not (tmp_path / "t.parquet").exists()
+
+
+def test_the_background_is_that_of_the_config_in_use(tmp_path: Path) -> None:
+    """As the movie of such a config has it, also where the file holds another."""
+    made: dict[str, Any] = {
+        "zmap_path": "builtin:oil",
+        "emitters": {"num_emitters": 9, "frames": 3, "area_px": 32},
+        "background": {"photons": 500},
+        "tiff": {"roi_size": 32},
+    }
+    path = simtiff.Simulation(made).write(tmp_path)["emitters.h5"]
+    flat = {key: value for key, value in made.items() if key != "background"}
+    flat["tiff"] = {"roi_size": 20, "noise_params": {"background": 20}}
+    for config, photons, side in ((made, 500, 32), (made | {"background": {"photons": 7}}, 7, 32), (flat, 20, 20)):
+        with TruthFile(path, load_job_config(config)) as truth:
+            known = background_light(truth)
+        assert known is not None
+        assert (known[0].shape, known[0].mean(), known[1].tolist()) == ((side, side), photons, [1, 1, 1])

@@ -314,6 +314,18 @@ def test_frames_without_noise_have_no_background() -> None:
     assert not quiet.background.any()
 
 
+def test_fiducials_have_room() -> None:
+    marked = job(emitters={"num_emitters": 10, "fiducials": {"count": 200, "photons": 900}})
+    frames = Frames(marked, size=40, batch=8)
+    assert frames.batch(0, frames.empty()).mask.sum() > 8 * 20
+
+
+def test_light_that_nothing_shapes_is_refused() -> None:
+    dark = job(illumination={"fwhm_um": 3}, tiff={"noise_params": {"background": 0}})
+    with pytest.raises(ConfigError, match="that of the config is 0, whose shape it would scale"):
+        Frames(dark, size=24, background=50)
+
+
 def test_more_emitters_than_expected_are_not_lost() -> None:
     full = Frames(job(emitters={"density_per_um2": 3}), size=24, batch=50, seed=1)
     narrow = Frames(job(emitters={"density_per_um2": 3}), size=24, batch=50, seed=1, max_emitters=5)

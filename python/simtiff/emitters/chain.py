@@ -111,6 +111,19 @@ def _shares(model: type[BlinkingConfig], text: str, frames: int) -> tuple[float,
     return min(1.0, chain.mean_bright(frames)), min(1.0, chain.mean_in_frame(frames)), chain.blinks(frames)
 
 
+def shares_of_window(blinking: BlinkingConfig, frames: int, window: int) -> tuple[tuple[float, ...], float]:
+    """Return probabilities of states as a window of a movie begins, and that to be bright, mean over the movie."""
+    return _shares_of_window(type(blinking), blinking.model_dump_json(), frames, window)
+
+
+@functools.lru_cache(maxsize=256)  # every batch of a training asks for the same
+def _shares_of_window(
+    model: type[BlinkingConfig], text: str, frames: int, window: int
+) -> tuple[tuple[float, ...], float]:
+    chain = chain_of(model.model_validate_json(text))
+    return tuple(chain.at_frames(max(frames - window + 1, 1))), chain.mean_bright(frames)
+
+
 def _start_in_equilibrium(blinking: BlinkingConfig, rates: Matrix) -> list[float]:
     """Return the equilibrium of the states that are left, without the transitions into those that are not."""
     names = blinking.names

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simtiff._core import bleach, exponential, photons, poisson
-from simtiff.emitters.chain import chain_of
+from simtiff.emitters.chain import chain_of, shares_of_window
 from simtiff.emitters.density import share_on
 from simtiff.emitters.places import intensities
 
@@ -165,14 +165,15 @@ def _blinking(
     Only those are drawn that are bright at its beginning, or leave their dark state within it: of Poisson numbers of
     molecules in each state, these are Poisson numbers, too.
     """
-    shares = chain.at_frames(max(config.frames - window + 1, 1))
-    bright, total = np.array(chain.brightness) > 0, chain.mean_bright(config.frames)
+    shares, total = shares_of_window(config.blinking, config.frames, window)
+    bright = np.array(chain.brightness) > 0
     if total <= 0:
         empty = np.empty(0)
         none = np.empty(0, np.int64)
         return _Shining(none, none, empty, empty, empty)
-    flow = np.array([sum(row) for row in chain.rates])
-    reached = np.cumsum(chain.rates, axis=1) / np.maximum(flow, 1e-300)[:, None]
+    until = np.cumsum(chain.rates, axis=1)
+    flow = until[:, -1]
+    reached = until / np.maximum(flow, 1e-300)[:, None]
     crop, state, time = [], [], []
     for index, share in enumerate(shares):
         leaving = np.ones(2)

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PixelSize = tuple[float, float]
+"""Size of a pixel in nm, along x and y."""
+
 PIXEL_SIZE = "pixel_size_nm"
 """What pandas tables carry as an attribute: the size of a pixel along x and y."""
-"""Size of a pixel in nm, along x and y."""
 
 
 @dataclass(frozen=True)

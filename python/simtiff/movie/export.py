@@ -15,7 +15,7 @@ from simtiff import localizations
 from simtiff.config.exports import EXPORT_NAMES, export_files
 from simtiff.config.identity import changed_settings
 from simtiff.config.inputs import input_paths
-from simtiff.errors import ConfigError
+from simtiff.errors import ConfigError, DataError
 from simtiff.io.files import refuse_overwriting, write_whole
 from simtiff.io.hdf5 import find_dataset
 from simtiff.io.rows import Rows, check_numbers, read_rows
@@ -135,16 +135,17 @@ def background_light(truth: TruthFile) -> tuple[NDArray[np.float64], NDArray[np.
     """
     config, frames = truth.config, np.ones(truth.n_frames)
     shape = config.tiff.frame_shape
-    image, factor = (find_dataset(truth.file, f"background/{name}") for name in ("image", "factor"))
     if not config.tiff.add_noise:
         return np.zeros(shape), frames
-    if image is None or factor is None:
-        if config.background is not None or config.illumination is not None:
+    try:
+        found = truth.background
+    except DataError:
+        if find_dataset(truth.file, "background/image") is None:  # nor can it be made, as without its image
             return None
+        raise
+    if found is None:
         return np.full(shape, config.tiff.noise_params.background), frames
-    rows = check_numbers(image, shape, Text("photons of each pixel of a frame"))
-    times = check_numbers(factor, (truth.n_frames,), Text("a number for each frame"))
-    return read_rows(rows, 0, len(rows), np.float64), read_rows(times, 0, len(times), np.float64)
+    return found.image.astype(np.float64), found.factor
 
 
 def _pixels(table: Localizations) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -439,7 +439,9 @@ class MemoryTruth:
 
     def scene(self, start: int, stop: int) -> Scene:
         """Return the emitters and records of frames ``start..stop - 1``."""
-        low, high = np.searchsorted(self.records.frame_ix, [start, stop])
+        # Keys of the same type: others would have the whole column converted.
+        keys = np.array([start, stop], self.records.frame_ix.dtype)
+        low, high = np.searchsorted(self.records.frame_ix, keys)
         records = self.records[low:high]
         return _scene_of(records, start, lambda rows: self._coefficients(records.id[rows]))
 

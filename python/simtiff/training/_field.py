@@ -49,11 +49,11 @@ class FieldLight:
         own = config.tiff.noise_params.background if block is None else np.mean(block.photon_limits)
         if limits is None:
             limits = (float(own), float(own)) if block is None else block.photon_limits
+        elif own <= 0 and has_background(config):
+            raise ConfigError("background is given, but that of the config is 0, whose shape it would scale")
         found = background_of(of_field(config)) if has_background(config) else None
         self._image: NDArray[np.float32] | None = None
         if found is not None and not (found.image == found.image.flat[0]).all():
-            if own <= 0:
-                raise ConfigError("background is given, but that of the config is 0, whose image it would scale")
             self._image = found.image / np.float32(own)
         self._limits = limits
         self._decay = None if block is None else block.decay_frames

@@ -210,6 +210,8 @@ class Frames:
         if max_emitters is None:
             most = self._density[1] * self.size**2
             most *= 1.0 if emitters.blinking.kind == "always" else 1 + 1 / max(1e-9, _mean_on_time(self.config))
+            if emitters.fiducials is not None:
+                most += emitters.fiducials.count * self.size**2 / math.prod(emitters.area)
             max_emitters = math.ceil(most + 6 * math.sqrt(most)) + 8
         self.max_emitters = _whole("max_emitters", max_emitters, 0, 10**7)
 
@@ -451,11 +453,11 @@ def _drawn(limits: tuple[float, float], count: int, random: np.random.Generator)
 
 
 def _mean_on_time(config: JobConfig) -> float:
-    """Return a mean time on in frames, for how many more emitters a frame has than are on at a time."""
+    """Return the shortest mean time on in frames: it says how many more emitters a frame has than are on at a time."""
     blinking = config.emitters.blinking
     if blinking.kind == "once":
         return config.emitters.lifetime_avg
     if blinking.kind == "paint":
         return blinking.on_frames or 1.0
-    slowest = [sum(rates.values()) for name, rates in blinking.states.items() if blinking.brightness.get(name, 0) > 0]
-    return 1 / max(max(slowest, default=1.0), 1e-9)
+    exits = [sum(rates.values()) for name, rates in blinking.states.items() if blinking.brightness.get(name, 0) > 0]
+    return 1 / max(max(exits, default=1.0), 1e-9)
