@@ -52,7 +52,7 @@ def read(path: Path, kind: str | None = None, size: Any = 100, rows: int = 2) ->
         (None, "x_px,x_nm,y_px\n1,2,3\n", "column x_px is there twice"),
         (None, "x_px,y_px,y_px\n1,2,3\n", "column y_px is there twice"),
         (None, "x_px,z_um\n1,2\n", "no column y_px or y_nm; the header has x_px, z_um"),
-        (None, "x_px;y_px\n1,5;2\n", "no known kind.*its first line is 'x_px;y_px'.*allowed: thunderstorm, picasso"),
+        (None, "x_px;y_px\n1,5;2\n", "no known kind.*not separated by commas.*allowed: thunderstorm, picasso"),
         (None, "x,y,z\n1,2,3\n", "no known kind.*'x, y, z'"),
         (None, "Ground-truth,frame,xnano,ynano,intensity\n", "no column znano"),
         (None, "x_px,y_px,xnano\n", "may be of several kinds; give one of them: smlm-challenge, csv"),
@@ -228,3 +228,11 @@ def test_reading_needs_no_pandas() -> None:
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
     assert done.stdout == "2\n"
     assert "ConfigError: tables need pandas, which is not installed: pip install pandas" in done.stderr
+
+
+@pytest.mark.parametrize("first", ["x_nm;y_nm", "x_nm\ty_nm"])
+def test_other_separators_than_commas_are_named(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "spreadsheet.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + f"{first}\r\n1000;2000\r\n".encode())
+    with pytest.raises(DataError, match="not separated by commas; save it as CSV with commas and decimal points"):
+        list(iter_read(path, pixel_size_nm=100))

@@ -40,6 +40,7 @@ FORMATS: tuple[Format, ...] = (
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HEAD_BYTES = 1 << 13
+_OTHER_SEPARATORS = (";", "\t")  # of spreadsheets in other languages, or saved as text
 
 
 def format_named(name: str) -> Format:
@@ -62,6 +63,8 @@ def format_of(path: Path) -> Format:
         raise DataError(text)
     if head.nodes:
         shown = Text("it holds {names}", names=", ".join(sorted(head.nodes)[:12]))
+    elif any(mark in "".join(head.fields) for mark in _OTHER_SEPARATORS):
+        shown = Text("its columns are not separated by commas; save it as CSV with commas and decimal points")
     elif head.fields:
         shown = Text("its first line is {line}", line=f"{', '.join(head.fields)!r:.200}")
     else:
@@ -92,4 +95,4 @@ def _head(path: Path) -> Head:
         line = start.split(b"\n", 1)[0].decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         return Head(start)
-    return Head(start, fields_of(line) if line.isprintable() else ())
+    return Head(start, fields_of(line) if line.replace("\t", " ").isprintable() else ())
