@@ -21,6 +21,7 @@ _CATALOGUES = {"zh": "zh_CN"}
 """Languages besides English, with the names of their folders in ``locale/``."""
 
 _catalogue: NullTranslations | None = None
+_language = "en"
 
 
 class Text(str):
@@ -99,12 +100,18 @@ def tr(template: str, /, **values: object) -> str:
 @contextlib.contextmanager
 def speaking(language: str) -> Iterator[None]:
     """Show texts in a language (``en``, ``zh``) in a ``with`` block; the rest of the process goes on in English."""
-    global _catalogue  # noqa: PLW0603
-    before, _catalogue = _catalogue, _opened(language)
+    global _catalogue, _language
+    before = _catalogue, _language
+    _catalogue, _language = _opened(language), language
     try:
         yield
     finally:
-        _catalogue = before
+        _catalogue, _language = before
+
+
+def spoken() -> str:
+    """Return the language that texts are shown in now: ``en``, ``zh``."""
+    return _language
 
 
 def _opened(language: str) -> NullTranslations | None:

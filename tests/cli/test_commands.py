@@ -40,6 +40,8 @@ def test_help_and_version(command: Command) -> None:
     assert command("-h") == command("batch", "--help") == text
     assert all(len(line) <= 110 for line in text.splitlines())
     for name in (
+        "demo",
+        "init",
         "batch",
         "run",
         "stream",
@@ -85,6 +87,8 @@ def test_help_imports_nothing_heavy() -> None:
         ("verify out", "verify", {"DIR": "out", "--frames": "3", "--mark": False}),
         ("clean out --yes", "clean", {"DIR": "out", "--yes": True}),
         ("batch c --overwrite --dry-run --json", "batch", {"--overwrite": True, "--dry-run": True, "--json": True}),
+        ("init study --kind tracking", "init", {"NAME": "study", "--kind": "tracking"}),
+        ("demo --output_dir a_b", "demo", {"--output-dir": "a_b"}),
         ("zmap synth out", "zmap synth", {"OUT": "out", "--size": "256", "--seed": "0"}),
     ],
 )
@@ -97,9 +101,9 @@ def test_command_lines_of_the_guide_and_the_design(line: str, name: str, wanted:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("", "no command; commands are batch, run"),
+        ("", "no command; commands are demo, init, batch, run"),
         ("bach c.json", 'unknown command "bach"; did you mean "batch"?'),
-        ("frobnicate", "allowed: batch, run, stream"),
+        ("frobnicate", "allowed: demo, init, batch, run, stream"),
         ("zmap", "zmap needs a second word; allowed: synth, info"),
         ("zmap inf x", 'did you mean "info"?'),
         (
