@@ -92,11 +92,11 @@ def test_strings_and_older_files_of_matlab_are_named(tmp_path: Path) -> None:
     path = save(tmp_path / "map.mat", z_maps={"phase": PHASE, "unit": np.ones((1, 6))})
     with h5py.File(path, "r+") as file:
         file["z_maps/unit"].attrs["MATLAB_class"] = np.bytes_("string")
-    with pytest.raises(DataError, match=r"z_maps/unit: is a string of MATLAB; allowed: a char array \('...'\)"):
+    with pytest.raises(DataError, match=r"z_maps/unit: is a MATLAB string; allowed: a char array \('...'\)"):
         FieldMap.open(path)
     old = tmp_path / "old.mat"
     old.write_bytes(b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(512))
-    with pytest.raises(DataError, match=r"old\.mat: is of MATLAB's older format; allowed: one saved with -v7.3"):
+    with pytest.raises(DataError, match=r"old\.mat: is in MATLAB's old format; allowed: a file saved with -v7.3"):
         FieldMap.open(old)
 
 

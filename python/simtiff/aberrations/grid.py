@@ -368,5 +368,5 @@ class ArrayMap(GridMap):
 
 
 def _is_good(plane: NDArray[np.float32]) -> bool:
-    """Say whether all numbers of a plane may be coefficients."""
+    """Return whether all numbers of a plane may be coefficients."""
     return bool(plane.min() >= -MAX_COEFFICIENT and plane.max() <= MAX_COEFFICIENT)

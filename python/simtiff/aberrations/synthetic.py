@@ -103,7 +103,7 @@ class _Fields:
         return np.zeros(field.shape)
 
     def is_realistic(self) -> bool:
-        """Say whether sizes and ranges over the field are those of the module's description."""
+        """Return whether sizes and ranges over the field are those of the module's description."""
         axis = np.linspace(-1, 1, 25)
         field = (axis[None, :] + 1j * axis[:, None]).ravel()
         planes = {mode: self.evaluate(field, mode) for mode in range(4, DEFAULT_MODES + 1)}

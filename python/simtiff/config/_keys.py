@@ -147,7 +147,7 @@ def apply_overrides(
 
 
 def _sets(variable: str, values: Any, key: str) -> bool:
-    """Say whether a variable, as read, sets a key: by name, or as one of those that its values of a section have."""
+    """Return whether a variable, as read, sets a key: by name, or as one of those that its values of a section have."""
     keys = linked_keys(variable)
     for place, name in enumerate(keys):
         if name == key:

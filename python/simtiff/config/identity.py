@@ -181,7 +181,7 @@ def default_settings(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def without_effect(key: str) -> bool:
-    """Say whether a dotted key changes no byte of the movie or its truth."""
+    """Return whether a dotted key changes no byte of the movie or its truth."""
     return any(key == path or key.startswith(f"{path}.") for path in _WITHOUT_EFFECT)
 
 

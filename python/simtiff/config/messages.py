@@ -146,7 +146,7 @@ def model_of(annotation: Any) -> type[BaseModel] | None:
 
 
 def is_optional(annotation: Any) -> bool:
-    """Say whether a field may be null."""
+    """Return whether a field may be null."""
     return type(None) in get_args(annotation)
 
 

@@ -145,7 +145,7 @@ class JobConfig(Section):
         return Cost(spec, 0 if psf.model == "gaussian" else modes)
 
     def computes(self, size_px: int, z_um: float) -> bool:
-        """Say whether emitters without aberrations are computed at such a height, anywhere in a pixel."""
+        """Return whether emitters without aberrations are computed at such a height, anywhere in a pixel."""
         try:
             return self.cost(size_px).rows(0.5, 0.5, z_um) <= MOST_ROWS
         except ConfigError:

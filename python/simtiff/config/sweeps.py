@@ -156,7 +156,7 @@ def variable_problems(
 
 
 def _is_in(one: str, other: str) -> bool:
-    """Say whether two keys are of the same setting, or one of an entry of the other's."""
+    """Return whether two keys are of the same setting, or one of an entry of the other's."""
     return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
 
 
