@@ -55,7 +55,7 @@ def test_a_square_is_the_same_job_in_either_way() -> None:
         ),
         (
             {"tiff": {"roi_size": [70, 24], "use_direct_rendering": False, "hr_size": 30}},
-            "tiff.hr_size: 30 is less than one sample for each of roi_size 70 pixels",
+            "tiff.hr_size: 30 is less than one sample per pixel for roi_size 70",
         ),
     ],
 )
