@@ -8,10 +8,8 @@ import os
 import signal
 import threading
 import time
-import warnings
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -22,25 +20,20 @@ from batch_helpers import (
     FAST,
     SLOW,
     assert_same_results,
-    command,
     config,
     kill,
     partials,
-    results,
-    running,
     slow_config,
     status,
     wait_for,
-    write_config,
 )
 from simtiff import BatchError, run_batch
-from simtiff.batch.events import Done, Failed, MovieMade, Started
-from simtiff.errors import ConfigError
+from simtiff.batch.events import Done, Failed, Started
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from pathlib import Path
 
-    from simtiff.movie.events import Event
 
 JOBS = 4
 MANY = config(variables={"emitters.num_emitters": [10, 20, 30, 40]})
@@ -112,6 +105,13 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+def slow_jobs() -> dict[str, Any]:
+    """Return jobs that take long enough to be caught at work."""
+    slow = slow_config()
+    slow["base_config"]["emitters"]["frames"] = 6_000
+    return slow
+
+
 def children() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
@@ -167,7 +167,7 @@ def test_one_job_s_failure_leaves_the_others(executor: Any, tmp_path: Path) -> N
 
 def test_a_killed_worker_leaves_a_true_status(executor: Any, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     kind = request.node.callspec.params["executor"]
-    slow, output = slow_config(), tmp_path / "out"
+    slow, output = slow_jobs(), tmp_path / "out"
     killed = threading.Event()
 
     def kill_one() -> None:
@@ -177,12 +177,11 @@ def test_a_killed_worker_leaves_a_true_status(executor: Any, tmp_path: Path, req
     thread = threading.Thread(target=kill_one)
     thread.start()
     try:
-        summary = run_batch(
-            slow, WORKERS, output_dir=output, progress=False, executor=executor, overrides=SLOW
-        )
+        summary = run_batch(slow, WORKERS, output_dir=output, progress=False, executor=executor, overrides=SLOW)
     except BatchError as error:
+        problem = str(error)
         assert kind in {"ProcessPoolExecutor", "loky"}  # these take no more jobs
-        assert "the executor takes no more jobs" in str(error)
+        assert "the executor takes no more jobs" in problem
         assert "running" not in str(status(output)["jobs"])
     else:
         if kind == "dask":  # the job is done elsewhere
@@ -200,7 +199,7 @@ def test_a_killed_worker_leaves_a_true_status(executor: Any, tmp_path: Path, req
 
 
 def test_an_interrupted_batch_leaves_nothing_running(executor: Any, tmp_path: Path) -> None:
-    slow, output = slow_config(), tmp_path / "out"
+    slow, output = slow_jobs(), tmp_path / "out"
 
     def interrupt() -> None:
         wait_for(lambda: partials(output), "a movie that is being written")
