@@ -283,7 +283,7 @@ class _Partial:
 
     def finish(self) -> None:
         os.fsync(self.fd)
-        if os.name == "nt":
+        if os.name == "nt":  # Windows renames no open files
             self._close()
         self.path.replace(self.final)
         self._close()  # only now: the lock is held until the file has its name
