@@ -72,7 +72,7 @@ def training(zmap: str, on: float, budget_s: float, model: str = "scalar") -> Fi
 
 
 def training_memory(zmap: str, batches: int) -> Figures:
-    """Measure the memory of a process in MB after a tenth of many small batches, and after all of them."""
+    """Measure the memory of a process in MB after a tenth of many small batches, and after all of them; needs Linux."""
     small = iter(_frames(zmap, 5, "scalar", size=32, batch=4))
     held = []
     for count in (batches // 10, batches - batches // 10):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cli_helpers import Command
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+NEEDS_POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes with paths")
 TINY = ["--set=emitters.area_px=40", "--set=tiff.roi_size=40", "--set=psf.size_px=15", "--max-workers=1"]
 
 
@@ -227,6 +228,7 @@ def test_errors_have_exit_codes_and_a_traceback_only_when_asked(
     assert words in shown
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends a process there")
 def test_interrupted_batch_says_how_to_go_on(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def terminate(_config: object, **_options: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -272,7 +274,10 @@ def test_a_job_s_config_is_a_batch_of_one_job(command: Command, job_file: Path, 
     assert (tmp_path / "of_study" / "simulation.ome.tiff").read_bytes() == of_run.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["-", "/dev/stdin", "pipe"])
+@pytest.mark.parametrize(
+    "name",
+    ["-", *(pytest.param(name, marks=NEEDS_POSIX) for name in ("/dev/stdin", "pipe"))],
+)
 def test_a_config_may_come_through_a_pipe(tmp_path: Path, name: str) -> None:
     synthesize(tmp_path / "map.h5", size=64)
     text = json.dumps(TINY_JOB | {"zmap_path": "map.h5"})  # relative to the current directory

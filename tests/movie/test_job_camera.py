@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -279,6 +280,8 @@ def test_no_output_takes_the_place_of_an_input(tmp_path: Path) -> None:
     for words in (["run", f"--config={path}"], ["batch", path]):
         out = maps.parent if words[0] == "run" else tmp_path
         if words[0] == "batch":
+            if sys.platform == "win32":  # where links need rights
+                continue
             (tmp_path / "single_job").symlink_to(maps.parent)
         code, _, err = run(*words, f"--output-dir={out}")
         assert code == 2, err

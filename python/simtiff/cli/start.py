@@ -131,13 +131,14 @@ def _template(name: str, language: str | None = None) -> str:
 
 def _write_new(path: Path, text: str) -> None:
     """Write a file that does not exist yet; nothing is left of it if that fails."""
-    with path.open("xb") as file:
-        try:
+    try:
+        with path.open("xb") as file:
             file.write(text.encode())
-            file.flush()
-        except OSError:
-            path.unlink()
-            raise
+    except FileExistsError:
+        raise
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _columns(texts: dict[str, Text]) -> list[str]:

@@ -95,7 +95,7 @@ def read_config_file(path: str | os.PathLike[str]) -> ConfigFile:
 
 def _read_pipe(path: str | os.PathLike[str]) -> bytes:
     """Read a pipe to its end; `OSError` if no process has it open for writing, since it might never end."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # only POSIX has pipes with paths; elsewhere this is not reached
     with open(fd, "rb") as pipe:  # noqa: PTH123 - a descriptor
         begin = b""
         with contextlib.suppress(BlockingIOError):

@@ -113,7 +113,7 @@ class FrameRun:
 
 
 def _write(fd: int, data: memoryview, offset: int) -> None:
-    if not hasattr(os, "pwrite"):
+    if not hasattr(os, "pwrite"):  # on Windows; one thread writes at a time
         os.lseek(fd, offset, os.SEEK_SET)
     while data:
         count = os.pwrite(fd, data, offset) if hasattr(os, "pwrite") else os.write(fd, data)

@@ -111,7 +111,7 @@ def sync_folder(folder: Path) -> None:
     if waiting is not None:
         waiting.add(folder)
         return
-    if os.name == "nt":
+    if os.name == "nt":  # Windows opens no folders; NTFS keeps a journal of its entries
         return
     fd = os.open(folder, os.O_RDONLY)
     try:

@@ -282,7 +282,7 @@ class _Partial:
 
     def finish(self) -> None:
         os.fsync(self.fd)
-        if os.name == "nt":
+        if os.name == "nt":  # Windows renames no open files
             self._close()
         self.path.replace(self.final)
         self._close()  # hold the lock until the file has its final name
