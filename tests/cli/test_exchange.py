@@ -74,7 +74,7 @@ def test_a_config_replaces_that_of_the_file(folder: Path, tmp_path: Path, comman
     [
         (["--format=csv", "--output=t.csv"], '--format: "csv" is not allowed; allowed: thunderstorm, picasso, decode'),
         (["--format=decode", "--output=t.csv"], "--output: t.csv must end in .h5"),
-        (["--format=decode", "--output=no/t.h5"], "there is no folder no"),
+        (["--format=decode", "--output=no/t.h5"], "folder no does not exist"),
         (["--format=decode", "--output={folder}/emitters.h5"], "is the input itself; choose another name"),
         (["--output=t.h5"], "the arguments do not fit; usage: simtiff export EMITTERS --format=NAME"),
     ],

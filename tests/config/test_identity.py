@@ -84,7 +84,7 @@ def test_each_combination_has_its_own_noise_and_the_emitters_of_all() -> None:
 
 
 def test_noise_does_not_depend_on_how_a_sweep_names_its_jobs() -> None:
-    """An axis at its old value, values and keys in another order: the same job has the same hash."""
+    """An added axis at its old value, or another order of values and keys: the same job has the same hash."""
     base = JOB | {"emitters": {"lifetime_avg": 4.0}}
     hashes = [job_hash(job, "d") for job in jobs_of(variables=SWEEP, base_config=base)]
     turned = {key: values[::-1] for key, values in reversed(SWEEP.items())}

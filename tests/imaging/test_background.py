@@ -114,7 +114,7 @@ def never_written(_: Path) -> None:
 
 BAD: dict[str, tuple[str, Any, str]] = {
     "missing": ("a.tif", never_written, "no such file"),
-    "a folder": ("a.tif", lambda path: path.mkdir(), "is no file"),
+    "a folder": ("a.tif", lambda path: path.mkdir(), ", not a file"),
     "another ending": ("a.png", lambda path: path.write_bytes(b"x"), "allowed: .tif, .tiff, .npy"),
     "no TIFF": ("a.tif", lambda path: path.write_bytes(b"nonsense" * 9), "damaged"),
     "no NumPy file": ("a.npy", lambda path: path.write_bytes(b"nonsense" * 9), r"damaged.*magic string"),

@@ -139,7 +139,7 @@ def test_hdf5(tmp_path: Path) -> None:
         file["strange/data"] = 1
     refused(r"of no known kind \(it holds strange, strange/data\)")
     path.write_bytes(b"\x89HDF\r\n\x1a\n and then nothing")
-    refused("not a readable HDF5 file, or a truncated one")
+    refused("not a readable HDF5 file, or truncated")
     path.write_bytes(b"\xff\xfe\x00")
     refused("of no known kind")
     refused("is no text; a CSV file is needed", "csv")
@@ -195,7 +195,7 @@ def test_arguments(tmp_path: Path) -> None:
         read(DATA / "decode.h5", "rapidstorm")
     with pytest.raises(ConfigError, match="kind: simtiff is read, but not written here"):
         write(one, tmp_path / "emitters.h5", "simtiff")
-    with pytest.raises(ConfigError, match="there is no folder"):
+    with pytest.raises(ConfigError, match="does not exist"):
         write(one, tmp_path / "no" / "locs.csv", "csv")
     with pytest.raises(DataError, match="no such file"):
         read(tmp_path / "locs.csv")

@@ -57,7 +57,7 @@ def whole_numbers(name: str, values: object, count: int) -> tuple[int, ...]:
 
 
 def is_whole(value: object) -> bool:
-    """Say whether a value is an integer, Python's or NumPy's, and no truth value."""
+    """Return whether a value is an integer, Python's or NumPy's, and no truth value."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 

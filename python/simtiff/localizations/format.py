@@ -103,7 +103,7 @@ class Format(ABC):
 
     @abstractmethod
     def recognizes(self, head: Head) -> bool:
-        """Say whether a file is of this kind."""
+        """Return whether a file is of this kind."""
 
     @abstractmethod
     def open(self, path: Path, pixel_size_nm: PixelSize | None) -> AbstractContextManager[Source]:
