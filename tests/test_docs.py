@@ -29,18 +29,18 @@ from simtiff.movie.estimate import held_light
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
 GUIDES = ("docs/guide.md", "docs/guide.zh-CN.md")
-MODELS = ("docs/models.md", "docs/models.zh-CN.md")
-CAMERAS = ("docs/cameras.md", "docs/cameras.zh-CN.md")
-EMITTERS = ("docs/emitters.md", "docs/emitters.zh-CN.md")
-EXCHANGE = ("docs/exchange.md", "docs/exchange.zh-CN.md")
-TRAINING = ("docs/training.md", "docs/training.zh-CN.md")
+MODELS = ("docs/explanation/models.md", "docs/explanation/models.zh-CN.md")
+CAMERAS = ("docs/explanation/cameras.md", "docs/explanation/cameras.zh-CN.md")
+EMITTERS = ("docs/explanation/emitters.md", "docs/explanation/emitters.zh-CN.md")
+EXCHANGE = ("docs/explanation/exchange.md", "docs/explanation/exchange.zh-CN.md")
+TRAINING = ("docs/explanation/training.md", "docs/explanation/training.zh-CN.md")
 PAGES = (*READMES, *GUIDES, *MODELS, *CAMERAS, *EMITTERS, *EXCHANGE, *TRAINING)
 ALL_PAGES = (
     *PAGES,
     "CONTRIBUTING.md",
     "CHANGELOG.md",
-    "docs/performance.md",
-    "docs/reliability.md",
+    "docs/explanation/performance.md",
+    "docs/explanation/reliability.md",
     "examples/README.md",
 )
 COMMANDS = sorted(re.findall(r"^  simtiff ((?:zmap )?[a-z]+)", USAGE, flags=re.MULTILINE))
@@ -449,7 +449,7 @@ def test_links_lead_somewhere(page: str) -> None:
 
 def test_promises_name_tests_that_exist() -> None:
     """Every test that the page on reliability names is there."""
-    named = set(re.findall(r"`([a-z_/]+\.py)::(test_\w+)`", text("docs/reliability.md")))
+    named = set(re.findall(r"`([a-z_/]+\.py)::(test_\w+)`", text("docs/explanation/reliability.md")))
     assert len(named) > 20
     for file, name in named:
         assert f"def {name}(" in text(f"tests/{file}"), f"{file}::{name}"

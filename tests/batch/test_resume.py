@@ -253,7 +253,8 @@ def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
             for child in [psutil.Process(process.pid), *workers(process)]:
                 kill(child)
             process.wait()
-    assert len(stray_files(output)) == 3  # the movie, its journal, the lock
+    # The movie, its journal, the lock; and the next journal, if the kill came while that was being written.
+    assert len(stray_files(output)) in {3, 4}
     return path, output
 
 

@@ -37,7 +37,7 @@ from batch_helpers import (
 from simtiff.aberrations.synthetic import synthesize
 from simtiff.batch.display import Lines
 from simtiff.batch.events import Begun, Done, Ended, Failed, StageEnded, Started
-from simtiff.batch.folder import FolderLock
+from simtiff.batch.lock import FolderLock
 from simtiff.batch.run import run_batch
 from simtiff.errors import BatchError, ConfigError, DataError
 from simtiff.movie.events import Message, Progress

@@ -13,7 +13,7 @@ import h5py
 import pytest
 
 from batch_helpers import config
-from simtiff.batch.folder import FolderLock
+from simtiff.batch.lock import FolderLock
 from simtiff.batch.run import run_batch
 from simtiff.batch.verify import Checked, Verification, sample_frames, verify_batch
 from simtiff.cli import process as cli

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parents[1]
 STAMPS = np.load(TESTS / "data" / "other_programs.npz")
-PAGE = (TESTS.parent / "docs" / "models.md").read_text(encoding="utf-8")
+PAGE = (TESTS.parent / "docs" / "explanation" / "models.md").read_text(encoding="utf-8")
 
 
 def of_the_page(name: str) -> Callable[..., Any]:

@@ -186,7 +186,7 @@ def test_the_example_of_the_page_has_its_numbers(
 ) -> None:
     pytest.importorskip("picasso")
     monkeypatch.chdir(tmp_path)
-    text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "explanation" / page).read_text(encoding="utf-8")
     part = text.partition("<!-- picasso -->")[2]
     config, code, line, command, figures = re.findall(r"^```\w+\n(.*?)^```", part, flags=re.DOTALL | re.MULTILINE)
     Path("grid.json").write_text(config, encoding="utf-8")

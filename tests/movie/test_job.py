@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from simtiff.batch.folder import FolderLock
+from simtiff.batch.lock import FolderLock
 from simtiff.batch.pipeline import run_pipeline
 from simtiff.batch.status import BatchStatus, JobRecord
 from simtiff.config.blocks import MemoryConfig

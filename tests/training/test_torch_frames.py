@@ -93,7 +93,7 @@ def test_tensors_are_pinned_where_they_can_be() -> None:
 @pytest.mark.parametrize("page", ["training.md", "training.zh-CN.md"])
 def test_the_page_on_training_data_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "explanation" / page).read_text(encoding="utf-8")
     config, code = (
         re.search(rf"^```{kind}\n(.*?)^```", text[text.index(start) :], re.M | re.S)
         for kind, start in (("json", ""), ("python", "<!-- torch -->"))

@@ -20,7 +20,7 @@ USAGE = """Single-molecule localization microscopy movies with the exact PSF of 
 Usage:
   simtiff batch (CONFIG | --batch-config=FILE) [--output-dir=DIR] [--max-workers=N] [--no-resume]
                 [--retry-failed] [--overwrite] [--set=KEY=VALUE]... [--dry-run] [--json] [--force]
-                [--log-file=FILE] [--quiet]
+                [--log-file=FILE] [--quiet] [--shard=I/N] [--scheduler=ADDRESS]
   simtiff run [--zmap=FILE] [--config=FILE] [--set=KEY=VALUE]... [--output-dir=DIR]
               [--skip-emitters] [--skip-zernike] [--skip-tiff]
   simtiff stream --h5=FILE --output=FILE [--config=FILE] [--chunk-size=N]
@@ -66,6 +66,9 @@ Options:
   --dry-run            Print what would be done with each job, and all settings, and touch nothing.
   --force              Start even if the disk or the memory seems too small.
   --log-file=FILE      Append what happens as JSON, one object a line: stages, times, memory, errors.
+  --shard=I/N          Run only part I of N of the jobs; the other parts may run at once on other machines
+                       that share the folder.
+  --scheduler=ADDRESS  Run the jobs on the dask cluster of this scheduler (tcp://HOST:8786).
   --quiet              Show only what goes wrong, and the summary.
   --json               Print the score, the status, or with --dry-run the plan, as JSON, with names and
                        errors as they are; the table of the status cuts them to fit 80 columns.

@@ -84,14 +84,24 @@ def try_lock(fd: int) -> bool:
 
     The lock belongs to the open file and ends with the last process that holds it, however that ends.
     """
+    return _flock(fd) is not False
+
+
+def has_locks(fd: int) -> bool:
+    """Say whether the file system of an open file has locks; NFS without a lock service, for one, has not."""
+    return _flock(fd) is not None
+
+
+def _flock(fd: int) -> bool | None:
+    """Try to take the lock of an open file, and say whether it is held now; None where there are no locks."""
     if fcntl is None:
-        return True
+        return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        return True
+        return None
     return True
 
 
