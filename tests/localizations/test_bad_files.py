@@ -164,7 +164,7 @@ def test_arrays_and_parquet(tmp_path: Path) -> None:
     path = tmp_path / "locs.parquet"
     for unit, y, message in [
         ("", 1.0, "column position_x: the unit .* is missing; allowed: nm, um, px"),
-        ("nm", "a", "column position_y: holds string; allowed: real numbers"),
+        ("nm", "a", "column position_y: has type string; allowed: real numbers"),
         ("nm", None, "row 0, column position_y: is NaN or infinite"),
     ]:
         arrays = {"position_x": pa.array([1.0]), "position_y": pa.array([y], pa.string() if y == "a" else pa.float64())}
