@@ -64,9 +64,7 @@ def test_new_fields_read_nothing_again(path: Path) -> None:
     path.unlink()
     for offset in OFFSETS:
         assert ask(small, offset)
-    with pytest.raises(
-        DataError, match="not found or not readable"
-    ):  # too large to keep: its other parts are in the file alone
+    with pytest.raises(DataError, match="not found or not readable"):  # not cached: other parts are read again
         ask(large, OFFSETS[2])
 
 

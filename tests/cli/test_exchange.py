@@ -188,8 +188,8 @@ def test_wrong_files(folder: Path, tmp_path: Path, command: Command) -> None:
         file["records/phot"], file["records/frame_ix"] = [5.0], [1]
     for words, message in [
         ((h5, "no.csv"), "no.csv: no such file"),
-        ((h5, "empty.csv"), "empty.csv: is of no known kind"),
-        ((h5, "text.csv"), "text.csv: is of no known kind"),
+        ((h5, "empty.csv"), "empty.csv: unknown format"),
+        ((h5, "text.csv"), "text.csv: unknown format"),
         ((h5, "nan.csv"), "nan.csv: line 3, column x_px: is NaN or infinite"),
         ((h5, "molecules.csv"), "molecules.csv: no column frame; it is needed"),
         (

@@ -145,7 +145,7 @@ def test_a_preset_gives_the_numbers_that_the_block_does_not(name: str) -> None:
     assert config.model_dump(exclude_unset=True)["camera"] == {"preset": name, "read_noise_e": 2.5, "em_gain": None}
     stored = JobConfig.model_validate_json(config.model_dump_json())
     assert stored.camera == camera
-    # The same numbers are the same job, wherever they are from.
+    # The same numbers give the same job, from a preset or not.
     assert job_hash(stored, "d") == hash_of(camera={**numbers, "read_noise_e": 2.5, "em_gain": None})
 
 
@@ -236,7 +236,7 @@ def test_old_jobs_keep_their_hash_and_blocks_count(monkeypatch: pytest.MonkeyPat
     assert len({hash_of(**blocks) for blocks in different}) == len(different)
     assert hash_of(camera={"read_noise_e": 1.6}) == hash_of(camera={}) == hash_of(camera={"exposure_ms": 30})
     assert hash_of(background={"photons": [7, 7]}) == hash_of(background={"photons": 7})
-    assert hash_of(camera={"maps_path": "a.h5"}) == hash_of(camera={})  # what the file holds counts, not where it lies
+    assert hash_of(camera={"maps_path": "a.h5"}) == hash_of(camera={})  # the file's content counts, not its path
 
 
 def test_a_plan_names_the_blocks_that_changed() -> None:
@@ -257,7 +257,7 @@ def test_a_digest_tells_which_file_changed() -> None:
         "zmap_path",
         "background.image_path",
     ]
-    assert changed_files("m", before) == changed_files(before, "m") == []  # named by one alone: another config
+    assert changed_files("m", before) == changed_files(before, "m") == []  # only in one of them: another config
 
 
 def test_a_full_dump_is_the_same_job() -> None:

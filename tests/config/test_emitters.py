@@ -99,7 +99,7 @@ def test_keys_of_other_kinds_are_allowed() -> None:
     for kind in ("once", "always", "paint", "kinetics"):
         config = load_job_config(blinking(**PAINT | KINETICS | {"kind": kind}))
         assert config.emitters.blinking.kind == kind
-    both = {"kind": "kinetics", "states": {"on": {"bleached": 0.1}}}  # what is left is one state
+    both = {"kind": "kinetics", "states": {"on": {"bleached": 0.1}}}  # one transient state remains
     assert load_job_config(blinking(**both)).emitters.blinking.absorbing == {"bleached"}
 
 

@@ -160,7 +160,7 @@ def test_guide_sample_mode_loads_with_its_comments(tmp_path: Path) -> None:
 
 
 def test_guide_variable_template_is_refused_where_its_first_placeholder_stands() -> None:
-    # Its values are placeholders (值1) that the reader is meant to replace, not JSON5.
+    # Its values are placeholders (值1) for the reader to replace, not JSON5.
     with pytest.raises(ConfigError, match=r'template\.json: line 16, column 15: unexpected "值"'):
         parse_config_text(guide_block("variable_mode"), "template.json")
 

@@ -142,7 +142,7 @@ def test_defocus_beyond_what_can_be_integrated_is_named(defocus: str, sampling: 
     assert 10 < deepest < 100
     config = load_batch_config(batch(base | {"emitters": {"z_range_um": 0.99 * deepest}})).base_config
     assert error_of(batch(base | {"emitters": {"z_range_um": 1.02 * deepest}}))
-    # What is allowed is computed; beyond it there is as much again for aberrations, and then an end.
+    # Allowed values can be computed; there is as much reserve again for aberrations, but no more.
     optics, psf = simtiff.Optics(**config.optical.model_dump()), config.psf
     simtiff.psf(optics, [[0, 0, 1.01 * deepest]], size=psf.size_px, defocus=defocus)
     with pytest.raises(ConfigError, match="quadrature rows"):
@@ -283,7 +283,7 @@ def test_what_does_not_go_together_is_reported_with_the_rest() -> None:
     assert "allowed with use_direct_rendering false: from 601" in paths["base_config.tiff.hr_size"]
     assert "outside the field of view" in paths["base_config.tiff.crop_offset"]
     assert "gives all 3 samples the same name" in paths["sample_configs.sample_naming"]
-    # The stamp is judged only where wavelength and aperture are known.
+    # The stamp is checked only if wavelength and aperture are valid.
     assert "base_config.psf.size_px" not in paths
     base["optical"] = {"pixel_size_nm_x": 6500}
     message = error_of(batch(base, sample_configs=samples))
@@ -295,10 +295,10 @@ def test_variables_that_do_not_go_together_are_reported_with_the_rest() -> None:
     message = error_of(batch({"emitters": {"sed": 1}}, variables=variables))
     assert "3 errors" in message
     assert "variables, job_0001_NA_1.6_roi_size_64: optical.NA: 1.6 is larger than the refractive index" in message
-    # A value that is wrong by itself goes with nothing.
+    # A value that is invalid by itself causes no further errors.
     assert "1 error" in error_of(batch({"optical": {"n_immersion": "oil"}}, variables={"optical.NA": [1.4, 1.6]}))
     assert "1 error" in error_of(batch({"optical": {"NA": 1.5}}, variables={"optical.n_immersion": ["oil", 1.6]}))
-    # A variable takes the place of a wrong value.
+    # A variable replaces a wrong value.
     message = error_of(batch({"optical": {"NA": "high"}}, variables={"optical.NA": [1.4, 1.6]}))
     assert "2 errors" in message
     assert "job_0001_NA_1.6: optical.NA: 1.6" in message

@@ -147,7 +147,7 @@ def test_samples_have_unrelated_seeds_and_their_own_frames() -> None:
 
 
 def test_the_seeds_of_samples_never_change() -> None:
-    # Movies that exist depend on these numbers.
+    # Existing movies depend on these numbers.
     assert [sample_seed(42, i) for i in (1, 2)] == [7645688246095274, 5772288796860012]
 
 

@@ -101,11 +101,11 @@ def test_maps_lie_under_the_field_and_are_cropped_with_the_frame(tmp_path: Path)
     assert (frames.var(0) / variance).mean() == pytest.approx(1, abs=0.01)
 
     uncovered = Simulation(JOB | {"camera": block | {"maps_offset": [7, 32]}})
-    words = r"maps.h5: offset_adu: has 60 px along y, but the frame lies on 37 to 60 \(camera\.maps_path\)$"
+    words = r"maps.h5: offset_adu: has 60 px along y, but the frame covers 37 to 60 \(camera\.maps_path\)$"
     with pytest.raises(DataError, match=words):
         uncovered.frames(0, 1)
     before = Simulation(JOB | {"camera": block | {"maps_offset": [0, 0]}} | with_tiff(crop_offset=[-1, 0]))
-    with pytest.raises(DataError, match="the frame lies on -1 to 38"):
+    with pytest.raises(DataError, match="the frame covers -1 to 38"):
         before.frames(0, 1)
 
 
