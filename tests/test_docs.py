@@ -33,6 +33,8 @@ CAMERAS = ("docs/explanation/cameras.md", "docs/explanation/cameras.zh-CN.md")
 EMITTERS = ("docs/explanation/emitters.md", "docs/explanation/emitters.zh-CN.md")
 EXCHANGE = ("docs/explanation/exchange.md", "docs/explanation/exchange.zh-CN.md")
 TRAINING = ("docs/explanation/training.md", "docs/explanation/training.zh-CN.md")
+PERFORMANCE = ("docs/explanation/performance.md", "docs/explanation/performance.zh-CN.md")
+RELIABILITY = ("docs/explanation/reliability.md", "docs/explanation/reliability.zh-CN.md")
 PAGES = (*READMES, *GUIDES, *MODELS, *CAMERAS, *EMITTERS, *EXCHANGE, *TRAINING)
 SITE = tuple(sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")))
 ALL_PAGES = (*READMES, "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", *SITE)
@@ -367,9 +369,10 @@ def test_links_lead_somewhere(page: str) -> None:
             assert anchor in anchors(path), f"{page}: #{anchor}"
 
 
-def test_promises_name_tests_that_exist() -> None:
+@pytest.mark.parametrize("page", RELIABILITY)
+def test_promises_name_tests_that_exist(page: str) -> None:
     """Every test that the page on reliability names is there."""
-    named = set(re.findall(r"`([a-z_/]+\.py)::(test_\w+)`", text("docs/explanation/reliability.md")))
+    named = set(re.findall(r"`([a-z0-9_/]+\.py)::(test_\w+)`", text(page)))
     assert len(named) > 20
     for file, name in named:
         assert f"def {name}(" in text(f"tests/{file}"), f"{file}::{name}"

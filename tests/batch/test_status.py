@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simtiff.batch.events import Done, Started
+from simtiff.batch.lock import Holder
 from simtiff.batch.overview import Overview
 from simtiff.batch.status import NAME, BatchStatus, JobRecord, why_not_done
 from simtiff.errors import DataError
@@ -250,7 +251,7 @@ def running_batch(
     status.save()
     content = json.loads(status.path.read_text())
     status.path.write_text(json.dumps(content | {"last_update": (BEGIN + timedelta(seconds=96)).isoformat()}))
-    monkeypatch.setattr("simtiff.batch.folder.is_locked", lambda _folder: running)
+    monkeypatch.setattr("simtiff.batch.lock.holders", lambda _folder: [Holder(None, {})] if running else [])
     return Overview(folder, BEGIN + timedelta(seconds=100))
 
 

@@ -62,7 +62,7 @@ def test_readers_agree(tmp_path: Path, frames: int, dtype: str, compression: str
 
 
 def test_plain_readers_see_the_scale_and_one_run_of_frames(tmp_path: Path) -> None:
-    """ImageJ reads a stack fastest when frames follow each other, and takes its scale from the resolution."""
+    """ImageJ reads contiguous frames fastest, and takes the scale from the resolution tags."""
     pixels = movie(5)
     write(tmp_path / "movie.tiff", pixels)
     with tifffile.TiffFile(tmp_path / "movie.tiff") as tiff:
@@ -215,14 +215,14 @@ def test_frames_are_taken_from_all_threads_in_any_order_and_none_may_be_missing(
     write(tmp_path / "plain", pixels, identity="x")
     assert (tmp_path / "movie").read_bytes() == (tmp_path / "plain").read_bytes()
     (tmp_path / "movie").unlink()
-    for frames, message in ((Frames(missing=1), f"frame {order[0]} of .* not"), (Frames(beyond=1), "200 frames")):
+    for frames, message in ((Frames(missing=1), f"frame {order[0]} of .* missing"), (Frames(beyond=1), "200 frames")):
         with pytest.raises(ShapeError, match=message):
             attempt(frames)
     assert names(tmp_path) == ["plain"]
 
 
 def test_nothing_is_written_once_a_movie_has_failed(tmp_path: Path) -> None:
-    """A thread that still renders may hand over a frame late; its file's number can be another file's by then."""
+    """A thread that is still rendering may write a frame late, when the file descriptor has been reused."""
     late: list[HandOver] = []
 
     class Frames(Source):

@@ -43,7 +43,7 @@ import json, sys
 from pathlib import Path
 from simtiff.config.loading import load_job_config
 from simtiff.movie.job import run_job
-from simtiff.batch.worker import peak_memory
+from simtiff.batch._task import peak_memory
 files = run_job(load_job_config(json.loads(sys.argv[1]), sys.argv[3:]), Path(sys.argv[2]))
 print(json.dumps([files["emitters.h5"].size, files["simulation.ome.tiff"].size, peak_memory()]))
 """
@@ -52,7 +52,7 @@ import json, sys
 from pathlib import Path
 from simtiff.config.settings import JobConfig
 from simtiff.movie.job import run_job
-from simtiff.batch.worker import peak_memory
+from simtiff.batch._task import peak_memory
 found = []
 for text in sys.argv[2:]:
     run_job(JobConfig.model_validate_json(text), Path(sys.argv[1]))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from simtiff.batch.folder import FolderLock
+from simtiff.batch.lock import FolderLock
 from simtiff.batch.pipeline import run_pipeline
 from simtiff.batch.status import BatchStatus, JobRecord
 from simtiff.config.blocks import MemoryConfig
@@ -104,7 +104,7 @@ def test_streaming_refuses_what_cannot_be(tmp_path: Path) -> None:
     for source, output, options, error, message in [
         (tmp_path / "none.h5", tmp_path / "x.tiff", {}, DataError, "none.h5"),
         (h5, tmp_path, {}, ConfigError, "is a folder"),
-        (h5, tmp_path / "none" / "x.tiff", {}, ConfigError, "there is no folder"),
+        (h5, tmp_path / "none" / "x.tiff", {}, ConfigError, "does not exist; give"),
         (h5, tmp_path / "x.tiff", {"chunk_size": 0}, ConfigError, "chunk-size"),
     ]:
         with pytest.raises(error, match=message):

@@ -10,7 +10,8 @@
 - `inputs`, `room`: what must be in order before a batch starts: its maps, disk and memory
 - `jobfile`, `found`: what a finished job says of itself, and what an output folder holds
 - `plan`, `moves`, `clean`: what a run does with each job, finished jobs that get other names, jobs of earlier configs
-- `folder`: the output folder, locked to one batch at a time
+- `folder`, `lock`, `shards`: the output folder, its locks, and the parts of a batch that run on several machines
+- `cluster`: connect to a dask cluster
 - `signals`: signals and streams that a process is started with
 - `worker`: a worker process
 - `text`: words, numbers and tables for people
@@ -18,18 +19,21 @@
 
 __all__ = [
     "clean",
+    "cluster",
     "display",
     "events",
     "folder",
     "found",
     "inputs",
     "jobfile",
+    "lock",
     "moves",
     "overview",
     "pipeline",
     "plan",
     "room",
     "run",
+    "shards",
     "signals",
     "status",
     "summary",

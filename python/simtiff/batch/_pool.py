@@ -1,8 +1,8 @@
-"""The batch's side of its worker processes: start them, give them jobs, hear of them, notice their death.
+"""Worker processes on this machine: start them, give them jobs, read their events, notice when one exits.
 
 Workers are new interpreters: not forks, which would begin with the memory of the caller's program, and not
-`multiprocessing` children, so a script needs no ``if __name__ == "__main__"`` to run a batch. A worker's stdin is its
-life line: it ends with the batch, and the worker with it.
+`multiprocessing` children, so a script needs no ``if __name__ == "__main__"`` to run a batch. A worker exits when its
+stdin closes, which the end of the batch, in whatever way, brings about.
 """
 
 from __future__ import annotations
@@ -14,40 +14,41 @@ import signal
 import subprocess
 import sys
 import threading
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeAlias
+from queue import Empty
+from typing import TYPE_CHECKING, Any
 
-from simtiff.batch.events import Exited, Signalled, from_json
-from simtiff.batch.signals import interrupts_held, note_interrupt
+from simtiff.batch._executor import Executor
+from simtiff.batch.events import Broken, Done, Exited, Failed, Ready, from_json
+from simtiff.batch.signals import interrupts_held
+from simtiff.errors import BatchError
+from simtiff.io.system import cores
 from simtiff.language import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
+    from collections.abc import Callable
+    from queue import SimpleQueue
 
+    from simtiff.batch._task import Task
     from simtiff.movie.events import Event
 
 _MAIN = "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from simtiff.batch.worker import main; main()"
+_STARTS_WITHOUT_SUCCESS = 3
 
 
-News: TypeAlias = "tuple[Event, Worker | None]"
-"""Something that happened, and the worker that it happened to."""
-
-
-class Worker:
+class _Worker:
     """One worker process.
 
     Attributes
     ----------
     ready : bool
         Whether it has started up.
-    threads : int
-        Threads it computes with.
+    task : Task or None
+        The job that it runs.
     """
 
-    def __init__(self, threads: int, news: SimpleQueue[News], keep_open: tuple[int, ...], prepare: str | None) -> None:
+    def __init__(self, threads: int, news: SimpleQueue[Any], keep_open: tuple[int, ...], prepare: str | None) -> None:
         self.ready = False
-        self.threads = threads
+        self.task: Task | None = None
         environment = os.environ | {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         options: dict[str, Any] = (
             {"pass_fds": keep_open}
@@ -64,78 +65,140 @@ class Worker:
                 env=environment,
                 **options,
             )
-        self.pid = self._process.pid
-        self._send({"threads": threads, "prepare": prepare})
-        threading.Thread(target=self._listen, args=(news,), name=f"worker {self.pid}", daemon=True).start()
+        self._send(json.dumps({"threads": threads, "prepare": prepare}))
+        threading.Thread(target=self._listen, args=(news,), name=f"worker {self._process.pid}", daemon=True).start()
 
-    def run(self, command: dict[str, Any]) -> None:
-        """Give the worker a job; one that died meanwhile says so with its `Exited`."""
-        self._send(command)
+    def run(self, task: Task) -> None:
+        """Give the worker a job; if it has exited meanwhile, its `Exited` says so."""
+        self.task = task
+        self._send(task.to_json())
 
     def end(self) -> None:
-        """Let the worker end at once: its stdin is closed."""
+        """Close the worker's stdin, which lets it exit at once."""
         with contextlib.suppress(OSError):
             if self._process.stdin is not None:
                 self._process.stdin.close()
 
     def kill(self) -> None:
-        """End the worker wherever it is; files it was writing stay hidden."""
+        """End the worker at whatever it is doing; files it was writing keep their hidden names."""
         with contextlib.suppress(OSError):
             self._process.kill()
 
     def wait(self) -> None:
-        """Wait until the worker is gone."""
+        """Wait until the process is gone."""
         self._process.wait()
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _send(self, line: str) -> None:
         with contextlib.suppress(OSError):
             if self._process.stdin is not None:
-                self._process.stdin.write(json.dumps(message) + "\n")
+                self._process.stdin.write(line + "\n")
                 self._process.stdin.flush()
 
-    def _listen(self, news: SimpleQueue[News]) -> None:
+    def _listen(self, news: SimpleQueue[Any]) -> None:
         stdout = self._process.stdout
         if stdout is not None:
             for line in stdout:
-                with contextlib.suppress(ValueError):  # a line cut off by the worker's death
+                with contextlib.suppress(ValueError):  # a line cut short when the worker was killed
                     news.put((from_json(line), self))
             stdout.close()
         news.put((Exited(self._process.wait()), self))
 
 
-class Pool:
-    """Worker processes of one batch.
+class Pool(Executor):
+    """Worker processes of one batch, as many as its jobs can use, each with its share of the CPUs.
 
     Parameters
     ----------
+    most : int
+        Most workers.
     keep_open : tuple of int
         File descriptors that workers inherit (the lock of the output folder).
+    prepare : str, optional
+        The config of a job, as JSON, whose map new workers open while they wait for their first job.
     """
 
-    def __init__(self, keep_open: tuple[int, ...] = ()) -> None:
-        self.news: SimpleQueue[News] = SimpleQueue()
-        self.workers: list[Worker] = []
+    def __init__(self, most: int, keep_open: tuple[int, ...] = (), prepare: str | None = None) -> None:
+        super().__init__()
+        self.workers = most
         self._keep_open = keep_open
+        self._prepare = prepare
+        self._all: list[_Worker] = []
+        self._threads = 1
+        self._expected = 0
+        self._failed_starts = 0
+        self._why_not_started = ""
 
-    def start(self, threads: int, *, prepare: str | None = None) -> None:
-        """Start one more worker; `prepare` is the config of a job whose map it is to open meanwhile."""
-        self.workers.append(Worker(threads, self.news, self._keep_open, prepare))
+    def expect(self, jobs: int) -> None:
+        """Start workers for the first jobs; let idle ones exit when no more jobs come."""
+        first = not self._all and not self._expected
+        self._expected = jobs
+        if first:
+            count = min(self.workers, jobs)
+            self._threads = max(1, cores() // max(1, count))
+            for _ in range(count):
+                self._start(self._prepare)
+        if not jobs:
+            for worker in self._all:
+                if worker.ready and worker.task is None:
+                    worker.end()
 
-    def next(self, timeout: float) -> News | tuple[None, None]:
-        """Wait for something to happen; None if nothing did in `timeout` seconds."""
+    def room(self) -> int:
+        """Return the number of idle workers."""
+        return sum(worker.ready and worker.task is None for worker in self._all)
+
+    def submit(self, task: Task) -> None:
+        """Give a job to an idle worker."""
+        next(worker for worker in self._all if worker.ready and worker.task is None).run(task)
+
+    def next(self, timeout: float) -> Event | None:
+        """Wait for an event; starts and exits of workers are dealt with here."""
         try:
-            return self.news.get(timeout=timeout)
+            event, worker = self.news.get(timeout=timeout)
         except Empty:
-            return None, None
+            return None
+        if worker is None:
+            signalled: Event = event
+            return signalled
+        match event:
+            case Ready():
+                worker.ready, self._failed_starts = True, 0
+                if not self._expected:
+                    worker.end()
+            case Broken():
+                self._why_not_started = event.error
+            case Exited():
+                return self._replace(worker, describe_exit(event.returncode))
+            case _:
+                if isinstance(event, Done | Failed):
+                    worker.task = None
+                of_job: Event = event
+                return of_job
+        return None
 
-    def close(self) -> None:
-        """End all workers at once, wherever they are, and wait until they are gone."""
-        for worker in self.workers:
+    def close(self, request_stop: Callable[[], None]) -> None:  # noqa: ARG002
+        """Kill all workers and wait until they are gone."""
+        for worker in self._all:
             worker.kill()
-        for worker in self.workers:
+        for worker in self._all:
             worker.wait()
             worker.end()
-        self.workers.clear()
+        self._all.clear()
+
+    def _start(self, prepare: str | None = None) -> None:
+        self._all.append(_Worker(self._threads, self.news, self._keep_open, prepare))
+
+    def _replace(self, worker: _Worker, why: str) -> Event | None:
+        """Drop a worker that has exited, start another if there are jobs for it; return the failure of its job."""
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= _STARTS_WITHOUT_SUCCESS:
+                raise BatchError(Text("workers cannot start: {reason}", reason=self._why_not_started or why))
+        self._all.remove(worker)
+        worker.end()
+        if self._expected > sum(other.task is None for other in self._all):
+            self._start()
+        task = worker.task
+        return None if task is None else Failed(0.0, task.frames, None, why, job=task.job)
 
 
 def describe_exit(returncode: int) -> str:
@@ -151,26 +214,3 @@ def describe_exit(returncode: int) -> str:
         hint = Text("was the memory used up? Fewer workers or a smaller chunk_size need less")
         text = Text("{what}; {hint}", what=text, hint=hint)
     return text
-
-
-@contextlib.contextmanager
-def signals_as_news(news: SimpleQueue[News]) -> Iterator[None]:
-    """Turn signals to stop into news in the block, so that nothing is torn in the middle of a step."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        note_interrupt()  # one that comes just after the block is the same wish
-        news.put((Signalled(), None))  # SimpleQueue.put may be called from a handler
-
-    before: dict[int, Any] = {}
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
-            before[number] = signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -6,8 +6,8 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simtiff.batch.folder import FolderLock
-from simtiff.batch.found import MOVED, Found, survey, whole
+from simtiff.batch.found import MOVED, Found, absorb_parts, survey, whole
+from simtiff.batch.lock import FolderLock
 from simtiff.batch.moves import clear_job
 from simtiff.batch.status import NAME
 from simtiff.batch.text import aligned
@@ -99,6 +99,7 @@ def clean_folder(folder: Path, *, remove: bool = False) -> Cleaning:
             for name in kept:
                 status.foreign.pop(name, None)
             status.save(force=True)
+            absorb_parts(status)
         except OSError as error:
             raise BatchError(
                 Text("{folder}: cannot be cleaned ({reason})", folder=folder, reason=in_words(error))

@@ -40,10 +40,10 @@ class Begun(Event):
 
 @dataclass(frozen=True)
 class Started(Event):
-    """A worker took a job."""
+    """A worker process has begun a job; its pid is None where that is not known yet."""
 
     kind = "started"
-    worker_pid: int
+    worker_pid: int | None
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,13 @@ class Broken(Event):
 
 
 @dataclass(frozen=True)
+class Halted(Event):
+    """A job stopped, since the run that it belongs to is over."""
+
+    kind = "halted"
+
+
+@dataclass(frozen=True)
 class Exited(Event):
     """A worker process has ended, asked or not."""
 
@@ -143,7 +150,7 @@ class Signalled(Event):
 
 
 _FROM_WORKERS: dict[str, type[Event]] = {
-    each.kind: each for each in (Ready, Broken, Progress, Message, StageEnded, MovieMade, Done, Failed)
+    each.kind: each for each in (Ready, Broken, Started, Progress, Message, StageEnded, MovieMade, Done, Failed, Halted)
 }
 
 

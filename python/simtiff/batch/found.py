@@ -1,24 +1,28 @@
-"""What an output folder holds: its status, put right by the ``job.json`` of each finished job.
+"""What an output folder holds: its status, corrected by the ``job.json`` of each finished job.
 
 The status is an index. What a job's folder says of itself counts where it is newer than the index, where the index does
-not know it, or where there is no index any more.
+not know it, or where there is no index any more. While the shards of a batch run, each keeps the status of its own jobs
+in a file of its own, a part, which counts before the index; at its end the shard moves it into the index.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from simtiff.batch.jobfile import JobFile, read_job_file
-from simtiff.batch.status import NAME, BatchStatus, DamagedStatusError, JobRecord, is_plain
+from simtiff.batch.lock import FolderLock, holders
+from simtiff.batch.shards import Shard, lock_name, part_name, shards_in
+from simtiff.batch.status import NAME, BatchStatus, DamagedStatusError, JobRecord, is_plain, now
 from simtiff.config.identity import ADDED_FILES, TRUTH_NAME, changed_settings
 from simtiff.config.names import JOB_FILE
 from simtiff.errors import DataError, in_words
 from simtiff.language import Text, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 MOVED = ".moved-"
@@ -35,7 +39,7 @@ class Found:
     folder : Path
         The output folder.
     status : BatchStatus
-        Its status as it was written; an empty one where there is none.
+        Its status as it was written, with the parts of shards; an empty one where there is none.
     has_status : bool
         Whether there is one that can be read, and so is known which jobs are of the last config.
     finished : dict
@@ -102,7 +106,7 @@ class Found:
         return (self.files[name].number if name in self.files else 0), name
 
 
-def survey(folder: Path, *, resume: bool = True) -> Found:
+def survey(folder: Path, *, resume: bool = True, only: Collection[str] | None = None) -> Found:
     """Look at an output folder; nothing in it is changed.
 
     Parameters
@@ -111,13 +115,15 @@ def survey(folder: Path, *, resume: bool = True) -> Found:
         Output folder of a batch; it need not exist.
     resume : bool
         False: go on without a status that is damaged or of another program.
+    only : collection of str, optional
+        The jobs whose folders are looked at; default: all.
 
     Raises
     ------
     DataError
         The status is of another program or version; or it is damaged, and no job has a ``job.json``.
     """
-    written_ns = _changed_ns(folder / NAME)
+    index_ns = _changed_ns(folder / NAME)
     trouble: DataError | None = None
     status = None
     try:
@@ -128,10 +134,12 @@ def survey(folder: Path, *, resume: bool = True) -> Found:
         trouble = error
     found = Found(folder, status or BatchStatus(folder), has_status=status is not None)
     damaged: list[str] = []
-    # A finished job whose folder is gone, or a link, is still to be told of.
+    written_ns = _merge_parts(found, damaged)
+    # A finished job whose folder is gone, or a link, is still to be reported.
     found.finished = {name: record for name, record in found.status.jobs.items() if record.state == "completed"}
     for entry in _folders(folder):
-        _look_into(found, entry, written_ns if status is not None else -1, damaged)
+        if only is None or entry.name in only:
+            _look_into(found, entry, written_ns.get(entry.name, index_ns if status is not None else -1), damaged)
     if trouble is not None and resume and not found.files:
         raise trouble
     found.notes += [Text("{problem}; it counts as none", problem=text) for text in damaged[:_MOST_NOTES]]
@@ -146,6 +154,57 @@ def survey(folder: Path, *, resume: bool = True) -> Found:
             note = Text("{path} is missing; made again from the {name} of {jobs}", **values)
         found.notes.append(note)
     return found
+
+
+def _merge_parts(found: Found, damaged: list[str]) -> dict[str, int]:
+    """Take the parts of shards into the status; return when each part that knows a job was written, by job."""
+    written: dict[str, int] = {}
+    living: set[Shard | None] | None = None
+    parts: list[BatchStatus] = []
+    status = found.status
+    for shard in shards_in(found.folder, ".json"):
+        name = part_name(shard)
+        changed_ns = _changed_ns(found.folder / name)
+        try:
+            part = BatchStatus.load(found.folder, name)
+        except DataError as error:
+            damaged.append(in_words(error))
+            continue
+        if part is None:  # its shard has just moved it into the index
+            continue
+        if living is None:
+            living = {holder.shard for holder in holders(found.folder)}
+        parts.append(part)
+        states = part.states(running=shard in living)
+        for job_id, record in part.jobs.items():
+            status.jobs[job_id] = replace(record, state=states[job_id])
+            written[job_id] = changed_ns
+    if parts:
+        status.run_started = min(part.run_started or now() for part in parts)
+        status.last_update = max(status.last_update, *(part.last_update for part in parts))
+        at_work = [part for part in parts if part.path.name in {part_name(shard) for shard in living or () if shard}]
+        status.workers = sum(part.workers for part in at_work or parts)
+    return written
+
+
+def absorb_parts(status: BatchStatus) -> None:
+    """Remove the parts and locks of shards that do not run, after the status that has them in it was saved."""
+    folder = status.path.parent
+    for shard in {*shards_in(folder, ".json"), *shards_in(folder, ".lock")}:
+        if all(holder.shard != shard for holder in holders(folder)):
+            for name in (part_name(shard), lock_name(shard)):
+                (folder / name).unlink(missing_ok=True)
+
+
+def close_part(lock: FolderLock, part: BatchStatus) -> None:
+    """Move a shard's part of the status into the index, at the end of the shard."""
+    folder = part.path.parent
+    with lock.door():
+        index = BatchStatus.load(folder) or BatchStatus(folder, start_time=part.start_time)
+        index.jobs.update(part.jobs)
+        index.run_started, index.workers = part.run_started or index.run_started, part.workers
+        index.save(force=True)
+        part.path.unlink(missing_ok=True)
 
 
 def current_status(folder: Path) -> BatchStatus:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from simtiff.batch.found import current_status
 from simtiff.batch.status import JobRecord, State
 from simtiff.batch.summary import success_rate
-from simtiff.batch.text import STATES, aligned, cells, cut, cut_middle, duration, percent, shown_rate
+from simtiff.batch.text import STATES, aligned, cells, cut, cut_middle, duration, listed, percent, shown_rate
 from simtiff.errors import printable
 from simtiff.language import Text, plural, shown, tr
 from simtiff.movie.estimate import show_bytes
@@ -62,11 +62,13 @@ class Overview:
     """
 
     def __init__(self, folder: Path, time: datetime | None = None) -> None:
-        from simtiff.batch.folder import is_locked
+        from simtiff.batch.lock import holders
 
         self.status = current_status(folder)
         self.folder = folder
-        self.running = is_locked(folder)
+        at_work = holders(folder)
+        self.running = bool(at_work)
+        self.shards = [str(holder.shard) for holder in at_work if holder.shard is not None]
         self.states = self.status.states(running=self.running)
         self._now = time or datetime.now(UTC)
         self._run = self._done_in_run()
@@ -78,6 +80,7 @@ class Overview:
         return {
             "output_dir": str(self.folder),
             "running": self.running,
+            "shards": self.shards,
             "simtiff_version": status.version,
             "start_time": status.start_time,
             "run_started": status.run_started or None,
@@ -118,6 +121,8 @@ class Overview:
             if self.running
             else tr("no batch is running"),
         ]
+        if self.shards:
+            lines.append(tr("shards at work: {shards}", shards=listed(self.shards, 8)))
         if status.foreign:
             jobs = plural("{n} finished job", "{n} finished jobs", len(status.foreign))
             lines.append(tr("besides, {jobs} of other configs (see simtiff clean)", jobs=jobs))

@@ -6,8 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from simtiff.aberrations.maps import open_field
-from simtiff.batch.folder import FolderLock, made_folder
+from simtiff.batch.folder import made_folder
 from simtiff.batch.jobfile import read_job_file
+from simtiff.batch.lock import FolderLock
 from simtiff.batch.status import BatchStatus
 from simtiff.config.identity import TRUTH_NAME, flat_settings
 from simtiff.errors import ConfigError, DataError

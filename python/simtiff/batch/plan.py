@@ -19,7 +19,7 @@ from simtiff.io.files import version
 from simtiff.language import Text, joined, plural, shown, tr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from simtiff.config.identity import Job
@@ -80,8 +80,8 @@ class Plan:
         Finished jobs whose ``job.json`` is to be written again.
     records, foreign : dict
         The status at the start: of the config's jobs, and of finished jobs that it does not want.
-    notes : list of str
-        What a user should know about it.
+    resume : bool
+        Whether finished jobs count.
     """
 
     found: Found
@@ -94,7 +94,19 @@ class Plan:
     labels: list[str] = field(default_factory=list)
     records: dict[str, JobRecord] = field(default_factory=dict)
     foreign: dict[str, JobRecord] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    resume: bool = True
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know about it."""
+        if not self.resume:
+            return []
+        return [*_version_notes(self.found), *_added_notes(self), *_reason_notes(self)]
+
+    def limited_to(self, names: Collection[str]) -> Plan:
+        """Return what a run does that has only some of the jobs."""
+        steps = {job_id: step for job_id, step in self.steps.items() if job_id in names}
+        return replace(self, steps=steps, pending=[job_id for job_id in self.pending if job_id in names])
 
     def counts(self) -> dict[str, int]:
         """Return how many jobs there are of each action, and how many of other configs (``foreign``)."""
@@ -192,6 +204,7 @@ def make_plan(
     *,
     resume: bool,
     retry_failed: bool,
+    moving: bool = True,
 ) -> Plan:
     """Decide what to do with each job.
 
@@ -207,8 +220,11 @@ def make_plan(
         False: make all jobs, also finished ones.
     retry_failed : bool
         Only jobs that failed before; nothing is renamed.
+    moving : bool
+        False: rename nothing.
     """
-    return _Planner(jobs, wanted, found, resume=resume, retry_failed=retry_failed).plan()
+    moving = moving and resume and not retry_failed
+    return _Planner(jobs, wanted, found, resume=resume, retry_failed=retry_failed, moving=moving).plan()
 
 
 class _Planner:
@@ -222,13 +238,15 @@ class _Planner:
         *,
         resume: bool,
         retry_failed: bool,
+        moving: bool,
     ) -> None:
         self.jobs = jobs
         self.wanted = wanted
         self.found = found
         self.resume = resume
         self.retry_failed = retry_failed
-        self.result = Plan(found, jobs)
+        self.moving = moving
+        self.result = Plan(found, jobs, resume=resume)
         self.why: dict[str, tuple[str | None, bool]] = {}
 
     def plan(self) -> Plan:
@@ -237,7 +255,7 @@ class _Planner:
         if self.resume:
             self.why = {job_id: self._why(job_id) for job_id in self.jobs}
         at_home = {job_id for job_id, (reason, added_only) in self.why.items() if reason is None or added_only}
-        moves = {} if self.retry_failed or not self.resume else self._find_elsewhere(at_home)
+        moves = self._find_elsewhere(at_home) if self.moving else {}
         leaving = set(moves.values())
         for job_id in self.jobs:
             step = self._step(job_id, job_id in at_home, moves.get(job_id, ""), leaving)
@@ -247,8 +265,6 @@ class _Planner:
         for name, record in found.finished.items():
             if name not in gone and (found.folder / name).is_dir():
                 result.foreign[self._home(name) if self.resume else name] = record
-        if self.resume:
-            result.notes += [*_version_notes(found), *_added_notes(result), *_reason_notes(result)]
         return result
 
     def _record(self, job_id: str) -> JobRecord | None:

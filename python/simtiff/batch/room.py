@@ -105,7 +105,14 @@ class Estimate(Event):
             raise BatchError(joined([*problems, Text("(--force starts all the same)")]))
 
 
-def estimate_batch(folder: Path, todo: Sequence[tuple[str, JobConfig]], workers: int, threads: int = 1) -> Estimate:
+def estimate_batch(
+    folder: Path,
+    todo: Sequence[tuple[str, JobConfig]],
+    workers: int,
+    threads: int = 1,
+    *,
+    elsewhere: bool = False,
+) -> Estimate:
     """Return what the jobs that are still to do need.
 
     Parameters
@@ -118,6 +125,8 @@ def estimate_batch(folder: Path, todo: Sequence[tuple[str, JobConfig]], workers:
         Worker processes at work together.
     threads : int
         Threads of each.
+    elsewhere : bool
+        Whether the workers are on other machines, whose memory is not known.
     """
     movies, truth, replaced = 0.0, 0.0, 0.0
     memory: list[float] = []
@@ -132,7 +141,7 @@ def estimate_batch(folder: Path, todo: Sequence[tuple[str, JobConfig]], workers:
         memory.append(worker_bytes(config, field, threads, several=len(fields[config.zmap_path]) > 1))
     largest = todo[memory.index(max(memory))][1]
     memory.sort(reverse=True)
-    available = available_memory()
+    available = None if elsewhere else available_memory()
     fitting = 0
     if available is not None:
         fitting = sum(sum(memory[: count + 1]) <= available for count in range(min(workers, len(memory))))
@@ -170,7 +179,7 @@ def available_memory() -> float | None:
     container or a cluster's job).
     """
     found = []
-    try:
+    try:  # on Linux
         fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         found.append(float(fields["MemAvailable"].split()[0]) * 1024)
     except (OSError, KeyError, ValueError, IndexError):

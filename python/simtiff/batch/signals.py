@@ -1,4 +1,4 @@
-"""What a process of simtiff is started with: signals that ask it to stop, streams that may be closed."""
+"""Signals that ask a process to stop, and standard streams that may be closed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from simtiff.batch.events import Signalled
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from queue import SimpleQueue
     from types import FrameType
 
 _SAME_INTERRUPT_SECONDS = 1.0
@@ -69,7 +72,7 @@ class Interrupts:
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[None]:
     """Block Ctrl-C while a worker starts: it inherits that, so an interrupt is the batch's alone."""
-    if not hasattr(signal, "pthread_sigmask"):
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows, where workers are in a process group of their own
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -77,6 +80,29 @@ def interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def signals_as_news(news: SimpleQueue[Any]) -> Iterator[None]:
+    """Put `Signalled` into the news of an executor for a signal to stop, in place of an exception at any step."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        note_interrupt()  # one that comes just after the block is the same wish
+        news.put((Signalled(), None))  # SimpleQueue.put may be called from a handler
+
+    before: dict[int, Any] = {}
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            before[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def open_closed_streams() -> None:

@@ -131,6 +131,8 @@ class BatchStatus:
         Records by job id, in the order of the batch.
     start_time : str
         When the batch was first started.
+    name : str
+        Name of the file; a shard has its own (`simtiff.batch.shards.part_name`).
 
     Attributes
     ----------
@@ -144,8 +146,10 @@ class BatchStatus:
         Finished jobs of other configs in the same folder, by the names of their folders.
     """
 
-    def __init__(self, folder: Path, jobs: Mapping[str, JobRecord] | None = None, start_time: str = "") -> None:
-        self.path = folder / NAME
+    def __init__(
+        self, folder: Path, jobs: Mapping[str, JobRecord] | None = None, start_time: str = "", name: str = NAME
+    ) -> None:
+        self.path = folder / name
         self.run_started = ""
         self.workers = 0
         self.version = ""
@@ -158,8 +162,8 @@ class BatchStatus:
         self._progress_due = 0.0
 
     @classmethod
-    def load(cls, folder: Path) -> BatchStatus | None:
-        """Return the status of a folder, None if it has none.
+    def load(cls, folder: Path, name: str = NAME) -> BatchStatus | None:
+        """Return the status of a folder, or of one shard in it; None if there is none.
 
         Raises
         ------
@@ -168,7 +172,7 @@ class BatchStatus:
         DataError
             It is by another version or program, or cannot be read.
         """
-        path = folder / NAME
+        path = folder / name
         try:
             data = read_regular(path, _LARGEST_BYTES)
             if len(data) > _LARGEST_BYTES:
@@ -196,7 +200,7 @@ class BatchStatus:
                 )
             )
         stored = _stored(path, content)
-        status = cls(folder, stored.jobs, stored.start_time)
+        status = cls(folder, stored.jobs, stored.start_time, name)
         status.last_update = stored.last_update
         status.run_started = stored.run_started
         status.workers = stored.workers

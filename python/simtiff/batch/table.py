@@ -74,7 +74,7 @@ class JobTable:
     @classmethod
     def of(cls, folder: str | os.PathLike[str]) -> JobTable:
         """Return the table of an output folder; errors as in `table`."""
-        from simtiff.batch.folder import is_locked
+        from simtiff.batch.lock import is_locked
 
         folder = Path(folder)
         status = current_status(folder)

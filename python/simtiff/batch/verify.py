@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simtiff.batch.folder import NAME as LOCK_NAME
-from simtiff.batch.folder import FolderLock, is_locked
-from simtiff.batch.found import current_status
+from simtiff.batch.found import absorb_parts, current_status
 from simtiff.batch.jobfile import read_job_file
+from simtiff.batch.lock import DOOR_NAME, FolderLock, is_locked
+from simtiff.batch.shards import lock_name, part_name, shards_in
 from simtiff.batch.status import NAME, BatchStatus, JobRecord
 from simtiff.batch.text import STATES, listed
 from simtiff.config.identity import ADDED_FILES, TRUTH_NAME
@@ -218,6 +218,7 @@ def verify_batch(
             for check in found.jobs:
                 _mark(folder / check.job_id, check, status)
             status.save(force=True)
+            absorb_parts(status)
         except OSError as error:
             text = Text("{folder}: jobs cannot be marked ({reason})", folder=folder, reason=in_words(error))
             raise BatchError(text) from error
@@ -248,9 +249,9 @@ def _verify(folder: Path, status: BatchStatus, frames: int, watch: Watch, *, run
         checks.append(check)
         watch(Checked(check, job=job_id))
     states = {name: state for name, state in status.states(running=running).items() if state != "completed"}
-    known = {NAME, LOCK_NAME, *status.jobs, *status.foreign}
-    if not (running or (folder / LOCK_NAME).exists()):
-        known.discard(LOCK_NAME)
+    known = {NAME, lock_name(None), *status.jobs, *status.foreign}
+    known |= {part_name(shard) for shard in shards_in(folder, ".json")}
+    known |= {lock_name(shard) for shard in shards_in(folder, ".lock")} | {DOOR_NAME}
     strays = sorted(path.name for path in folder.iterdir() if path.name not in known)
     return Verification(folder, tuple(checks), states, tuple(strays), running, len(status.foreign))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from simtiff.cli.arguments import UsageError, output_path, whole_number
 from simtiff.cli.exchange import export, score
+from simtiff.cli.start import demo, init
 from simtiff.cli.terminal import DONE, print_text
 from simtiff.errors import SimtiffError
 from simtiff.language import Text, joined, plural, shown, tr
@@ -42,20 +43,25 @@ def _batch(arguments: Arguments) -> int:
         print_text(_dry_run(config, output_dir or config.base_output_dir, arguments))
         return DONE
 
+    from simtiff.batch.cluster import connected
     from simtiff.batch.display import display
     from simtiff.batch.run import run_batch
 
-    summary = run_batch(
-        config,
-        output_dir=output_dir,
-        max_workers=workers,
-        resume=not arguments["--no-resume"],
-        retry_failed=arguments["--retry-failed"],
-        overwrite=arguments["--overwrite"],
-        progress=display(verbose=arguments["--verbose"], quiet=arguments["--quiet"]),
-        force=arguments["--force"],
-        log_file=arguments["--log-file"],
-    )
+    address = arguments["--scheduler"]
+    with connected(address) if address is not None else contextlib.nullcontext() as cluster:
+        summary = run_batch(
+            config,
+            output_dir=output_dir,
+            max_workers=workers,
+            resume=not arguments["--no-resume"],
+            retry_failed=arguments["--retry-failed"],
+            overwrite=arguments["--overwrite"],
+            progress=display(verbose=arguments["--verbose"], quiet=arguments["--quiet"]),
+            force=arguments["--force"],
+            log_file=arguments["--log-file"],
+            shard=arguments["--shard"],
+            executor=cluster,
+        )
     print_text(str(summary))
     if summary.interrupted:
         raise KeyboardInterrupt
@@ -74,6 +80,7 @@ def _dry_run(config: BatchConfig, output_dir: str, arguments: Arguments) -> str:
         Path(output_dir).absolute(),
         resume=not arguments["--no-resume"],
         retry_failed=arguments["--retry-failed"],
+        shard=arguments["--shard"],
     )
     if arguments["--json"]:
         return json.dumps(plan.as_dict(), indent=1, ensure_ascii=False)
@@ -116,9 +123,9 @@ def _totals(jobs: Sequence[Job]) -> Text:
 
 
 def _pipeline(arguments: Arguments) -> int:
-    from simtiff.batch.folder import NAME as LOCK_NAME
     from simtiff.batch.inputs import check_inputs
     from simtiff.batch.pipeline import run_pipeline
+    from simtiff.batch.shards import lock_name
     from simtiff.config.identity import Job, job_files
     from simtiff.config.inputs import input_paths
     from simtiff.config.loading import load_job_config
@@ -144,7 +151,7 @@ def _pipeline(arguments: Arguments) -> int:
         truth = None if keeps_truth else map_under(config)
         check_disk(config, output_dir, truth=truth, replaces=output_dir / config.tiff.filename)
     refuse_overwriting(
-        (output_dir / name for name in (*job_files(config), LOCK_NAME)),
+        (output_dir / name for name in (*job_files(config), lock_name(None))),
         [arguments["--config"] or "", *input_paths(config).values()],
     )
     with _counting_line() as watch:
@@ -420,6 +427,8 @@ def _zmap_info(arguments: Arguments) -> int:
 
 
 COMMANDS: dict[str, Callable[[Arguments], int]] = {
+    "demo": demo,
+    "init": init,
     "batch": _batch,
     "run": _pipeline,
     "stream": _stream,

@@ -1,0 +1,465 @@
+"""Locks of an output folder: one batch at a time, or the shards of one batch.
+
+A lock is a file, ``.simtiff.lock`` (of shard 2 of 3: ``.simtiff-2-of-3.lock``), that names its holder and the time it
+was taken. On one machine the kernel decides: the holder and its workers keep the file locked, so the lock ends with the
+last of them, however they end. Between machines that share the folder, and where the file system has no locks (NFS
+without a lock service), the age of the file decides: the holder renews it all the time, and a file that was not renewed
+for two minutes, by the file server's own clock, belongs to a process that is gone.
+
+The file also serves workers on other machines as a fence: its ``token`` belongs to one run, and a job whose run is over
+stops at its next event (`Fence`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import socket
+import stat
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from simtiff.batch.shards import Shard, lock_name, shards_in
+from simtiff.errors import BatchError, in_words
+from simtiff.io.files import has_locks, partial_path, try_lock
+from simtiff.language import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RENEW_SECONDS = 20.0
+STALE_SECONDS = 120.0
+_PATIENCE_SECONDS = 5.0
+_DOOR_SECONDS = 600.0
+DOOR_NAME = ".simtiff-status.lock"
+_FENCE_SECONDS = 2.0
+_SETTLE_SECONDS = 0.3
+# Not to wait for the other end of a pipe, nor to follow a link out of the folder; Windows has neither.
+_FLAGS = os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
+class _Lock:
+    """Hold a lock file for the length of a ``with`` block.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    patience : float
+        How long to wait for a living holder, in seconds.
+
+    Attributes
+    ----------
+    fd : int
+        Descriptor of the locked file; a process that inherits it keeps the lock, too.
+    held : bool
+        Whether the lock is held.
+    taken_over : str
+        The last holder, if it exited without releasing the lock; else empty.
+    token : str
+        Names this holding of the lock.
+    """
+
+    def __init__(self, path: Path, patience: float = 0.0) -> None:
+        self.path = path
+        self.fd = -1
+        self.taken_over = ""
+        self.held = False
+        self.token = secrets.token_hex(8)
+        self._patience = patience
+        self._more: dict[str, Any] = {}
+        self._released = threading.Event()
+
+    def __enter__(self) -> Self:
+        try:
+            self._acquire()
+            self._refuse_others()
+            threading.Thread(target=self._renew, name="lock", daemon=True).start()
+        except BaseException as error:
+            self._release()
+            if isinstance(error, OSError):
+                text = Text(
+                    "{folder}: cannot be written ({reason}); choose another output folder or change its permissions",
+                    folder=self.path.parent,
+                    reason=in_words(error),
+                )
+                raise BatchError(text) from error
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._release()
+
+    def note(self, **values: Any) -> None:
+        """Write values into the file, for other processes to read; OSError if that fails."""
+        self._more |= values
+        self._write()
+
+    def check(self) -> None:
+        """Make the lock, and the folder, again if somebody removed it.
+
+        Raises
+        ------
+        BatchError
+            Another simtiff has taken the folder meanwhile.
+        OSError
+            The lock cannot be made again now.
+        """
+        if self._is_current():
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            fd = os.open(self.path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            self.held = False
+        else:
+            self.held = try_lock(fd)
+            os.dup2(fd, self.fd, inheritable=False)  # later workers inherit this number
+            os.close(fd)
+        if not self.held:
+            text = Text(
+                "{folder}: the lock {name} was removed while this batch was running, and another simtiff took the "
+                "folder; this one stops",
+                folder=self.path.parent,
+                name=self.path.name,
+            )
+            raise BatchError(text)
+        self._write()
+
+    def _refuse_others(self) -> None:
+        """Raise `BatchError` if the holder of another lock excludes this one."""
+
+    def _acquire(self) -> None:
+        deadline = time.monotonic() + max(self._patience, _PATIENCE_SECONDS)
+        while True:
+            self.fd = os.open(self.path, _FLAGS | os.O_CREAT, 0o666)
+            if not stat.S_ISREG(os.fstat(self.fd).st_mode):
+                raise BatchError(Text("{path}: is no regular file; remove it", path=self.path))
+            held = not try_lock(self.fd)
+            holder = _read(self.fd)
+            seconds = None if held else self._seconds_left(holder)
+            if not held and seconds is None and self._is_current():
+                break
+            # The workers of a batch that was killed keep the lock for a moment, until they notice.
+            if (held or seconds is not None) and (
+                time.monotonic() > deadline or (not self._patience and (seconds is not None or _is_alive(holder)))
+            ):
+                _refuse(self.path, holder, seconds or None)
+            os.close(self.fd)
+            self.fd = -1
+            time.sleep(0.05)
+        self.held = True
+        self.taken_over = _name(holder) if holder else ""
+        self._write()
+        if not has_locks(self.fd):
+            time.sleep(_SETTLE_SECONDS)  # of two that found the file free at the same moment, the last one has it
+            if (other := _read(self.fd)).get("token") != self.token:
+                self.held = False
+                _refuse(self.path, other)
+
+    def _seconds_left(self, holder: dict[str, Any]) -> float | None:
+        """Return for how long a holder that the kernel does not know of still counts, 0 if for good; None: not."""
+        if not holder:
+            return None
+        if holder.get("host") == socket.gethostname():
+            # Reached with a living holder only where the file system has no locks.
+            return 0.0 if _is_alive(holder) and holder.get("pid") != os.getpid() else None
+        age = self._age()
+        return STALE_SECONDS - age if age < STALE_SECONDS else None
+
+    def _write(self) -> None:
+        content = {"host": socket.gethostname(), "pid": os.getpid(), "start": _start_of(os.getpid())}
+        content["since"] = datetime.now(UTC).isoformat(timespec="seconds")
+        content |= {"token": self.token, **self._more}
+        os.lseek(self.fd, 0, os.SEEK_SET)
+        data = json.dumps(content).encode()
+        os.write(self.fd, data)  # over what was there, so that no reader finds the file empty
+        os.ftruncate(self.fd, len(data))
+        os.fsync(self.fd)
+
+    def _release(self) -> None:
+        self._released.set()
+        fd, self.fd = self.fd, -1
+        if fd < 0:
+            return
+        with contextlib.suppress(OSError):
+            if self.held and self._is_current(fd):
+                self.path.unlink()
+        os.close(fd)
+
+    def _age(self) -> float:
+        """Return the time since the lock was renewed, by the clock of the file system that keeps it."""
+        probe = partial_path(self.path)
+        probe.touch()
+        try:
+            return probe.stat().st_mtime - os.fstat(self.fd).st_mtime
+        finally:
+            probe.unlink()
+
+    def _is_current(self, fd: int | None = None) -> bool:
+        """Say whether the open file is still the one under the lock's name (its last holder removed it)."""
+        try:
+            there, mine = self.path.stat(), os.fstat(self.fd if fd is None else fd)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
+
+    def _renew(self) -> None:
+        while not self._released.wait(RENEW_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
+
+
+class FolderLock(_Lock):
+    """Hold an output folder, or the place of one shard in it, for the length of a ``with`` block.
+
+    A run of the whole batch and a shard exclude each other, and so do shards of different counts.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder; it exists.
+    shard : Shard, optional
+        The shard; default: the whole batch.
+
+    Raises
+    ------
+    BatchError
+        Another living process holds it (the message names host, pid and since when), or the folder cannot be
+        written.
+    """
+
+    def __init__(self, folder: Path, shard: Shard | None = None) -> None:
+        super().__init__(folder / lock_name(shard))
+        self.shard = shard
+
+    @contextlib.contextmanager
+    def door(self) -> Iterator[None]:
+        """Let one shard at a time read and write what all of them share; a run of the whole batch needs not wait."""
+        if self.shard is None:
+            yield
+            return
+        with _Lock(self.path.with_name(DOOR_NAME), _DOOR_SECONDS):
+            yield
+
+    def settle(self, jobs: str) -> list[Shard]:
+        """Say which jobs this shard runs, and return the other living shards that have done so.
+
+        Parameters
+        ----------
+        jobs : str
+            Digest of all jobs of the config.
+
+        Raises
+        ------
+        BatchError
+            A living shard has other jobs.
+        """
+        settled = []
+        for holder in holders(self.path.parent):
+            if holder.shard in {None, self.shard} or "jobs" not in holder.content:
+                continue
+            if holder.content["jobs"] != jobs:
+                text = Text(
+                    "{folder}: shard {shard} is running here with another config ({holder}); use the same config and "
+                    "simtiff for all shards, or wait for it",
+                    folder=self.path.parent,
+                    shard=holder.shard,
+                    holder=_name(holder.content),
+                )
+                raise BatchError(text)
+            settled.append(holder.shard)
+        self.note(jobs=jobs)
+        return [shard for shard in settled if shard is not None]
+
+    def stop_workers(self) -> None:
+        """Let jobs on workers that this process cannot end stop at their next event; see `Fence`."""
+        with contextlib.suppress(OSError):
+            self.note(stop=True)
+
+    def fence(self) -> Fence:
+        """Return the fence of the workers of this run."""
+        return Fence(str(self.path), self.token)
+
+    def _refuse_others(self) -> None:
+        for holder in holders(self.path.parent):
+            if holder.shard == self.shard:
+                continue
+            if self.shard is None or holder.shard is None or holder.shard.count != self.shard.count:
+                _refuse(self.path, holder.content, shard=holder.shard)
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A living holder of a lock: its shard, None for a run of the whole batch, and what its file says."""
+
+    shard: Shard | None
+    content: dict[str, Any]
+
+
+def holders(folder: Path) -> list[Holder]:
+    """Return who is at work in a folder now; nothing is changed."""
+    shards = (None, *shards_in(folder, ".lock"))
+    return [Holder(shard, content) for shard in shards if (content := _living(folder / lock_name(shard))) is not None]
+
+
+def is_locked(folder: Path) -> bool:
+    """Say whether a batch, or a shard of one, is at work in a folder now; nothing is changed."""
+    return bool(holders(folder))
+
+
+def _living(path: Path) -> dict[str, Any] | None:
+    """Return what a lock file says if its holder lives, else None."""
+    try:
+        fd = os.open(path, os.O_RDONLY | (_FLAGS & ~os.O_RDWR))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return None if error.errno in {errno.ELOOP, errno.ENXIO} else {}  # a link or a socket is no lock
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        locked = not try_lock(fd)
+        holder = _read(fd)
+        if locked:
+            return holder
+        if holder.get("host") == socket.gethostname():
+            alive = not has_locks(fd) and _is_alive(holder)
+        else:
+            alive = bool(holder) and time.time() - os.fstat(fd).st_mtime < STALE_SECONDS
+        return holder if alive else None
+    finally:
+        os.close(fd)
+
+
+class StoppedError(KeyboardInterrupt):
+    """The run that a job belongs to is over."""
+
+
+class UnsharedFolderError(Exception):
+    """The output folder of a run is not there on the machine of a worker."""
+
+
+@dataclass
+class Fence:
+    """What keeps jobs from going on when the run that they belong to is over.
+
+    Attributes
+    ----------
+    path : str
+        The lock file of the run.
+    token : str
+        What the file says while the run lasts.
+    """
+
+    path: str
+    token: str
+
+    def __post_init__(self) -> None:
+        self._due = 0.0
+        self._seen = False
+        self._missing_since: float | None = None
+
+    def check(self) -> None:
+        """Look at the lock file, if it is time to.
+
+        Raises
+        ------
+        StoppedError
+            The run wants its jobs to stop, or another has taken its place.
+        UnsharedFolderError
+            The file was never there.
+        """
+        if time.monotonic() < self._due:
+            return
+        while (content := self._content()) is None and not self._seen:
+            time.sleep(0.1)  # network file systems may show a new file late
+        self._due = time.monotonic() + _FENCE_SECONDS
+        if content is not None:
+            self._seen, self._missing_since = True, None
+            if content and (content.get("token") != self.token or content.get("stop")):
+                raise StoppedError
+        elif self._missing_for() > 3 * _FENCE_SECONDS:
+            raise StoppedError
+
+    def _content(self) -> dict[str, Any] | None:
+        """Return what the lock file says; None if it is not there, empty if it cannot be read now."""
+        try:
+            data = Path(self.path).read_bytes()
+        except FileNotFoundError:
+            if not self._seen and self._missing_for() > 3 * _FENCE_SECONDS:
+                raise UnsharedFolderError from None
+            return None
+        except OSError:
+            return {}
+        return _parsed(data)
+
+    def _missing_for(self) -> float:
+        now = time.monotonic()
+        if self._missing_since is None:
+            self._missing_since = now
+        return now - self._missing_since
+
+
+def _read(fd: int) -> dict[str, Any]:
+    os.lseek(fd, 0, os.SEEK_SET)
+    return _parsed(os.read(fd, 4096))
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(data)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _name(holder: dict[str, Any]) -> str:
+    host, pid, since = (holder.get(key, "?") for key in ("host", "pid", "since"))
+    return Text("host {host}, pid {pid}, since {since}", host=host, pid=pid, since=since)
+
+
+def _refuse(
+    path: Path, holder: dict[str, Any], seconds: float | None = None, *, shard: Shard | None = None
+) -> NoReturn:
+    text = Text(
+        "{folder}: another simtiff works in this folder ({holder}); wait for it or choose another folder",
+        folder=path.parent,
+        holder=Text("shard {shard}, {holder}", shard=shard, holder=_name(holder)) if shard else _name(holder),
+    )
+    if seconds is not None:
+        text = Text("{problem}; if that process is dead, try again in {seconds:.0f} s", problem=text, seconds=seconds)
+    raise BatchError(text)
+
+
+def _is_alive(holder: dict[str, Any]) -> bool:
+    """Say whether the holder, if it is on this host, still runs (a new process with its pid is another)."""
+    pid = holder.get("pid")
+    if holder and holder.get("host") != socket.gethostname():
+        return True
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return holder.get("start") in {None, _start_of(pid)}
+
+
+def _start_of(pid: int) -> str | None:
+    """Return when a process began, in clock ticks since the start of the machine, where /proc tells."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in {"Z", "X"} else fields[19]
