@@ -40,6 +40,7 @@ _PATIENCE_SECONDS = 5.0
 _DOOR_SECONDS = 600.0
 DOOR_NAME = ".simtiff-status.lock"
 _FENCE_SECONDS = 2.0
+_never_seen: set[str] = set()
 _SETTLE_SECONDS = 0.3
 # Not to wait for the other end of a pipe, nor to follow a link out of the folder; Windows has neither.
 _FLAGS = os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -394,7 +395,8 @@ class Fence:
         try:
             data = Path(self.path).read_bytes()
         except FileNotFoundError:
-            if not self._seen and self._missing_for() > 3 * _FENCE_SECONDS:
+            if not self._seen and (self.path in _never_seen or self._missing_for() > 3 * _FENCE_SECONDS):
+                _never_seen.add(self.path)  # the next job need not wait as long
                 raise UnsharedFolderError from None
             return None
         except OSError:
