@@ -169,7 +169,7 @@ class _Lock:
         """Return for how long a holder that the kernel does not know of still counts, 0 if for good; None: not."""
         if not holder:
             return None
-        if holder.get("host") == socket.gethostname():
+        if _is_here(holder):
             # Reached with a living holder only where the file system has no locks.
             return 0.0 if _is_alive(holder) and holder.get("pid") != os.getpid() else None
         age = self._age()
@@ -191,9 +191,13 @@ class _Lock:
         if fd < 0:
             return
         with contextlib.suppress(OSError):
-            if self.held and self._is_current(fd):
+            ours = self.held and self._is_current(fd)
+            if os.name == "nt":  # an open file cannot be removed there
+                os.close(fd)
+            if ours:
                 self.path.unlink()
-        os.close(fd)
+        if os.name != "nt":
+            os.close(fd)
 
     def _age(self) -> float:
         """Return the time since the lock was renewed, by the clock of the file system that keeps it."""
@@ -331,7 +335,7 @@ def _living(path: Path) -> dict[str, Any] | None:
         holder = _read(fd)
         if locked:
             return holder
-        if holder.get("host") == socket.gethostname():
+        if _is_here(holder):
             alive = not has_locks(fd) and _is_alive(holder)
         else:
             alive = bool(holder) and time.time() - os.fstat(fd).st_mtime < STALE_SECONDS
@@ -439,6 +443,11 @@ def _refuse(
     if seconds is not None:
         text = Text("{problem}; if that process is dead, try again in {seconds:.0f} s", problem=text, seconds=seconds)
     raise BatchError(text)
+
+
+def _is_here(holder: dict[str, Any]) -> bool:
+    """Say whether the holder is on this host, and its pid tells whether it lives; on Windows the age of the file does."""
+    return os.name == "posix" and holder.get("host") == socket.gethostname()
 
 
 def _is_alive(holder: dict[str, Any]) -> bool:
