@@ -446,7 +446,7 @@ def _refuse(
 
 
 def _is_here(holder: dict[str, Any]) -> bool:
-    """Say whether the holder is on this host, and its pid tells whether it lives; on Windows the age of the file does."""
+    """Say whether the holder is on this host, where its pid tells whether it lives; on Windows it does not."""
     return os.name == "posix" and holder.get("host") == socket.gethostname()
 
 
