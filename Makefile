@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: build demo test test-clients test-torch quick check format messages bench fuzz soak audit clean
+.PHONY: build demo docs site test test-clients test-torch quick check format messages bench fuzz soak audit clean
 
 build: $(VENV)/built
 
@@ -23,10 +23,27 @@ demo: build
 	$(BIN)/simtiff preview demo_output/job_0000*/simulation.ome.tiff --output demo_output/preview.png
 	@echo; echo "Files:"; find demo_output -type f ! -name '.*' | sort
 
-# Everything that must hold: format, lint and types, the core's tests, the package's tests; properties on the same cases each time.
-test: check
+# Everything that must hold: format, lint and types, the documentation's links, the core's tests, the package's tests; properties on the
+# same cases each time.
+test: check site
 	PROPTEST_RNG_SEED=1 cargo test --locked --release --quiet
 	$(BIN)/python -m pytest --quiet -m "not clients"
+
+# The documentation: the reference anew from the code, and the site in both languages. Read it with
+# `python3 -m http.server --directory site`.
+docs: build
+	$(BIN)/python docs/make_reference.py
+	$(MAKE) site
+
+# The site alone, strictly: a link that leads nowhere is an error. In an environment of its own.
+DOCS := $(VENV)/docs
+site: $(DOCS)/installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build
+
+$(DOCS)/installed: requirements-docs.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	touch $@
 
 # Picasso and Locan read what is written here, and Picasso's fits are scored: in an environment of their own.
 CLIENTS := $(VENV)/clients
@@ -99,4 +116,4 @@ $(VENV)/audit-tools:
 	touch $@
 
 clean:
-	rm -rf $(VENV) target demo_output
+	rm -rf $(VENV) target site demo_output

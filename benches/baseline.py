@@ -1,13 +1,13 @@
-"""What simtiff is compared with: the guide's original algorithm in plain NumPy, one FFT for each record of light.
+"""The baseline for simtiff: the guide's original algorithm in plain NumPy, with one FFT per record.
 
-A record's PSF is the squared modulus of the Fourier transform of a 128 x 128 pupil: Zernike modes that were sampled
-once, paraxial defocus, and a tilt for the position within the pixel. It is cropped to the stamp and added to the
-frame; shot noise is `Generator.poisson`, read noise `Generator.normal`; tifffile writes the frames. Everything that
-does not change from record to record is computed once.
+A record's PSF is the squared modulus of the Fourier transform of a 128 x 128 pupil: Zernike modes sampled once,
+paraxial defocus, and a tilt for the position within the pixel. It is cropped to the stamp and added to the frame.
+Shot noise is `Generator.poisson`, read noise `Generator.normal`; tifffile writes the frames. Everything that is the
+same for all records is computed once.
 
-The error of PSFs is measured against a converged one, summed in double precision by its definition (`reference_psf`).
+PSF errors are measured against a converged PSF, summed in double precision from its definition (`reference_psf`).
 
-Run as a program it makes the movie of one job from start to end; `benches/compare.py` times that.
+Run as a program, it makes the movie of one job from start to end; `benches/compare.py` times that.
 """
 
 from __future__ import annotations
@@ -52,22 +52,22 @@ def zernike(j: int, xi: NDArray[np.float64], eta: NDArray[np.float64]) -> NDArra
 
 
 class Baseline:
-    """Renders records one by one, each with an FFT.
+    """Render records one by one, each with an FFT.
 
     Parameters
     ----------
     wavelength_nm, NA : float
-        The microscope.
+        Optics of the microscope.
     pixel_nm : (float, float)
         Pixel size along x and y.
     modes : int
-        Zernike modes, Noll 1 up.
+        Number of Zernike modes, from Noll 1.
     size : int
-        Pixels along a side of the stamp.
+        Side of the stamp in pixels.
     """
 
     def __init__(self, wavelength_nm: float, NA: float, pixel_nm: tuple[float, float], modes: int, size: int) -> None:
-        # Cycles per pixel in the order of the FFT, as fractions of the pupil's rim.
+        # Cycles per pixel in FFT order, as fractions of the pupil radius.
         cutoff_x, cutoff_y = (NA * pixel / wavelength_nm for pixel in pixel_nm)
         frequency = np.fft.fftfreq(GRID)
         eta, xi = np.meshgrid(frequency / cutoff_y, frequency / cutoff_x, indexing="ij")
@@ -86,7 +86,7 @@ class Baseline:
         pupil = self.aperture * np.exp(1j * np.tensordot([*phase, x, y, z], self.planes, 1))
         image = np.fft.fftshift(np.abs(np.fft.fft2(pupil)) ** 2)
         first = GRID // 2 - self.size // 2
-        # The sign of the FFT's exponent mirrors the image: read it backwards.
+        # The sign of the FFT's exponent mirrors the image, so flip it.
         stamp = image[first : first + self.size, first : first + self.size]
         return self.scale * stamp[::-1, ::-1]
 
@@ -97,7 +97,7 @@ class Baseline:
         photons: NDArray[np.floating[Any]],
         phase: NDArray[np.float32],
     ) -> None:
-        """Add the light of records, one row each, to a frame."""
+        """Add records, one per row, to a frame."""
         height, width = frame.shape
         half = self.size // 2
         for (x, y, z), light, coefficients in zip(xyz, photons, phase, strict=True):
@@ -121,7 +121,7 @@ def expose(
 def expose_emccd(
     frame: NDArray[np.float64], background: float, read_noise: float, gain: float, random: np.random.Generator
 ) -> NDArray[np.uint16]:
-    """Return a frame of a camera with a register: Poisson photons, gamma gain, read noise, 12 electrons a count."""
+    """Return an EMCCD frame: Poisson photons, gamma-distributed EM gain, read noise, 12 e-/ADU."""
     electrons = random.poisson(frame + background)
     multiplied = random.gamma(np.maximum(electrons, 1e-9), gain)
     counts = (multiplied + random.normal(0, read_noise, frame.shape)) / 12 + 200
@@ -131,7 +131,7 @@ def expose_emccd(
 def expose_scmos(
     frame: NDArray[np.float64], background: float, maps: dict[str, NDArray[np.float64]], random: np.random.Generator
 ) -> NDArray[np.uint16]:
-    """Return a frame of a camera whose pixels differ: Poisson photons, and each pixel's read noise, gain and offset."""
+    """Return an sCMOS frame: Poisson photons, then read noise, gain and offset of each pixel."""
     electrons = random.poisson(maps["quantum_efficiency"] * (frame + background))
     read = maps["read_noise_e"] * random.standard_normal(frame.shape)
     counts = (electrons + read) * maps["gain_adu_per_e"] + maps["offset_adu"]
@@ -139,18 +139,18 @@ def expose_scmos(
 
 
 class SplinePsf:
-    """Stamps from cubic splines, as DECODE and its kin have them: one PSF for the whole field, of a stack through z.
+    """Stamps from cubic splines, as in DECODE and similar programs: one z stack for the whole field.
 
     Parameters
     ----------
     stack : (z, size + 3, size + 3) float32
-        The PSF at places 1 px and one step of z apart; its centre is the middle pixel of the last size + 2 rows.
+        The PSF sampled every pixel and every z step; its centre is the middle pixel of the last size + 2 rows.
     first_um, step_um : float
-        The height of its first plane, and from plane to plane.
+        z of the first plane, and the z step.
     """
 
     def __init__(self, stack: NDArray[np.float32], first_um: float, step_um: float) -> None:
-        # Catmull and Rom: the cubic through the middle two of four samples, with the slopes of their neighbours.
+        # Catmull-Rom: the cubic through the middle two of four samples, with slopes from their neighbours.
         cubic = np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]], np.float32) / 2
         cells = np.lib.stride_tricks.sliding_window_view(stack, (4, 4, 4))
         of_cells = np.einsum("zyxabc,ia,jb,kc->zyxijk", cells, cubic, cubic, cubic, optimize=True)
@@ -165,7 +165,7 @@ class SplinePsf:
         xyz: NDArray[np.float64],
         photons: NDArray[np.float32],
     ) -> None:
-        """Add the light of emitters, whose stamps lie within their frames."""
+        """Add emitters whose stamps are entirely inside their frames."""
         corner = np.ceil(xyz[:, :2]).astype(np.int64)
         height = (xyz[:, 2] - self.first_um) / self.step_um
         plane = height.astype(np.int64)
@@ -180,14 +180,14 @@ class SplinePsf:
 
 
 def coefficients(planes: NDArray[np.float32], xyz: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the modes at each emitter, interpolated with cubic splines."""
+    """Return the coefficients at each emitter, interpolated with cubic splines."""
     from scipy.ndimage import map_coordinates
 
     return np.stack([map_coordinates(p, [xyz[:, 1], xyz[:, 0]], order=3, mode="nearest") for p in planes], axis=1)
 
 
 def make_movie(zmap: str, output: str, config: dict[str, Any], frames: int) -> dict[str, float]:
-    """Make the first frames of a job's movie; return the seconds for the map, and for all that follows."""
+    """Make the first frames of a job's movie; return the seconds for the map, the coefficients and the frames."""
     import h5py
     import tifffile
 

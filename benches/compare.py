@@ -1,4 +1,4 @@
-"""Compare simtiff with the same done in plain NumPy, in one run, and print a Markdown table.
+"""Compare simtiff with plain NumPy in one run, and print a Markdown table.
 
 Usage:
   compare.py [--quick] [--json=FILE] [--only=NAME]... [--dir=DIR]
@@ -6,13 +6,13 @@ Usage:
 
 Options:
   --quick      Shorter movies and fewer runs.
-  --json=FILE  Write the figures to a file, too.
-  --only=NAME  Measure only this: psf, models, camera, cameras, frame, quickstart, profile, growth, scaling, memory,
-               truth, fixed, zmap, training.
+  --json=FILE  Also write the figures to a file.
+  --only=NAME  Measure only this part: psf, models, camera, cameras, frame, quickstart, profile, growth, scaling,
+               memory, truth, fixed, zmap, training.
   --dir=DIR    Folder for temporary files [default: the system's].
 
-Ratios say how many times better simtiff is. Single-threaded figures are of one core, baseline and simtiff alike;
-each measurement has a process of its own.
+A ratio is how many times better simtiff is. Single-threaded figures use one core, for the baseline and simtiff alike.
+Each measurement runs in a separate process.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 SIMTIFF = [sys.executable, "-m", "simtiff"]
 SIDE, MODES = 1200, 21
-PHOTONS = 10_000.0  # of an emitter in a frame, as in the guide's quick start
+PHOTONS = 10_000.0  # per emitter and frame, as in the guide's quick start
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table; `ratio` is None where there is nothing to compare with."""
+    """A row of the table; `ratio` is None if there is nothing to compare with."""
 
     quantity: str
     simtiff: str
@@ -53,7 +53,7 @@ class Row:
 
 
 class Bench:
-    """What all measurements share: the folder for files, how long to measure, and processes on given cores."""
+    """What all measurements share: the folder for files, the time budget, and processes on given cores."""
 
     def __init__(self, folder: Path, *, quick: bool) -> None:
         self.folder = folder
@@ -65,12 +65,12 @@ class Bench:
         )
 
     def task(self, name: str, /, *, cores: int | None = 1, simd: str | None = None, **arguments: Any) -> dict[str, Any]:
-        """Run a function of tasks.py in a process of its own and return its figures."""
+        """Run a function of tasks.py in a separate process and return its figures."""
         command = [sys.executable, str(HERE / "tasks.py"), name, json.dumps(arguments)]
         return json.loads(self.output(command, cores=cores, simd=simd))
 
     def output(self, command: Sequence[str], *, cores: int | None = 1, simd: str | None = None) -> str:
-        """Run a command on the first `cores` cores (None: all) and return what it prints."""
+        """Run a command on `cores` cores (None: all) and return its output."""
         environment = os.environ | ({"SIMTIFF_SIMD": simd} if simd else {})
         with self._limited_to(cores):
             done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)  # noqa: S603
@@ -79,7 +79,7 @@ class Bench:
         return done.stdout
 
     def wall_s(self, command: Sequence[str], *, runs: int, cores: int | None = 1) -> float:
-        """Return the median seconds of a whole process."""
+        """Return the median wall time of a whole process, in seconds."""
         times = []
         for _ in range(runs):
             begin = time.perf_counter()
@@ -100,7 +100,7 @@ class Bench:
 
     @property
     def zmap(self) -> str:
-        """A map of 21 x 1200 x 1200, made once."""
+        """The path of a 21 x 1200 x 1200 map, made once."""
         if not self._maps:
             path = self.folder / "zmap.h5"
             self.output([*SIMTIFF, "zmap", "synth", str(path), f"--size={SIDE}"], cores=None)
@@ -136,7 +136,7 @@ class Bench:
 
     @contextlib.contextmanager
     def in_memory(self) -> Iterator[Path]:
-        """Give a folder whose files are in memory, so that no disk decides; where there is none, the usual one."""
+        """Yield a folder in memory, so that the disk does not limit the speed; without one, the usual folder."""
         memory = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
         if memory.is_dir() and shutil.disk_usage(memory).free > 6e9:
             with tempfile.TemporaryDirectory(prefix="simtiff-bench-", dir=memory) as folder:
@@ -162,7 +162,7 @@ def psf(bench: Bench) -> Iterator[Row]:
 
 
 def models(bench: Bench) -> Iterator[Row]:
-    """Measure every PSF model, derivatives and bounds against the scalar stamp, in one process."""
+    """Measure every PSF model, derivatives and bounds relative to the scalar stamp, in one process."""
     times = bench.task("models", budget_s=bench.budget_s)
     scalar = times["scalar"]
     for name, here in times.items():
@@ -184,7 +184,7 @@ def camera(bench: Bench) -> Iterator[Row]:
 
 
 def cameras(bench: Bench) -> Iterator[Row]:
-    """Measure kinds of cameras, in one process."""
+    """Measure several kinds of camera, in one process."""
     for scene, photons in (("flat frame", 0.0), ("20,000 emitters, 2,000 photons each", 2000.0)):
         rates = bench.task("cameras", budget_s=bench.budget_s / 2, photons=photons)
         for name, rate in rates.items():
@@ -195,7 +195,7 @@ def cameras(bench: Bench) -> Iterator[Row]:
 
 
 def frame(bench: Bench) -> Iterator[Row]:
-    """Measure one crowded frame, and a chunk of them in which emitters stay on as they do in a movie."""
+    """Measure one dense frame, and a chunk of frames in which emitters stay on as in a movie."""
     measured = 100 if bench.quick else 400
     ours = bench.task("frame", budget_s=bench.budget_s, count=20_000, photons=PHOTONS)
     numpy = bench.task("frame_baseline", budget_s=bench.budget_s, count=20_000, photons=PHOTONS, measured=measured)
@@ -205,17 +205,17 @@ def frame(bench: Bench) -> Iterator[Row]:
     emitters = 20_000 * numpy["emitter_s"]
     yield Row("render alone", f"{ours['render_s'] * 1e3:.0f} ms", f"{emitters:.1f} s", emitters / ours["render_s"])
 
-    # Born in one of 24 frames, and on in 1 + 2.5 of them on average.
+    # Emitters switch on in one of 24 frames, and are on in 1 + 2.5 of them on average.
     config = bench.quick_start(10, num_emitters=20_000 * 24 * 2 // 7) | {"psf": {"size_px": 31}}
     ours = bench.task("chunk", budget_s=bench.budget_s, config=config)
     seconds = ours["records"] * numpy["emitter_s"] + 10 * numpy["noise_s"]
-    shown = f"{ours['records'] / 10:,.0f} emitters in each, {ours['emitters']:,.0f} in all"
+    shown = f"{ours['records'] / 10:,.0f} emitters in each, {ours['emitters']:,.0f} in total"
     quantity = f"10 frames of a movie in one chunk, {shown}: render and camera"
     yield Row(quantity, f"{ours['seconds'] * 1e3:.0f} ms", f"{seconds:.0f} s (scaled)", seconds / ours["seconds"])
 
 
 def quickstart(bench: Bench) -> Iterator[Row]:
-    """Measure the guide's quick start, 1,000 emitters in 50 frames, from config to files."""
+    """Measure the guide's quick start (1,000 emitters, 50 frames) from config to files."""
     config, runs = bench.quick_start(), 4 if bench.quick else 8
     output = str(bench.folder / "numpy.ome.tiff")
     measured = 10 if bench.quick else 50
@@ -233,7 +233,10 @@ def quickstart(bench: Bench) -> Iterator[Row]:
     name = "quick start (1,000 emitters, 50 frames, 1200 x 1200 px) to files"
     yield Row(f"{name}: in a running batch, one core", f"{ours:.2f} s", f"{numpy:.1f} s (NumPy{scaled})", numpy / ours)
     yield Row(
-        "the same", f"{ours:.2f} s", f"{disk['written_s']:.2f} s (tifffile, as many bytes)", disk["written_s"] / ours
+        "the same",
+        f"{ours:.2f} s",
+        f"{disk['written_s']:.2f} s (tifffile, the same number of bytes)",
+        disk["written_s"] / ours,
     )
     yield Row("the same", f"{ours:.2f} s", f"{disk['synced_s']:.2f} s (tifffile and fsync)", disk["synced_s"] / ours)
     bare = bench.task("stream", config=config)["seconds"]
@@ -281,7 +284,7 @@ def scaling(bench: Bench) -> Iterator[Row]:
             yield Row(quantity, f"{two:.2f} s", f"{one:.2f} s", one / two)
         for name, emitters in (("20", 20 * frames), ("400", 400 * frames)):
             config = {"base_config": bench.quick_start(num_emitters=emitters), "sample_configs": samples}
-            # Twice: a virtual machine takes long to give out memory that was not used lately.
+            # Twice: a virtual machine is slow to hand out memory that has not been used recently.
             one, two = (
                 min(
                     bench.task("batch", cores=n, config=config, directory=bench.empty("batch", folder), workers=n)[
@@ -322,14 +325,14 @@ def memory(bench: Bench) -> Iterator[Row]:
 
 
 def truth(bench: Bench) -> Iterator[Row]:
-    """Measure the truth of a long, crowded movie."""
+    """Measure writing the truth of a long, dense movie."""
     quantity = "truth of 5,000 frames with 10,000 emitters each"
     free = shutil.disk_usage(bench.folder).free
     if bench.quick or free < 8e9:
         why = "--quick" if bench.quick else f"needs 8 GB of disk, {free / 1e9:.0f} are free"
         yield Row(quantity, f"not measured: {why}")
         return
-    # An emitter is on in 1 + 2.5 frames on average, and born in one of 5,014.
+    # An emitter is on in 1 + 2.5 frames on average, and switches on in one of 5,014.
     config = bench.quick_start(5000, num_emitters=10_000 * 5014 * 2 // 7)
     path = bench.folder / "truth.h5"
     made = bench.task("truth", config=config, path=str(path))
@@ -339,7 +342,7 @@ def truth(bench: Bench) -> Iterator[Row]:
 
 
 def fixed(bench: Bench) -> Iterator[Row]:
-    """Measure what a job and a command cost however small they are."""
+    """Measure the fixed cost of a job and of a command."""
     base = bench.quick_start(1, num_emitters=10, area_px=64)
     base |= {"zmap_path": "builtin:oil", "tiff": base["tiff"] | {"roi_size": 64}}
     jobs = 50 if bench.quick else 200
@@ -359,7 +362,7 @@ def fixed(bench: Bench) -> Iterator[Row]:
 
 
 def zmap(bench: Bench) -> Iterator[Row]:
-    """Measure how long the aberrations at many emitters take."""
+    """Measure interpolating the aberrations at many emitters."""
     ours = bench.task("zmap", path=bench.zmap, count=100_000)
     scipy = bench.task("zmap_baseline", path=bench.zmap, count=100_000)["first_s"]
     other = f"{scipy:.2f} s (map_coordinates)"
@@ -370,12 +373,12 @@ def zmap(bench: Bench) -> Iterator[Row]:
         bench.task("crops", path=path, frames=100 if bench.quick else 1000)["frames_per_s"]
         for path in (bench.zmap, "builtin:oil")
     )
-    quantity = "frames of 64 x 64 px, each on a crop of its own of that map"
+    quantity = "frames of 64 x 64 px, each on a different crop of that map"
     yield Row(quantity, f"{file:,.0f}/s", f"{builtin:,.0f}/s (the built-in map)", file / builtin)
 
 
 def training(bench: Bench) -> Iterator[Row]:
-    """Measure batches for networks on two cores: random crops of that map, with their targets."""
+    """Measure training batches on two cores: random crops of that map, with their targets."""
     what = "training frames of 64 x 64 px, targets included, two cores"
     for on, model in ((15, "scalar"), (5, "scalar"), (15, "vectorial")):
         ours = bench.task("training", cores=2, zmap=bench.zmap, on=on, model=model, budget_s=bench.budget_s)
@@ -437,7 +440,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {part.__name__: part for pa
 
 
 def machine(bench: Bench) -> str:
-    """Return CPU, cores, instruction set and versions in a line."""
+    """Return CPU, cores, instruction set and versions in one line."""
     found = bench.task("environment")
     cpu = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
@@ -453,7 +456,7 @@ def main() -> None:
     arguments = docopt(__doc__)
     unknown = set(arguments["--only"]) - set(PARTS)
     if unknown:
-        sys.exit(f"--only: {', '.join(sorted(unknown))}: not known; allowed: {', '.join(PARTS)}")
+        sys.exit(f"--only: {', '.join(sorted(unknown))}: unknown; allowed: {', '.join(PARTS)}")
     chosen = arguments["--only"] or list(PARTS)
     parent = None if arguments["--dir"] == "the system's" else arguments["--dir"]
     rows: list[Row] = []

@@ -1,12 +1,12 @@
-"""Compare PSFs with those of two independent programs, difference and speed side by side, and print a Markdown table.
+"""Compare difference and speed of PSFs with two independent programs, and print a Markdown table.
 
     pip install ".[independent]"
     python benches/independent.py
 
-psfmodels (F. Aguet's thesis, EPFL 2009, in C++) knows emitters without aberrations, also in another medium than the
-immersion; psf-generator (torch) knows aberrations in one medium. All run on one thread, the others a stack through z
-at a time, which is what they are made for. Stamps are scaled to each other by least squares, as each program has a
-norm of its own; differences are parts of the peak.
+psfmodels (F. Aguet's thesis, EPFL 2009, in C++) simulates emitters without aberrations, with or without a
+refractive-index mismatch. psf-generator (torch) simulates aberrations without a mismatch. All run on one thread. The
+others compute one z stack at a time, which is what they are made for. Stamps are scaled to each other by least
+squares, since each program normalises differently. Differences are fractions of the peak.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 WAVELENGTH_NM, OIL, PIXEL_NM, SIZE = 660.0, 1.518, 100.0, 31
 DEPTHS_UM = np.linspace(-1, 1, 21)
 BUDGET_S = 1.0
-BATCH = 1050  # emitters at a time of simtiff
+BATCH = 1050  # emitters per call of simtiff
 
 
 @dataclass(frozen=True)
 class Case:
-    """The same emitters in both programs: one set of optics, or one for each emitter."""
+    """The same emitters in both programs, with one set of optics or one per emitter."""
 
     name: str
     optics: list[simtiff.Optics]
@@ -56,7 +56,7 @@ class Case:
         return simtiff.psf(optics, xyz, self.phase, size=SIZE, **self.options)
 
     def row(self) -> str:
-        """Measure both and return a line of the table."""
+        """Measure both and return a row of the table."""
         begin = time.perf_counter()
         theirs = self.theirs()
         first_s = time.perf_counter() - begin
@@ -74,7 +74,7 @@ class Case:
 
 
 def of_psfmodels() -> Iterator[Case]:
-    """Give emitters without aberrations: in oil through z, and in water while the focus moves through them."""
+    """Yield emitters without aberrations: in oil through z, and in water while the focus moves through them."""
     import psfmodels
 
     def theirs(samples: int, model: str, na: float, sample: float, height_um: float, stage_um: Stamps) -> Stamps:
@@ -83,7 +83,7 @@ def of_psfmodels() -> Iterator[Case]:
         how = {"oversample_factor": samples, "normalize": False, "model": model}
         return psfmodels.make_psf(list(stage_um), SIZE, **indices, **place, **how)
 
-    # the focus moves by z, so the emitter is at -z from it
+    # the focus moves by z, so the emitter is at -z relative to it
     oil = [simtiff.Optics(WAVELENGTH_NM, 1.4, OIL, PIXEL_NM, PIXEL_NM)]
     through = np.c_[np.zeros((len(DEPTHS_UM), 2)), -DEPTHS_UM]
     height_um, water = 0.5, 1.33
@@ -96,7 +96,7 @@ def of_psfmodels() -> Iterator[Case]:
             other = functools.partial(theirs, samples, model, 1.4, OIL, 0.0, DEPTHS_UM)
             yield Case(name, oil, through, other, options={"model": model})
         for na in (1.2, 1.49):
-            # where its stage is at the emitter's height, the emitter is sharp near the axis
+            # with its stage at the emitter's height, the emitter is in paraxial focus
             depths_um = stage_um + height_um * (OIL / water - 1)
             optics = [simtiff.Optics(WAVELENGTH_NM, na, OIL, PIXEL_NM, PIXEL_NM, water, OIL, d) for d in depths_um]
             name = f"{how}: vectorial, NA {na} from water, {height_um:g} um deep, focus through 2 um"
@@ -105,7 +105,7 @@ def of_psfmodels() -> Iterator[Case]:
 
 
 def of_psf_generator() -> Iterator[Case]:
-    """Give aberrated emitters in oil, sampled at the pixels' centres."""
+    """Yield aberrated emitters in oil, sampled at the pixels' centres."""
     import torch
     from psf_generator import ScalarCartesianPropagator, VectorialCartesianPropagator
 
@@ -118,7 +118,7 @@ def of_psf_generator() -> Iterator[Case]:
     for (n, m), coefficient in zip(orders, unnormalised, strict=True):
         phase[noll[n, m] - 1] = coefficient / math.sqrt(2 * (n + 1) / (1 + (m == 0)))
 
-    # z runs over defocus_step * n_defocus, and a side of the image over pix_size * n_pix_psf, from first to last
+    # from first to last sample, z spans defocus_step * n_defocus and the image spans pix_size * n_pix_psf
     shared = {
         "n_pix_psf": SIZE,
         "pix_size": PIXEL_NM * (SIZE - 1) / SIZE,
@@ -135,7 +135,7 @@ def of_psf_generator() -> Iterator[Case]:
     def theirs(model: str, pupil: int) -> Stamps:
         if model == "scalar":
             made = [ScalarCartesianPropagator(n_pix_pupil=pupil, sz_correction=False, **shared)]
-        else:  # a dipole that rotates freely, by reciprocity: both polarisations
+        else:  # a freely rotating dipole, by reciprocity: the sum of both polarisations
             both = ((1.0, 0.0), (0.0, 1.0))
             made = [
                 VectorialCartesianPropagator(n_pix_pupil=pupil, apod_factor=True, e0x=x, e0y=y, **shared)
@@ -143,7 +143,7 @@ def of_psf_generator() -> Iterator[Case]:
             ]
         return sum((one.compute_focus_field().abs() ** 2).sum(1) for one in made).numpy().astype(float)
 
-    # its limits are whole numbers of nm
+    # its limits are rounded to whole nm
     first = ScalarCartesianPropagator(n_pix_pupil=16, **shared)
     depths = np.linspace(first.defocus_min, first.defocus_max, len(DEPTHS_UM)) / 1000
     xyz = np.c_[np.zeros((len(depths), 2)), -depths]
@@ -160,14 +160,14 @@ def of_psf_generator() -> Iterator[Case]:
 
 
 def main() -> None:
-    """Measure what is installed and print the table."""
+    """Measure the programs that are installed and print the table."""
     needed = ("psfmodels", "psf_generator")
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        sys.stderr.write(f'not installed, so left out: {", ".join(missing)} (pip install ".[independent]")\n')
+        sys.stderr.write(f'not installed, skipped: {", ".join(missing)} (pip install ".[independent]")\n')
     simtiff.set_threads(1)
     sys.stdout.write(
-        "| PSFs of 31 x 31 px, one core | difference | simtiff | the other | ratio |\n|---|---|---|---|---|\n"
+        "| PSFs of 31 x 31 px, one core | difference | simtiff | other program | ratio |\n|---|---|---|---|---|\n"
     )
     for name, cases in zip(needed, (of_psfmodels, of_psf_generator), strict=True):
         if name not in missing:

@@ -1,6 +1,6 @@
-"""The measurements, each run in a fresh process: ``python benches/tasks.py NAME JSON`` prints its figures as JSON.
+"""The measurements, each in a fresh process: ``python benches/tasks.py NAME JSON`` prints the figures as JSON.
 
-A fresh process has its own instruction set (``SIMTIFF_SIMD``), cores, caches and peak of memory.
+A fresh process has its own instruction set (``SIMTIFF_SIMD``), cores, caches and peak memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Figures = dict[str, float]
 
 
 def best_s(function: Callable[[], object], budget_s: float) -> float:
-    """Return the shortest of several runs: what the code takes when nothing disturbs it."""
+    """Return the shortest of several runs in seconds: the time of an undisturbed run."""
     function()
     runs: list[float] = []
     end = time.perf_counter() + budget_s
@@ -46,7 +46,7 @@ def best_s(function: Callable[[], object], budget_s: float) -> float:
 
 
 def peak_mb() -> float:
-    """Return the most memory that this process has held."""
+    """Return the peak memory of this process in MB."""
     try:  # getrusage would also count the parent that started us
         status = Path("/proc/self/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) / 1024
@@ -58,7 +58,7 @@ def peak_mb() -> float:
 
 
 def emitters(count: int, seed: int = 1) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
-    """Return positions over a frame with z within 1 um, photons, and the built-in map's aberrations there."""
+    """Return positions in a frame with |z| up to 1 um, photons, and the built-in map's aberrations there."""
     import numpy as np
 
     from simtiff import FieldMap
@@ -82,7 +82,7 @@ def _baseline(size: int) -> Any:
 
 
 def psf(budget_s: float, size: int = 31, modes: int = MODES, z_um: float = 1.0) -> Figures:
-    """Measure PSFs per second on one thread; modes beyond those of the built-in map are zero."""
+    """Measure PSFs per second on one thread; modes that the built-in map does not have are zero."""
     import numpy as np
 
     import simtiff
@@ -98,7 +98,7 @@ def psf(budget_s: float, size: int = 31, modes: int = MODES, z_um: float = 1.0) 
 
 
 def psf_error(count: int) -> Figures:
-    """Measure the largest error over the stamp's peak, against the converged sum."""
+    """Measure the errors against the converged sum, as fractions of the stamp's peak."""
     import numpy as np
     from baseline import reference_psf
 
@@ -176,7 +176,7 @@ def models(budget_s: float) -> Figures:
 
 
 def camera(budget_s: float, photons: float) -> Figures:
-    """Measure megapixels per second on one thread; `photons` of each of 20,000 emitters, 0 for a flat frame."""
+    """Measure megapixels per second on one thread; `photons` per emitter (20,000 of them), 0 for a flat frame."""
     import numpy as np
 
     import simtiff
@@ -201,7 +201,7 @@ def camera_baseline(budget_s: float, photons: float) -> Figures:
 
 
 def cameras(budget_s: float, photons: float) -> Figures:
-    """Measure megapixels per second of kinds of cameras on one thread, and of NumPy; `photons` as in `camera`."""
+    """Measure megapixels per second of several cameras on one thread, and of NumPy; `photons` as in `camera`."""
     import numpy as np
     from baseline import expose_emccd, expose_scmos
 
@@ -247,7 +247,7 @@ def _expected(count: int, photons: float) -> NDArray[np.float32]:
 
 
 def frame(budget_s: float, count: int, photons: float) -> Figures:
-    """Measure seconds for one frame of `count` emitters, rendered and exposed, on one thread."""
+    """Measure seconds to render and expose one frame of `count` emitters on one thread."""
     import numpy as np
 
     import simtiff
@@ -271,7 +271,7 @@ def frame(budget_s: float, count: int, photons: float) -> Figures:
 
 
 def frame_baseline(budget_s: float, count: int, photons: float, measured: int) -> Figures:
-    """Measure seconds of NumPy for the same frame; `measured` emitters are rendered and their time scaled."""
+    """Measure seconds of NumPy for the same frame, scaled up from `measured` rendered emitters."""
     import numpy as np
     from baseline import expose
 
@@ -285,7 +285,7 @@ def frame_baseline(budget_s: float, count: int, photons: float, measured: int) -
 
 
 def chunk(budget_s: float, config: dict[str, Any]) -> Figures:
-    """Measure seconds for all frames of a short, crowded movie, rendered and exposed in one chunk, on one thread."""
+    """Measure seconds to render and expose a short, dense movie in one chunk on one thread."""
     import numpy as np
 
     import simtiff
@@ -304,7 +304,7 @@ def chunk(budget_s: float, config: dict[str, Any]) -> Figures:
 
 
 def job(config: dict[str, Any], directory: str, runs: int) -> Figures:
-    """Measure the median seconds of a job where jobs ran before, as in a running batch, and the peak of memory."""
+    """Measure the median seconds of a job after other jobs, as in a running batch, and the peak memory."""
     from simtiff.config.identity import job_hash
     from simtiff.config.loading import load_job_config
     from simtiff.movie.frames import Buffers
@@ -324,7 +324,7 @@ def job(config: dict[str, Any], directory: str, runs: int) -> Figures:
 
 
 def profile(config: dict[str, Any], directory: str) -> Figures:
-    """Measure the parts of a job one by one, on one thread, with its map in memory; return their milliseconds."""
+    """Measure the parts of a job in milliseconds, on one thread, with the map in memory."""
     import numpy as np
 
     import simtiff
@@ -383,7 +383,7 @@ def profile(config: dict[str, Any], directory: str) -> Figures:
 
 
 def write_tifffile(path: str, frames: int, runs: int) -> Figures:
-    """Measure the median seconds to write so many frames with tifffile, and to bring them to the disk as well."""
+    """Measure the median seconds to write frames with tifffile, without and with fsync."""
     import numpy as np
     import tifffile
 
@@ -401,7 +401,7 @@ def write_tifffile(path: str, frames: int, runs: int) -> Figures:
 
 
 def stream(config: dict[str, Any]) -> Figures:
-    """Measure seconds for the frames of a job with its truth in memory, not written."""
+    """Measure seconds for a job's frames, with the truth in memory and nothing written."""
     from simtiff.aberrations.maps import open_field
     from simtiff.config.loading import load_job_config
     from simtiff.movie.frames import Buffers, Movie
@@ -421,7 +421,7 @@ def stream(config: dict[str, Any]) -> Figures:
 
 
 def batch(config: dict[str, Any], directory: str, workers: int) -> Figures:
-    """Measure seconds of a whole batch, from the call to its end."""
+    """Measure seconds of a whole batch call."""
     import simtiff
 
     summary = simtiff.run_batch(config, output_dir=directory, max_workers=workers, resume=False, progress=False)
@@ -445,7 +445,7 @@ def truth(config: dict[str, Any], path: str) -> Figures:
 
 
 def zmap(path: str, count: int) -> Figures:
-    """Measure seconds to the coefficients of `count` emitters: with a map that is new to the process, and again."""
+    """Measure seconds for the coefficients of `count` emitters: with a map not yet read, and again."""
     import numpy as np
 
     from simtiff import FieldMap
@@ -475,7 +475,7 @@ def zmap_baseline(path: str, count: int) -> Figures:
 
 
 def crops(path: str, frames: int, side: int = 64) -> Figures:
-    """Measure frames per second where every frame lies on a crop of its own of a map."""
+    """Measure frames per second when every frame is on a different crop of a map."""
     import numpy as np
 
     import simtiff
@@ -498,7 +498,7 @@ def crops(path: str, frames: int, side: int = 64) -> Figures:
 
 
 def environment() -> dict[str, str]:
-    """Return what the figures depend on."""
+    """Return the instruction set and the versions that the figures depend on."""
     from importlib.metadata import version
 
     from simtiff import _core

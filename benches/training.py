@@ -1,4 +1,4 @@
-"""The measurements of training frames, for tasks.py: simtiff's, and those of splines in NumPy."""
+"""The measurements of training frames for tasks.py: simtiff, and splines in NumPy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def job(zmap: str, model: str = "scalar") -> dict[str, Any]:
 
 
 def _frames(zmap: str, on: float, model: str, **options: Any) -> Any:
-    """Return `simtiff.training.Frames` with so many emitters on at a time in a crop of 64 px."""
+    """Return `simtiff.training.Frames` with `on` emitters on at the same time in a crop of 64 px."""
     from simtiff.config.loading import load_job_config
     from simtiff.training import Frames
 
@@ -39,7 +39,7 @@ def _frames(zmap: str, on: float, model: str, **options: Any) -> Any:
 
 
 def training(zmap: str, on: float, budget_s: float, model: str = "scalar") -> Figures:
-    """Measure frames per second with `on` emitters on in a crop, its PSFs, and the seconds to the first batch."""
+    """Measure frames per second with `on` emitters on in a crop, PSFs per frame, and seconds to the first batch."""
     from simtiff.training import frames as module
 
     psfs: list[int] = []
@@ -72,7 +72,7 @@ def training(zmap: str, on: float, budget_s: float, model: str = "scalar") -> Fi
 
 
 def training_memory(zmap: str, batches: int) -> Figures:
-    """Measure the megabytes that a process holds after a tenth of many small batches, and after all of them."""
+    """Measure the memory of a process in MB after a tenth of many small batches, and after all of them; needs Linux."""
     small = iter(_frames(zmap, 5, "scalar", size=32, batch=4))
     held = []
     for count in (batches // 10, batches - batches // 10):
@@ -84,7 +84,7 @@ def training_memory(zmap: str, batches: int) -> Figures:
 
 
 def training_baseline(psfs: float, budget_s: float) -> Figures:
-    """Measure frames per second of splines in NumPy, as many PSFs in a frame."""
+    """Measure frames per second of splines in NumPy, with `psfs` PSFs per frame."""
     import numpy as np
     from baseline import SplinePsf, expose
 

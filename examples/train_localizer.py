@@ -5,15 +5,15 @@ Usage:
   train_localizer.py --help
 
 Options:
-  --zmap=FILE   Your measured aberration map [default: builtin:oil].
+  --zmap=FILE   Aberration map, for example your measured one [default: builtin:oil].
   --field=PX    Side of the field in px, a multiple of 4; the map must cover it [default: 256].
-  --steps=N     Batches to train with [default: 4000].
-  --frames=N    Frames of the movie that the network is tried on [default: 40].
-  --seed=N      Of emitters, noise and the network's first weights [default: 1].
+  --steps=N     Number of training batches [default: 4000].
+  --frames=N    Frames of the test movie [default: 40].
+  --seed=N      Seed of emitters, noise and the network's initial weights [default: 1].
   --output=DIR  Folder for movie, truth and localizations [default: localizer].
 
-A movie is made first. The network localizes it before and after training, which sees none of it: its crops are drawn
-anew for every batch (simtiff.training). Needs PyTorch: pip install "simtiff[torch,tables]".
+First a movie is simulated. The network localizes it before and after training. Training never sees this movie: its
+crops are drawn anew for every batch (simtiff.training). Needs PyTorch: pip install "simtiff[torch,tables]".
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ PHOTONS, BACKGROUND = 5000.0, 20.0
 Z_UM = 0.6
 CAMERA = {"quantum_efficiency": 0.8, "read_noise_e": 1.6, "e_per_adu": 0.5, "offset_adu": 100}
 CROPS, SIZE = 16, 48
-LEAST = 0.4  # how sure the network is of an emitter that is written
+LEAST = 0.4  # the smallest probability of an emitter that is written
 
 
 def job(zmap: str, field: int, frames: int, seed: int) -> dict[str, Any]:
-    """Return the config of the movie, and of the crops that the network is trained on."""
+    """Return the config of the movie and of the training crops."""
     return {
         "zmap_path": zmap,
         "optical": {"wavelength_nm": 660, "NA": 1.4, "n_immersion": 1.518, "pixel_size_nm": PIXEL_NM},
@@ -83,11 +83,11 @@ class Block(nn.Sequential):
 
 
 class Localizer(nn.Module):
-    """A small U-Net: photons and the place in the field in, ten numbers for each pixel out.
+    """A small U-Net: the inputs are photons and the position in the field, the outputs ten numbers per pixel.
 
-    They are the logit of the probability that an emitter's centre is on the pixel, its dx and dy from the pixel's
-    centre in px, z and photons in parts of `Z_UM` and `PHOTONS`, the logarithms of the errors of these four, and the
-    background in parts of `BACKGROUND`. Inside, four pixels are one with four times the channels: that is fast.
+    The outputs are the logit of the probability that an emitter's centre is on the pixel; its dx and dy from the
+    pixel's centre in px; z and photons in units of `Z_UM` and `PHOTONS`; the logarithms of the errors of these four;
+    and the background in units of `BACKGROUND`. For speed, four pixels are handled as one with four times the channels.
     """
 
     def __init__(self, width: int = 32) -> None:
@@ -97,7 +97,7 @@ class Localizer(nn.Module):
         self.out = nn.Conv2d(width, 4 * 10, 1)
 
     def forward(self, photons: Tensor, place: Tensor) -> Tensor:
-        """Return the numbers, (n, 10, y, x), of frames (n, y, x) whose pixels lie at (n, 2, y, x) in the field."""
+        """Return the outputs (n, 10, y, x) for frames (n, y, x) whose pixels have field positions (n, 2, y, x)."""
         signal = (photons - BACKGROUND) / (10 * BACKGROUND)
         fine = self.fine(pixel_unshuffle(torch.cat([signal[:, None], place], 1), 2))
         coarse = interpolate(self.coarse(max_pool2d(fine, 2)), scale_factor=2)
@@ -106,7 +106,7 @@ class Localizer(nn.Module):
 
 
 def places(origin: Tensor, size: int, field: int) -> Tensor:
-    """Return where pixels lie in the field, (n, 2, y, x), from -1 to 1."""
+    """Return the field positions of pixels (n, 2, y, x), scaled to -1 .. 1."""
     line = torch.arange(size)
     x = (origin[:, 0, None] + line)[:, None, :].expand(-1, size, size)
     y = (origin[:, 1, None] + line)[:, :, None].expand(-1, size, size)
@@ -114,7 +114,7 @@ def places(origin: Tensor, size: int, field: int) -> Tensor:
 
 
 def loss_of(out: Tensor, batch: dict[str, Any]) -> Tensor:
-    """Return what training makes small: wrong pixels, and unlikely positions, photons and background."""
+    """Return the training loss: detection, likelihood of positions and photons, and background."""
     crop, row = torch.nonzero(batch["mask"], as_tuple=True)
     xyz, photons = batch["xyz"][crop, row], batch["photons"][crop, row]
     pixel = xyz[:, :2].round().long()
@@ -130,7 +130,7 @@ def loss_of(out: Tensor, batch: dict[str, Any]) -> Tensor:
 
 
 def train(network: Localizer, config: dict[str, Any], steps: int, seed: int) -> None:
-    """Train on crops from anywhere in the field, with other densities, photons and background in each."""
+    """Train on crops from anywhere in the field, each with its own density, photons and background."""
     field = config["emitters"]["area_px"]
     frames = Frames(
         config,
@@ -161,7 +161,7 @@ def train(network: Localizer, config: dict[str, Any], steps: int, seed: int) -> 
 
 @torch.no_grad()
 def localize(network: Localizer, movie: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the localizations of a movie as a table of columns."""
+    """Return the localizations of a movie as columns."""
     network.eval()
     field = movie.shape[-1]
     place = places(torch.zeros(1, 2, dtype=torch.int64), field, field)
@@ -170,7 +170,7 @@ def localize(network: Localizer, movie: np.ndarray) -> dict[str, np.ndarray]:
         photons = (adu - CAMERA["offset_adu"]) * (CAMERA["e_per_adu"] / CAMERA["quantum_efficiency"])
         out = network(torch.from_numpy(photons)[None], place)[0]
         chance = out[0].sigmoid()[None, None]
-        around = 9 * avg_pool2d(chance, 3, 1, 1)  # an emitter between pixels has its chance shared by them
+        around = 9 * avg_pool2d(chance, 3, 1, 1)  # the probability of an emitter between pixels is shared among them
         peak = (chance == max_pool2d(chance, 3, 1, 1)) & (around > LEAST)
         y, x = torch.nonzero(peak[0, 0], as_tuple=True)
         at = out[:, y, x]
@@ -184,7 +184,7 @@ def localize(network: Localizer, movie: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def show_score(name: str, truth: Any, found: dict[str, np.ndarray]) -> None:
-    """Print how good localizations are."""
+    """Print the score of localizations."""
     score = localizations.score(truth, found, pixel_size_nm=PIXEL_NM).metrics
     rows = {
         "recall": score.recall,
@@ -206,7 +206,7 @@ def say(text: str) -> None:
 
 
 def main() -> None:
-    """Make a movie, train, localize it before and after."""
+    """Make a movie, train, and localize the movie before and after."""
     arguments = docopt(__doc__)
     field, steps, frames, seed = (int(arguments[f"--{name}"]) for name in ("field", "steps", "frames", "seed"))
     config = job(arguments["--zmap"], field, frames, seed)
@@ -215,7 +215,7 @@ def main() -> None:
     movie = tifffile.imread(folder / "single_job/simulation.ome.tiff")
     truth = localizations.read(folder / "single_job/emitters.h5")
     outside = (truth.x_px < -0.5) | (truth.x_px >= field - 0.5) | (truth.y_px < -0.5) | (truth.y_px >= field - 0.5)
-    truth = truth[~outside]  # emitters of the margin shed light, but are not to be found
+    truth = truth[~outside]  # emitters of the margin contribute light, but are not to be found
     torch.manual_seed(seed)
     network = Localizer()
     say(f"{sum(each.numel() for each in network.parameters()):,} weights, {CROPS} crops of {SIZE} px a batch")

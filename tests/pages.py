@@ -6,7 +6,8 @@ Blocks are run in order, in one folder and one Python namespace for each page. T
 - ``bash``: each line is a command line of simtiff and must succeed
 - ``python``: code
 - ``text``: what the block before it printed, line by line; ``...`` stands for anything
-- ``sh``, ``console`` and others for what a test cannot run: shown only
+- ``sh`` and ``console`` for what a test cannot run, ``py`` for how a name is called, ``pycon`` for the examples of
+  docstrings, which `test_doctests.py` runs: shown only
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 
 from simtiff.cli.process import main
 
-SHOWN_ONLY = {"sh", "console", "bibtex"}
+SHOWN_ONLY = {"sh", "console", "py", "pycon"}
 
 
 class PageError(AssertionError):

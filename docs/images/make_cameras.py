@@ -1,6 +1,6 @@
-"""Draw the picture of the page on cameras and light: the example configs' frames, backgrounds and noise.
+"""Draw the picture for the page on cameras: frames, backgrounds and noise of the example configs.
 
-Run it from anywhere with matplotlib installed: ``python docs/images/make_cameras.py``.
+Needs matplotlib; run it from any folder: ``python docs/images/make_cameras.py``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def camera_of(preset: str, **changes: Any) -> simtiff.Camera:
 
 
 def show(figure: Figure, axis: Axes, image: NDArray[Any], limits: tuple[float, float], title: str, unit: str) -> None:
-    """Show an image with its scale."""
+    """Show an image with its colour bar."""
     shown = axis.imshow(image, cmap="gray" if unit == "ADU" else "viridis", vmin=limits[0], vmax=limits[1])
     bar = figure.colorbar(shown, ax=axis, fraction=0.045, pad=0.03)
     bar.ax.tick_params(labelsize=7)
@@ -53,7 +53,7 @@ def show(figure: Figure, axis: Axes, image: NDArray[Any], limits: tuple[float, f
 
 
 def photon_transfer(axis: Axes, camera: simtiff.Camera, most: float) -> None:
-    """Draw the variance of flat frames against their mean, and the formula."""
+    """Draw the variance of flat frames against the photons per pixel, and the formula."""
     photons = np.geomspace(0.05, most, 25)
     flat = np.array([camera.expose(np.full(FLAT, level), seed=k) for k, level in enumerate(photons)], float)
     variance = flat.var(axis=(1, 2))
@@ -72,7 +72,7 @@ def photon_transfer(axis: Axes, camera: simtiff.Camera, most: float) -> None:
 
 
 def dark(camera: simtiff.Camera, counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return how often a dark pixel of a camera has these counts; of two and more electrons there are next to none."""
+    """Return the expected fraction of dark pixels with each count; two or more electrons are neglected."""
     edges = (np.append(counts - 0.5, counts[-1] + 0.5) - camera.offset_adu) * camera.e_per_adu
     none = np.exp(-camera.dark_e)
     law = none * norm.cdf(edges, scale=camera.read_noise)
@@ -84,7 +84,7 @@ def dark(camera: simtiff.Camera, counts: NDArray[np.int64]) -> NDArray[np.float6
 
 
 def dark_frames(axis: Axes, camera: simtiff.Camera, counts: NDArray[np.int64], colour: str, label: str) -> None:
-    """Draw how often dark pixels have which count."""
+    """Draw the fraction of dark pixels with each count."""
     shape = FLAT if camera.maps is None else camera.maps.shape
     frames = camera.expose(np.zeros((DARK_FRAMES, *shape)), seed=7)
     found = np.bincount(frames.ravel(), minlength=counts[-1] + 1)[counts[0] : counts[-1] + 1] / frames.size
@@ -92,26 +92,26 @@ def dark_frames(axis: Axes, camera: simtiff.Camera, counts: NDArray[np.int64], c
     axis.semilogy(counts[kept], found[kept], "o", ms=3.5, color=colour, label=label)
     axis.set_title("dark frames", fontsize=9)
     axis.set_xlabel("count (ADU)", fontsize=8)
-    axis.set_ylabel("part of the pixels", fontsize=8)
+    axis.set_ylabel("fraction of pixels", fontsize=8)
 
 
 def darkness(axis: Axes, preset: str) -> None:
-    """Draw dark pixels of a camera, and of an sCMOS with a map of its read noise, too."""
+    """Draw the dark pixels of a camera; for an sCMOS also those with a read-noise map."""
     camera = camera_of(preset)
     if camera.em_gain is not None:
         counts = np.arange(92, 141)
         dark_frames(axis, camera, counts, DOTS, "frames")
-        axis.semilogy(counts, dark(camera, counts), color=LAW, lw=1.3, zorder=0, label="law")
+        axis.semilogy(counts, dark(camera, counts), color=LAW, lw=1.3, zorder=0, label="expected")
     else:
         counts = np.arange(84, 117)
         noise = np.random.default_rng(3).lognormal(np.log(1.5), 0.35, FLAT)
         noisy = camera_of(preset, maps={"read_noise_e": noise})
         dark_frames(axis, camera, counts, DOTS, "1.6 e- in all pixels")
-        axis.semilogy(counts, dark(camera, counts), color=LAW, lw=1.3, zorder=0, label="law")
-        dark_frames(axis, noisy, counts, "tab:green", "a map of the read noise")
+        axis.semilogy(counts, dark(camera, counts), color=LAW, lw=1.3, zorder=0, label="expected")
+        dark_frames(axis, noisy, counts, "tab:green", "read-noise map")
         edges = (np.append(counts - 0.5, counts[-1] + 0.5) - camera.offset_adu) * camera.e_per_adu
         law = np.diff(norm.cdf(edges[:, None], scale=noise.ravel()[None, ::8]).mean(axis=1))
-        axis.semilogy(counts, law, color=LAW, lw=1.3, ls="--", zorder=0, label="law of the map")
+        axis.semilogy(counts, law, color=LAW, lw=1.3, ls="--", zorder=0, label="expected with the map")
     axis.set_ylim(3e-7, 3e5 if camera.em_gain is None else 20)
     axis.set_yticks([1e-6, 1e-4, 1e-2, 1])
     axis.legend(fontsize=7, frameon=False, loc="upper right")
@@ -135,7 +135,7 @@ def main() -> None:
             line[1].plot(
                 frames, light.mean() * background.factor[:60], "o-", ms=3, lw=1, color=DOTS, label="in the truth"
             )
-            for edge, label in ((15, "limits asked for"), (25, None)):
+            for edge, label in ((15, "requested limits"), (25, None)):
                 line[1].axhline(edge, color=LAW, lw=1.3, label=label)
             line[1].set(ylim=(0, 27))
             line[1].set_title("its background, frame by frame", fontsize=9)

@@ -1,6 +1,6 @@
-"""Draw the picture of the page on emitters: the worked configs' frames, times on, photons, drift and a reconstruction.
+"""Draw the picture for the page on emitters: frames, on-times, photons, drift and a reconstruction of example configs.
 
-Run it from anywhere with matplotlib installed: ``python docs/images/make_emitters.py``.
+Needs matplotlib; run it from any folder: ``python docs/images/make_emitters.py``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PIXEL_NM = 10.0  # a pixel of the reconstruction
 
 
 def label(axis: Axes, title: str, x: str, y: str) -> None:
-    """Name an axis and what is on it."""
+    """Set the title and the axis labels."""
     axis.set_title(title, fontsize=9)
     axis.set_xlabel(x, fontsize=8)
     axis.set_ylabel(y, fontsize=8)
@@ -49,30 +49,30 @@ def label(axis: Axes, title: str, x: str, y: str) -> None:
 
 
 def frame(axis: Axes, image: NDArray[Any], title: str, brightest: float = 0.999) -> None:
-    """Show a frame, dark to bright."""
+    """Show a frame in grey."""
     axis.imshow(image, cmap="gray", vmin=np.quantile(image, 0.005), vmax=np.quantile(image, brightest))
     label(axis, title, "x (px)", "y (px)")
 
 
 def histogram(axis: Axes, values: NDArray[Any], edges: NDArray[np.float64], law: Law, title: str, x: str) -> None:
-    """Draw how often values are how large, and the law that was asked for."""
+    """Draw a histogram of values, and the requested distribution."""
     counts, _ = np.histogram(values, edges)
     axis.stairs(counts, edges, fill=True, color=TRUTH, label="truth")
-    axis.plot((edges[:-1] + edges[1:]) / 2, len(values) * np.diff(law(edges)), color=LAW, lw=1.5, label="law")
+    axis.plot((edges[:-1] + edges[1:]) / 2, len(values) * np.diff(law(edges)), color=LAW, lw=1.5, label="expected")
     axis.set_xlim(edges[0], edges[-1])
     axis.legend(fontsize=7, frameon=False)
-    label(axis, title, x, "number")
+    label(axis, title, x, "count")
 
 
 def times_on(axis: Axes, blinks: dict[str, NDArray[Any]], mean: float) -> None:
-    """Draw how long emitters are on, of the blinks that begin in the movie."""
+    """Draw the on-times of the blinks that begin in the movie."""
     times = blinks["on_time"][blinks["t0"] >= 0]
     edges = np.linspace(0, 6 * mean, 37)
-    histogram(axis, times, edges, expon(scale=mean).cdf, "times on", "time on (frames)")
+    histogram(axis, times, edges, expon(scale=mean).cdf, "on-times", "on-time (frames)")
 
 
 def on_at(blinks: dict[str, NDArray[Any]], times: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return how many emitters are on at each of some times."""
+    """Return the number of emitters that are on at each time."""
     begun = np.searchsorted(np.sort(blinks["t0"]), times, side="right")
     return begun - np.searchsorted(np.sort(blinks["t0"] + blinks["on_time"]), times, side="right")
 
@@ -90,7 +90,7 @@ def dstorm(axes: NDArray[Any], truth: OpenTruth, frames: NDArray[Any]) -> None:
     axes[2].plot(times, law, color=LAW, lw=1.5, label="start exp(K t)")
     axes[2].set_ylim(0, None)
     axes[2].legend(fontsize=7, frameon=False)
-    label(axes[2], "they bleach", "frame", "molecules on")
+    label(axes[2], "bleaching", "frame", "molecules on")
     width = np.sqrt(np.log1p((500 / 1500) ** 2))
     photons = lognorm(width, scale=1500 / np.exp(width**2 / 2)).cdf
     histogram(
@@ -99,7 +99,7 @@ def dstorm(axes: NDArray[Any], truth: OpenTruth, frames: NDArray[Any]) -> None:
 
 
 def paint(axes: NDArray[Any], truth: OpenTruth, frames: NDArray[Any], drift: NDArray[Any]) -> None:
-    """Draw bindings, and a drift."""
+    """Draw binding events and drift."""
     blinks = truth.blinks() or {}
     frame(axes[0], frames[4], "DNA-PAINT, sCMOS: a frame", 0.993)
     times_on(axes[1], blinks, 6)
@@ -114,13 +114,13 @@ def paint(axes: NDArray[Any], truth: OpenTruth, frames: NDArray[Any], drift: NDA
         blinks["intensity"],
         np.linspace(400, 2600, 31),
         norm(1500, 300).cdf,
-        "bindings, normal",
+        "binding events, normal",
         "photons / frame",
     )
 
 
 def own(axes: NDArray[Any], truth: OpenTruth, frames: NDArray[Any]) -> None:
-    """Draw rings of a list: a frame, all frames together, and localizations as precise as can be."""
+    """Draw rings from a list: a frame, the mean of all frames, and localizations as precise as the bound allows."""
     records, bounds, emitters = truth.records(), np.asarray(truth.bounds()), truth.emitters()
     frame(axes[0], frames[4], "own molecules: a frame")
     frame(axes[1], frames.mean(axis=0), "mean of all frames")

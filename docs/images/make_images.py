@@ -1,6 +1,6 @@
-"""Draw the README's picture: a camera frame, and PSFs of its middle and of two corners.
+"""Draw the README's picture: a camera frame, and PSFs in its middle and in two corners.
 
-Run it from anywhere with matplotlib installed: ``python docs/images/make_images.py``.
+Needs matplotlib; run it from any folder: ``python docs/images/make_images.py``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PLACES = {"top left": (0, 0), "middle": (FIELD_PX / 2, FIELD_PX / 2), "bottom ri
 
 
 def choose(sim: simtiff.Simulation) -> tuple[int, dict[str, int]]:
-    """Return a frame and, for each place, a bright and lonely record of it whose z is close to `Z_UM`."""
+    """Return a frame and, near each place, a bright, isolated record of that frame with z close to `Z_UM`."""
     records = sim.records
     best: tuple[float, int, dict[str, int]] = (np.inf, 0, {})
     for frame in range(sim.shape[0]):

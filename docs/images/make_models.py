@@ -1,6 +1,6 @@
-"""Draw the picture of the page on PSF models: each model through z, all with the same colours.
+"""Draw the picture for the page on PSF models: each model through z, on one colour scale.
 
-Run it from anywhere with matplotlib installed: ``python docs/images/make_models.py``.
+Needs matplotlib; run it from any folder: ``python docs/images/make_models.py``.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ ROWS = (
     Row("scalar\nNA 1.4, oil", "scalar", (-0.9, 0.9)),
     Row("vectorial\nNA 1.4, oil", "vectorial", (-0.9, 0.9)),
     Row("vectorial, blurred\nby 60 nm", "vectorial", (-0.9, 0.9), options={"blur_nm": 60}),
-    Row("vectorial, from water\nNA 1.49, moved by 0.4 µm", "vectorial", (0, 0.6), WATER),
-    Row("vectorial, lens\nNoll 6: 0.7", "vectorial", (-0.9, 0.9), options={"phase_noll": {6: 0.7}}),
+    Row("vectorial, from water\nNA 1.49, focal depth 0.4 µm", "vectorial", (0, 0.6), WATER),
+    Row("vectorial, astigmatic\nNoll 6: 0.7", "vectorial", (-0.9, 0.9), options={"phase_noll": {6: 0.7}}),
     Row(
         "vectorial, tetrapod\nNoll 6: 1.15, 12: −1.1",
         "vectorial",

@@ -1,6 +1,6 @@
-"""Single-molecule localization microscopy movies with the exact PSF of every emitter's place in the field.
+"""Simulated single-molecule localization microscopy movies, with the exact PSF at every emitter's field position.
 
-Everything here is imported on first use, so ``import simtiff`` itself costs nothing.
+Names are imported on first use, so ``import simtiff`` itself is fast.
 
 Conventions: images are (t, y, x); integer coordinates are pixel centres; x and y in camera pixels, z in
 micrometres, wavelengths and pixel sizes in nanometres, phases in radians, light in photons.

@@ -1,4 +1,4 @@
-"""The process of the command ``simtiff`` or ``python -m simtiff``, quickly begun and ended."""
+"""Entry point of the command ``simtiff`` or ``python -m simtiff``, with fast startup and exit."""
 
 from __future__ import annotations
 
@@ -11,23 +11,21 @@ from typing import NoReturn
 
 from simtiff.cli.process import main
 
-_GC_THRESHOLD = (
-    100_000  # what is imported is tens of thousands of objects that stay; to look for garbage there takes long
-)
+_GC_THRESHOLD = 100_000  # imports create tens of thousands of permanent objects, which are slow to scan
 
 
 def command() -> NoReturn:
-    """Run the command of this process and end it with the exit code."""
+    """Run the command and exit with its exit code."""
     gc.set_threshold(_GC_THRESHOLD)
     code = main()
-    # Modules need not be taken apart one by one, which takes a fifth of the time of a short command.
-    atexit._run_exitfuncs()  # what libraries asked for is done all the same
+    # os._exit skips the interpreter's teardown, which takes a fifth of the time of a short command.
+    atexit._run_exitfuncs()  # handlers that libraries registered still run
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
     os._exit(code)
 
 
-# Worker processes of a library's user may import this module under another name and must not start the command again.
+# Worker processes of other programs may import this module under another name; they must not start the command.
 if __name__ == "__main__":
     command()

@@ -1,4 +1,4 @@
-"""The errors simtiff raises; every one is a `SimtiffError`."""
+"""The errors that simtiff raises; all of them are `SimtiffError`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from simtiff.language import Text, joined
 
 
 class SimtiffError(Exception):
-    """Base of all errors that simtiff raises on purpose."""
+    """Base class of all errors that simtiff raises."""
 
 
 class ConfigError(SimtiffError, ValueError):
@@ -18,24 +18,24 @@ class ShapeError(SimtiffError, ValueError):
 
 
 class DataError(SimtiffError, ValueError):
-    """A data file (zmap, emitters.h5, TIFF, status) is missing, damaged or does not fit."""
+    """A data file (zmap, emitters.h5, TIFF, status) is missing, damaged or unsuitable."""
 
 
 class BatchError(SimtiffError):
-    """A batch could not start or could not go on."""
+    """A batch could not start or could not continue."""
 
 
 class UnsavedError(BatchError):
-    """A batch ran, but could not save what it did."""
+    """A batch ran, but its status could not be saved."""
 
 
 def printable(text: str) -> str:
-    """Return text with everything a terminal might act on (control characters, lone surrogates) escaped."""
+    """Return text with control characters and lone surrogates escaped, so that it is safe to print."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def in_words(error: BaseException) -> str:
-    """Return what went wrong in words for a user; a `Text` where it was raised with one."""
+    """Return the message of an error for users; a `Text` if the error was raised with one."""
     match error:
         case SimtiffError():
             return error.args[0] if error.args and isinstance(error.args[0], Text) else str(error)
@@ -49,16 +49,16 @@ def in_words(error: BaseException) -> str:
                 "tiff.roi_size, or fewer emitters"
             )
             return joined([text, f"({error})"], " ") if str(error) else text
-        case ImportError() | SystemError():  # some libraries fail with the latter, without a word, for want of memory
+        case ImportError() | SystemError():  # some libraries raise an empty SystemError when memory runs out
             return Text(
-                "a library cannot be loaded ({reason}); is there enough memory, and is simtiff installed as a whole?",
+                "a library could not be loaded ({reason}); is there enough memory, and is simtiff fully installed?",
                 reason=error,
             )
     return f"{type(error).__name__}: {error}"
 
 
 def os_reason(error: OSError) -> str:
-    """Return why the system refused something, in its own words, which are marked where they are usual ones."""
+    """Return the operating system's message; common ones as a `Text`, which can be translated."""
     reason = error.strerror or str(error) or type(error).__name__
     return next((text for text in _USUAL_REASONS if text == reason), reason)
 

@@ -1,10 +1,10 @@
-"""The language of what people read: every text is English, and the command may show it in another.
+"""Translation of user-facing texts: the source texts are English, and the command can show them in another language.
 
-A text that people read is marked where it is made: ``tr("{done} of {total} jobs", done=3, total=9)`` where it is shown
-at once, ``Text(...)`` or ``plural(...)`` where it is kept, stored or raised first, and ``shown(text)`` where such a
-text is shown at last. A `Text` is the English string: files, logs, JSON and exceptions hold English in any language.
+Mark every user-facing text where it is created: ``tr("{done} of {total} jobs", done=3, total=9)`` if it is printed
+immediately, ``Text(...)`` or ``plural(...)`` if it is kept, stored or raised first. Call ``shown(text)`` when such a
+text is finally printed. A `Text` is the English string: files, logs, JSON and exceptions are English in any language.
 
-The catalogues are gettext's, in ``locale/``; see CONTRIBUTING.md. English needs none, and nothing is imported for it.
+The catalogues are gettext catalogues in ``locale/``; see CONTRIBUTING.md. English needs no catalogue and no import.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from gettext import NullTranslations
 
 _CATALOGUES = {"zh": "zh_CN"}
-"""Languages besides English, with the names of their folders in ``locale/``."""
+"""Languages other than English, and their folders in ``locale/``."""
 
 _catalogue: NullTranslations | None = None
+_language = "en"
 
 
 class Text(str):
@@ -29,9 +30,9 @@ class Text(str):
     Parameters
     ----------
     template : str
-        The text, with ``{names}`` for values as in `str.format`; a literal, so that it is found for translation.
+        The text, with ``{names}`` for values as in `str.format`. Must be a literal, so that translations find it.
     **values
-        The values: numbers, texts (which are shown in the same language), or what is turned into a string.
+        The values: numbers, texts (shown in the same language), or objects, which are converted to strings.
     """
 
     __slots__ = ("_number", "_plural", "_template", "_values")
@@ -42,7 +43,7 @@ class Text(str):
     _values: dict[str, Any]
 
     def __new__(cls, template: str, /, **values: object) -> Text:
-        """Make the English text."""
+        """Format the English text."""
         return cls._made(template, "", 1, values)
 
     @classmethod
@@ -53,10 +54,10 @@ class Text(str):
         return text
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        return str, (str(self),)  # copies are the English alone
+        return str, (str(self),)  # copies keep only the English string
 
     def translated(self, catalogue: NullTranslations) -> str:
-        """Return it in the language of a catalogue; in English as far as that does not have it."""
+        """Return the text in the language of a catalogue, or in English if the catalogue lacks it."""
         if self._plural:
             template = catalogue.ngettext(self._template, self._plural, self._number)
         else:
@@ -64,47 +65,53 @@ class Text(str):
         return template.format(**{name: shown(value) for name, value in self._values.items()})
 
     def packed(self) -> dict[str, Any]:
-        """Return it as plain values for JSON; see `unpacked`."""
+        """Return the text as plain values for JSON; see `unpacked`."""
         values = {name: value.packed() if isinstance(value, Text) else value for name, value in self._values.items()}
         return {"text": self._template, "plural": self._plural, "number": self._number, "values": values}
 
 
 def unpacked(packed: Mapping[str, Any]) -> Text:
-    """Return a text from what `Text.packed` made of it."""
+    """Return the text that `Text.packed` converted to plain values."""
     values = {name: unpacked(value) if isinstance(value, dict) else value for name, value in packed["values"].items()}
     return Text._made(packed["text"], packed["plural"], packed["number"], values)
 
 
 def plural(one: str, many: str, n: int, /, **values: object) -> Text:
-    """Return a text about ``{n}`` things, which has a form for one and a form for any other number of them."""
+    """Return a text about ``{n}`` things, with a singular and a plural form."""
     return Text._made(one, many, n, {"n": n, **values})
 
 
 def joined(parts: Iterable[str], separator: str = "\n") -> str:
-    """Return texts one after another as one that can be shown in another language like each of them."""
+    """Join texts into one that can still be translated part by part."""
     named = {f"part{number}": part for number, part in enumerate(parts)}
     return Text(separator.join(f"{{{name}}}" for name in named), **named) if named else ""
 
 
 def shown(value: Any) -> Any:
-    """Return a `Text` in the language of the command; anything else as it is."""
+    """Return a `Text` in the language of the command; anything else unchanged."""
     return value.translated(_catalogue) if _catalogue is not None and isinstance(value, Text) else value
 
 
 def tr(template: str, /, **values: object) -> str:
-    """Return a text in the language of the command; arguments as of `Text`."""
+    """Return a text in the language of the command; the arguments are those of `Text`."""
     return str(shown(Text(template, **values)))
 
 
 @contextlib.contextmanager
 def speaking(language: str) -> Iterator[None]:
-    """Show texts in a language (``en``, ``zh``) in a ``with`` block; the rest of the process goes on in English."""
-    global _catalogue  # noqa: PLW0603
-    before, _catalogue = _catalogue, _opened(language)
+    """Show texts in a language (``en``, ``zh``) inside a ``with`` block; outside of it, texts are English."""
+    global _catalogue, _language
+    before = _catalogue, _language
+    _catalogue, _language = _opened(language), language
     try:
         yield
     finally:
-        _catalogue = before
+        _catalogue, _language = before
+
+
+def spoken() -> str:
+    """Return the language that texts are shown in now: ``en``, ``zh``."""
+    return _language
 
 
 def _opened(language: str) -> NullTranslations | None:
@@ -117,10 +124,10 @@ def _opened(language: str) -> NullTranslations | None:
 
 
 def language_of(environment: Mapping[str, str]) -> str:
-    """Return the language that a user's environment asks for, of those that there are.
+    """Return the language set in the environment, if it is available; else English.
 
-    ``SIMTIFF_LANG`` counts first, then the locale for messages as gettext finds it: ``LC_ALL``, ``LC_MESSAGES`` or
-    ``LANG``, and before it the list ``LANGUAGE`` unless the locale is ``C``.
+    ``SIMTIFF_LANG`` has precedence. Next comes the locale for messages, found as gettext does: ``LC_ALL``,
+    ``LC_MESSAGES`` or ``LANG``, overridden by the list ``LANGUAGE`` unless the locale is ``C``.
     """
     locales = (environment.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
     locale = next(filter(None, locales), "C")

@@ -1,4 +1,4 @@
-"""One map for a process: what is read once, what is kept, and that neither changes a bit."""
+"""Shared maps: files are read once, parts are cached, and coefficients stay bit-identical."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OFFSETS = [(100, 90), (0, 0), (230, 270), (40, 200), (101, 90)]
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return a map with noise, with steps between constant patches, where splines remember longest, and a constant."""
+    """Return a map with three planes: noise, steps (where splines ring longest), and a constant."""
     y, x = np.mgrid[: SHAPE[1], : SHAPE[2]]
     phase = np.empty(SHAPE, np.float32)
     phase[0] = np.random.default_rng(1).normal(size=SHAPE[1:])
@@ -64,7 +64,7 @@ def test_new_fields_read_nothing_again(path: Path) -> None:
     path.unlink()
     for offset in OFFSETS:
         assert ask(small, offset)
-    with pytest.raises(DataError, match="no such file"):  # too large to keep: its other parts are in the file alone
+    with pytest.raises(DataError, match="not found or not readable"):  # not cached: other parts are read again
         ask(large, OFFSETS[2])
 
 
@@ -126,7 +126,7 @@ def test_a_file_has_one_map_until_it_changes(path: Path) -> None:
     assert measured_map(str(path)) is not first
     assert map_digest(str(path)) != digest
     assert map_digest("builtin:oil") == map_digest("builtin:oil")
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="not found or not readable"):
         map_digest(str(path.with_name("none.h5")))
 
 
@@ -149,7 +149,7 @@ def test_threads_may_share_a_map(path: Path) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_map_that_is_asked_often_gives_the_same_bits(path: Path, method: Any) -> None:
-    """Before and after it was asked otherwise, and where a part of another field is wanted next."""
+    """Also if it was used differently before, and if another part is needed next."""
     expected = [ask(MeasuredMap(str(path)), offset, method) for offset in OFFSETS]
     source = MeasuredMap(str(path))
     assert ask(source, OFFSETS[0], method) == expected[0]
@@ -192,7 +192,7 @@ def test_a_uniform_map_holds_everywhere() -> None:
         (([],), r"coefficients: has shape \(0,\)"),
         (([[0.1]],), r"coefficients: has shape \(1, 1\)"),
         ((np.zeros(501),), r"coefficients: has 501 modes; allowed: at most 500"),
-        (([np.nan],), r"coefficients: holds NaN"),
+        (([np.nan],), r"coefficients: has NaN"),
         (([0.1], [0.1, 0.2]), r"magnitude: has shape \(2,\); allowed: \(1\)"),
     ):
         with pytest.raises(ShapeError, match=message):
@@ -205,14 +205,14 @@ def test_a_uniform_map_holds_everywhere() -> None:
         ({"phase": np.zeros((4, 4))}, r"phase: has shape \(4, 4\)"),
         ({"phase": np.zeros((0, 4, 4))}, r"phase: has shape \(0, 4, 4\)"),
         ({"phase": np.zeros((501, 1, 1))}, r"phase: has 501 modes; allowed: at most 500"),
-        ({"phase": np.full((1, 2, 2), np.nan)}, r"phase: holds NaN"),
-        ({"phase": [[[1], [2, 3]]]}, r"phase: is no array of numbers"),
+        ({"phase": np.full((1, 2, 2), np.nan)}, r"phase: has NaN"),
+        ({"phase": [[[1], [2, 3]]]}, r"phase: is not a numeric array"),
         ({"coords": np.zeros((5, 3)), "magnitude": np.zeros((5, 2))}, r"coords: has shape \(5, 3\)"),
         (
             {"coords": np.zeros((5, 2)), "magnitude": np.zeros((4, 2))},
             r"magnitude: has shape .*; allowed: \(5, 2\)",
         ),
-        ({"coords": np.zeros((5, 2))}, r"coords and magnitude belong together"),
+        ({"coords": np.zeros((5, 2))}, r"coords and magnitude must be given together"),
     ],
 )
 def test_arrays_are_checked(arguments: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Maps of path differences: their radians follow the wavelength; those of radians stay; who is told."""
+"""Maps of path differences are converted at the job's wavelength, maps in radians are not; notes tell users."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def job(path: str, **optical: float) -> dict[str, Any]:
     }
 
 
-CASES = [  # radians at 500 nm of a map that says 660 nm
+CASES = [  # radians at 500 nm, for a map with a wavelength of 660 nm
     (100.0, {"unit": "nm", "wavelength": 660.0}, 2 * math.pi * 100 / 500),
     (0.1, {"unit": "waves", "wavelength": 660.0}, 2 * math.pi * 0.1 * 660 / 500),
     (100.0, {"unit": "milliwaves", "wavelength": 660.0}, 2 * math.pi * 0.1 * 660 / 500),
@@ -84,7 +84,7 @@ def test_disagreements_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert cli.main(["zmap", "info", path]) == 0
     said = capsys.readouterr().out
     assert "stored in nm, wavelength 660 nm, NA 1.3" in said
-    assert "their radians follow optical.wavelength_nm" in said
+    assert "converted to radians at optical.wavelength_nm" in said
     (tmp_path / "job.json").write_text(json.dumps(job(path, wavelength_nm=500)), encoding="utf-8")
     words = ["run", f"--zmap={path}", f"--config={tmp_path / 'job.json'}", f"--output-dir={tmp_path / 'one'}"]
     assert cli.main(words) == 0
@@ -99,7 +99,7 @@ def test_agreement_needs_no_note(tmp_path: Path) -> None:
     assert map_notes(jobs) == []
     stays = write(tmp_path / "c.h5", 0.1, wavelength=660.0)
     (note,) = map_notes([load_job_config(job(stays, wavelength_nm=500))])
-    assert "coefficients in rad stay as they are" in note
+    assert "coefficients in rad are used unchanged" in note
 
 
 def test_wavelengths_that_cannot_be_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Compressed planes: what the core decompresses is what HDF5 reads."""
+"""Compressed planes: the core decompresses the same values as HDF5."""
 
 from __future__ import annotations
 

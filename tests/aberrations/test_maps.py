@@ -1,4 +1,4 @@
-"""Aberration maps: files read and refused, interpolation, the synthetic map, the table."""
+"""Aberration maps: valid and invalid files, interpolation, the synthetic map, the summary."""
 
 from __future__ import annotations
 
@@ -249,8 +249,8 @@ DEFECTS = {
     "group": (lambda f: (f.pop("z_maps/phase"), f.create_group("z_maps/phase")), r"z_maps/phase: is a group"),
     "loop": (_loop, r"z_maps/phase: cannot be read; .*too many links"),
     "external link": (_external_link, r"z_maps/phase: is a link to another file"),
-    "external storage": (_external_storage, r"z_maps/phase: keeps its data in other files"),
-    "virtual": (_virtual, r"z_maps/phase: keeps its data in other files"),
+    "external storage": (_external_storage, r"z_maps/phase: stores its data in other files"),
+    "virtual": (_virtual, r"z_maps/phase: stores its data in other files"),
     "unit": (_attribute(unit="furlong"), r"attribute unit .*'furlong'; allowed: rad, waves, milliwaves, nm"),
     "wavelength missing": (_attribute(unit="nm"), r"has no attribute wavelength"),
     "wavelength": (_attribute(unit="nm", wavelength=6.6e-7), r"wavelength .* allowed: nanometres"),
@@ -313,7 +313,7 @@ def test_files_that_are_no_map(tmp_path: Path) -> None:
     cut = tmp_path / "cut.h5"
     cut.write_bytes(whole.read_bytes()[:9000])
     for path, message in [
-        (tmp_path / "none.h5", "no such file"),
+        (tmp_path / "none.h5", "file not found or not readable"),
         (tmp_path, "not a file"),
         (text, "not a readable HDF5 file"),
         (cut, "truncated"),
@@ -376,7 +376,7 @@ def test_synthetic_file_is_the_synthetic_field(tmp_path: Path) -> None:
     sampled, magnitude = FieldMap.open(path, size=300).coefficients(x, y)
     exact, _ = SyntheticMap(300, 5, 24).coefficients(x, y)
     assert magnitude is None
-    # The spline is level at the rim; what that costs is gone a few pixels inside.
+    # The spline is flat at the edge; the error vanishes within a few pixels.
     np.testing.assert_allclose(sampled, exact, atol=5e-4)
     inside = (np.abs(x - 149.5) < 140) & (np.abs(y - 149.5) < 140)
     np.testing.assert_allclose(sampled[inside], exact[inside], atol=1e-6)
@@ -426,8 +426,8 @@ def test_a_job_s_field_lies_on_the_map_as_its_config_says(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("zernike", "message"),
     [
-        ({"crop_size": 41}, r"crop_size 41 from zernike\.crop_offset y = 0 on ends at 41, .* allowed: up to 40"),
-        ({"crop_size": 30, "crop_offset": [30, 0]}, r"crop_offset x = 30 on ends at 60, .* 50 px along x; .* up to 20"),
+        ({"crop_size": 41}, r"crop_size 41 from zernike\.crop_offset y = 0 ends at 41, .* allowed: up to 40"),
+        ({"crop_size": 30, "crop_offset": [30, 0]}, r"crop_offset x = 30 ends at 60, .* 50 px along x; .* up to 20"),
         ({"crop_offset": [0, 40]}, r"zernike\.crop_offset is y = 40, but the map has 40 px along y; allowed: 0 to 39"),
     ],
 )
@@ -450,8 +450,8 @@ def test_what_is_cut_from_the_map_lies_on_it(
 
 
 def nan_but_for(method: str) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """Return planes that have numbers only where a field of 6 px at (10, 20) needs them, and the corners of that."""
-    rim = 0 if method == "nearest" else 1  # linear: emitters within half a pixel of the field's rim
+    """Return planes that are finite only where a field of 6 px at (10, 20) needs them, and the corners of this part."""
+    rim = 0 if method == "nearest" else 1  # linear: emitters within half a pixel of the field's edge
     planes = np.full((2, 40, 50), np.nan)
     planes[:, 20 - rim : 26 + rim, 10 - rim : 16 + rim] = 0.25
     return planes, [(20 - rim, 10 - rim), (25 + rim, 15 + rim), (20 - rim, 15 + rim)]
@@ -476,7 +476,7 @@ def test_only_what_the_field_needs_must_be_finite(tmp_path: Path, method: str) -
         for value in (np.nan, 1e30):
             planes[1, y, x] = value
             bad = write_map(tmp_path / f"bad{number}{value}.h5", planes)
-            message = rf"Noll mode 2 is .* at pixel x = {x}, y = {y}; .*the field needs"
+            message = rf"Noll mode 2 is .* at pixel x = {x}, y = {y}; .*in the field"
             with pytest.raises(DataError, match=message):
                 check_inputs([Job("", job(bad, area=6, **zernike))])
             with pytest.raises(DataError, match=message):
@@ -488,7 +488,7 @@ def test_a_map_with_holes_is_described(tmp_path: Path) -> None:
     planes, _ = nan_but_for("nearest")
     info = map_info(write_map(tmp_path / "map.h5", planes))
     assert [(row.mean, row.low, row.high) for row in info.rows] == [(0.25, 0.25, 0.25)] * 2
-    assert any("1,964 of 2,000 pixels hold no number, first x = 0, y = 0" in note for note in info.notes)
+    assert any("1,964 of 2,000 pixels have no valid value, the first at x = 0, y = 0" in note for note in info.notes)
 
 
 def test_info_tells_ranges_and_names(tmp_path: Path) -> None:

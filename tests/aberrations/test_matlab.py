@@ -1,4 +1,4 @@
-"""Maps that MATLAB saved: read in MATLAB's order, with its numbers, texts and empty arrays."""
+"""Maps saved by MATLAB: axes in MATLAB's order, numbers, strings and empty arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HEIGHT, WIDTH, MODES = 40, 70, 5
-PHASE = np.random.default_rng(1).normal(size=(HEIGHT, WIDTH, MODES))  # as MATLAB has it: y, x, modes
+PHASE = np.random.default_rng(1).normal(size=(HEIGHT, WIDTH, MODES))  # in MATLAB's order: y, x, modes
 COORDS = np.random.default_rng(2).uniform(0, 39, (12, 2))
 MAGNITUDE = np.random.default_rng(3).normal(size=(12, MODES))
 X, Y = np.random.default_rng(4).uniform(0, (WIDTH - 1, HEIGHT - 1), (50, 2)).T
@@ -92,16 +92,16 @@ def test_strings_and_older_files_of_matlab_are_named(tmp_path: Path) -> None:
     path = save(tmp_path / "map.mat", z_maps={"phase": PHASE, "unit": np.ones((1, 6))})
     with h5py.File(path, "r+") as file:
         file["z_maps/unit"].attrs["MATLAB_class"] = np.bytes_("string")
-    with pytest.raises(DataError, match=r"z_maps/unit: is a string of MATLAB; allowed: a char array \('...'\)"):
+    with pytest.raises(DataError, match=r"z_maps/unit: is a MATLAB string; allowed: a char array \('...'\)"):
         FieldMap.open(path)
     old = tmp_path / "old.mat"
     old.write_bytes(b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(512))
-    with pytest.raises(DataError, match=r"old\.mat: is of MATLAB's older format; allowed: one saved with -v7.3"):
+    with pytest.raises(DataError, match=r"old\.mat: is in MATLAB's old format; allowed: a file saved with -v7.3"):
         FieldMap.open(old)
 
 
 def test_only_maps_of_matlab_have_another_identity(tmp_path: Path) -> None:
-    """Their coefficients are other ones than before; those of other maps are not."""
+    """Older versions read them in another order; for other maps, nothing has changed."""
     path = save(tmp_path / "map.mat", z_maps={"phase": PHASE})
     before = FieldMap.open(path)._source.digest  # type: ignore[attr-defined]
     assert map_digest(str(path)) != before

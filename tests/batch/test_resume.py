@@ -162,7 +162,7 @@ def test_a_plot_that_failed_costs_no_movie(tmp_path: Path) -> None:
     (tmp_path / A / "blinking_timeline.png").mkdir(parents=True)
     first = run_batch(config(), output_dir=tmp_path, overrides=PLOTS, progress=False)
     assert (first.completed, first.failed) == (1, 1)
-    assert f"exists and is no file but a folder; choose another name: {tmp_path / A}" in first.errors[A]
+    assert f"exists and is a folder, not a file; choose another name: {tmp_path / A}" in first.errors[A]
     record = status(tmp_path)["jobs"][A]
     assert (record["state"], sorted(record["files"])) == ("failed", ["emitters.h5", "simulation.ome.tiff"])
     before = movie_bytes(tmp_path)

@@ -125,7 +125,7 @@ def test_a_status_that_cannot_be_saved_in_the_end(tmp_path: Path) -> None:
         (output / "batch_status.json").mkdir()
         stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 1, stdout + stderr
-    assert "batch_status.json: cannot be saved (exists and is no file but a folder" in stderr
+    assert "batch_status.json: cannot be saved (exists and is a folder, not a file" in stderr
     assert "what this run finished is done again by the next" in stderr
     assert stray_files(output) == []
     (output / "batch_status.json").rmdir()

@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -169,6 +170,7 @@ def wanted(content: dict[str, Any]) -> set[str]:
     }
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_a_study_that_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine, chance = Study(tmp_path), random.Random(3)
     output, first = mine.output, study()

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,6 @@ from simtiff.movie.job import run_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = [
     pytest.mark.slow,
@@ -45,7 +45,7 @@ def socket_at(path: Path) -> None:
 
 
 SPECIAL: dict[str, Callable[[Path], object]] = {
-    "pipe": os.mkfifo,
+    "pipe": getattr(os, "mkfifo", Path.touch),
     "socket": socket_at,
     "device": lambda path: path.symlink_to("/dev/zero"),
 }
@@ -154,12 +154,16 @@ def test_single_outputs_that_are_no_files_are_refused(folder: Path, kind: str) -
         output.mkdir()
         SPECIAL[kind](output / name)
         refused(
-            "run", "--zmap=builtin:oil", "--config=job.json", f"--output-dir={output}", says="exists and is no file"
+            "run",
+            "--zmap=builtin:oil",
+            "--config=job.json",
+            f"--output-dir={output}",
+            says="not a file; choose another name",
         )
         assert os.path.lexists(output / name)
         assert stray_files(output) == []
     frames = np.zeros((1, 4, 4), np.uint16)
-    with pytest.raises(FileExistsError, match="is no file"):
+    with pytest.raises(FileExistsError, match=", not a file"):
         write_movie(folder / "x.tif", [frames], frames.shape, frames.dtype, pixel_size_um=(1, 1))
     assert {name: os.lstat(name) for name in before} == before
 
@@ -172,7 +176,7 @@ def test_outputs_of_jobs_that_are_no_files_fail_the_job(folder: Path, kind: str,
     for resume in (True, False):
         summary = run_batch(config(), output_dir="out", resume=resume, progress=False)
         assert (summary.completed, summary.failed) == (1, 1)
-        assert "exists and is no file but a" in summary.errors[A]
+        assert "exists and is a" in summary.errors[A]
         assert os.path.lexists(folder / "out" / A / name)
     (folder / "out" / A / name).unlink()
     assert run_batch(config(), output_dir="out", progress=False).exit_code == 0
@@ -185,7 +189,7 @@ def test_a_status_that_is_no_file_is_refused_at_once(folder: Path, kind: str) ->
     SPECIAL[kind](folder / "out" / "batch_status.json")
     for words in (("status", "out"), ("verify", "out"), ("batch", "c.json", "--output-dir=out")):
         refused(*words, says="batch_status.json: cannot be read")
-    refused("batch", "c.json", "--output-dir=out", "--no-resume", says="exists and is no file")
+    refused("batch", "c.json", "--output-dir=out", "--no-resume", says="not a file; choose another name")
     assert [path.name for path in (folder / "out").iterdir()] == ["batch_status.json"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 A, B = "job_0000_num_emitters_20", "job_0001_num_emitters_40"
 MOVIE, TRUTH = "simulation.ome.tiff", "emitters.h5"
+
+NEEDS_POSIX = pytest.mark.skipif(
+    sys.platform == "win32", reason="links need rights on Windows, and pipes have no paths"
+)
+MAKE_PIPE = getattr(os, "mkfifo", Path.touch)  # skipped where there is none
 
 
 @pytest.fixture(scope="module")
@@ -139,14 +145,36 @@ def elsewhere(output: Path) -> None:
     ("damage", "problem", "cure"),
     [
         (in_place_of("", Path.touch), "job_0000_num_emitters_20 is no folder", "remove"),
-        (in_place_of("", os.mkfifo), "job_0000_num_emitters_20 is no folder", "remove"),
-        (in_place_of("", lambda path: path.symlink_to("nowhere")), "is a link that leads to no folder", "remove"),
-        (in_place_of("", lambda path: path.symlink_to(path)), "is a link that leads to no folder", "remove"),
-        (in_place_of(MOVIE, os.mkfifo), "is not a file", "remove"),
-        (in_place_of(MOVIE, lambda path: path.symlink_to("/dev/zero")), "is not a file", "remove"),
-        (in_place_of(TRUTH, lambda path: path.symlink_to(path)), "emitters.h5 cannot be read", "remove"),
-        (in_place_of(TRUTH, lambda path: path.symlink_to("nowhere")), "emitters.h5 is missing", "run simtiff batch"),
-        (elsewhere, "its folder is a link", "remove"),
+        pytest.param(in_place_of("", MAKE_PIPE), "job_0000_num_emitters_20 is no folder", "remove", marks=NEEDS_POSIX),
+        pytest.param(
+            in_place_of("", lambda path: path.symlink_to("nowhere")),
+            "is a link that leads to no folder",
+            "remove",
+            marks=NEEDS_POSIX,
+        ),
+        pytest.param(
+            in_place_of("", lambda path: path.symlink_to(path)),
+            "is a link that leads to no folder",
+            "remove",
+            marks=NEEDS_POSIX,
+        ),
+        pytest.param(in_place_of(MOVIE, MAKE_PIPE), "is not a file", "remove", marks=NEEDS_POSIX),
+        pytest.param(
+            in_place_of(MOVIE, lambda path: path.symlink_to("/dev/zero")), "is not a file", "remove", marks=NEEDS_POSIX
+        ),
+        pytest.param(
+            in_place_of(TRUTH, lambda path: path.symlink_to(path)),
+            "emitters.h5 cannot be read",
+            "remove",
+            marks=NEEDS_POSIX,
+        ),
+        pytest.param(
+            in_place_of(TRUTH, lambda path: path.symlink_to("nowhere")),
+            "emitters.h5 is missing",
+            "run simtiff batch",
+            marks=NEEDS_POSIX,
+        ),
+        pytest.param(elsewhere, "its folder is a link", "remove", marks=NEEDS_POSIX),
         (lambda output: (output / A / MOVIE).unlink(), "simulation.ome.tiff is missing", "run simtiff batch"),
         (lambda output: shutil.rmtree(output / A), "emitters.h5 is missing", "run simtiff batch"),
         (cut, "has 100 bytes, it was written with", "run simtiff batch"),

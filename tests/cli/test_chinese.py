@@ -22,9 +22,26 @@ if TYPE_CHECKING:
 
 # What stays as it is in a Chinese line: names of things that are called so, units, words of the system's own.
 NAMES = {"TIFF", "HDF", "JSON", "CRC", "Noll", "simtiff", "rad", "nm", "px", "um", "kB", "MB", "GB", "TB", "NaN"}
-NAMES |= {"MATLAB", "Zernike", "Fiji", "PSF", "NA", "KEY", "VALUE", "UTF", "SIGKILL", "rms", "true", "false", "null"}
+NAMES |= {
+    "MATLAB",
+    "Zernike",
+    "Fiji",
+    "PSF",
+    "NA",
+    "napari",
+    "matplotlib",
+    "KEY",
+    "VALUE",
+    "UTF",
+    "SIGKILL",
+    "rms",
+    "true",
+    "false",
+    "null",
+}
 NAMES |= {"batch", "run", "stream", "status", "table", "verify", "clean"}
 NAMES |= {"validate", "schema", "camera", "preview", "zmap", "export", "score"}
+NAMES |= {"NAME", "demo", "init", "dstorm", "tracking", "sweep", "training"}
 NAMES |= {"thunderstorm", "picasso", "decode", "smlm", "challenge", "parquet", "csv", "npy", "emitters"}  # formats
 NAMES |= {"Jaccard", "Picasso", "CSV", "frame", "kind", "kinetics", "paint", "on", "bleached"}
 NAMES |= {"shell", "out", "own", "none"}  # folders of the test
@@ -90,6 +107,11 @@ def test_every_line_is_chinese(
 
     batch = f"batch {path} --output-dir=out --max-workers=1"
     for step in (
+        "demo --output-dir=demo",
+        "init study --kind=tracking",
+        "init study --kind=none",
+        "init study",
+        "init -",
         f"validate {path}",
         f"{batch} --dry-run",
         f"{batch} --verbose",  # one job fails
@@ -115,6 +137,7 @@ def test_every_line_is_chinese(
         f"run --zmap=builtin:oil --config={job} --output-dir=run --skip-zernike",
         f"run --zmap=builtin:oil --config={job} --output-dir=run --skip-tiff",
         "stream --h5=run/emitters.h5 --output=run/again.tif",
+        "demo --output-dir=run",
         "zmap info builtin:oil",
         "validate own.json",
         "batch own.json --output-dir=own --max-workers=1 --verbose",

@@ -74,7 +74,7 @@ def test_a_config_replaces_that_of_the_file(folder: Path, tmp_path: Path, comman
     [
         (["--format=csv", "--output=t.csv"], '--format: "csv" is not allowed; allowed: thunderstorm, picasso, decode'),
         (["--format=decode", "--output=t.csv"], "--output: t.csv must end in .h5"),
-        (["--format=decode", "--output=no/t.h5"], "there is no folder no"),
+        (["--format=decode", "--output=no/t.h5"], "folder no does not exist"),
         (["--format=decode", "--output={folder}/emitters.h5"], "is the input itself; choose another name"),
         (["--output=t.h5"], "the arguments do not fit; usage: simtiff export EMITTERS --format=NAME"),
     ],
@@ -188,8 +188,8 @@ def test_wrong_files(folder: Path, tmp_path: Path, command: Command) -> None:
         file["records/phot"], file["records/frame_ix"] = [5.0], [1]
     for words, message in [
         ((h5, "no.csv"), "no.csv: no such file"),
-        ((h5, "empty.csv"), "empty.csv: is of no known kind"),
-        ((h5, "text.csv"), "text.csv: is of no known kind"),
+        ((h5, "empty.csv"), "empty.csv: unknown format"),
+        ((h5, "text.csv"), "text.csv: unknown format"),
         ((h5, "nan.csv"), "nan.csv: line 3, column x_px: is NaN or infinite"),
         ((h5, "molecules.csv"), "molecules.csv: no column frame; it is needed"),
         (

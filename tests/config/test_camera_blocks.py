@@ -1,4 +1,4 @@
-"""The blocks camera, background and illumination: defaults, presets, what is refused, what counts in the identity."""
+"""The sections camera, background and illumination: defaults, presets, rejected values, the job's identity."""
 
 from __future__ import annotations
 
@@ -63,7 +63,10 @@ def test_defaults_are_the_documented_ones() -> None:
     ("blocks", "message"),
     [
         ({"camera": 3}, "camera: 3 is an integer; allowed: an object with the keys preset, .* or null"),
-        ({"camera": {"preset": "kodak"}}, 'camera.preset: "kodak" is no preset; allowed: evolve_delta_512, prime_95b'),
+        (
+            {"camera": {"preset": "kodak"}},
+            'camera.preset: "kodak" is not a preset; allowed: evolve_delta_512, prime_95b',
+        ),
         ({"camera": {"quantum_efficiency": 0}}, "camera.quantum_efficiency: 0 is too small; allowed: .* above 0 up to"),
         ({"camera": {"quantum_efficiency": 95}}, "camera.quantum_efficiency: 95 is too large"),
         ({"camera": {"em_gain": 0.5}}, "camera.em_gain: 0.5 is not allowed; allowed: null, 0 or 1 "),
@@ -80,11 +83,11 @@ def test_defaults_are_the_documented_ones() -> None:
         ),
         ({"camera": {"bit_depth": 7}}, "camera.bit_depth: 7 is too small; allowed: an integer from 8 to 16"),
         ({"camera": {"bit_depth": 12.5}}, "camera.bit_depth: 12.5 is not an integer"),
-        ({"camera": {"offset_adu": 4095, "bit_depth": 12}}, "camera.offset_adu: 4095.0 leaves no count .* end at 4095"),
+        ({"camera": {"offset_adu": 4095, "bit_depth": 12}}, "camera.offset_adu: 4095.0 leaves no range .* end at 4095"),
         ({"camera": {"full_well_e": 0.9}}, "camera.full_well_e: 0.9 is too small; allowed: a number from 1 to"),
         ({"camera": {"em_gain": 5, "register_full_well_e": 0.9}}, "camera.register_full_well_e: 0.9 is too small"),
-        ({"camera": {"register_full_well_e": 9}}, "camera.register_full_well_e: is for a register, and .* is null"),
-        ({"camera": {"em_gain": 1, "register_full_well_e": 9}}, "is for a register, and camera.em_gain is 1.0"),
+        ({"camera": {"register_full_well_e": 9}}, "camera.register_full_well_e: needs an EM register, but .* is null"),
+        ({"camera": {"em_gain": 1, "register_full_well_e": 9}}, "needs an EM register, but camera.em_gain is 1.0"),
         ({"camera": {"dark_e": 1e7}}, "camera.dark_e: .* is too large; allowed: a number from 0 to 1,000,000"),
         ({"camera": {"dark_e": -0.1}}, "camera.dark_e: -0.1 is too small"),
         ({"camera": {"shot_noise": 1}}, "camera.shot_noise: 1 is an integer; allowed: true or false"),
@@ -92,10 +95,10 @@ def test_defaults_are_the_documented_ones() -> None:
         ({"camera": {"maps_path": ""}}, 'camera.maps_path: "" is not a path'),
         ({"camera": {"maps_path": "~/maps.h5"}}, "camera.maps_path: .* begins with ~"),
         ({"camera": {"maps_path": "m", "maps_offset": [0, -1]}}, r"camera.maps_offset\[1\]: -1 is too small"),
-        ({"camera": {"maps_offset": [1, 2]}}, r"camera.maps_offset: \[1, 2\] is for maps; allowed: with a camera.maps"),
+        ({"camera": {"maps_offset": [1, 2]}}, r"camera.maps_offset: \[1, 2\] needs camera.maps_path"),
         ({"camera": {"gain": 2}}, "camera.gain: unknown key; did you mean"),
         ({"background": {"photons": -1}}, "background.photons: -1 is too small; allowed: a number from 0 to"),
-        ({"background": {"photons": [2, 1]}}, "background.photons: .* has its higher end first; allowed: .low, high"),
+        ({"background": {"photons": [2, 1]}}, "background.photons: .* has the higher value first; allowed: .low, high"),
         ({"background": {"photons": [1, 2, 3]}}, "background.photons"),
         ({"background": {"structure": {"amplitude": 1}}}, "background.structure.length_px: required key is missing"),
         ({"background": {"structure": STRUCTURE | {"amplitude": 11}}}, "structure.amplitude: 11 is too large"),
@@ -107,15 +110,15 @@ def test_defaults_are_the_documented_ones() -> None:
         ({"illumination": {"fwhm_um": 9, "centre_px": [1]}}, r"illumination.centre_px\[1\]: required value is missing"),
         (
             {"camera": {}, "tiff": {"noise_params": {"background": 3, "readout_noise": 10}}},
-            "tiff.noise_params.readout_noise: is given, and a camera too; .*camera.read_noise_e in place of it",
+            "tiff.noise_params.readout_noise: cannot be combined with a camera; use camera.read_noise_e instead",
         ),
         (
             {"camera": {}, "tiff": {"noise_params": {"shot_noise": False}}},
-            "tiff.noise_params.shot_noise: is given, and a camera too; .*camera.shot_noise in place of it",
+            "tiff.noise_params.shot_noise: cannot be combined with a camera; use camera.shot_noise instead",
         ),
         (
             {"background": {}, "tiff": {"noise_params": {"background": 100}}},
-            "tiff.noise_params.background: is given, and a background too; .*background.photons in place of it",
+            "tiff.noise_params.background: cannot be combined with a background section; use background.photons",
         ),
     ],
 )
@@ -142,7 +145,7 @@ def test_a_preset_gives_the_numbers_that_the_block_does_not(name: str) -> None:
     assert config.model_dump(exclude_unset=True)["camera"] == {"preset": name, "read_noise_e": 2.5, "em_gain": None}
     stored = JobConfig.model_validate_json(config.model_dump_json())
     assert stored.camera == camera
-    # The same numbers are the same job, wherever they are from.
+    # The same numbers give the same job, from a preset or not.
     assert job_hash(stored, "d") == hash_of(camera={**numbers, "read_noise_e": 2.5, "em_gain": None})
 
 
@@ -213,7 +216,7 @@ def test_paths_are_relative_to_the_file_and_on_the_command_line_to_the_folder(tm
 
 
 def test_old_jobs_keep_their_hash_and_blocks_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first two were computed before there were such blocks."""
+    """The first two hashes were computed before these sections existed."""
     monkeypatch.setattr(identity, "DATA_VERSION", 4)
     assert hash_of() == "b3b6f6fcc6e4572078fd1d224fee9ecd12853b827eaaf1d5cf95071e56967e5b"
     assert (
@@ -233,7 +236,7 @@ def test_old_jobs_keep_their_hash_and_blocks_count(monkeypatch: pytest.MonkeyPat
     assert len({hash_of(**blocks) for blocks in different}) == len(different)
     assert hash_of(camera={"read_noise_e": 1.6}) == hash_of(camera={}) == hash_of(camera={"exposure_ms": 30})
     assert hash_of(background={"photons": [7, 7]}) == hash_of(background={"photons": 7})
-    assert hash_of(camera={"maps_path": "a.h5"}) == hash_of(camera={})  # what the file holds counts, not where it lies
+    assert hash_of(camera={"maps_path": "a.h5"}) == hash_of(camera={})  # the file's content counts, not its path
 
 
 def test_a_plan_names_the_blocks_that_changed() -> None:
@@ -254,7 +257,7 @@ def test_a_digest_tells_which_file_changed() -> None:
         "zmap_path",
         "background.image_path",
     ]
-    assert changed_files("m", before) == changed_files(before, "m") == []  # named by one alone: another config
+    assert changed_files("m", before) == changed_files(before, "m") == []  # only in one of them: another config
 
 
 def test_a_full_dump_is_the_same_job() -> None:

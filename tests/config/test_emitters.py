@@ -1,4 +1,4 @@
-"""Settings of blinking, densities, fiducials and drift: what is refused and how it is said, sweeps, identity."""
+"""Settings of blinking, densities, fiducials and drift: rejected values and their messages, sweeps, identity."""
 
 from __future__ import annotations
 
@@ -35,13 +35,19 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (blinking(**KINETICS | {"states": {"on": {"dark": 0}}}), f"{B}.states.on.dark: 0 is too small; allowed: a number"),
     (blinking(**KINETICS | {"states": {"on": {"dark": -2}}}), f"{B}.states.on.dark: -2 is too small; allowed: a num"),
     (blinking(**KINETICS | {"states": {"on": 3}}), f"{B}.states.on: 3 is an integer; allowed: an object"),
-    (blinking(**KINETICS | {"states": {"a.b": {"on": 3}}}), f'{B}.states.a.b: "a.b" is no name of a state; allowed:'),
-    (blinking(**KINETICS | {"states": {"on": {"on": 3}}}), f'{B}.states: "on" goes to itself; allowed: rates to other'),
-    (blinking(**KINETICS, start="blue"), f'{B}.start: "blue" is no state; allowed: on, dark, bleached'),
-    (blinking(**KINETICS, brightness={"lit": 1}), f'{B}.brightness: "lit" is no state; allowed: on, dark, bleached'),
-    (blinking(**KINETICS, brightness={"on": 0}), f"{B}.brightness: is 0 in all states; allowed: one at least above 0"),
+    (blinking(**KINETICS | {"states": {"a.b": {"on": 3}}}), f'{B}.states.a.b: "a.b" is not a state name; allowed:'),
+    (
+        blinking(**KINETICS | {"states": {"on": {"on": 3}}}),
+        f'{B}.states: "on" has a rate to itself; allowed: rates to other',
+    ),
+    (blinking(**KINETICS, start="blue"), f'{B}.start: "blue" is not a state; allowed: on, dark, bleached'),
+    (blinking(**KINETICS, brightness={"lit": 1}), f'{B}.brightness: "lit" is not a state; allowed: on, dark, bleached'),
+    (
+        blinking(**KINETICS, brightness={"on": 0}),
+        f"{B}.brightness: is 0 in all states; allowed: above 0 in at least one",
+    ),
     (blinking(**KINETICS, brightness={"on": -1}), f"{B}.brightness.on: -1 is too small; allowed: a number from 0"),
-    (blinking(**KINETICS, start="bleached"), f"{B}.start: leads to no bright state: there would be no light"),
+    (blinking(**KINETICS, start="bleached"), f"{B}.start: never leads to a bright state, so no emitter"),
     (blinking(**KINETICS, start={"dark": 0.5}), f"{B}.start: probabilities add up to 0.5; allowed: 1"),
     (blinking(**KINETICS, start={"dark": -0.5, "on": 1.5}), f'{B}.start: {{"dark": -0.5, "on": 1.5}} is not allowed'),
     (blinking(**KINETICS, start=3), f"{B}.start: 3 is not allowed; allowed: a state, {{state: probability}}, or null"),
@@ -50,10 +56,13 @@ BAD: list[tuple[dict[str, Any], str]] = [
             kind="kinetics",
             states={"on": {"l": 1, "r": 1}, "l": {"a": 1}, "a": {"l": 1}, "r": {"b": 1}, "b": {"r": 1}},
         ),
-        f"{B}.start: is null, and there is no single equilibrium of the states that are left; allowed: a state or",
+        f"{B}.start: is null, but the transient states have no unique steady state; allowed: a state or",
     ),
-    (blinking(kind="kinetics", states={"on": {}}), f"{B}.start: is null, and there is no single equilibrium"),
-    (JOB | {"emitters": {"density_per_um2": 1, "num_emitters": 3}}, "emitters.density_per_um2: is given, and emitters"),
+    (blinking(kind="kinetics", states={"on": {}}), f"{B}.start: is null, but the transient states"),
+    (
+        JOB | {"emitters": {"density_per_um2": 1, "num_emitters": 3}},
+        "emitters.density_per_um2: cannot be combined with emitters",
+    ),
     (JOB | {"emitters": {"density_per_um2": -1}}, "emitters.density_per_um2: -1 is too small; allowed: a number"),
     (JOB | {"emitters": {"margin_px": -1}}, "emitters.margin_px: -1 is too small; allowed: a number from 0 to 65,536"),
     (JOB | {"emitters": {"photon_distribution": "poisson"}}, 'emitters.photon_distribution: "poisson" is not allowed'),
@@ -90,7 +99,7 @@ def test_keys_of_other_kinds_are_allowed() -> None:
     for kind in ("once", "always", "paint", "kinetics"):
         config = load_job_config(blinking(**PAINT | KINETICS | {"kind": kind}))
         assert config.emitters.blinking.kind == kind
-    both = {"kind": "kinetics", "states": {"on": {"bleached": 0.1}}}  # what is left is one state
+    both = {"kind": "kinetics", "states": {"on": {"bleached": 0.1}}}  # one transient state remains
     assert load_job_config(blinking(**both)).emitters.blinking.absorbing == {"bleached"}
 
 
@@ -142,7 +151,7 @@ def test_sweeps_and_overrides_reach_into_the_blocks() -> None:
 
 
 def test_a_new_number_of_emitters_replaces_whatever_said_it() -> None:
-    """A config has num_emitters already, which nothing else could take out of it."""
+    """A config has num_emitters by default, and there is no other way to remove it."""
     numbered = JOB | {"emitters": {"num_emitters": 50}}
     job = load_job_config(numbered, ["emitters.density_per_um2=0.1"]).emitters
     assert (job.density_per_um2, "num_emitters" in job.model_fields_set) == (0.1, False)
@@ -155,7 +164,7 @@ def test_a_new_number_of_emitters_replaces_whatever_said_it() -> None:
         (0.1, False),
     ]
     both = {"emitters.density_per_um2": [0.1], "emitters.num_emitters": [5]}
-    with pytest.raises(ConfigError, match=r"emitters.density_per_um2: is given, and emitters.num_emitters too"):
+    with pytest.raises(ConfigError, match=r"emitters.density_per_um2: cannot be combined with emitters.num_emitters"):
         expand_jobs(load_batch_config({"base_config": JOB, "variables": both}))
     with pytest.raises(ConfigError, match=r'"variables" sets this key for each job; use --set "variables.emitters.den'):
         load_batch_config(sweep, ["emitters.num_emitters=3"])

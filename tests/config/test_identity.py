@@ -28,7 +28,7 @@ def test_hash_covers_what_determines_the_movie(monkeypatch: pytest.MonkeyPatch) 
     assert plain == hash_of(emitters={"area_px": 1200, "frames": 10.0})
     assert plain == hash_of(emitters={"no_plot": False}, zernike={"no_plot": False, "num_plot": 3})
     assert plain == hash_of(memory_optimization={"chunk_size": 3}, zmap_path="/moved/map.h5")
-    assert plain == hash_of(noise_seed=42)  # that of emitters.seed
+    assert plain == hash_of(noise_seed=42)  # the value of emitters.seed
     changes: list[dict[str, Any]] = [
         {"emitters": {"seed": 43}},
         {"emitters": {"frames": 11}},
@@ -84,7 +84,7 @@ def test_each_combination_has_its_own_noise_and_the_emitters_of_all() -> None:
 
 
 def test_noise_does_not_depend_on_how_a_sweep_names_its_jobs() -> None:
-    """An axis at its old value, values and keys in another order: the same job has the same hash."""
+    """An added axis at its old value, or another order of values and keys: the same job has the same hash."""
     base = JOB | {"emitters": {"lifetime_avg": 4.0}}
     hashes = [job_hash(job, "d") for job in jobs_of(variables=SWEEP, base_config=base)]
     turned = {key: values[::-1] for key, values in reversed(SWEEP.items())}
@@ -92,7 +92,7 @@ def test_noise_does_not_depend_on_how_a_sweep_names_its_jobs() -> None:
         turned,
         SWEEP | {"psf.size_px": [41]},  # the default
         {"emitters.lifetime_avg": [4.0]} | SWEEP,
-        SWEEP | {"emitters.no_plot": [False]},  # changes no byte of the movie
+        SWEEP | {"emitters.no_plot": [False]},  # has no effect on the movie
         SWEEP | {"emitters.lifetime_avg": [5.0, 4.0]},  # more jobs, these among them
     ):
         others = [job_hash(job, "d") for job in jobs_of(variables=variables, base_config=base)]

@@ -1,4 +1,4 @@
-"""The config: keys and defaults, the guide's examples as they stand, and where values come from."""
+"""Loading a config: keys and defaults, the unchanged examples of the guide, and where values come from."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_guide_sample_mode_loads_with_its_comments(tmp_path: Path) -> None:
 
 
 def test_guide_variable_template_is_refused_where_its_first_placeholder_stands() -> None:
-    # Its values are placeholders (值1) that the reader is meant to replace, not JSON5.
+    # Its values are placeholders (值1) for the reader to replace, not JSON5.
     with pytest.raises(ConfigError, match=r'template\.json: line 16, column 15: unexpected "值"'):
         parse_config_text(guide_block("variable_mode"), "template.json")
 
@@ -272,7 +272,7 @@ def test_job_config_from_dict_file_batch_or_object(tmp_path: Path) -> None:
 
 
 class LikeAnArray:
-    """As tables and tensors of other libraries are: NumPy can make an array of it."""
+    """Like tables and tensors of other libraries: NumPy can convert it to an array."""
 
     def __init__(self, values: list[Any]) -> None:
         self.values = values
@@ -282,7 +282,7 @@ class LikeAnArray:
 
 
 def forms(*makers: Callable[[Any], Any]) -> Callable[[Any], st.SearchStrategy[tuple[Any, Any]]]:
-    """Return what draws a plain value in one of its forms, with the plain value itself."""
+    """Return a strategy for a plain value in one of its forms, together with the plain value itself."""
     return lambda value: st.sampled_from(makers).map(lambda make: (make(value), value))
 
 
@@ -342,7 +342,7 @@ def test_a_config_of_numpy_values_is_that_of_plain_ones() -> None:
 
 
 def test_whole_numbers_may_be_written_as_floats() -> None:
-    """JSON has one kind of numbers, and the schema's integers include 3.0."""
+    """JSON has only one number type, and the integers of JSON schema include 3.0."""
     base = {
         "emitters": {"frames": 3.0, "area_px": 64.0},
         "zernike": {"crop_size": 64.0, "crop_offset": [1.0, 2.0]},

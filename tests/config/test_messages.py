@@ -1,9 +1,10 @@
-"""Wrong configs: every error in one block, with its key path and what is allowed, never anything worse."""
+"""Invalid configs: all errors in one block, with key path and allowed values, and never another exception."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def error_or_none(action: Callable[[], object]) -> str | None:
         ("zernike", "crop_offset", [0, -1], "-1 is too small"),
         ("zernike", "crop_offset", 3, "3 is an integer; allowed: a list of 2 integers"),
         ("zernike", "extrapolate", True, 'true is not allowed; allowed: "nearest" or null'),
-        ("optical", "NA", 1.6, "1.6 is larger than the index n_immersion 1.518"),
+        ("optical", "NA", 1.6, "1.6 is larger than the refractive index n_immersion 1.518"),
         ("optical", "NA", 0, "0 is too small"),
         ("optical", "wavelength_nm", 0.66, "0.66 is too small; allowed: a number from 100 to 5,000"),
         ("optical", "pixel_size_nm_x", -100, "-100 is too small"),
@@ -88,9 +89,9 @@ def error_or_none(action: Callable[[], object]) -> str | None:
         ("tiff", "filename", "/a.tif", "leaves its folder"),
         ("tiff", "filename", "a\\b.tif", "leaves its folder"),
         ("tiff", "filename", "..", "leaves its folder"),
-        ("tiff", "filename", "con.tif", "Windows reserves"),
-        ("tiff", "filename", "a:b.tif", "cannot have on every system"),
-        ("tiff", "filename", "a\nb.tif", "cannot have on every system"),
+        ("tiff", "filename", "con.tif", "that Windows reserves"),
+        ("tiff", "filename", "a:b.tif", "some systems do not allow"),
+        ("tiff", "filename", "a\nb.tif", "some systems do not allow"),
         ("tiff", "filename", ".a.tif", "must not begin"),
         ("tiff", "filename", "a" * 200 + ".tif", "is longer than 100 bytes"),
         ("tiff", "filename", "movie.png", "must end in .tif or .tiff"),
@@ -111,7 +112,7 @@ def test_wrong_value_is_named_with_its_key_and_what_is_allowed(section: str, key
 def test_stamp_beyond_what_can_be_integrated_is_named() -> None:
     optical = {"pixel_size_nm_x": 6500, "pixel_size_nm_y": 6500}
     message = error_of(batch({"optical": optical, "psf": {"size_px": 101}}))
-    assert "base_config.psf.size_px: 101 px of 6500 nm are too large a stamp" in message
+    assert "base_config.psf.size_px: a stamp of 101 px of 6500 nm is too large" in message
     largest = int(message.rpartition("up to ")[2].removesuffix(" px"))
     load_batch_config(batch({"optical": optical, "psf": {"size_px": largest}, "emitters": {"z_range_um": 0}}))
 
@@ -122,8 +123,8 @@ def test_stamp_beyond_what_can_be_integrated_is_named() -> None:
         ({"focal_depth_um": 500}, [0, 1], "optical.focal_depth_um: 500 um is too deep to be computed"),
         ({"focal_depth_um": 500, "n_sample": 1.33}, [0, 1], "optical.focal_depth_um: 500 um is too deep"),
         ({"n_sample": 1.33}, [500, 600], "emitters.z_um: 600 um is too far out of focus"),
-        ({"n_sample": 1.33}, [-1, 1], "emitters.z_um: puts emitters at z = -1 um, within the coverslip"),
-        ({"n_sample": 1.33}, None, "emitters.z_range_um: puts emitters at z = -1 um, within the coverslip"),
+        ({"n_sample": 1.33}, [-1, 1], "emitters.z_um: puts emitters at z = -1 um, inside the coverslip"),
+        ({"n_sample": 1.33}, None, "emitters.z_range_um: puts emitters at z = -1 um, inside the coverslip"),
     ],
 )
 def test_depths_that_cannot_be_are_named_alone(optical: dict[str, Any], z_um: list[float] | None, line: str) -> None:
@@ -141,7 +142,7 @@ def test_defocus_beyond_what_can_be_integrated_is_named(defocus: str, sampling: 
     assert 10 < deepest < 100
     config = load_batch_config(batch(base | {"emitters": {"z_range_um": 0.99 * deepest}})).base_config
     assert error_of(batch(base | {"emitters": {"z_range_um": 1.02 * deepest}}))
-    # What is allowed is computed; beyond it there is as much again for aberrations, and then an end.
+    # Allowed values can be computed; there is as much reserve again for aberrations, but no more.
     optics, psf = simtiff.Optics(**config.optical.model_dump()), config.psf
     simtiff.psf(optics, [[0, 0, 1.01 * deepest]], size=psf.size_px, defocus=defocus)
     with pytest.raises(ConfigError, match="quadrature rows"):
@@ -155,7 +156,7 @@ def test_zmap_path_must_be_a_path(path: Any) -> None:
 
 def test_paths_are_not_expanded_and_names_fit_every_system() -> None:
     for path in ("~", "~/maps/a.h5", "~me/a.h5"):
-        words = f'"{path}" begins with ~, which is not expanded; write the whole path'
+        words = f'"{path}" begins with ~, which is not expanded; write the full path'
         assert f"base_config.zmap_path: {words}" in error_of(batch({"zmap_path": path}))
         assert f"base_config.zmap_path: {words}" in error_of(batch(), (f"zmap_path={path}",))
         assert f"variables.zmap_path[0]: {words}" in error_of(batch(variables={"zmap_path": [path]}))
@@ -210,7 +211,7 @@ def test_wrong_structure_is_named(config: dict[str, Any], line: str) -> None:
         ({"emitters.frmes": [1]}, 'unknown key in emitters; did you mean "frames"?'),
         ({"frames": [1]}, 'unknown key; it belongs at "emitters.frames"'),
         ({"tif.roi_size": [1]}, 'variables.tif.roi_size: unknown key; did you mean "tiff"?'),
-        ({"base_config.emitters.frames": [1]}, 'paths start inside base_config: use "emitters.frames"'),
+        ({"base_config.emitters.frames": [1]}, 'keys are relative to base_config; use "emitters.frames"'),
         ({"psf": [3]}, "variables.psf[0]: 3 is not an object; allowed: an object with the keys model, size_px"),
         ({"psf": [{"size": 3}]}, 'variables.psf[0].size: unknown key in psf; did you mean "size_px"?'),
         ({"psf": [{}, {"size_px": 4}]}, "variables.psf[1].size_px: 4 is even"),
@@ -231,7 +232,7 @@ def test_wrong_structure_is_named(config: dict[str, Any], line: str) -> None:
             {"psf.phase_noll.6": [1e9]},
             "variables.psf.phase_noll.6[0]: 1000000000.0 is too large; allowed: a number from",
         ),
-        ({"psf.phase_noll.06": [1]}, 'variables.psf.phase_noll.06: "06" is no Noll index'),
+        ({"psf.phase_noll.06": [1]}, 'variables.psf.phase_noll.06: "06" is not a Noll index'),
         ({"psf.phase_noll.6": [1], "psf.phase_noll": [{}]}, 'sets psf.phase_noll, and so does "psf.phase_noll.6"'),
         ({"psf": [{"phase_noll": {}}], "psf.phase_noll.6": [1]}, 'sets psf.phase_noll.6, and so does "psf"'),
         ({"": [1]}, "valid keys are zmap_path, emitters"),
@@ -278,26 +279,26 @@ def test_what_does_not_go_together_is_reported_with_the_rest() -> None:
     lines = error_of(batch(base, sample_configs=samples, variables=variables)).splitlines()
     assert lines[0] == "config: 9 errors in the config"
     paths = {line.split(":")[0].strip(): line for line in lines[1:]}
-    assert "1.6 is larger than the index" in paths["base_config.optical.NA"]
+    assert "1.6 is larger than the refractive index" in paths["base_config.optical.NA"]
     assert "allowed with use_direct_rendering false: from 601" in paths["base_config.tiff.hr_size"]
     assert "outside the field of view" in paths["base_config.tiff.crop_offset"]
     assert "gives all 3 samples the same name" in paths["sample_configs.sample_naming"]
-    # The stamp is judged only where wavelength and aperture are known.
+    # The stamp is checked only if wavelength and aperture are valid.
     assert "base_config.psf.size_px" not in paths
     base["optical"] = {"pixel_size_nm_x": 6500}
     message = error_of(batch(base, sample_configs=samples))
-    assert "base_config.psf.size_px: 511 px of 6500 nm are too large a stamp" in message
+    assert "base_config.psf.size_px: a stamp of 511 px of 6500 nm is too large" in message
 
 
 def test_variables_that_do_not_go_together_are_reported_with_the_rest() -> None:
     variables = {"optical.NA": [1.4, 1.6], "emitters.frames": [0], "tiff.roi_size": [64]}
     message = error_of(batch({"emitters": {"sed": 1}}, variables=variables))
     assert "3 errors" in message
-    assert "variables, job_0001_NA_1.6_roi_size_64: optical.NA: 1.6 is larger than the index" in message
-    # A value that is wrong by itself goes with nothing.
+    assert "variables, job_0001_NA_1.6_roi_size_64: optical.NA: 1.6 is larger than the refractive index" in message
+    # A value that is invalid by itself causes no further errors.
     assert "1 error" in error_of(batch({"optical": {"n_immersion": "oil"}}, variables={"optical.NA": [1.4, 1.6]}))
     assert "1 error" in error_of(batch({"optical": {"NA": 1.5}}, variables={"optical.n_immersion": ["oil", 1.6]}))
-    # A variable takes the place of a wrong value.
+    # A variable replaces a wrong value.
     message = error_of(batch({"optical": {"NA": "high"}}, variables={"optical.NA": [1.4, 1.6]}))
     assert "2 errors" in message
     assert "job_0001_NA_1.6: optical.NA: 1.6" in message
@@ -315,7 +316,7 @@ def test_combination_that_is_wrong_only_together_is_reported_once() -> None:
     lines = error_of(batch(variables=variables)).splitlines()
     assert len(lines) == 2
     assert "job_0002_seed_1_NA_1.5_n_immersion_1.45" in lines[1]
-    assert "optical.NA: 1.5 is larger than the index n_immersion 1.45" in lines[1]
+    assert "optical.NA: 1.5 is larger than the refractive index n_immersion 1.45" in lines[1]
 
 
 @pytest.mark.parametrize(
@@ -324,7 +325,7 @@ def test_combination_that_is_wrong_only_together_is_reported_once() -> None:
         ("../{sample_id}", "leaves its folder"),
         ("a/{sample_id}", "leaves its folder"),
         ("{sample_id}.", "must not begin or end"),
-        ("con", "Windows reserves"),
+        ("con", "that Windows reserves"),
         ("", "is empty"),
         ("sample", "gives all 3 samples the same name"),
         ("{sample_id.__class__}", "allows only the field {sample_id}"),
@@ -381,8 +382,8 @@ def test_values_from_python_that_are_not_allowed_are_named_for_what_they_are(cha
         ('{"a": 1', "line 1, column 8: unexpected end of input"),
         ("[1]", "must be one object { ... }, not a list"),
         ("null", "must be one object { ... }, not null"),
-        ('{"a": {"b": 1, "b": 2}}', "a.b: the key is there more than once"),
-        ("{a: {b: 1, b: 2}} // JSON5", "a.b: the key is there more than once"),
+        ('{"a": {"b": 1, "b": 2}}', "a.b: the key appears more than once"),
+        ("{a: {b: 1, b: 2}} // JSON5", "a.b: the key appears more than once"),
         ("[" * 100_000, "nested too deeply"),
         ('{"a":' * 40 + "1" + "}" * 40, "nested more than 32 levels deep"),
         ('{"a": ' + "1" * 5000 + "}", "Exceeds the limit"),
@@ -399,15 +400,20 @@ def test_files_that_are_no_config_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.json").write_bytes(b"\x89HDF\r\n\xff\xfe")
     with (tmp_path / "large.json").open("wb") as file:
         file.truncate((16 << 20) + 1)
-    os.mkfifo(tmp_path / "pipe.json")
+    special: list[tuple[Path | str, str]] = []
+    if sys.platform != "win32":
+        os.mkfifo(tmp_path / "pipe.json")
+        special = [
+            (tmp_path / "pipe.json", "is a pipe without a writer"),
+            ("/dev/zero", "is a device, not a file"),
+        ]
     for path, words in (
+        *special,
         (tmp_path / "missing.json", "no such config file"),
         (tmp_path, "is a directory"),
         (tmp_path / "binary.json", "is not UTF-8 text .*; save it as UTF-8"),
         ("a\0b.json", "cannot be read"),
         (tmp_path / "large.json", "is larger than"),
-        (tmp_path / "pipe.json", "is a pipe that nothing writes to"),
-        ("/dev/zero", "is a device, not a file"),
     ):
         with pytest.raises(ConfigError, match=words):
             load_batch_config(path)

@@ -1,4 +1,4 @@
-"""Jobs: every combination once, names that are safe and stay, hashes that say what determines a movie."""
+"""Jobs: every combination once, valid and stable names, and hashes of everything that determines a movie."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_long_names_are_cut_and_marked_with_a_hash() -> None:
 
 
 def test_long_names_are_cut_by_bytes() -> None:
-    """Names of files may have 255 bytes, and a character of many scripts has three."""
+    """File names may have 255 bytes, and characters of many scripts take three."""
     assert shorten("样" * 3, 9) == "样" * 3
     for longest in range(30, 60):
         short = shorten("样" * 40, longest)
@@ -124,7 +124,7 @@ def test_long_names_are_cut_by_bytes() -> None:
 
 @pytest.mark.parametrize("naming", ["batch_status.json", "Batch_Status.JSON", ".simtiff.lock"])
 def test_samples_are_not_named_like_the_batch_s_own_files(naming: str) -> None:
-    with pytest.raises(ConfigError, match=r"sample_naming.*is the name of a file of the batch itself"):
+    with pytest.raises(ConfigError, match=r"sample_naming.*is the name of one of the batch's own files"):
         expand(sample_configs={"num_samples": 1, "sample_naming": naming})
 
 
@@ -147,7 +147,7 @@ def test_samples_have_unrelated_seeds_and_their_own_frames() -> None:
 
 
 def test_the_seeds_of_samples_never_change() -> None:
-    # Movies that exist depend on these numbers.
+    # Existing movies depend on these numbers.
     assert [sample_seed(42, i) for i in (1, 2)] == [7645688246095274, 5772288796860012]
 
 
@@ -276,7 +276,7 @@ def sizes(job: Job) -> tuple[float, float]:
 
 
 def test_pixel_sizes_are_the_same_however_they_are_given() -> None:
-    """The same sizes are the same job: identity, settings, and config."""
+    """Both ways give the same job: identity, settings and config."""
     plain = {"pixel_size_nm_x": 65, "pixel_size_nm_y": 70}
     one_way, other_way = (expand({"optical": optical})[0] for optical in (plain, {"pixel_size_nm": [65, 70.0]}))
     assert one_way.config == other_way.config
@@ -316,15 +316,15 @@ def test_pixel_sizes_can_be_swept_and_replaced() -> None:
             {"pixel_size_nm": 65, "pixel_size_nm_x": 65},
             {},
             (),
-            "base_config.optical.pixel_size_nm: is given, and optical.pixel_size_nm_x too; allowed: either",
+            "base_config.optical.pixel_size_nm: cannot be combined with optical.pixel_size_nm_x; allowed: either",
         ),
         (
             {},
             {"optical.pixel_size_nm": [65], "optical.pixel_size_nm_y": [70]},
             (),
-            "optical.pixel_size_nm: is given, and optical.pixel_size_nm_y too",
+            "optical.pixel_size_nm: cannot be combined with optical.pixel_size_nm_y",
         ),
-        ({}, {"optical": [{"pixel_size_nm": 65, "pixel_size_nm_x": 1}]}, (), "and optical.pixel_size_nm_x too"),
+        ({}, {"optical": [{"pixel_size_nm": 65, "pixel_size_nm_x": 1}]}, (), "combined with optical.pixel_size_nm_x"),
         ({"pixel_size_nm": [65]}, {}, (), "optical.pixel_size_nm[1]: required value is missing"),
         ({"pixel_size_nm": [65, 0]}, {}, (), "optical.pixel_size_nm[1]: 0 is too small; allowed: a number from 1"),
         ({"pixel_size_nm": "65"}, {}, (), 'optical.pixel_size_nm: "65" is a string; allowed: a number from 1 to'),

@@ -117,8 +117,8 @@ BAD = {
     "an empty file": ("", "is empty"),
     "no photons": ("frame,x_px,y_px\n0,1,2\n", "has frames, but no photons; allowed: both"),
     "no y": ("frame,x_px,photons\n0,1,2\n", "no column y_px"),
-    "other units": ('"frame","x [inch]","y [nm]","intensity [photon]"\n1,1,2,3\n', r"x \[inch\]: its unit is inch"),
-    "no numbers": ("x_px,y_px\n1,a\n", "line 2, column y_px: holds 'a'"),
+    "other units": ('"frame","x [inch]","y [nm]","intensity [photon]"\n1,1,2,3\n', r"x \[inch\]: the unit is inch"),
+    "no numbers": ("x_px,y_px\n1,a\n", "line 2, column y_px: is 'a'"),
 }
 
 
@@ -134,7 +134,7 @@ def test_pixels_of_another_size_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "locs.hdf5"
     table = rows(sigma_x_px=np.ones(2000), sigma_y_px=np.ones(2000))
     localizations.write(table, path, "picasso", pixel_size_nm=130)
-    with pytest.raises(DataError, match=r"locs.hdf5: has pixels of \[130.0, 130.0\] nm, but .* \[100.0, 120.0\]"):
+    with pytest.raises(DataError, match=r"locs.hdf5: has a pixel size of \[130.0, 130.0\] nm, but .* \[100.0, 120.0\]"):
         open_given(job(positions_path=str(path)))
 
 
@@ -149,7 +149,7 @@ def test_frames_are_those_of_the_config_else_of_the_list(tmp_path: Path) -> None
 
 def test_a_number_or_a_density_does_not_go_with_a_list() -> None:
     for other in ({"num_emitters": 3}, {"density_per_um2": 0.1}):
-        with pytest.raises(ValueError, match="allowed: either of them"):
+        with pytest.raises(ValueError, match="allowed: one of them"):
             job(positions_path="a.csv", **other)
 
 

@@ -203,6 +203,6 @@ def test_the_extension_never_panics(
         lambda: _core.Camera(float(number), 1.0, True),
     ]
     for call in calls:
-        # A panic is no `Exception`, so it comes through.
+        # A panic is not an `Exception`, so it is not caught.
         with bounded(), contextlib.suppress(TypeError, ValueError, OverflowError):
             call()

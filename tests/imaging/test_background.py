@@ -27,7 +27,7 @@ def correlation(field: NDArray[np.float32], dx: int, dy: int) -> float:
 @pytest.mark.parametrize("length", [0.8, 4.0, 11.3])
 def test_a_field_has_the_rms_and_autocorrelation_that_are_asked_for(length: float) -> None:
     field = random_field(SHAPE, length, seed=3, origin=(-200, 55))
-    # squares of the field are correlated over length / sqrt(2), so that an area has so many independent ones at least
+    # squares of the field are correlated over length / sqrt(2); this gives the number of independent samples
     independent = field.size / (4 * np.pi * max(length**2, 0.1))
     assert abs(field.mean()) < 4 / np.sqrt(independent)
     assert np.mean(field**2) == pytest.approx(1, abs=4 * np.sqrt(2 / independent))
@@ -109,12 +109,12 @@ def compressed_by(number: int, path: Path) -> None:
 
 
 def never_written(_: Path) -> None:
-    """Leave the place empty."""
+    """Do not write the file."""
 
 
 BAD: dict[str, tuple[str, Any, str]] = {
     "missing": ("a.tif", never_written, "no such file"),
-    "a folder": ("a.tif", lambda path: path.mkdir(), "is no file"),
+    "a folder": ("a.tif", lambda path: path.mkdir(), ": not a file"),
     "another ending": ("a.png", lambda path: path.write_bytes(b"x"), "allowed: .tif, .tiff, .npy"),
     "no TIFF": ("a.tif", lambda path: path.write_bytes(b"nonsense" * 9), "damaged"),
     "no NumPy file": ("a.npy", lambda path: path.write_bytes(b"nonsense" * 9), r"damaged.*magic string"),
@@ -123,27 +123,31 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "compressed in another way": (
         "a.tif",
         lambda path: compressed_by(34676, saved(path, np.ones((40, 50)))),
-        "is compressed by SGILOG; allowed: no compression, or deflate$",
+        "is compressed with SGILOG; allowed: no compression, or deflate$",
     ),
-    "cut short": ("a.tif", lambda path: cut_short(saved(path, np.ones((40, 50)))), "ends before its image does"),
+    "cut short": ("a.tif", lambda path: cut_short(saved(path, np.ones((40, 50)))), "the image is truncated"),
     "a cut array": ("a.npy", lambda path: cut_short(saved(path, np.ones((40, 50)))), "damaged"),
     "colours": (
         "a.tif",
         lambda path: tifffile.imwrite(path, np.ones((40, 50, 3), np.uint8)),
         "allowed: one grey image",
     ),
-    "a stack": ("a.tif", lambda path: saved(path, np.ones((5, 40, 50), np.uint8)), "holds 5 images"),
+    "a stack": ("a.tif", lambda path: saved(path, np.ones((5, 40, 50), np.uint8)), "has 5 images"),
     "a stack of numbers": ("a.npy", lambda path: saved(path, np.ones((5, 40, 50))), "allowed: one grey image"),
     "complex numbers": ("a.npy", lambda path: saved(path, np.ones((40, 50), complex)), "complex"),
     "nothing": ("a.npy", lambda path: saved(path, np.ones((0, 50))), "cannot be read|allowed: one grey image"),
-    "below 0": ("a.tif", lambda path: saved(path, np.arange(-1.0, 1999).reshape(40, 50)), r"below 0 \(-1 to 1998\)"),
+    "below 0": (
+        "a.tif",
+        lambda path: saved(path, np.arange(-1.0, 1999).reshape(40, 50)),
+        r"negative values \(-1 to 1998\)",
+    ),
     "not a number": ("a.npy", lambda path: saved(path, np.full((40, 50), np.nan)), "NaN"),
-    "infinite": ("a.tif", lambda path: saved(path, np.full((40, 50), np.inf, np.float32)), "infinity"),
+    "infinite": ("a.tif", lambda path: saved(path, np.full((40, 50), np.inf, np.float32)), "infinite"),
     "dark": ("a.tif", lambda path: saved(path, np.zeros((40, 50), np.uint16)), "zero everywhere"),
     "too small": (
         "a.tif",
         lambda path: saved(path, np.ones((30, 50))),
-        "50 x 30 px; the frame is on x 10 to 49, y 0 to 30",
+        "50 x 30 px, but must cover the whole frame, x 10 to 49 and y 0 to 30",
     ),
 }
 
@@ -162,5 +166,5 @@ def test_a_file_that_holds_no_background_is_refused(tmp_path: Path, case: str) -
 def test_an_image_has_to_cover_the_frame(tmp_path: Path, origin: tuple[int, int]) -> None:
     path = saved(tmp_path / "a.npy", np.ones((40, 50)))
     assert read_background(path, 80.0, (31, 40), (10, 9)).shape == (31, 40)
-    with pytest.raises(DataError, match="has to cover all of it"):
+    with pytest.raises(DataError, match="must cover the whole frame"):
         read_background(path, 80.0, (31, 40), origin)

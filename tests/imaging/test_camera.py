@@ -1,4 +1,4 @@
-"""The camera through Python: distributions, and noise that depends on the pixel's place alone."""
+"""The camera from Python: distributions, and noise that depends only on seed and position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A camera stage by stage: photon transfer, the register's law, saturation, maps, and draws that stay as they are."""
+"""A camera stage by stage: photon transfer, EM gain distribution, saturation, maps, independent random streams."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def flat(photons: float, frames: int = 40, side: int = 128) -> NDArray[np.float3
 )
 def test_photon_transfer(photons: float, dtype: str, read_noise: float, stages: dict[str, Any]) -> None:
     if stages is EMCCD and photons == 20000:
-        stages = {**EMCCD, "em_gain": 30}  # else beyond 16 bits
+        stages = {**EMCCD, "em_gain": 30}  # stay within 16 bits
     camera = Camera(0, read_noise, dtype=dtype, **stages)
     counts = camera.expose(flat(photons), seed=int(photons) + 1).astype(np.float64)
     gain = (camera.em_gain or 1) / camera.e_per_adu
@@ -65,7 +65,7 @@ def test_the_law_of_the_register(electrons: int) -> None:
     gain, sigma, scale, offset = 100.0, 20.0, 5.0, 150.0
     camera = Camera(0, sigma, em_gain=gain, e_per_adu=scale, offset_adu=offset)
     counts = camera.expose(flat(electrons, frames=60), seed=7).ravel()
-    # Poisson, gamma and Gauss, summed and integrated on a grid of output electrons
+    # convolution of Poisson, gamma and normal distributions on a grid of output electrons
     step = sigma / 20
     grid = (np.arange(round(400 * sigma / step)) + 0.5) * step if electrons < 3 else None
     if grid is None:
@@ -141,7 +141,7 @@ def test_no_read_noise_is_lost_above_an_offset() -> None:
 
 @pytest.mark.parametrize("e_per_adu", [0.46, 0.5, 1, 2.2, 12])
 def test_gains_make_no_combs(e_per_adu: float) -> None:
-    """Neighbouring counts are about as likely, but where there are fewer electrons than counts and next to no noise."""
+    """Neighbouring counts are about equally likely, unless there are more counts than electrons and almost no noise."""
     stats = pytest.importorskip("scipy.stats")
     camera = Camera(50, 1.5, e_per_adu=e_per_adu, offset_adu=100)
     counts = camera.expose(flat(0, frames=60), seed=5).ravel()
@@ -246,9 +246,12 @@ def test_cameras_tell_what_they_are() -> None:
         ({"offset_adu": 1e9}, "offset_adu is"),
         ({"maps": 5}, "maps is 5; expected CameraMaps, a path, or a dict of arrays"),
         ({"maps": {}}, "maps: there are none; expected any of offset_adu"),
-        ({"maps": {1: [[1.0]]}}, "maps: 1 is not known; expected any of offset_adu"),
-        ({"maps": {"gain": [[1.0]]}}, "maps: gain is not known; expected any of offset_adu"),
-        ({"maps": {"e_per_adu": [[1.0]], "gain_adu_per_e": [[1.0]]}}, "maps: e_per_adu and gain_adu_per_e are given"),
+        ({"maps": {1: [[1.0]]}}, "maps: unknown name 1; expected any of offset_adu"),
+        ({"maps": {"gain": [[1.0]]}}, "maps: unknown name gain; expected any of offset_adu"),
+        (
+            {"maps": {"e_per_adu": [[1.0]], "gain_adu_per_e": [[1.0]]}},
+            "maps: both e_per_adu and gain_adu_per_e are given",
+        ),
     ],
 )
 def test_wrong_stages_are_named(stages: dict[str, Any], message: str) -> None:
@@ -268,18 +271,18 @@ def test_wrong_maps_are_named(tmp_path: Path) -> None:
     flawed = np.full((8, 9), 1.0)
     flawed[2, 3] = -1
     for maps, message in (
-        ({"mean": flawed}, "has no map of a camera; allowed: any of offset_adu"),
+        ({"mean": flawed}, "has no camera map; allowed: any of offset_adu"),
         ({"variance_adu2": flawed}, "variance_adu2: pixel x = 3, y = 2 is -1"),
         ({"offset_adu": np.ones(7)}, r"offset_adu: has shape \(7,\)"),
         ({"read_noise_e": flawed + 1, "variance_adu2": flawed + 1}, "has both read_noise_e and variance_adu2"),
         (
             {"offset_adu": flawed, "quantum_efficiency": flawed[:6] + 1},
-            r"has maps of different shapes: offset_adu \(8, 9\), quantum_efficiency \(6, 9\); allowed: one",
+            r"has maps of different shapes: offset_adu \(8, 9\), quantum_efficiency \(6, 9\); allowed: equal shapes",
         ),
     ):
         with pytest.raises(DataError, match=message):
             CameraMaps.open(written(**maps))
-    with pytest.raises(DataError, match="has 9 px along x, but the frame lies on 4 to 9"):
+    with pytest.raises(DataError, match="has 9 px along x, but the frame covers 4 to 9"):
         CameraMaps.open(written(offset_adu=flawed), offset=(4, 0), shape=(8, 6))
     with pytest.raises(DataError, match=r"none\.h5: no such file"):
         CameraMaps.open(tmp_path / "none.h5")

@@ -1,4 +1,4 @@
-"""Derivatives of stamps, and the Cramér-Rao bound of emitters alone and together, against NumPy."""
+"""Derivatives of stamps, and single-emitter and joint Cramér-Rao bounds, against NumPy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOISELESS = Camera(background=0, read_noise=0).detector
 
 
 def sigmas(information: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return standard deviations; infinity for parameters without information, the others as if these were known."""
+    """Return standard deviations; infinity for parameters without information, which the others treat as known."""
     told = np.diag(information) > 0
     found = np.full(len(information), np.inf)
     found[told] = np.sqrt(np.diag(np.linalg.inv(information[np.ix_(told, told)])))
@@ -33,7 +33,7 @@ def sigmas(information: NDArray[np.float64]) -> NDArray[np.float64]:
 def information(
     slopes: NDArray[np.float64], mean: NDArray[np.float64], excess_noise: float = 1, read_noise: float = 0
 ) -> NDArray[np.float64]:
-    """Return Fisher's matrix of parameters from the slopes (parameters, pixels) of the pixels' means."""
+    """Return the Fisher information matrix from the derivatives (parameters, pixels) of the pixels' means."""
     return (slopes / (excess_noise * mean + read_noise**2)) @ slopes.T
 
 
@@ -81,7 +81,7 @@ def test_bounds_are_those_of_numpy_s_inverse(
     found = model.crlb([xyz], photons, background, read_noise=read_noise, excess_noise=excess_noise, **given_)[0]
     planes = model.planes([xyz], phase, size=SIZE)[0]
     expected = alone(planes, photons, background, read_noise=read_noise, excess_noise=excess_noise)
-    told = expected < 100 * np.array([1, 1, 1, photons, np.inf])  # what is nearly not told is left to other tests
+    told = expected < 100 * np.array([1, 1, 1, photons, np.inf])  # skip parameters with almost no information
     np.testing.assert_allclose(found[told], expected[told], rtol=2e-3)
     np.testing.assert_allclose(
         found,
@@ -108,7 +108,7 @@ def test_a_gaussian_has_the_bound_of_the_closed_form(photons: float, background:
     found = simtiff.crlb(optics, [[0, 0, 0.4]], photons, background, size=41, model="gaussian", sigma_nm=sigma_nm)[0]
     variance = sigma_nm**2 + pixel_nm**2 / 12
     nodes, weights = np.polynomial.legendre.leggauss(200)
-    t = ((nodes + 1) / 2) ** 4  # much of the integral lies near 0
+    t = ((nodes + 1) / 2) ** 4  # most of the integral is near 0
     part = photons * pixel_nm**2 / (2 * np.pi * variance * background)
     integral = (2 * ((nodes + 1) / 2) ** 3 * weights * np.log(t) / (1 + t * part)).sum()
     expected = np.sqrt(variance / photons / (1 + integral)) / pixel_nm
@@ -122,7 +122,7 @@ def test_a_gaussian_has_the_bound_of_the_closed_form(photons: float, background:
 def placed(
     model: Model, xyz: NDArray[np.float64], shape: tuple[int, int], phase: Any, size: int = SIZE, **more: Any
 ) -> list[NDArray[np.float64]]:
-    """Return stamps and derivatives of emitters, each in a frame that is no number where its stamp does not reach."""
+    """Return stamps and derivatives of emitters, each in a frame that is NaN outside its stamp."""
     half, frames = size // 2, []
     for place, coefficients in zip(xyz, phase, strict=True):
         column, row = np.floor(place[:2] + 0.5).astype(int)
@@ -134,7 +134,7 @@ def placed(
 
 
 def together(frames: list[NDArray[np.float64]], photons: Any, background: float, **noise: float) -> NDArray[np.float64]:
-    """Return the bounds of emitters in one matrix with one background, on the pixels that any stamp covers."""
+    """Return the joint bounds of emitters with one common background, from all pixels that a stamp covers."""
     there = np.any([np.isfinite(planes[0]) for planes in frames], axis=0)
     planes = np.nan_to_num(np.array(frames)[:, :, there])
     mean = background + np.einsum("n,np->p", photons, planes[:, 0])
@@ -148,7 +148,7 @@ def together(frames: list[NDArray[np.float64]], photons: Any, background: float,
 
 
 def emitters(model: Model, places: list[tuple[float, float]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return emitters at these places, at heights and with coefficients of their own."""
+    """Return emitters at these positions, with different heights and coefficients."""
     rng = np.random.default_rng(8)
     heights = model.focus_um + rng.uniform(-0.15, 0.4, len(places))
     return np.c_[np.array(places), heights], PHASE * rng.uniform(0.8, 1.2, (len(places), 1))
@@ -161,10 +161,10 @@ def emitters(model: Model, places: list[tuple[float, float]]) -> tuple[NDArray[n
     [
         [(20.2, 16.4), (23.1, 15.8)],  # 3 px apart
         [(20.2, 16.4), (20.2, 19.4)],
-        [(20.1, 16.4), (20.4, 16.4)],  # hardly told apart
-        [(1.3, 2.2), (3.9, 0.7)],  # both cut by the frame's corner
-        [(47.4, 33.1), (50.3, 32.2)],  # the second beyond the frame
-        [(20.2, 16.4), (33.4, 27.0), (38.0, 15.1)],  # the outer two do not touch
+        [(20.1, 16.4), (20.4, 16.4)],  # hardly resolved
+        [(1.3, 2.2), (3.9, 0.7)],  # both clipped at the frame's corner
+        [(47.4, 33.1), (50.3, 32.2)],  # the second is outside the frame
+        [(20.2, 16.4), (33.4, 27.0), (38.0, 15.1)],  # the outer two do not overlap
     ],
 )
 def test_joint_bounds_are_those_of_the_dense_matrix(
@@ -187,7 +187,7 @@ def test_joint_bounds_are_those_of_the_dense_matrix(
 
 @every_model
 def test_records_are_bound_by_their_frames_and_touching_stamps(model: Model) -> None:
-    """Frames differ in company and background; what touches nothing is as if alone; order and chunks change nothing."""
+    """Frames differ in neighbours and background; isolated emitters have single-emitter bounds; order is irrelevant."""
     rng = np.random.default_rng(9)
     xyz, phase = emitters(model, [(12.2, 13.4), (15.1, 12.8), (12.2 + 2 * SIZE, 13.4), (60.3, 40.2)])
     emitter_ix = np.array([0, 1, 2, 3, 0, 2, 3, 1])
@@ -232,7 +232,7 @@ def test_what_the_pixels_do_not_tell_is_infinite_and_spoils_nothing() -> None:
         (OIL, {"model": "gaussian"}),
         (OIL, {"model": "gaussian", "sigma_nm": 140, "depth_nm": 300}),
     ):
-        # without aberrations and in focus nothing tells z
+        # without aberrations and in focus, z is not determined
         xyz = np.array([[0.2, -0.1, 0.0]])
         found = simtiff.crlb(optics, xyz, 1000, 10, size=SIZE, **options)[0]
         assert np.isinf(found[2])
@@ -240,7 +240,7 @@ def test_what_the_pixels_do_not_tell_is_infinite_and_spoils_nothing() -> None:
         slopes = np.array([1000 * dx, 1000 * dy, value, np.ones_like(value)])
         expected = sigmas(information(slopes, 1000 * value + 10))
         np.testing.assert_allclose(found[[0, 1, 3, 4]], expected, rtol=2e-3)
-        # beside another one, whose z is told; and a dark one, and one whose stamp misses the frame
+        # next to another one, whose z is determined; also a dark one, and one whose stamp misses the frame
         model = Model(optics, options)
         places = np.array([[20.2, 19.9, 0.0], [23.1, 20.4, 0.35], [21.0, 23.0, 0.2], [70.0, 20.0, 0.1], [20, -9, 0.2]])
         photons = np.array([1000, 700, 0, 900, 800])
@@ -264,7 +264,7 @@ def test_two_emitters_at_one_place_are_not_told_apart() -> None:
     renderer = Renderer(OIL, size=SIZE)
     found = renderer.record_bounds(scene, np.array([10.0]), (40, 40), NOISELESS, joint=True)
     assert np.isinf(found[:2, :4]).all()
-    # the third sees one emitter of their light
+    # the third is affected as by one emitter with their total photons
     pair = Scene.from_arrays(xyz[1:], [1000, 800], PHASE)
     expected = renderer.record_bounds(pair, np.array([10.0]), (40, 40), NOISELESS, joint=True)
     np.testing.assert_allclose(found[2], expected[1], rtol=1e-3)
@@ -290,7 +290,7 @@ def test_more_emitters_than_can_be_bound_together_are_refused() -> None:
         ({"read_noise": -1}, simtiff.ConfigError, "read_noise is -1"),
         ({"excess_noise": 3}, simtiff.ConfigError, "excess_noise is 3; expected a number from 1 to 2"),
         ({"camera": 3}, simtiff.ConfigError, "camera is a int; expected simtiff.Camera"),
-        ({"camera": Camera(), "read_noise": 1.0}, simtiff.ConfigError, "camera and read_noise or excess_noise"),
+        ({"camera": Camera(), "read_noise": 1.0}, simtiff.ConfigError, "camera cannot be combined with read_noise"),
         ({"phase": [[0.1], [0.2]]}, simtiff.ShapeError, "phase has shape"),
         ({"model": "gaussian", "phase": [0.1]}, simtiff.ConfigError, "a Gaussian has no pupil"),
         ({"size": 4}, simtiff.ConfigError, "size is 4"),
@@ -304,7 +304,7 @@ def test_bad_arguments_are_named(change: dict[str, Any], error: type[Exception],
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"modes": [0]}, r"modes is \[0\]; expected Noll indices, from 1 on"),
+        ({"modes": [0]}, r"modes is \[0\]; expected Noll indices, 1 and up"),
         ({"modes": [2.5]}, r"modes is \[2.5\]"),
         ({"modes": [10_000]}, "10000|modes"),
         ({"modes": [6], **GAUSSIAN}, r"modes is \[6\], but a Gaussian has no pupil"),

@@ -1,4 +1,4 @@
-"""The Cramér-Rao bound on real cameras: QE, dark charge, gain, maps, and uneven background."""
+"""The Cramér-Rao bound on realistic cameras: QE, dark charge, gain, maps, and structured background."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def maps_of(shape: tuple[int, int]) -> dict[str, NDArray[np.float64]]:
 
 
 def pixels(camera: Camera, background: Any, shape: tuple[int, int]) -> tuple[Any, Any, float]:
-    """Return QE and variance without the emitters' light of each pixel, and the excess noise, by the textbook."""
+    """Return QE and variance (without emitters) of each pixel, and the excess noise, from textbook formulas."""
     given = camera.maps
     efficiency = np.full(shape, camera.quantum_efficiency)
     noise = np.full(shape, camera.read_noise)
@@ -39,7 +39,7 @@ def pixels(camera: Camera, background: Any, shape: tuple[int, int]) -> tuple[Any
 
 
 def sigmas(planes: Any, photons: Any, pixel: tuple[Any, Any, float], there: Any) -> NDArray[np.float64]:
-    """Return the bounds of emitters in one matrix with one background, (n, 5)."""
+    """Return the joint bounds of emitters with one common background, (n, 5)."""
     efficiency, rest, excess = pixel
     light = sum(n * p[0] for n, p in zip(photons, planes, strict=True))
     variance = (excess * efficiency * light + rest)[there]
@@ -82,7 +82,7 @@ def test_maps_of_other_stamps_are_refused() -> None:
 @pytest.mark.parametrize("own", [False, True])
 def test_records_are_bound_by_the_pixels_that_they_light(name: str, joint: bool, own: bool) -> None:
     camera = CAMERAS[name] if name != "maps" else Camera(7, 9, maps=maps_of(SHAPE), **SCMOS)
-    xyz = np.array([[12.2, 11.1, 0.3], [18.4, 13.9, -0.2], [2.0, 27.3, 0.1]])  # two that touch, and one at a corner
+    xyz = np.array([[12.2, 11.1, 0.3], [18.4, 13.9, -0.2], [2.0, 27.3, 0.1]])  # two that overlap, and one at a corner
     photons, frame_ix = np.array([900, 1500, 700, 800.0]), [0, 0, 0, 1]
     emitter_ix = [0, 1, 2, 0]
     image = np.linspace(0, 50, SHAPE[0] * SHAPE[1], dtype=np.float32).reshape(SHAPE) if own else None

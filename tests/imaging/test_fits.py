@@ -1,4 +1,4 @@
-"""Maximum-likelihood fits of simulated emitters reach the Cramér-Rao bound, as an efficient estimator must."""
+"""Maximum-likelihood fits of simulated emitters reach the Cramér-Rao bound, as expected of an efficient estimator."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def simulated(model: Model, size: int, photons: float) -> tuple[Array, Array, Ar
 
 
 class Likelihood:
-    """The likelihood of counts by parameters x, y, z, photons, background, for many emitters at once."""
+    """The likelihood of counts as a function of x, y, z, photons and background, for many emitters at once."""
 
     def __init__(self, model: Model, size: int, counts: Array) -> None:
         self.model, self.size, self.counts = model, size, counts
@@ -61,7 +61,7 @@ class Likelihood:
     def most_likely(self, start: Array) -> Array:
         """Return the most likely parameters, by Fisher scoring with Levenberg's and Marquardt's damping."""
         found, rows = start.copy(), np.arange(len(start))
-        damping = np.full(len(start), 0.1)  # and no less: bare scoring may swing about the maximum
+        damping = np.full(len(start), 0.1)  # minimum damping: undamped Fisher scoring may oscillate about the maximum
         loss, gradient, information = self.at(found, rows)
         for _ in range(200):
             damped = information * (1 + damping[:, None, None] * np.eye(5))
@@ -73,7 +73,7 @@ class Likelihood:
             for old, new in zip((loss, gradient, information), trial, strict=True):
                 old[better] = new[better]
             damping = np.where(better, np.maximum(damping / 10, 0.1), damping * 10)
-            # a step of a thousandth of a sigma is none
+            # converged: the step is below a thousandth of sigma
             going = (np.abs(step) * np.sqrt(np.einsum("naa->na", information)) > 1e-3).any(axis=1)
             rows, damping = rows[going], damping[going]
             loss, gradient, information = loss[going], gradient[going], information[going]

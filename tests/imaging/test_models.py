@@ -1,4 +1,4 @@
-"""Every PSF model: against reference arrays, against the others, and against what all of them must do."""
+"""All PSF models: against reference arrays, against each other, and the contract of all models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def optics_of(numbers: np.ndarray, kind: str) -> Optics:
 
 
 def allowed(numbers: np.ndarray) -> float:
-    """Return the error that stamps may have, in parts of their peak, at a row of optics."""
+    """Return the allowed error of stamps, as a fraction of their peak, for a row of optics."""
     _, aperture, immersion, _, _, *sample = numbers
     if not sample or sample[0] == immersion:
         return 5e-4
@@ -44,7 +44,7 @@ def check_stamps(reference: Any, stamps: str, kind: str = "vectorial") -> int:
 
 
 def check_gradients_and_bounds(reference: Any, kinds: Any, planes: str, modes: tuple[int, ...], counting: Any) -> int:
-    """Compare stamps, derivatives and bounds; the derivatives' errors in parts of their own peaks."""
+    """Compare stamps, derivatives and bounds; errors of derivatives as fractions of their own peaks."""
     for case, kind in enumerate(kinds):
         optics, size = optics_of(reference["optics"][case], kind), reference[planes].shape[-1]
         given = {
@@ -91,7 +91,7 @@ def test_derivatives_and_bounds_are_the_whole_reference(shared: Path) -> None:
 @integration
 @pytest.mark.parametrize("blur_nm", [0, (40, 90)])
 def test_all_ways_lead_to_the_same_stamps(model: Model, pixel_integration: bool, blur_nm: Any) -> None:
-    """Stamps, frames and derivatives agree, whatever an emitter's company, threads, and the place of the frame."""
+    """Stamps, frames and derivatives agree, whichever emitters are rendered together, for any threads and frame."""
     rng = np.random.default_rng(3)
     count = 40
     xyz = model.at(0, 0, 0) + rng.uniform((-0.5, -0.5, -0.15), (0.5, 0.5, 0.5), (count, 3))
@@ -107,7 +107,7 @@ def test_all_ways_lead_to_the_same_stamps(model: Model, pixel_integration: bool,
     )
     value = model.planes(xyz, phase, size=15, **more)[:, 0]
     assert np.abs(value - stamps).max() < model.error * stamps.max()
-    # alone, in any order, by any number of threads
+    # alone, in any order, with any number of threads
     before = simtiff.threads()
     try:
         for threads in (1, 3):
@@ -117,7 +117,7 @@ def test_all_ways_lead_to_the_same_stamps(model: Model, pixel_integration: bool,
             assert_array_equal(again, stamps[some])
     finally:
         simtiff.set_threads(before)
-    # in frames, whole and cut at the rim
+    # in frames, complete and clipped at the edge
     for i, (column, row) in ((3, (7, 7)), (8, (2, 12))):
         scene = Scene.from_arrays(xyz[i] + [[column + 100, row - 50, 0]], [2], **model.coefficients(phase[i]))
         frame = renderer.render(replace(scene, origin=(100, -50)), (1, 15, 15))[0]
@@ -134,9 +134,9 @@ def test_one_photon_is_one_photon(model: Model) -> None:
         held = [float(model.psf(place, size=size).sum()) for size in (11, 31, 101, 301)]
         assert held == sorted(held)
         assert 0.96 < held[2] < held[3] <= 1 + 1e-6
-        # a pixel's mean is nearly its middle's: points make up the same light
+        # the mean over a pixel is close to the value at its centre: sampled pixels add up to the same light
         assert abs(float(model.psf(place, size=101, pixel_integration=False).sum()) - held[2]) < 2e-3
-        # and a larger pixel holds what its parts hold
+        # and a larger pixel has the sum of its parts
         whole = model.with_optics(pixel_size_nm_x=90, pixel_size_nm_y=120).psf(place, size=15)
         parts = model.with_optics(pixel_size_nm_x=30, pixel_size_nm_y=40)
         fine = parts.psf([np.multiply(place[0], (3, 3, 1))], size=45).reshape(15, 3, 15, 3).sum(axis=(1, 3))
@@ -149,7 +149,7 @@ def test_x_and_y_are_exchanged_with_the_pixel_s_sides(model: Model) -> None:
     turned = model.with_optics(pixel_size_nm_x=125, pixel_size_nm_y=80)
     if not model.has_pupil:
         turned = replace(turned, options=GAUSSIAN | {"sigma_nm": (150, 120), "astigmatism_nm": -200})
-    # Noll 2, 3 and 8, 7 are of x and y; 6 is that of y with its sign changed, 5 and 4 are of both
+    # exchanging x and y swaps Noll 2 and 3, 8 and 7; changes the sign of 6; and leaves 5 and 4
     one, other = np.array([0, 0.2, -0.4, 0.1, 0.3, 0.5, 0.2, -0.3]), np.array([0, -0.4, 0.2, 0.1, 0.3, -0.5, -0.3, 0.2])
     first = oblong.psf([oblong.at(0.3, -0.1, 0.2)], one, blur_nm=(30, 70))[0]
     second = turned.psf([turned.at(-0.1, 0.3, 0.2)], other, blur_nm=(70, 30))[0]
@@ -159,7 +159,7 @@ def test_x_and_y_are_exchanged_with_the_pixel_s_sides(model: Model) -> None:
 
 @every_model
 def test_signs_are_those_of_the_conventions(model: Model) -> None:
-    """x goes with columns and y with rows, a negative tilt to larger x, and astigmatism of either sign with height."""
+    """x are columns and y rows, negative tilt shifts to larger x, and the sign of astigmatism changes with height."""
     size = 31
     pixels = np.arange(size) - size // 2
 
@@ -184,7 +184,7 @@ def test_signs_are_those_of_the_conventions(model: Model) -> None:
         bright = np.where(stamp > 0.3 * stamp.max(), stamp, 0)
         return float(bright.sum(axis=0) @ pixels**2 - bright.sum(axis=1) @ pixels**2) / bright.sum()
 
-    # with Noll 6 below 0, and an a above 0, the focus along x is above
+    # with negative Noll 6, or positive a, the focus along x is above
     assert elongation(-0.2) > 0.3 > -0.3 > elongation(0.3)
 
 
@@ -192,10 +192,10 @@ def test_signs_are_those_of_the_conventions(model: Model) -> None:
 @integration
 @pytest.mark.parametrize("blur_nm", [(30, 55), (80, 80), (0, 45), (12, 250)])
 def test_blur_is_that_of_finer_pixels(model: Model, pixel_integration: bool, blur_nm: tuple[float, float]) -> None:
-    """Blur pixels of an eighth, in float64, and take together what lies in a pixel, or take the point in its middle."""
+    """Blur on pixels of an eighth, in float64, then sum over each pixel or take the value at its centre."""
     x, y, height = model.at(0.2, -0.3, 0.3)
     fine = model.with_optics(pixel_size_nm_x=12.5, pixel_size_nm_y=12.5)
-    shift = 0.5 if pixel_integration else 0  # eight finer pixels have their middle between two of them
+    shift = 0.5 if pixel_integration else 0  # the centre of eight finer pixels is between two of them
     light = fine.psf([[8 * x - shift, 8 * y - shift, height]], size=401, pixel_integration=pixel_integration)[0]
     nm = 12.5 * (np.arange(401) - 200)
     for axis, sigma in enumerate(blur_nm):
@@ -225,7 +225,7 @@ def test_places_that_are_none_are_refused(model: Model, bad: float) -> None:
 
 
 def test_vectorial_is_scalar_where_the_aperture_is_small() -> None:
-    """Both lose the same light; what is between them falls with the square of the aperture."""
+    """Both lose the same light; the difference decreases with the square of the aperture."""
     apart = []
     for aperture in (1.4, 0.6, 0.3, 0.15):
         optics = replace(OIL, NA=aperture, pixel_size_nm_x=70 / aperture, pixel_size_nm_y=70 / aperture)
@@ -251,7 +251,7 @@ def test_equal_indices_are_no_mismatch() -> None:
 
 
 def test_an_emitter_in_water_is_sharp_below_where_the_focus_was_moved_to() -> None:
-    """Refraction under oil makes the depth less than the way of the focus, the steep rays more so than the others."""
+    """Refraction makes the focus depth smaller than the stage displacement, most for steep rays."""
     heights = np.arange(0, 2.5, 0.05)
     sharp = {
         depth: heights[
@@ -266,7 +266,7 @@ def test_an_emitter_in_water_is_sharp_below_where_the_focus_was_moved_to() -> No
 
 
 def test_light_above_the_critical_angle_dies_away_with_height() -> None:
-    """Near the coverslip it has its part in the stamp; high up it is as if the pupil ended at the critical angle."""
+    """Near the coverslip it contributes to the stamp; far above, the pupil effectively ends at the critical angle."""
 
     def apart(height: float) -> float:
         focused = replace(TIRF, focal_depth_um=1.1 * height)
@@ -287,7 +287,7 @@ def test_a_gaussian_is_the_product_of_error_functions(pixel_integration: bool, s
     rng = np.random.default_rng(6)
     optics = replace(OIL, pixel_size_nm_x=90, pixel_size_nm_y=140)
     xyz = rng.uniform(-1, 1, (20, 3))
-    xyz[0] = (12, -9, 0.3)  # beside its stamp
+    xyz[0] = (12, -9, 0.3)  # outside its stamp
     renderer = Renderer(
         optics, size=17, pixel_integration=pixel_integration, samples_per_pixel=samples, blur_nm=(0, 50), **GAUSSIAN
     )
@@ -345,11 +345,11 @@ def test_added_phases_are_coefficients(name: str) -> None:
         ({"model": "vectorial", "defocus": "paraxial"}, {}, "defocus is .*paraxial"),
         ({"model": "gaussian", "defocus": "paraxial"}, {}, "defocus is .*paraxial"),
         ({"model": "vectorial"}, {"n_sample": 1.33}, r"z is -0\.1 um \(emitter 0\).*height above the coverslip"),
-        ({"model": "vectorial", "sigma_nm": 100}, {}, "sigma_nm is of the model 'gaussian'"),
-        ({"astigmatism_nm": 100}, {}, "astigmatism_nm is of the model 'gaussian'"),
+        ({"model": "vectorial", "sigma_nm": 100}, {}, "sigma_nm needs the model 'gaussian'"),
+        ({"astigmatism_nm": 100}, {}, "astigmatism_nm needs the model 'gaussian'"),
         ({"model": "gaussian", "astigmatism_nm": 100}, {}, "depth_nm is none; expected a number where astigmatism_nm"),
         ({"model": "gaussian", "sigma_nm": 0}, {}, "sigma_nm is 0"),
-        ({"model": "gaussian", "sigma_nm": (100, "a")}, {}, "sigma_nm is .*expected a number or two"),
+        ({"model": "gaussian", "sigma_nm": (100, "a")}, {}, "sigma_nm is .*expected one number, or two"),
         ({"model": "gaussian", "depth_nm": -1}, {}, "depth_nm is -1"),
         ({"model": "gaussian", "phase_noll": {6: 1}}, {}, "phase_noll is given, but a Gaussian has no pupil"),
         ({"model": "gaussian", "phase": [0.1]}, {}, "phase or magnitude is given, but a Gaussian has no pupil"),
@@ -358,7 +358,7 @@ def test_added_phases_are_coefficients(name: str) -> None:
         ({"phase_noll": {6: np.nan}}, {}, "phase_noll is .*at most 1000 radians"),
         ({"blur_nm": -1}, {}, "blur_nm is -1"),
         ({"blur_nm": (10, 501)}, {}, "blur_nm is 501"),
-        ({"blur_nm": (1, 2, 3)}, {}, "blur_nm is .*expected a number or two"),
+        ({"blur_nm": (1, 2, 3)}, {}, "blur_nm is .*expected one number, or two"),
     ],
 )
 def test_what_a_model_does_not_have_is_refused_by_name(

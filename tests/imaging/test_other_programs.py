@@ -1,4 +1,4 @@
-"""Stamps of other programs, by the parameters that the page on models translates."""
+"""Stamps of other software, with parameters converted as on the page on models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE = (TESTS.parent / "docs" / "explanation" / "models.md").read_text(encoding=
 
 
 def of_the_page(name: str) -> Callable[..., Any]:
-    """Return a function that the page shows."""
+    """Return a function from the code of the page."""
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
     namespace: dict[str, Any] = {}
     exec(next(block for block in blocks if f"def {name}(" in block), namespace)
@@ -28,14 +28,14 @@ def of_the_page(name: str) -> Callable[..., Any]:
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Return the largest difference over the peak where each is scaled by its own norm."""
+    """Return the largest difference over the peak, with both scaled to the same norm."""
     scaled = theirs * (ours * theirs).sum() / (theirs * theirs).sum()
     return float(np.abs(ours - scaled).max() / ours.max())
 
 
 @pytest.mark.parametrize("case", range(3))
 def test_liteloc(case: int) -> None:
-    """In oil, and from a sample of another index, also with light above the critical angle."""
+    """In oil, and with a refractive-index mismatch, also with supercritical-angle light."""
     na, sample, coverslip, immersion, stage = STAMPS["liteloc_optics"][case]
     x, y, z = STAMPS["liteloc_xyz"][case]
     coefficients = STAMPS["liteloc_coefficients"][case]
@@ -49,7 +49,7 @@ def test_liteloc(case: int) -> None:
 
     theirs = STAMPS["liteloc_stamps"][case]
     assert difference(ours(height, phase_of_liteloc(coefficients, 660)), theirs) < 5e-4
-    # every mode has its place and sign
+    # each mode has its index and sign
     for mode in range(21):
         changed = coefficients * np.where(np.arange(21) == mode, -1, 1)
         assert difference(ours(height, phase_of_liteloc(changed, 660)), theirs) > 2e-3
@@ -74,7 +74,7 @@ def test_psfmodels(case: int) -> None:
 
 
 def test_decode_s_gaussian() -> None:
-    """Its widths by z in nm, along rows and columns, with a width of 1 px, a shift of 250 nm and a range of 280 nm."""
+    """Widths along rows and columns over z in nm, for a width of 1 px, a shift of 250 nm and a range of 280 nm."""
     from scipy.special import erf
 
     z = np.array([-300.0, 0.0, 200.0])

@@ -26,7 +26,7 @@ OIL = Optics(wavelength_nm=660, NA=1.4, n_immersion=1.518, pixel_size_nm_x=100, 
 
 
 def check_reference(path: Path, kind: str) -> int:
-    """Compare all cases of a file; the error is counted in units of each stamp's peak."""
+    """Compare all cases of a file; errors are relative to each stamp's peak."""
     reference = np.load(path)
     for case, expected in enumerate(reference[kind]):
         stamp = simtiff.psf(
@@ -67,13 +67,13 @@ def test_light_is_conserved_and_lost_light_is_not_folded_back() -> None:
     for sizes in ([11, 31, 101, 301],):
         sums = [float(simtiff.psf(OIL, [[0.2, -0.4, 0.5]], phase, size=n).sum()) for n in sizes]
         assert sums == sorted(sums)
-        # the Airy pattern's light beyond a radius r falls off as 1 / r
+        # the light of the Airy pattern outside a radius r decreases as 1 / r
         assert 0.99 < sums[-1] < 1
         assert 1 - sums[-1] < 0.5 * (1 - sums[-2])
 
 
 def test_tilt_moves_the_image_and_defocus_is_symmetric() -> None:
-    # Noll 2 is 2 xi, as the phase of a shift by x pixels is -2 pi NA / wavelength * pixel * x * xi: to +x for c < 0
+    # Noll 2 is 2 xi, and a shift by x pixels has the phase -2 pi NA / wavelength * pixel * x * xi: to +x for c < 0
     per_pixel = np.pi * OIL.NA / OIL.wavelength_nm * 100
     moved = simtiff.psf(OIL, [[0, 0, 0.3]], [0, -2 * per_pixel, 0.5 * per_pixel])
     placed = simtiff.psf(OIL, [[2, -0.5, 0.3]])
@@ -91,7 +91,7 @@ def test_binned_high_resolution_agrees_with_integration() -> None:
     for samples in (2, 5, 8, 16):
         binned = Renderer(OIL, size=31, samples_per_pixel=samples).stamps(emitter)[0]
         errors.append(np.abs(binned - exact).max() / exact.max())
-    # the midpoint rule's error falls with the square of the spacing
+    # the error of the midpoint rule decreases with the square of the spacing
     assert errors[0] < 0.05
     assert errors[1] < errors[0] / 4
     assert errors[3] < 7e-4
@@ -246,7 +246,7 @@ def test_out_is_filled_in_place() -> None:
         ),
         (lambda: Renderer(OIL).render(replace(ALONE, xyz=np.zeros((3, 1))), (1, 9, 9)), r"xyz has shape \[3, 1\]"),
         (lambda: Renderer(OIL).render(replace(ALONE, frame_ix=np.ones(1, "u4")), (1, 9, 9)), "frame of a record is 1"),
-        (lambda: Scene.from_arrays([[0, 0, 0]], [1], emitter_ix=[1]), "emitter_ix goes from 1 to 1; expected 0 to 0"),
+        (lambda: Scene.from_arrays([[0, 0, 0]], [1], emitter_ix=[1]), "emitter_ix ranges from 1 to 1; expected 0 to 0"),
         (lambda: Scene.from_arrays([[0, 0, 0]], [1], emitter_ix=[0], id=[0]), "both id and emitter_ix"),
         (lambda: Scene.from_arrays([[0, 0, 0]], [1, 2]), "one for each row of xyz"),
         (lambda: simtiff.render(OIL, [[0, 0, 0]], [1, 2], (9, 9)), "photons"),

@@ -1,4 +1,4 @@
-"""Checksums of written files."""
+"""Checksums, long file names and errors of written files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data that went through filters of plugins: read where they are installed, named where they are not."""
+"""Data compressed with plugin filters: read if the plugin is installed, else reported by name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DATA = np.linspace(0, 1, 64).reshape(1, 8, 8)
 
 
 def write(path: Path, name: str, number: int, *, skipped: bool) -> Path:
-    """Write a dataset whose only chunk claims that it went through a filter, or that it did not."""
+    """Write a dataset whose only chunk claims that a filter was applied, or skipped."""
     with h5py.File(path, "a") as file:
         plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         plist.set_chunk(DATA.shape)
@@ -54,13 +54,13 @@ def test_a_missing_filter_is_named_with_its_cure(tmp_path: Path, capsys: pytest.
         TruthFile(truth)
 
 
-def test_a_filter_that_nobody_knows_is_named_by_its_number(tmp_path: Path) -> None:
+def test_an_unknown_filter_is_reported_by_its_number(tmp_path: Path) -> None:
     path = write(tmp_path / "map.h5", "z_maps/phase", NOBODY_S, skipped=False)
     with pytest.raises(DataError, match=r"HDF5 filter 511 \(unknown to simtiff\), which is not installed"):
         FieldMap.open(path)
 
 
-def test_a_filter_that_no_chunk_went_through_is_not_needed(tmp_path: Path) -> None:
+def test_a_filter_that_all_chunks_skipped_is_not_needed(tmp_path: Path) -> None:
     path = write(tmp_path / "map.h5", "z_maps/phase", NOBODY_S, skipped=True)
     phase, _ = FieldMap.open(path).coefficients([3.0], [2.0], method="nearest")
     assert phase[0, 0] == np.float32(DATA[0, 2, 3])

@@ -1,4 +1,4 @@
-"""HDF5 files of others: attributes, links and layouts that are read, and those that are refused."""
+"""HDF5 files from other software: attributes, links and layouts that are read or rejected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return a file with attributes as h5py writes them by default: texts of variable length."""
+    """Return a file with attributes as h5py writes them by default: variable-length strings."""
     path = tmp_path / "map.h5"
     with h5py.File(path, "w") as file:
         file["z_maps/phase"] = np.ones((4, 9, 9))

@@ -1,4 +1,4 @@
-"""OME-XML: what readers find in it, that the schema allows it, and that it is part of what a movie is resumed by."""
+"""OME-XML: its content, its validity, and its role in resuming a movie."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_readers_find_microscope_camera_and_config(tmp_path: Path, compression: 
 
 
 def test_bytes_are_a_function_of_what_determines_the_pixels(tmp_path: Path) -> None:
-    """Chunks, the map's place, a seed that is said: none of it is another movie."""
+    """Chunk size, the path of the map, and an explicit default seed do not change the movie."""
     synthesize(tmp_path / "map.h5", size=16)
     (tmp_path / "copy.h5").write_bytes((tmp_path / "map.h5").read_bytes())
     same = [
@@ -88,8 +88,8 @@ def test_the_schema_allows_it(dtype: str, acquisition: Acquisition | None) -> No
     assert schema.validate(etree.fromstring(xml)), schema.error_log
 
 
-def test_a_movie_that_was_begun_with_another_header_starts_again(tmp_path: Path) -> None:
-    """As of an earlier program that said less: no movie has the head of one and the tail of the other."""
+def test_a_movie_begun_with_another_header_starts_over(tmp_path: Path) -> None:
+    """An older version may have written another header; headers and frames of two versions are never mixed."""
     pixels = np.arange(10 * 8 * 8, dtype="uint16").reshape(10, 8, 8)
     starts: list[int] = []
 

@@ -1,4 +1,4 @@
-"""The number of CPUs that threads and workers follow."""
+"""The number of CPUs, which sets the default numbers of threads and workers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MANY = 64
 
 @pytest.fixture
 def many_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have many CPUs, so that something else is the least."""
+    """Pretend to have many CPUs, so that another limit applies."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(MANY)), raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: MANY)
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
@@ -72,7 +72,7 @@ def test_cores_follow_the_least_quota_on_the_way_up(
 
 @pytest.mark.usefixtures("many_cpus")
 def test_a_container_finds_its_quota_at_the_root(tmp_path: Path) -> None:
-    """It sees its own group there, by whatever name the host knows it."""
+    """A container sees its own group at the root, whatever its name on the host."""
     (own := tmp_path / "own").write_text("4:cpu,cpuacct:/docker/0123\n0::/../other\n")
     set_quota(tmp_path / "cpu", 1, 250_000, 100_000)
     assert cores(tmp_path, own) == 3

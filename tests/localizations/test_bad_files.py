@@ -1,4 +1,4 @@
-"""Files of localizations that cannot be read: one message that names file, row, column, and what is allowed."""
+"""Invalid localization files: one error message that names file, row, column, and what is allowed."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ def read(path: Path, kind: str | None = None, size: Any = 100, rows: int = 2) ->
     [
         ("thunderstorm", f"{TS}\n1,1,5,5,9\n2,2,5,5,9\n3,3,5,nan,9\n", r"line 4, column y \[nm\]: is NaN or infinite"),
         ("thunderstorm", f"{TS}\n1,1,5,5,9\n\n2,0,5,5,9\n", r"line 4, column frame: is before.*allowed: 1 and up"),
-        ("thunderstorm", f"{TS}\n1,1.5,5,5,9\n", "line 2, column frame: is no whole number"),
+        ("thunderstorm", f"{TS}\n1,1.5,5,5,9\n", "line 2, column frame: is not a whole number"),
         (
             "thunderstorm",
             f"{TS}\n1,1,5,5,9\n2,2,5,five,9\n",
-            r"line 3, column y \[nm\]: holds 'five'; allowed: a number",
+            r"line 3, column y \[nm\]: is 'five'; allowed: a number",
         ),
-        ("thunderstorm", f"{TS}\n1,1,5,,9\n", r"line 2, column y \[nm\]: holds ''"),
+        ("thunderstorm", f"{TS}\n1,1,5,,9\n", r"line 2, column y \[nm\]: is ''"),
         ("thunderstorm", f"{TS}\n1,1,5,5,9\n2,2,1,234.5,5,9\n", "line 3: has 6 columns, but the header has 5"),
         ("thunderstorm", f"{TS}\n1,1,5,5,9\n2,2,5\n", "line 3: has 3 columns, but the header has 5"),
-        (None, TS.replace("photon", "ADU"), r"line 1, column intensity \[ADU\]: its unit is ADU; allowed: photon"),
-        (None, TS.replace("intensity [photon]", "intensity"), "column intensity: its unit is missing; allowed: photon"),
+        (None, TS.replace("photon", "ADU"), r"line 1, column intensity \[ADU\]: the unit is ADU; allowed: photon"),
+        (None, TS.replace("intensity [photon]", "intensity"), "column intensity: the unit is missing; allowed: photon"),
         (None, TS.replace("x [nm]", "x [furlong]"), "unit is furlong; allowed: nm, um, px"),
-        ("thunderstorm", TS.replace("x [nm]", "x"), "column x: its unit is missing; allowed: nm, um, px"),
+        ("thunderstorm", TS.replace("x [nm]", "x"), "column x: the unit is missing; allowed: nm, um, px"),
         (None, TS.replace('"frame",', ""), "no column frame; the header has id, x"),
         ("thunderstorm", "a,b\n1,2\n", "line 1: no column frame; the header has a, b"),
         (None, f"{CSV},Photons\n1,2,3,4,5\n", "line 1: column Photons; allowed: frame, x_px, .*x_nm"),
         (None, f"{CSV}\n-1,2,3,4\n", "line 2, column frame: is before the first frame; allowed: 0 and up"),
         (None, f"{CSV}\n1,2,3,inf\n", "line 2, column photons: is NaN or infinite"),
-        (None, "x_px,x_nm,y_px\n1,2,3\n", "column x_px is there twice"),
-        (None, "x_px,y_px,y_px\n1,2,3\n", "column y_px is there twice"),
+        (None, "x_px,x_nm,y_px\n1,2,3\n", "duplicate column x_px"),
+        (None, "x_px,y_px,y_px\n1,2,3\n", "duplicate column y_px"),
         (None, "x_px,z_um\n1,2\n", "no column y_px or y_nm; the header has x_px, z_um"),
-        (None, "x_px;y_px\n1,5;2\n", "no known kind.*not separated by commas.*allowed: thunderstorm, picasso"),
-        (None, "x,y,z\n1,2,3\n", "no known kind.*'x, y, z'"),
+        (None, "x_px;y_px\n1,5;2\n", "unknown format.*not separated by commas.*allowed: thunderstorm, picasso"),
+        (None, "x,y,z\n1,2,3\n", "unknown format.*'x, y, z'"),
         (None, "Ground-truth,frame,xnano,ynano,intensity\n", "no column znano"),
-        (None, "x_px,y_px,xnano\n", "may be of several kinds; give one of them: smlm-challenge, csv"),
-        ("csv", "\n", "is empty; a line with the names of columns is needed"),
+        (None, "x_px,y_px,xnano\n", "could have several formats; choose one: smlm-challenge, csv"),
+        ("csv", "\n", "is empty; a header line with column names is needed"),
     ],
 )
 def test_csv(kind: str | None, text: str, message: str, tmp_path: Path) -> None:
@@ -130,19 +130,19 @@ def test_hdf5(tmp_path: Path) -> None:
     refused(r"data/xyz: has shape \(3, 2\)")
     with h5py.File(path, "a") as file:
         file["locs"] = np.zeros(1, LOCS)
-    refused("may be of several kinds; give one of them: picasso, decode")
+    refused("could have several formats; choose one: picasso, decode")
     decode(path)
     with h5py.File(path, "a") as file:
         file["meta"].attrs["xy_unit"] = "furlong"
     refused("attribute xy_unit is furlong; allowed: px, nm")
     with h5py.File(path, "w") as file:
         file["strange/data"] = 1
-    refused(r"of no known kind \(it holds strange, strange/data\)")
+    refused(r"unknown format \(it contains strange, strange/data\)")
     path.write_bytes(b"\x89HDF\r\n\x1a\n and then nothing")
-    refused("not a readable HDF5 file, or a truncated one")
+    refused("not a readable HDF5 file, or truncated")
     path.write_bytes(b"\xff\xfe\x00")
-    refused("of no known kind")
-    refused("is no text; a CSV file is needed", "csv")
+    refused("unknown format")
+    refused("is not a text file; a CSV file is needed", "csv")
 
 
 def test_arrays_and_parquet(tmp_path: Path) -> None:
@@ -163,8 +163,8 @@ def test_arrays_and_parquet(tmp_path: Path) -> None:
         read(path)
     path = tmp_path / "locs.parquet"
     for unit, y, message in [
-        ("", 1.0, "column position_x: its unit .* is missing; allowed: nm, um, px"),
-        ("nm", "a", "column position_y: holds string; allowed: real numbers"),
+        ("", 1.0, "column position_x: the unit .* is missing; allowed: nm, um, px"),
+        ("nm", "a", "column position_y: has type string; allowed: real numbers"),
         ("nm", None, "row 0, column position_y: is NaN or infinite"),
     ]:
         arrays = {"position_x": pa.array([1.0]), "position_y": pa.array([y], pa.string() if y == "a" else pa.float64())}
@@ -176,16 +176,16 @@ def test_arrays_and_parquet(tmp_path: Path) -> None:
 
 def test_sizes_of_pixels(tmp_path: Path) -> None:
     csv = DATA / "thunderstorm.csv"
-    with pytest.raises(ConfigError, match=rf"{csv}: lengths are in nm; pixel_size_nm is needed"):
+    with pytest.raises(ConfigError, match=rf"{csv}: lengths are in nm, which needs pixel_size_nm"):
         read(csv, size=None)
     for name, stated in [("picasso_locs.hdf5", "100.0, 100.0"), ("decode.h5", "100.0, 120.0")]:
-        with pytest.raises(DataError, match=rf"{name}: has pixels of \[{stated}\] nm, but pixel_size_nm is \[90"):
+        with pytest.raises(DataError, match=rf"{name}: has a pixel size of \[{stated}\] nm, but pixel_size_nm is \[90"):
             read(DATA / name, size=90)
         assert len(read(DATA / name, size=None)[0]) == 2
     for size in (0, -1, np.nan, "x", (1, 2, 3)):
         with pytest.raises(ConfigError, match=r"pixel_size_nm: .*; allowed: a number of nm above 0"):
             read(csv, size=size)
-    with pytest.raises(ConfigError, match="pixel_size_nm is needed"):
+    with pytest.raises(ConfigError, match="needs pixel_size_nm"):
         write({"x_px": [1], "y_px": [2], "frame": [0]}, tmp_path / "locs.csv", "thunderstorm")
 
 
@@ -193,9 +193,9 @@ def test_arguments(tmp_path: Path) -> None:
     one: dict[str, Any] = {"x_px": [1.0], "y_px": [2.0]}
     with pytest.raises(ConfigError, match="kind: 'rapidstorm'; allowed: thunderstorm, picasso, decode"):
         read(DATA / "decode.h5", "rapidstorm")
-    with pytest.raises(ConfigError, match="kind: simtiff is read, but not written here"):
+    with pytest.raises(ConfigError, match="kind: simtiff can be read, but not written"):
         write(one, tmp_path / "emitters.h5", "simtiff")
-    with pytest.raises(ConfigError, match="there is no folder"):
+    with pytest.raises(ConfigError, match="does not exist"):
         write(one, tmp_path / "no" / "locs.csv", "csv")
     with pytest.raises(DataError, match="no such file"):
         read(tmp_path / "locs.csv")
@@ -205,7 +205,7 @@ def test_arguments(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=rf"{next(iter(options))}: .*; allowed: whole numbers above 0"):
             write(one, tmp_path / "locs.hdf5", "picasso", **options)
     path = tmp_path / "locs.csv"
-    with pytest.raises(DataError, match=r"table 1: has x_px, y_px, z_um; allowed: x_px, y_px, as before"):
+    with pytest.raises(DataError, match=r"table 1: has columns x_px, y_px, z_um; allowed: x_px, y_px, as in the first"):
         write([one, one | {"z_um": [0.0]}], path, "csv")
     with pytest.raises(DataError, match="there is no table to write"):
         write([], path, "csv")
@@ -213,7 +213,7 @@ def test_arguments(tmp_path: Path) -> None:
         write(one | {"y_px": [1, 2]}, path, "csv")
     with pytest.raises(DataError, match="x_px: holds <U1; allowed: real numbers"):
         write(one | {"x_px": ["a"]}, path, "csv")
-    with pytest.raises(DataError, match="holds positions alone, but the table has frame"):
+    with pytest.raises(DataError, match=r"\.npy files have only positions, but the table has frame"):
         write(one | {"frame": [1]}, tmp_path / "locs.npy", "npy")
     assert not path.exists()
 

@@ -1,4 +1,4 @@
-"""Picasso (PyPI: ``picassosr``) and Locan read what is written here, and Picasso fits movies; `make test-clients`."""
+"""Picasso (PyPI: ``picassosr``) and Locan read our files, and Picasso fits movies; `make test-clients`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from simtiff import localizations
 from simtiff.cli.process import main
 from simtiff.language import speaking
 
-pytestmark = [pytest.mark.clients, pytest.mark.filterwarnings("default")]  # theirs are not ours to mend
+pytestmark = [pytest.mark.clients, pytest.mark.filterwarnings("default")]  # warnings of other software are no failures
 
 PX = (100.0, 120.0)
 
@@ -78,7 +78,7 @@ PHOTONS, FRAMES = 2000.0, 20
 
 
 def write_movie(folder: Path, **settings: Any) -> Path:
-    """Write a job of emitters in focus, each alone, on in every frame; of 100 nm pixels."""
+    """Write a job with isolated emitters in focus that are on in every frame, and 100 nm pixels."""
     rng = np.random.default_rng(1)
     along = np.arange(12, 244, 14.0)
     places = np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2)
@@ -100,14 +100,14 @@ def write_movie(folder: Path, **settings: Any) -> Path:
 
 
 def localized(folder: Path) -> Path:
-    """Let Picasso fit a movie as the line beside its truth says, with all emitters in sight."""
+    """Fit a movie with Picasso, using the command line exported with its truth, for all emitters in view."""
     lines = (folder / "picasso_locs_camera.txt").read_text().splitlines()
     line = next(line for line in lines if line.startswith("picasso "))
     return run_picasso(f"{line} --box-side-length 9 --gradient 800 --fit-method mle --drift 0", folder)
 
 
 def run_picasso(line: str, folder: Path) -> Path:
-    """Run a command line of Picasso in a folder, and return its localizations."""
+    """Run a Picasso command line in a folder, and return the path of its localizations."""
     _, *words = shlex.split(line)
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
@@ -124,7 +124,7 @@ def run_picasso(line: str, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def unaberrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a job with the exact PSF without aberrations, on a plain camera."""
+    """Return a job with the exact PSF without aberrations, and a simple camera."""
     folder = tmp_path_factory.mktemp("unaberrated")
     with h5py.File(folder / "flat.h5", "w") as file:
         file["z_maps/phase"] = np.zeros((4, 256, 256), np.float32)
@@ -197,7 +197,7 @@ def test_the_example_of_the_page_has_its_numbers(
     capsys.readouterr()
     with speaking("zh" if "zh" in page else "en"):
         assert main(shlex.split(command)[1:]) == 0
-    # The fits of another processor may differ in the last digits.
+    # Fits on another processor may differ in the last digits.
     pattern = r"-?\d[\d,]*\.?\d*"
     shown, found = (re.findall(pattern, each) for each in (figures, capsys.readouterr().out.partition("\n")[2]))
     for one, other in zip(shown, found, strict=False):

@@ -1,4 +1,4 @@
-"""What every format must do: round trips, units, empty tables, missing columns, and the place where its tool looks."""
+"""The contract of all formats: round trips, units, empty tables, missing columns, and the other software's axes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ every_format = pytest.mark.parametrize("kind", sorted(WRITTEN))
 
 
 def table(rows: int = 1000) -> Localizations:
-    """Return localizations as they come: float32 of a truth and others, far and near, in no order of frames."""
+    """Return typical localizations: float32 from a truth and float64, positions far and near, frames unordered."""
     rng = np.random.default_rng(5)
     xy = rng.uniform(-0.5, 300, (2, rows)).astype(np.float32).astype(float)
     sigma = rng.uniform(0.05, 0.2, rows)
@@ -49,7 +49,7 @@ def table(rows: int = 1000) -> Localizations:
         z_um=rng.normal(0, 0.5, rows),
         photons=rng.exponential(1000, rows),
         id=rng.integers(0, 10**7, rows),
-        sigma_x_px=sigma * PX[1],  # the same in nm along both axes: ThunderSTORM has one number
+        sigma_x_px=sigma * PX[1],  # equal in nm along both axes: ThunderSTORM has one uncertainty
         sigma_y_px=sigma * PX[0],
         sigma_z_um=rng.uniform(0.05, 0.2, rows),
         sigma_photons=rng.uniform(1, 9, rows),
@@ -86,7 +86,7 @@ def test_what_is_written_is_read_again_piece_by_piece(kind: str, tmp_path: Path)
     again = Localizations.concatenate(found)
     assert again.columns == whole.columns
     for name, values in whole.as_dict().items():
-        single = name in {"x_px", "y_px"}  # what was a float32 has as many digits as that
+        single = name in {"x_px", "y_px"}  # these were float32
         tolerance = 1e-6 if kind in SINGLE else 1e-8 if single else 1e-12
         np.testing.assert_allclose(getattr(again, name), values, rtol=tolerance, atol=1e-14, err_msg=name)
     np.testing.assert_array_equal(np.float32(again.x_px), np.float32(whole.x_px))  # a truth has float32

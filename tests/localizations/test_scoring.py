@@ -29,7 +29,7 @@ def columns(*rows: tuple[float, ...], names: str = "frame x_px y_px z_um photons
 def test_a_case_worked_by_hand() -> None:
     truth = columns((0, 0, 0, 0, 1000), (0, 10, 0, 0.1, 500), (1, 5, 5, 0, 800))
     truth |= {"sigma_x_px": np.array([0.25, 0.5, 1]), "sigma_z_um": np.array([np.inf, 0.02, 1])}
-    # the first is 50 nm off in x, the second 60 nm in y and 40 nm in z; the third frame has no emitter
+    # the first is off by 50 nm in x, the second by 60 nm in y and 40 nm in z; the third frame has no emitter
     found = columns((2, 5, 5, 0, 9), (0, 10, 0.5, 0.14, 530), (0, 0.5, 0, 0, 900))
     result = score(truth, found, pixel_size_nm=PX)
     metrics = result.metrics
@@ -43,7 +43,7 @@ def test_a_case_worked_by_hand() -> None:
         "bias_z_nm": 20,
         "bias_photons": (30 - 100) / 2,
         "error_over_bound_x": math.sqrt((0.5 / 0.25) ** 2 / 2),
-        "error_over_bound_z": 0.04 / 0.02,  # an infinite bound says nothing
+        "error_over_bound_z": 0.04 / 0.02,  # infinite bounds are excluded
         "efficiency_lateral": 100 - math.sqrt(50**2 + 3050),
         "efficiency_axial": 100 - math.sqrt(50**2 + 0.25 * 800),
     }
@@ -60,8 +60,8 @@ def test_a_case_worked_by_hand() -> None:
 @pytest.mark.parametrize(
     ("true", "seen", "pairs"),
     [
-        ([0, 240], [230, 470], [(0, 0), (1, 1)]),  # two pairs, though the nearest two would leave the others alone
-        ([0, 100], [110, 10], [(0, 1), (1, 0)]),  # of two ways with two pairs the shorter one
+        ([0, 240], [230, 470], [(0, 0), (1, 1)]),  # two pairs, although pairing the nearest two gives only one
+        ([0, 100], [110, 10], [(0, 1), (1, 0)]),  # of two assignments with two pairs, the shorter one
         ([0, 100], [60], [(1, 0)]),
         ([0], [250], [(0, 0)]),
         ([0], [250.001], []),
@@ -90,7 +90,7 @@ def test_both_distances_count_and_the_axial_one_only_where_both_have_z() -> None
     assert result.metrics.matched == 2
     assert result.metrics.rmse_axial_nm is None
     assert result.metrics.efficiency == result.metrics.efficiency_lateral == pytest.approx(100 - 200)
-    assert [each.metrics.found for each in result.by_z] == [None]  # nobody knows where these are
+    assert [each.metrics.found for each in result.by_z] == [None]  # the localizations have no z
     assert result.by_z[0].metrics.recall == 1
 
 
@@ -153,7 +153,7 @@ def test_known_noise_misses_and_ghosts_are_found_everywhere() -> None:
     assert metrics.bias_x_nm == pytest.approx(5, abs=0.5)
     assert metrics.bias_photons == pytest.approx(-100, rel=0.1)
     assert metrics.error_over_bound_x == pytest.approx(math.sqrt(1.25), abs=0.05)
-    assert metrics.error_over_bound_z == pytest.approx(1, abs=0.08)  # a few ghosts take the place of what was missed
+    assert metrics.error_over_bound_z == pytest.approx(1, abs=0.08)  # a few false positives match missed emitters
     for bins in (result.by_field, result.by_z, result.by_photons, result.by_density):
         assert sum(each.metrics.truth for each in bins) == n
         assert sum(each.metrics.matched for each in bins) == metrics.matched
@@ -187,7 +187,7 @@ def test_empty_tables_and_bad_arguments() -> None:
         score(one, one, dz_nm="far", pixel_size_nm=100)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="radius_nm: 0; allowed: a number of nm above 0"):
         score(one, one, 0, pixel_size_nm=100)
-    with pytest.raises(DataError, match="found: no column frame; it is needed"):
+    with pytest.raises(DataError, match="found: required column frame is missing"):
         score(one, {"x_px": [0], "y_px": [0]}, pixel_size_nm=100)
     with pytest.raises(DataError, match="truth: row 0, column x_px: is NaN"):
         score(one | {"x_px": np.array([np.nan])}, one, pixel_size_nm=100)
@@ -208,7 +208,7 @@ def test_tables_that_were_read_know_their_pixels(tmp_path: Path) -> None:
     found = score(truth, moved)
     assert found.metrics.bias_x_nm == pytest.approx(50)
     moved.attrs["pixel_size_nm"] = (100.0, 100.0)
-    with pytest.raises(ConfigError, match="pixels of the two tables are"):
+    with pytest.raises(ConfigError, match="the pixel sizes of the two tables are"):
         score(truth, moved)
     with pytest.raises(ConfigError, match="pixel_size_nm is needed"):
         score(table, table)

@@ -49,7 +49,7 @@ def test_records_are_localizations_with_their_bounds(truth: Path, tmp_path: Path
         np.testing.assert_array_equal(getattr(found, name), records[stored])
     names = ("sigma_x_px", "sigma_y_px", "sigma_z_um", "sigma_photons")
     np.testing.assert_array_equal(np.transpose([getattr(found, name) for name in names]), records["crlb"][:, :4])
-    with pytest.raises(DataError, match=r"has pixels of \[100.0, 120.0\] nm"):
+    with pytest.raises(DataError, match=r"has a pixel size of \[100.0, 120.0\] nm"):
         localizations.read(truth, pixel_size_nm=100)
 
     copy = tmp_path / "emitters.h5"
@@ -62,7 +62,7 @@ def test_records_are_localizations_with_their_bounds(truth: Path, tmp_path: Path
     np.testing.assert_array_equal(again.x_px, found.x_px)
     with h5py.File(copy, "a") as file:
         file["records/id"][3] = 99
-    with pytest.raises(DataError, match="records/id: 99 is no emitter"):
+    with pytest.raises(DataError, match="records/id: 99 is not an emitter"):
         list(iter_read(copy))
 
 

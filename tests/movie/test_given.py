@@ -281,7 +281,9 @@ def test_errors_name_the_file_and_the_key(tmp_path: Path) -> None:
         simtiff.run_batch(config, output_dir=tmp_path / "out", progress=False)
     with pytest.raises(DataError, match="out of focus"):
         simtiff.Simulation(config)
-    with pytest.raises(ConfigError, match=r"emitters.positions_path.*num_emitters too; allowed: either of them"):
+    with pytest.raises(
+        ConfigError, match=r"emitters.positions_path.*combined with emitters.num_emitters; allowed: one of them"
+    ):
         simtiff.Simulation(job(path, num_emitters=4))
     with pytest.raises(DataError, match=r"row 0 .*column photons: 1e\+?10"):
         simtiff.Simulation(job(), emitters={"frame": [0], "x_px": [1.0], "y_px": [1.0], "photons": [1e10]})

@@ -104,7 +104,7 @@ def test_streaming_refuses_what_cannot_be(tmp_path: Path) -> None:
     for source, output, options, error, message in [
         (tmp_path / "none.h5", tmp_path / "x.tiff", {}, DataError, "none.h5"),
         (h5, tmp_path, {}, ConfigError, "is a folder"),
-        (h5, tmp_path / "none" / "x.tiff", {}, ConfigError, "there is no folder"),
+        (h5, tmp_path / "none" / "x.tiff", {}, ConfigError, "does not exist; give"),
         (h5, tmp_path / "x.tiff", {"chunk_size": 0}, ConfigError, "chunk-size"),
     ]:
         with pytest.raises(error, match=message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -100,11 +101,11 @@ def test_maps_lie_under_the_field_and_are_cropped_with_the_frame(tmp_path: Path)
     assert (frames.var(0) / variance).mean() == pytest.approx(1, abs=0.01)
 
     uncovered = Simulation(JOB | {"camera": block | {"maps_offset": [7, 32]}})
-    words = r"maps.h5: offset_adu: has 60 px along y, but the frame lies on 37 to 60 \(camera\.maps_path\)$"
+    words = r"maps.h5: offset_adu: has 60 px along y, but the frame covers 37 to 60 \(camera\.maps_path\)$"
     with pytest.raises(DataError, match=words):
         uncovered.frames(0, 1)
     before = Simulation(JOB | {"camera": block | {"maps_offset": [0, 0]}} | with_tiff(crop_offset=[-1, 0]))
-    with pytest.raises(DataError, match="the frame lies on -1 to 38"):
+    with pytest.raises(DataError, match="the frame covers -1 to 38"):
         before.frames(0, 1)
 
 
@@ -279,6 +280,8 @@ def test_no_output_takes_the_place_of_an_input(tmp_path: Path) -> None:
     for words in (["run", f"--config={path}"], ["batch", path]):
         out = maps.parent if words[0] == "run" else tmp_path
         if words[0] == "batch":
+            if sys.platform == "win32":  # where links need rights
+                continue
             (tmp_path / "single_job").symlink_to(maps.parent)
         code, _, err = run(*words, f"--output-dir={out}")
         assert code == 2, err

@@ -55,7 +55,7 @@ def test_a_square_is_the_same_job_in_either_way() -> None:
         ),
         (
             {"tiff": {"roi_size": [70, 24], "use_direct_rendering": False, "hr_size": 30}},
-            "tiff.hr_size: 30 is less than one sample for each of roi_size 70 pixels",
+            "tiff.hr_size: 30 is less than one sample per pixel for roi_size 70",
         ),
     ],
 )
@@ -119,7 +119,7 @@ def test_a_map_need_not_be_larger_than_the_rectangle(tmp_path: Path) -> None:
     phase, _ = open_field(fitting).coefficients([80.0], [35.0], method="linear")
     np.testing.assert_allclose(phase, [[0.08, 0.07]], atol=1e-6)
     turned = load_job_config(JOB | {"zmap_path": str(write_map(tmp_path / "turned.h5", WIDTH, HEIGHT))})
-    with pytest.raises(DataError, match=r"turned.h5: the field reaches from x = -0.5 to 89.5 px of the map"):
+    with pytest.raises(DataError, match=r"turned.h5: the field extends from x = -0.5 to 89.5 px of the map"):
         open_field(turned)
 
 

@@ -1,4 +1,4 @@
-"""Coefficients known at scattered points of the field, interpolated between them."""
+"""Coefficients at scattered points of the field, with interpolation between them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ _MAX_POSITION_PX = 1e7
 
 
 class ScatteredCoefficients:
-    """Cubic interpolation over scattered points, the nearest point's value outside their hull.
+    """Cubic interpolation between scattered points; nearest point outside their convex hull.
 
-    The cubic is the Clough-Tocher scheme on a Delaunay triangulation (C1-continuous). Where points are too
-    few or on one line, so that there is no hull, the nearest point's value holds everywhere. Points given
-    more than once count once, with the mean of their values.
+    Uses the Clough-Tocher scheme on a Delaunay triangulation (C1-continuous). If there are too few points or they are
+    collinear, the nearest point is used everywhere. Duplicate points are merged, with the mean of their values.
 
     Parameters
     ----------
@@ -45,18 +44,18 @@ class ScatteredCoefficients:
         sums = np.zeros((len(self._points), self.modes))
         np.add.at(sums, group.reshape(-1), values)
         self._values = sums / counts[:, None]
-        # Modes that are zero everywhere cost nothing.
+        # Skip modes that are zero everywhere.
         self._active = np.flatnonzero(self._values.any(axis=0))
         self._tree = KDTree(self._points)
         self._cubic = None
         if len(self._points) > 3:
-            with contextlib.suppress(QhullError), warnings.catch_warnings():  # the points lie on one line
-                # Gradients are found iteratively; where that stops early, they are good enough to be smooth.
+            with contextlib.suppress(QhullError), warnings.catch_warnings():  # QhullError: the points are collinear
+                # Gradients are estimated iteratively; if that does not converge, they are still smooth enough.
                 warnings.simplefilter("ignore")
                 self._cubic = CloughTocher2DInterpolator(self._points, self._values[:, self._active])
 
     def __call__(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return (n, modes) float32 at the places x, y (n,) in px."""
+        """Return (n, modes) float32 at the positions x, y (n,) in px."""
         result = np.zeros((x.size, self.modes), np.float32)
         if not x.size:
             return result
@@ -78,7 +77,7 @@ class ScatteredCoefficients:
 
 
 def read_magnitude(file: h5py.File, header: MapHeader) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return coords (points, 2) and magnitudes (points, modes); None where there are none or all are zero."""
+    """Return coords (points, 2) and amplitude coefficients (points, modes); None if there are none or all are zero."""
     dataset = find_dataset(file, MAGNITUDE)
     if dataset is None or not header.points:
         return None

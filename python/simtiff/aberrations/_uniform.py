@@ -1,4 +1,4 @@
-"""A map that is the same everywhere."""
+"""A uniform aberration map."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class UniformMap:
-    """The same coefficients at every place.
+    """The same coefficients everywhere.
 
     Parameters
     ----------
     phase, magnitude
-        (modes,) each, radians rms and dimensionless; None: no magnitudes.
+        (modes,) each: phase in radians rms, amplitude coefficients dimensionless; None: no amplitude aberrations.
     """
 
     def __init__(self, phase: NDArray[np.float32], magnitude: NDArray[np.float32] | None) -> None:
@@ -29,16 +29,16 @@ class UniformMap:
         self._phase, self._magnitude = phase, magnitude
 
     def planes(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the phase planes, one pixel each."""
+        """Yield the phase planes, each of a single pixel."""
         return (np.full((1, 1), value, np.float32) for value in self._phase)
 
     def check(self, *_: object, **__: object) -> None:
-        """Do nothing: the numbers were checked when the map was made."""
+        """Do nothing: the values were checked when the map was created."""
 
     def coefficients(
         self, x: NDArray[np.float64], *_: object
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return phase and magnitude at places, (n, modes) float32 each."""
+        """Return phase and amplitude coefficients, (n, modes) float32 each."""
         rows = (x.size, 1)
         return np.tile(self._phase, rows), None if self._magnitude is None else np.tile(self._magnitude, rows)
 

@@ -1,4 +1,4 @@
-"""A map of field-dependent aberrations: coefficients of the pupil at any place of the field."""
+"""Field-dependent aberrations: Zernike coefficients of the pupil at any position in the field."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ _BUILTIN_PX = 256
 
 
 class Source(Protocol):
-    """Where a map's numbers come from: what `GridMap` and `SyntheticMap` have."""
+    """Source of a map's values; implemented by `GridMap`, `SyntheticMap` and `UniformMap`."""
 
     header: MapHeader
     has_magnitudes: bool
 
     def planes(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the whole phase planes one by one, (y, x), in radians."""
+        """Yield the complete phase planes one by one, (y, x), in radians."""
 
     def check(self, part: Part, method: Method, *, keep: bool) -> None:
-        """Check the numbers that a part needs for a method."""
+        """Check the values that a part needs for a method."""
 
     def coefficients(
         self, x: NDArray[np.float64], y: NDArray[np.float64], method: Method, part: Part
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return phase and magnitude at places between the outermost pixel centres."""
+        """Return phase and amplitude coefficients at positions between the outermost pixel centres."""
 
     def held_bytes(self, part: Part, *, several: bool) -> float:
-        """Return what the map takes in memory at most."""
+        """Return the maximum memory of the map, in bytes."""
 
 
 class FieldMap:
-    """Zernike coefficients of the pupil as functions of the place in the field.
+    """Zernike coefficients of the pupil as functions of the field position.
 
-    Make one with `open`, `from_arrays` or `uniform`. All maps of a file in a process share what was read of it.
+    Create one with `open`, `from_arrays` or `uniform`. Maps of the same file share their data within a process.
 
     Attributes
     ----------
@@ -59,16 +59,16 @@ class FieldMap:
     modes : int
         Number of Zernike modes; index i is Noll i + 1 (R. J. Noll, J. Opt. Soc. Am. 66, 207, 1976).
     shape : tuple of int
-        Height and width in px; the map covers [-0.5, width - 0.5) x [-0.5, height - 0.5). That of a uniform map is
-        (1, 1), but it holds everywhere.
+        Height and width in px; the map covers [-0.5, width - 0.5) x [-0.5, height - 0.5). A uniform map has the shape
+        (1, 1), but is valid everywhere.
     has_magnitudes : bool
-        Whether the pupil's magnitude is aberrated, too.
+        Whether the map has amplitude coefficients.
     header : MapHeader
-        What the map says about itself, as its unit and wavelength.
+        Metadata of the map, such as unit and wavelength.
 
     Examples
     --------
-    PSFs at two places of a field, without any file:
+    PSFs at two field positions, without a file:
 
     >>> import simtiff
     >>> field = simtiff.FieldMap.open("builtin:oil", size=1200)
@@ -112,28 +112,29 @@ class FieldMap:
         offset: tuple[float, float] = (0, 0),
         wavelength_nm: float | None = None,
     ) -> FieldMap:
-        """Open a map, for a field on it or as a whole.
+        """Open a map, either for a field or as a whole.
 
         Parameters
         ----------
         path
             An HDF5 file or ``builtin:oil``.
         size
-            Side of the square field in px, or its (width, height). Places beyond the field are then refused, and of a
-            large file only the part under the field, with a margin, is read and kept in memory. Default: the whole
-            map. The built-in map is as large as the field needs, each side ``max(offset)`` longer; by default 256 px.
+            Side of the square field in px, or its (width, height). Positions outside the field then raise an error,
+            and only the part of a large file under the field, plus a margin, is read and kept in memory. Default: the
+            whole map. The built-in map is as large as the field needs, each side ``max(offset)`` longer; by default
+            256 px.
         offset
             Map pixel (x, y) of field pixel (0, 0).
         wavelength_nm
-            That of the light, for maps of path differences: those in nm, or in waves of a wavelength that the file
-            says. Default: the file's. It changes nothing for maps in radians.
+            Emission wavelength, for maps of optical path differences: those in nm, or in waves with a wavelength
+            given in the file. Default: the file's wavelength. No effect on maps in radians.
 
         Raises
         ------
         ConfigError
-            If `wavelength_nm` is not a positive number.
+            `wavelength_nm` is not a positive number.
         DataError
-            If the file is missing, damaged, or no map.
+            The file is missing, damaged, or not an aberration map.
 
         Examples
         --------
@@ -159,19 +160,19 @@ class FieldMap:
 
     @classmethod
     def uniform(cls, coefficients: ArrayLike, magnitude: ArrayLike | None = None) -> FieldMap:
-        """Make a map that is the same everywhere.
+        """Create a uniform map.
 
         Parameters
         ----------
         coefficients
-            (modes,) radians rms; number i is Noll i + 1.
+            (modes,) radians rms; index i is Noll i + 1.
         magnitude
-            (modes,) dimensionless; default: no magnitudes.
+            (modes,) amplitude coefficients, dimensionless; default: none.
 
         Raises
         ------
         ShapeError
-            If shapes do not fit, or a number is not finite or beyond 1000.
+            Shapes do not match, or a value is not finite or above 1000.
 
         Examples
         --------
@@ -193,20 +194,20 @@ class FieldMap:
     def from_arrays(
         cls, phase: ArrayLike, coords: ArrayLike | None = None, magnitude: ArrayLike | None = None
     ) -> FieldMap:
-        """Make a map of arrays, as a map's file has them.
+        """Create a map from arrays with the same layout as in a map file.
 
         Parameters
         ----------
         phase
             (modes, y, x), radians rms; plane i is Noll i + 1.
         coords, magnitude
-            (points, 2), x and y in px, and (points, modes), dimensionless: the magnitudes there, with cubic
-            interpolation between the points. Default: no magnitudes.
+            (points, 2), x and y in px, and (points, modes), dimensionless: amplitude coefficients at these points,
+            with cubic interpolation between them. Default: none.
 
         Raises
         ------
         ShapeError
-            If shapes do not fit, or a number is not finite or beyond 1000.
+            Shapes do not match, or a value is not finite or above 1000.
 
         Examples
         --------
@@ -227,12 +228,12 @@ class FieldMap:
             values = _numbers("magnitude", magnitude, np.float64, (len(places), modes))
             points = (places, values) if values.any() else None
         elif coords is not None or magnitude is not None:
-            raise ShapeError("coords and magnitude belong together; got one of them")
+            raise ShapeError("coords and magnitude must be given together; got only one of them")
         header = MapHeader("arrays", modes, (height, width), points=0 if points is None else len(points[0]))
         return cls(ArrayMap(header, planes, points))
 
     def plus(self, phase: Mapping[int, float]) -> FieldMap:
-        """Return the map with phase coefficients added that are the same everywhere, as those of a cylindrical lens.
+        """Return a map with constant phase coefficients added, for example those of a cylindrical lens.
 
         Parameters
         ----------
@@ -256,43 +257,42 @@ class FieldMap:
         method: Method = "cubic",
         extrapolate: Literal["nearest"] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return the pupil's coefficients at places of the map.
+        """Return the pupil's coefficients at positions of the map.
 
-        Within half a pixel of the rim, outside the outermost pixel centres, the rim's value holds. A place's
-        coefficients do not depend on the places it is asked together with, nor on what was asked before. Several
-        threads may ask.
+        Within half a pixel of the edge, outside the outermost pixel centres, edge values are used. The coefficients
+        at a position do not depend on the other positions in the call, nor on earlier calls. Thread-safe.
 
         Parameters
         ----------
         x, y
             (n,) positions in px of the map; integers are pixel centres.
         method
-            How values between the map's pixels are found: cubic spline (M. Unser, A. Aldroubi & M. Eden, IEEE
+            Interpolation between the map's pixels: cubic spline (M. Unser, A. Aldroubi & M. Eden, IEEE
             Trans. Signal Process. 41, 821, 1993), linear, or nearest pixel.
         extrapolate
-            ``"nearest"``: places beyond the map get the value of the nearest place of its rim.
+            ``"nearest"``: positions outside the map get the nearest edge value.
 
         Returns
         -------
         phase : ndarray
             (n, modes) float32, radians rms.
         magnitude : ndarray or None
-            (n, modes) float32, dimensionless; None where the map has no magnitudes or all are zero.
+            (n, modes) float32, dimensionless; None if the map has no amplitude coefficients or all are zero.
 
         Raises
         ------
         DataError
-            If a place is beyond the map and `extrapolate` is None, or if the map's file is damaged.
+            A position is outside the map and `extrapolate` is None, or the map's file is damaged.
         ConfigError
-            If `method` is none of the above.
+            Unknown `method`.
         ShapeError
-            If x and y are not 1-D, of one length and finite, or beyond the field that the map was opened for.
+            x and y are not 1-D, of equal length and finite, or outside the field that the map was opened for.
         """
         if method not in METHODS:
-            raise ConfigError(f"zernike.interpolation_method: {method!r} is not known; allowed: {', '.join(METHODS)}")
+            raise ConfigError(f"zernike.interpolation_method: unknown method {method!r}; allowed: {', '.join(METHODS)}")
         xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
         if xs.ndim != 1 or xs.shape != ys.shape:
-            raise ShapeError(f"x and y have shapes {xs.shape} and {ys.shape}; allowed: 1-D of one length")
+            raise ShapeError(f"x and y have shapes {xs.shape} and {ys.shape}; allowed: 1-D of equal length")
         if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
             raise ShapeError("x and y hold NaN or infinity; allowed: finite positions")
         height, width = self.shape
@@ -322,36 +322,36 @@ class FieldMap:
         return phase, magnitude
 
     def expect_many_calls(self) -> None:
-        """Let a map on a grid lie in memory so that many calls with few places each are fast; values are the same."""
+        """Optimize the memory layout for many calls with few positions each; values do not change."""
         if isinstance(self._source, GridMap):
             self._source.asked_often = True
 
     def planes(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the whole phase planes one by one, (y, x) float32, radians rms, as they are, also with NaN.
+        """Yield the complete phase planes one by one, (y, x) float32, radians rms, unchecked (may contain NaN).
 
         `DataError` if the file is damaged.
         """
         return (plane if self._factor == 1 else plane * self._factor for plane in self._source.planes())
 
     def check(self, keep: Method | None = None, *, method: Method = "cubic") -> None:
-        """Read the whole map, unless that was done before, and check the numbers that a method needs.
+        """Read the whole map, if that has not been done before, and check the values that a method needs.
 
         Parameters
         ----------
         keep
-            Keep in memory what `coefficients` needs for this method, and check that; default: keep nothing.
+            Check for this method, and keep in memory what `coefficients` needs for it; default: keep nothing.
         method
             A cubic spline needs the whole map; linear and nearest need the field that the map was opened for.
 
         Raises
         ------
         DataError
-            If the map's file is damaged, or holds NaN, infinities or absurd numbers where they matter.
+            The map's file is damaged, or has NaN, infinite or implausibly large values that are needed.
         """
         self._source.check(self._part, keep or method, keep=keep is not None)
 
     def held_bytes(self, *, several: bool = False) -> float:
-        """Return what the map takes in memory at most, in bytes; `several`: when it is opened for several fields."""
+        """Return the maximum memory of the map, in bytes; `several`: if it is opened for several fields."""
         return self._source.held_bytes(self._part, several=several)
 
     def _refuse_outside(self, values: NDArray[np.float64], axis: str, length: int) -> None:
@@ -363,22 +363,22 @@ class FieldMap:
         low, high = float(values.min()), float(values.max())
         if low < first or high > last:
             raise ShapeError(
-                f"{self.name}: places reach from {axis} = {low:g} to {high:g} px; "
+                f"{self.name}: positions range from {axis} = {low:g} to {high:g} px; "
                 f"allowed: {first} to {last}, the field that the map was opened for"
             )
 
 
 def _sides(size: float | tuple[float, float]) -> tuple[float, float]:
-    """Return width and height of a field that is given by them, or by the side of a square."""
+    """Return (width, height); a single number is the side of a square."""
     return size if isinstance(size, tuple) else (size, size)
 
 
 def outside_message(name: str, axis: str, low: float, high: float, length: float, first: float = 0) -> str:
-    """Return the error for a field that is larger than the map, with its cures."""
+    """Return the error message for a field that is larger than the map, with remedies."""
     return Text(
-        "{name}: the field reaches from {axis} = {low:g} to {high:g} px of the map, but the map covers only {first:g} "
-        "to {last:g}; allowed: a smaller emitters.area_px, a zernike.crop_offset that fits, or "
-        'zernike.extrapolate: "nearest" (the rim\'s value beyond the rim)',
+        "{name}: the field extends from {axis} = {low:g} to {high:g} px of the map, but the map covers only {first:g} "
+        "to {last:g}; allowed: a smaller emitters.area_px, another zernike.crop_offset, or "
+        'zernike.extrapolate: "nearest" (edge values outside the map)',
         name=name,
         axis=axis,
         low=low,
@@ -391,15 +391,15 @@ def outside_message(name: str, axis: str, low: float, high: float, length: float
 def _numbers(
     name: str, values: ArrayLike, dtype: type, shape: tuple[int | None, ...], most: float = MAX_COEFFICIENT
 ) -> NDArray[Any]:
-    """Return `values` as an array; `ShapeError` if it has another shape, is empty, or holds what is not allowed."""
+    """Return `values` as an array; `ShapeError` for a wrong shape, an empty array, or values that are not allowed."""
     try:
         array: NDArray[Any] = np.array(values, dtype, order="C")
     except (TypeError, ValueError) as error:
-        raise ShapeError(f"{name}: is no array of numbers ({error})") from error
+        raise ShapeError(f"{name}: is not a numeric array ({error})") from error
     fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
     if not fits or not array.size:
         wanted = ", ".join("any" if want is None else str(want) for want in shape)
         raise ShapeError(f"{name}: has shape {array.shape}; allowed: ({wanted})")
     if not (np.isfinite(array).all() and np.abs(array).max() <= most):
-        raise ShapeError(f"{name}: holds NaN, infinity or numbers beyond {most:g}")
+        raise ShapeError(f"{name}: has NaN, infinite values or values above {most:g}")
     return array

@@ -1,11 +1,12 @@
-"""Coefficients on a pixel grid: planes that are filtered, interpolated, and kept in memory as far as that allows.
+"""Coefficients on a pixel grid: planes that are spline-filtered, interpolated, and cached in memory.
 
-A field needs the part of the map that lies under it, with a margin: its planes are kept, spline-filtered for cubic
-interpolation. When another part is asked for, the whole map is read, unless it is too
-large, and kept as it is; any further part is then cut from it and filtered, and nothing is read again. Each part is
-filtered by itself, whether it was read or cut, so its coefficients have the same bits whatever was asked for before.
+A field needs the part of the map under it, plus a margin. The planes of this part are cached, spline-filtered for
+cubic interpolation. When another part is needed, the whole map is read and cached unfiltered, unless it is too large.
+Further parts are then cut from it and filtered, without reading the file again. Each part is filtered separately,
+whether it was read or cut. So its coefficients are bit-identical, regardless of earlier calls.
 
-Planes that are constant, as modes that were not measured are, keep a single number. The core filters and interpolates.
+For constant planes, such as modes that were not measured, only the value is stored. Filter and interpolation are in
+the core.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
 Method = Literal["cubic", "linear", "nearest"]
 
 KEPT_BYTES = 2**29
-"""Largest map, in bytes, that is kept as a whole."""
+"""Largest map, in bytes, that is cached as a whole."""
 _MAX_PART_BYTES = 2**32
-# The cubic spline forgets a far pixel by a factor 0.27 per pixel: 32 px of margin are beyond double
+# The influence of a pixel on a cubic spline decays by a factor of 0.27 per pixel: after 32 px it is below double
 # precision.
 _MARGIN_PX = 32
-_MORE_PLANES = 4  # exist while a part is read
+_MORE_PLANES = 4  # temporary planes while a part is read
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Window:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Its rows and its columns."""
+        """Rows and columns as slices."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
 
@@ -68,11 +69,11 @@ class Part:
     Attributes
     ----------
     y, x : tuple of int
-        First and last pixel of the map between which the field's places lie; those beyond the map count as at its rim.
+        First and last map pixel between which the field lies; parts outside the map count as at its edge.
     pixels : Window
-        The pixels that these places lie in.
+        The pixels that contain the field.
     window : Window
-        What a spline needs for these places, with its margin.
+        The pixels that a spline needs for the field, including its margin.
     """
 
     y: tuple[int, int]
@@ -81,11 +82,11 @@ class Part:
     window: Window
 
     def read(self, method: Method) -> Window:
-        """Return what is read for a method."""
+        """Return the window that is read for a method."""
         return self.window if method == "cubic" else Window(self.y[0], self.y[1] + 1, self.x[0], self.x[1] + 1)
 
     def needed(self, method: Method) -> Window:
-        """Return what must be finite for a method."""
+        """Return the window that must be finite for a method."""
         return self.pixels if method == "nearest" else self.read(method)
 
     @classmethod
@@ -102,27 +103,27 @@ class Part:
 
 
 def _span(start: float, size: float, length: int) -> tuple[int, int]:
-    """Return first and last pixel, of `length`, that `size` px from `start` on lie between."""
+    """Return the first and last of `length` pixels that enclose `size` px from `start` on."""
     first, last = math.floor(start - 0.5), math.ceil(start + size - 0.5)
     return min(max(first, 0), length - 1), min(max(last, 0), length - 1)
 
 
 def _pixels(start: float, size: float, length: int) -> tuple[int, int]:
-    """Return the first pixel, of `length`, that `size` px from `start` on lie in, and the first that they do not."""
+    """Return the range (first, stop) of `length` pixels that contain `size` px from `start` on."""
     first = min(max(math.floor(start), 0), length - 1)
     return first, max(min(math.ceil(start + size), length), first + 1)
 
 
 def _with_margin(span: tuple[int, int], length: int) -> tuple[int, int]:
-    """Return the pixels that the spline needs for a span: the first, and the first that it does not."""
+    """Return the range (first, stop) of pixels that the spline needs for a span."""
     return max(0, span[0] - _MARGIN_PX), min(length, span[1] + _MARGIN_PX + 1)
 
 
 @dataclass(frozen=True)
 class _Planes:
-    """The planes of a window: those that vary, with their modes, and the values (all modes,) of the others.
+    """The planes of a window: those that vary, with their modes, and the values (all modes,) of constant planes.
 
-    All are finite in `needed`, a window inside; None: nothing was checked.
+    All are finite in `needed`, a window inside; None: not checked.
     """
 
     window: Window
@@ -133,16 +134,16 @@ class _Planes:
     planes: list[NDArray[np.float32]]
 
     def lay_together(self) -> None:
-        """Put the planes side by side, (y, x, modes): a place's values then lie in few pieces of memory."""
+        """Interleave the planes, (y, x, modes), so that the values of a position are contiguous in memory."""
         if len(self.planes) > 1:
             together = np.empty((*self.window.shape, len(self.planes)), np.float32)
-            for row, of_all in enumerate(zip(*self.planes, strict=True)):  # by row, which the caches hold
+            for row, of_all in enumerate(zip(*self.planes, strict=True)):  # row by row, to stay in the CPU cache
                 np.stack(of_all, axis=-1, out=together[row])
             self.planes[:] = [together]
 
     def add(self, mode: int, plane: NDArray[np.float32]) -> None:
-        """Keep the plane of a mode, or only its value if it is the same everywhere."""
-        # Two corners most often tell that it is not.
+        """Store the plane of a mode, or only its value if it is constant."""
+        # Comparing two corners first is usually enough to rule that out.
         if plane[0, 0] == plane[-1, -1] and plane.min() == plane.max() and _is_good(plane):
             self.values[mode] = plane[0, 0]
         else:
@@ -151,16 +152,16 @@ class _Planes:
 
 
 class GridMap(ABC):
-    """Planes on a pixel grid, and magnitudes at scattered points. Several threads may ask it.
+    """Phase planes on a pixel grid, and amplitude coefficients at scattered points. Thread-safe.
 
     Parameters
     ----------
     header
-        What the map says about itself.
+        Metadata of the map.
     points
-        Magnitudes: (points, 2), x and y in px, and (points, modes) float64; None: none.
+        Amplitude coefficients: (points, 2), x and y in px, and (points, modes) float64; None: none.
     kept_bytes
-        A map that takes more than this is never kept as a whole.
+        A larger map is never cached as a whole.
     """
 
     def __init__(
@@ -175,28 +176,28 @@ class GridMap(ABC):
         self._kept_bytes = kept_bytes
         self._lock = ProcessLock()
         self.asked_often = False
-        """Whether a part, once it is read, is laid out for many calls with few places each."""
+        """Whether a part is stored for many calls with few positions each."""
         self._bad: NDArray[np.bool_] | None = None
         self._whole: _Planes | None = None
         self._part: _Planes | None = None
         self._magnitude: ScatteredCoefficients | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave what is kept in memory behind: it is made again where it is needed."""
+        """Drop cached data; they are read again when needed."""
         return self.__dict__ | {"_bad": None, "_whole": None, "_part": None, "_magnitude": None}
 
     @abstractmethod
     def read(self, window: Window) -> Iterator[NDArray[np.float32]]:
-        """Yield the phase planes of a window one by one, in radians, which may be changed in place."""
+        """Yield the phase planes of a window one by one, in radians; the caller may modify them."""
 
     def planes(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the whole phase planes one by one, (y, x) float32, in radians."""
+        """Yield the complete phase planes one by one, (y, x) float32, in radians."""
         return self.read(self._all)
 
     def check(self, part: Part, method: Method, *, keep: bool) -> None:
-        """Check what a part needs for a method, of splines the whole map; `keep` what `coefficients` needs then.
+        """Check the values that a part needs for a method (for splines, the whole map).
 
-        The map is read once, whatever is checked.
+        With `keep`, what `coefficients` needs is kept in memory. The map is read only once for all checks.
         """
         with self._lock:
             needed = self._all if method == "cubic" else part.needed(method)
@@ -224,16 +225,16 @@ class GridMap(ABC):
     def _refuse_bad(
         self, mode: int, plane: NDArray[np.float32], window: Window, needed: Window, method: Method
     ) -> None:
-        """Raise `DataError` if the plane of a window has what is no coefficient, where that is needed."""
+        """Raise `DataError` if the plane of a window has invalid values in the part that is needed."""
         inside = plane[needed.y0 - window.y0 : needed.y1 - window.y0, needed.x0 - window.x0 : needed.x1 - window.x0]
         if _is_good(inside):
             return
         y, x = np.argwhere(~(np.abs(inside) <= MAX_COEFFICIENT))[0]
         where = (
-            Text(" (the field needs them)")
+            Text(" in the field")
             if method != "cubic"
             else Text(
-                '; zernike.interpolation_method "cubic" needs the whole map, "linear" and "nearest" the field alone'
+                '; zernike.interpolation_method "cubic" needs the whole map, "linear" and "nearest" only the field'
             )
         )
         text = Text(
@@ -253,7 +254,7 @@ class GridMap(ABC):
     def coefficients(
         self, x: NDArray[np.float64], y: NDArray[np.float64], method: Method, part: Part
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return phase and magnitude at places within a part, (n, modes) float32 each."""
+        """Return phase and amplitude coefficients at positions within a part, (n, modes) float32 each."""
         modes = self.header.modes
         phase = np.empty((x.size, modes), np.float32)
         if x.size:
@@ -268,14 +269,14 @@ class GridMap(ABC):
         return phase, None if self._points is None else self._magnitudes(*self._points)(x, y)
 
     def held_bytes(self, part: Part, *, several: bool) -> float:
-        """Return what is held in memory at most while a part is asked for; `several`: after other parts of the map."""
+        """Return the maximum memory in bytes while a part is used; `several`: after other parts of the map."""
         held = self._bytes(part.window, _MORE_PLANES)
         if several and self._bytes(self._all) <= self._kept_bytes:
             held += self._bytes(self._all, _MORE_PLANES)
         return held
 
     def release(self) -> None:
-        """Give back the memory of planes and magnitudes; what is asked for later is read again."""
+        """Free the memory of planes and amplitude coefficients; they are read again when needed."""
         with self._lock:
             self._whole = self._part = self._magnitude = None
 
@@ -293,7 +294,7 @@ class GridMap(ABC):
             part = self._part
             if part is None or (part.window, part.needed, part.filtered) != (window, needed, filtered):
                 another = part is not None
-                part = self._part = None  # the old part's memory goes before the new one comes
+                part = self._part = None  # free the old part before reading the new one
                 if another and self._whole is None and self._bytes(self._all) <= self._kept_bytes:
                     self._whole = self._gathered(self._all, self.read(self._all), None, method)
                 if self._whole is not None:
@@ -308,7 +309,7 @@ class GridMap(ABC):
     def _gathered(
         self, window: Window, planes: Iterable[NDArray[np.float32]], needed: Window | None, method: Method
     ) -> _Planes:
-        """Return the planes of a window, for a method and checked where that needs them; None: as they are."""
+        """Return the planes of a window, prepared for a method and checked in `needed`; None: raw and unchecked."""
         size = self._bytes(window)
         if size > _MAX_PART_BYTES:
             raise DataError(
@@ -317,7 +318,7 @@ class GridMap(ABC):
             )
         filtered = needed is not None and method == "cubic"
         part = _Planes(window, needed, filtered, np.zeros(self.header.modes, np.float32), [], [])
-        # One thread filters a plane while this one reads the next.
+        # A second thread filters a plane while this one reads the next.
         with ThreadPoolExecutor(1, "simtiff-zmap") as pool:
             last: Future[None] | None = None
             for mode, plane in enumerate(planes):
@@ -333,7 +334,7 @@ class GridMap(ABC):
         return part
 
     def _cut(self, whole: _Planes, window: Window, needed: Window, method: Method) -> _Planes:
-        """Return a copy of a window of planes; those that are the same everywhere in it keep their value alone."""
+        """Return a copy of a window of planes; for constant planes, only the value is stored."""
         filtered = method == "cubic"
         part = _Planes(window, needed, filtered, whole.values.copy(), [], [])
         for mode, plane in zip(whole.varying, whole.planes, strict=True):
@@ -351,7 +352,7 @@ class GridMap(ABC):
 
 
 class ArrayMap(GridMap):
-    """A map of arrays that are in memory anyway, so that nothing is kept but the last part."""
+    """A map from arrays. They are in memory anyway, so only the last part is cached."""
 
     def __init__(
         self,
@@ -368,5 +369,5 @@ class ArrayMap(GridMap):
 
 
 def _is_good(plane: NDArray[np.float32]) -> bool:
-    """Say whether all numbers of a plane may be coefficients."""
+    """Return whether all values of a plane are valid coefficients."""
     return bool(plane.min() >= -MAX_COEFFICIENT and plane.max() <= MAX_COEFFICIENT)

@@ -1,4 +1,4 @@
-"""What an aberration map holds: a table of its modes, and their names."""
+"""Summary of an aberration map: a table of its modes, and their names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModeRow:
-    """One Zernike mode over the whole field; radians, except the names that end in ``_mw`` (milliwaves)."""
+    """One Zernike mode over the whole field; in radians, except for names that end in ``_mw`` (milliwaves)."""
 
     noll: int
     name: str
@@ -53,10 +53,10 @@ class ModeRow:
 
 @dataclass(frozen=True)
 class MapInfo:
-    """What a map holds.
+    """Summary of a map.
 
-    ``total_mw`` is smallest, mean and largest rms over the modes from Noll 4 on (piston and tilt blur
-    nothing), in milliwaves, over the field. ``notes`` says what else is to know, a sentence each.
+    ``total_mw`` is the minimum, mean and maximum over the field of the rms over all modes from Noll 4 on (piston and
+    tilt do not blur), in milliwaves. ``notes`` has remarks, one sentence each.
     """
 
     name: str
@@ -72,12 +72,12 @@ class MapInfo:
 
 
 def map_info(zmap_path: str | os.PathLike[str]) -> MapInfo:
-    """Return a table of a map's modes, their means and ranges, and the total aberration.
+    """Return a table of a map's modes, with means and ranges, and the total aberration.
 
     Raises
     ------
     DataError
-        If the file is missing, damaged, or no map.
+        The file is missing, damaged, or not an aberration map.
     """
     field = FieldMap.open(zmap_path)
     header = field.header
@@ -90,7 +90,7 @@ def map_info(zmap_path: str | os.PathLike[str]) -> MapInfo:
         values = plane if good.all() else plane[good]
         if not values.size:
             raise DataError(
-                f"{field.name}: {PHASE}: Noll mode {noll} is nowhere a number; "
+                f"{field.name}: {PHASE}: Noll mode {noll} has no valid value; "
                 f"allowed: finite numbers up to {MAX_COEFFICIENT:g} radians"
             )
         if noll > 3:
@@ -98,7 +98,7 @@ def map_info(zmap_path: str | os.PathLike[str]) -> MapInfo:
         mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
         rows.append(ModeRow(noll, noll_name(noll), mean, std, float(values.min()), float(values.max())))
     if bad.all():
-        raise DataError(f"{field.name}: {PHASE}: no pixel has a number in each mode")
+        raise DataError(f"{field.name}: {PHASE}: no pixel has valid values for all modes")
     total = np.sqrt(squares[~bad]) / RADIANS_PER_MILLIWAVE
     return MapInfo(
         name=field.name,
@@ -121,16 +121,16 @@ def _notes(field: FieldMap, bad: NDArray[np.bool_]) -> tuple[str, ...]:
         )
     notes = []
     if field.header.matlab:
-        notes.append(Text("Saved by MATLAB: read in its order, H x W x modes; row is y, column is x."))
+        notes.append(Text("Saved by MATLAB: read in MATLAB's order, H x W x modes; row is y, column is x."))
     if field.header.are_lengths:
         notes.append(
-            Text("Path differences: their radians follow optical.wavelength_nm; shown at the file's wavelength.")
+            Text("Path differences: converted to radians at optical.wavelength_nm; shown at the file's wavelength.")
         )
     if bad.any():
         y, x = np.argwhere(bad)[0]
         text = Text(
-            "{n:,} of {pixels:,} pixels hold no number, first x = {x}, y = {y}: no field may need them, and cubic "
-            "interpolation needs all.",
+            "{n:,} of {pixels:,} pixels have no valid value, the first at x = {x}, y = {y}: fields must not use them, "
+            "and cubic interpolation needs all pixels.",
             n=int(np.count_nonzero(bad)),
             pixels=bad.size,
             x=x,
@@ -139,11 +139,13 @@ def _notes(field: FieldMap, bad: NDArray[np.bool_]) -> tuple[str, ...]:
         notes.append(text)
     if field.has_magnitudes:
         points = field.header.points
-        notes.append(Text("Magnitudes: at {n} points, cubic between them, the nearest point's outside.", n=points))
+        notes.append(
+            Text("Amplitude coefficients: at {n} points; cubic interpolation, nearest point outside.", n=points)
+        )
     else:
-        notes.append(Text("Magnitudes: none, or all zero (uniform amplitude)."))
+        notes.append(Text("Amplitude coefficients: none, or all zero (uniform amplitude)."))
     if field.header.has_point_phase:
-        notes.append(Text("zernike/coeff_phase is there, but is not used: phases come from z_maps/phase."))
+        notes.append(Text("zernike/coeff_phase is ignored: phases are read from z_maps/phase."))
     return tuple(notes)
 
 
@@ -174,7 +176,7 @@ _NAMES = (
 
 
 def noll_name(noll: int) -> str:
-    """Return the name of a Zernike mode; beyond Noll 22 its radial order n and azimuthal order m."""
+    """Return the name of a Zernike mode; above Noll 22, its radial order n and azimuthal order m."""
     if noll <= len(_NAMES):
         return _NAMES[noll - 1]
     order = 0

@@ -1,4 +1,4 @@
-"""The HDF5 file of an aberration map: its layout, its units and its planes."""
+"""The HDF5 file of an aberration map: layout, units and planes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ POINT_PHASE = "zernike/coeff_phase"
 _SAID_AT = (PHASE, "z_maps")
 
 MAX_MODES = 500
-"""Most Zernike modes of a map or a truth file: as many as the core computes."""
+"""Maximum number of Zernike modes of a map or a truth file; the core's limit."""
 MAX_PLANE_PX = 2**26
 MAX_COEFFICIENT = 1e3
 _MAX_POINTS = 100_000
@@ -51,10 +51,10 @@ _RADIANS_PER_UNIT = {
 
 @dataclass(frozen=True)
 class MapHeader:
-    """What a map says about itself; of a file, read and checked without reading its planes.
+    """Metadata of a map; for a file, read and checked without reading its planes.
 
-    ``path`` names the map; ``to_radians`` is what stored numbers are multiplied with; ``wavelength_nm`` and ``NA`` are
-    None where none is known; ``points`` is the number of scattered points; ``matlab`` says that MATLAB saved it.
+    ``path`` names the map; ``to_radians`` is the factor from stored values to radians; ``wavelength_nm`` and ``NA``
+    are None if unknown; ``points`` is the number of scattered points; ``matlab`` tells whether MATLAB saved the file.
     """
 
     path: str
@@ -70,17 +70,17 @@ class MapHeader:
 
     @property
     def are_lengths(self) -> bool:
-        """Whether the numbers are path differences, so that the wavelength decides how many radians they are."""
+        """Whether the values are optical path differences, whose phase in radians depends on the wavelength."""
         return self.wavelength_nm is not None and not self.unit.lower().startswith("rad")
 
 
 def read_header(path: str | Path, file: h5py.File) -> MapHeader:
-    """Check the layout of a map's file and return what it says about itself.
+    """Check the layout of a map's file and return its metadata.
 
     Raises
     ------
     DataError
-        If a dataset is missing, or has a wrong shape or type, or an attribute says what is not known.
+        A dataset is missing or has a wrong shape or type, or an attribute has an unknown value.
     """
     phase = need_dataset(
         file, PHASE, Text(" as an array (modes, y, x) of Zernike coefficients, plane i for Noll i + 1")
@@ -125,7 +125,7 @@ def read_header(path: str | Path, file: h5py.File) -> MapHeader:
 
 
 def _planes_shape(path: str | Path, phase: h5py.Dataset) -> tuple[bool, tuple[int, int, int]]:
-    """Return whether MATLAB saved the planes, y, x, modes there, and their number, height and width."""
+    """Return whether MATLAB saved the planes (in the order y, x, modes), and their number, height and width."""
     with reading(path, PHASE):
         matlab = is_matlab(phase)
         if (empty := empty_shape(phase)) is not None:
@@ -164,7 +164,7 @@ def _wrong(path: str | Path, problem: Text) -> DataError:
 
 
 def _units(path: str | Path, file: h5py.File) -> tuple[str, float | None, float]:
-    """Return unit, wavelength in nm, and radians per stored unit, at that wavelength where the unit is a length."""
+    """Return unit, wavelength in nm, and radians per stored unit (at that wavelength if the unit is a length)."""
     index = stated(file, _SAID_AT, "index")
     if index is not None and str(index).strip().lower() != "noll":
         text = Text("attribute index of {name} is {value}; allowed: Noll", name=PHASE, value=repr(index))
@@ -192,13 +192,13 @@ def _units(path: str | Path, file: h5py.File) -> tuple[str, float | None, float]
     if unit.lower() != "nm":
         return unit, wavelength_nm, _RADIANS_PER_UNIT[unit.lower()]
     if wavelength_nm is None:
-        text = Text("{name} is in nm, but has no attribute wavelength (nm) to turn them into radians", name=PHASE)
+        text = Text("{name} is in nm, but has no attribute wavelength (nm) for the conversion to radians", name=PHASE)
         raise DataError(joined([str(path), text], ": "))
     return unit, wavelength_nm, 2 * np.pi / wavelength_nm
 
 
 def _numerical_aperture(file: h5py.File) -> float | None:
-    """Return the numerical aperture that the map was measured with, where the file says one."""
+    """Return the numerical aperture that the map was measured with, if the file has one."""
     value = stated(file, _SAID_AT, "NA")
     return float(value) if isinstance(value, int | float) and 0 < value <= 5 else None
 
@@ -206,14 +206,14 @@ def _numerical_aperture(file: h5py.File) -> float | None:
 def read_planes(
     file: h5py.File, header: MapHeader, rows: slice = slice(None), columns: slice = slice(None)
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the phase planes, (y, x), one by one in radians, as they are: also NaN and absurd numbers."""
+    """Yield the phase planes, (y, x), one by one in radians, unchecked: they may have NaN or implausible values."""
     dataset = need_dataset(file, PHASE)
     height, width = header.shape
     most = 2 * len(range(height)[rows]) * len(range(width)[columns]) > height * width
     place = (columns, rows) if header.matlab else (rows, columns)
     for mode in range(header.modes):
         with reading(header.path, f"{PHASE} (mode {mode + 1})"), np.errstate(all="ignore"):
-            # HDF5 reads whole tiles anyway, so where most of the plane is wanted, all of it costs nothing more.
+            # HDF5 reads whole tiles anyway, so if most of the plane is needed, reading all of it costs no more.
             tiles = read_tiles(dataset, mode) if most and dataset.ndim == 3 else None
             if tiles is not None:
                 stored = tiles[place]
@@ -226,10 +226,10 @@ def read_planes(
 
 
 def read_tiles(dataset: h5py.Dataset, index: int) -> NDArray[np.float32] | None:
-    """Return plane `index` of a dataset (planes, y, x), or None where only HDF5 itself can read it.
+    """Return plane `index` of a dataset (planes, y, x), or None if HDF5 has to read it.
 
-    That is anything but float32 in gzip tiles of one plane each, all there; also what is damaged, so that HDF5 says
-    what is wrong.
+    This fast path requires float32 in gzip tiles of one plane each, without missing tiles. Damaged data also return
+    None, so that HDF5 reports the error.
     """
     try:
         tiles = dataset.chunks

@@ -1,4 +1,4 @@
-"""A job's field on its aberration map: opened, checked, and asked for the emitters' coefficients."""
+"""A job's field on its aberration map: open and check the map, and get the emitters' coefficients."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _MOST_SHOWN = 5
 
 
 def map_under(config: JobConfig) -> FieldMap:
-    """Open a job's map for the job's field and wavelength, with the phases that are added everywhere.
+    """Open a job's map for its field and wavelength, and add ``psf.phase_noll``.
 
-    Without a map, nothing else aberrates. See `FieldMap.open`.
+    Without a map, only ``psf.phase_noll`` is used. See `FieldMap.open`.
     """
     if not config.has_zmap:
         field = FieldMap.uniform([0.0])
@@ -48,9 +48,9 @@ def open_field(config: JobConfig) -> FieldMap:
 
 
 def check_field(config: JobConfig, field: FieldMap) -> None:
-    """Raise `DataError` if a job's field or what it uses of the map is larger than its map.
+    """Raise `DataError` if a job's field, or the cropped part of the map, extends outside the map.
 
-    A field may be larger where the config allows that. The built-in map is as large as it has to be.
+    The field may extend outside if the config allows extrapolation. The built-in map is always large enough.
     """
     if not config.has_zmap:
         return
@@ -74,7 +74,7 @@ def check_field(config: JobConfig, field: FieldMap) -> None:
 
 
 def _check_crop(name: str, axis: str, length: int, offset: int, size: int | None) -> None:
-    """Raise `DataError` if what a job uses of its map begins or ends beyond it."""
+    """Raise `DataError` if the cropped part of a map starts or ends outside the map."""
     if offset >= length:
         text = Text(
             "{name}: zernike.crop_offset is {axis} = {offset}, but the map has {length} px along {axis}; "
@@ -88,7 +88,7 @@ def _check_crop(name: str, axis: str, length: int, offset: int, size: int | None
         raise DataError(text)
     if size is not None and offset + size > length:
         text = Text(
-            "{name}: zernike.crop_size {size} from zernike.crop_offset {axis} = {offset} on ends at {end}, but the map "
+            "{name}: zernike.crop_size {size} from zernike.crop_offset {axis} = {offset} ends at {end}, but the map "
             "has {length} px along {axis}; allowed: up to {most}",
             name=name,
             size=size,
@@ -102,7 +102,7 @@ def _check_crop(name: str, axis: str, length: int, offset: int, size: int | None
 
 
 def map_notes(configs: Iterable[JobConfig]) -> list[str]:
-    """Return what a user should know of maps that were measured with other optics than those of jobs, a sentence each.
+    """Return notes on maps that were measured with optics other than those of the jobs, one sentence each.
 
     `DataError` if a map cannot be read.
     """
@@ -121,9 +121,11 @@ def map_notes(configs: Iterable[JobConfig]) -> list[str]:
         if header.wavelength_nm is not None and others:
             unit = header.unit
             what = (
-                Text("coefficients in {unit} are path differences, and their radians follow the wavelength", unit=unit)
+                Text("coefficients in {unit} are path differences, converted to radians at this wavelength", unit=unit)
                 if header.are_lengths
-                else Text("coefficients in {unit} stay as they are (path differences in nm would follow)", unit=unit)
+                else Text(
+                    "coefficients in {unit} are used unchanged (path differences in nm would be converted)", unit=unit
+                )
             )
             text = Text(
                 "{path}: measured at a wavelength of {measured:g} nm, optical.wavelength_nm is {others}: {what}",
@@ -136,7 +138,7 @@ def map_notes(configs: Iterable[JobConfig]) -> list[str]:
         others = apertures[path] - {header.NA}
         if header.NA is not None and others:
             text = Text(
-                "{path}: measured with NA {measured:g}, optical.NA is {others}: coefficients are used as they are, "
+                "{path}: measured with NA {measured:g}, optical.NA is {others}: coefficients are used unchanged, "
                 "over the pupil of optical.NA",
                 path=path,
                 measured=header.NA,
@@ -147,7 +149,7 @@ def map_notes(configs: Iterable[JobConfig]) -> list[str]:
 
 
 def _numbers(values: set[float]) -> str:
-    """Return the first few of some numbers."""
+    """Return the first few numbers as text."""
     first = [f"{value:g}" for value in sorted(values)]
     return ", ".join(first if len(first) <= _MOST_SHOWN else [*first[:_MOST_SHOWN], "..."])
 
@@ -155,21 +157,21 @@ def _numbers(values: set[float]) -> str:
 def field_coefficients(
     config: JobConfig, field: FieldMap, xy: NDArray[np.float32], *, everywhere: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Return phase and magnitude coefficients, (n, modes) float32 each, at emitters of a job.
+    """Return phase and amplitude coefficients, (n, modes) float32 each, of a job's emitters.
 
-    The map has to cover the field alone: emitters in the margin around it (``emitters.margin_px``), and those of a list
-    that lie outside the field, have the coefficients of the nearest place of the field.
+    The map has to cover only the field: emitters in the margin around it (``emitters.margin_px``), and emitters of a
+    list that are outside the field, get the coefficients at the nearest position in the field.
 
     Parameters
     ----------
     config
-        The job's config; ``zernike`` says how the field lies on the map.
+        The job's config; ``zernike`` places the field on the map.
     field
         The job's map, from `open_field`.
     xy
         (n, 2) or wider: x and y in px of the field.
     everywhere
-        Whether places are those of a list, which may lie anywhere; those of ``emitters.positions_path`` are.
+        Whether the positions come from a list and may be anywhere; always True for ``emitters.positions_path``.
     """
     zernike = config.zernike
     x0, y0 = zernike.crop_offset
@@ -186,35 +188,36 @@ def field_coefficients(
 
 
 def _out_of_margin(place: NDArray[np.float64], side: float, margin: float) -> NDArray[np.float64]:
-    """Return places with those in the margin moved to the rim of the field [-0.5, side - 0.5), which is half open."""
+    """Return positions; those in the margin are moved to the edge of the field, the half-open [-0.5, side - 0.5)."""
     is_near = (place >= -0.5 - margin) & (place <= side - 0.5 + margin)
     return np.where(is_near, np.clip(place, -0.5, side - 0.5 - 1e-6), place)
 
 
 def digest_of(config: JobConfig, digest: Callable[[str, float], str] | None = None) -> str:
-    """Return the digest of a job's map, by `map_digest` or another function; of a job without one, that of nothing."""
+    """Return the digest of a job's map, from `map_digest` or another function; empty if the job has no map."""
     if not config.has_zmap:
         return ""
     return (digest or map_digest)(config.zmap_path, config.optical.wavelength_nm)
 
 
 def map_digest(zmap_path: str, wavelength_nm: float | None = None) -> str:
-    """Return a SHA-256, as hex digits, of what decides a job's coefficients besides its settings: its map's content.
+    """Return the SHA-256, as hex digits, of a map's content, which determines the coefficients besides the settings.
 
-    Of the built-in map, that of its recipe. Where MATLAB saved the map, or its path differences become radians of
-    another wavelength than its own, the digest says so: versions that did neither gave other coefficients.
+    For the built-in map, this is the digest of its recipe. The digest also depends on whether MATLAB saved the map,
+    and on the wavelength if path differences are converted to another wavelength: older versions ignored both and
+    gave other coefficients.
 
     Parameters
     ----------
     zmap_path
         HDF5 file or ``builtin:oil``.
     wavelength_nm
-        The job's; default: the map's.
+        Wavelength of the job; default: that of the map.
 
     Raises
     ------
     DataError
-        If the file cannot be read.
+        The file cannot be read.
     """
     if zmap_path == BUILTIN:
         return builtin_digest()

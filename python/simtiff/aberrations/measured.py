@@ -1,4 +1,4 @@
-"""Measured maps: one object for each file in a process, which knows all that is asked of it and reads it once."""
+"""Measured maps: one shared object per file and process, which reads the file only once."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _HASH_BLOCK = 1 << 20
 
 
 class MeasuredMap(GridMap):
-    """A map from an HDF5 file; see `measured_map` for the one that a process shares.
+    """A map from an HDF5 file; see `measured_map` for the shared object.
 
     Parameters
     ----------
     path
         The file.
     kept_bytes
-        A map that takes more than this is never kept in memory as a whole.
+        A larger map is never cached as a whole.
 
     Raises
     ------
     DataError
-        If the file is missing or no map; later, if its planes are damaged or it has changed.
+        The file is missing or not an aberration map; later, its planes are damaged or it has changed.
     """
 
     _digest: str | None = None
@@ -81,15 +81,14 @@ class MeasuredMap(GridMap):
             raise DataError(f"{self.header.path}: has changed since it was opened; open it again")
 
 
-_maps: dict[str, MeasuredMap] = {}  # the one that was asked for last comes last
+_maps: dict[str, MeasuredMap] = {}  # ordered by last use, most recent last
 _maps_lock = ProcessLock()
 
 
 def measured_map(path: str) -> MeasuredMap:
-    """Return this process's object for a map's file; a new one if the file is another than last time.
+    """Return this process's object for a map's file; a new one if the file has changed.
 
-    Planes of one map are kept at a time, since a large one takes 100 MB and more: asking for another map
-    releases them.
+    Only one map is cached at a time, since large ones take 100 MB and more: requesting another map frees it.
     """
     identity = _identity(path)
     with _maps_lock:
@@ -98,14 +97,14 @@ def measured_map(path: str) -> MeasuredMap:
             last.release()
         if found is None or found.identity != identity:
             del last
-            found = None  # its memory goes before the new one's comes
+            found = None  # free its memory before reading the new one
             found = MeasuredMap(path)
         _maps[path] = found
         return found
 
 
 def _opened_again(path: str, identity: tuple[str, int, int]) -> MeasuredMap:
-    """Return this process's object for a file that another object, maybe of another process, was of."""
+    """Return this process's object for a file, for unpickling."""
     found = measured_map(path if str(Path(path).absolute()) == identity[0] else identity[0])
     if found.identity != identity:
         raise DataError(f"{path}: has changed since it was opened; open it again")
@@ -113,10 +112,10 @@ def _opened_again(path: str, identity: tuple[str, int, int]) -> MeasuredMap:
 
 
 def _identity(path: str) -> tuple[str, int, int]:
-    """Return what tells two contents of a file apart without reading it: path, time of change, size."""
+    """Return path, modification time and size, to detect changes of a file without reading it."""
     try:
         stat = os.stat(path)  # noqa: PTH116 - a str may hold what Path refuses
     except (OSError, ValueError) as error:
-        text = Text("{path}: no such file, or no permission to read it ({reason})", path=path, reason=error)
+        text = Text("{path}: file not found or not readable ({reason})", path=path, reason=error)
         raise DataError(text) from error
     return str(Path(path).absolute()), stat.st_mtime_ns, stat.st_size

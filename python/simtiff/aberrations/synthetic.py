@@ -1,18 +1,18 @@
-"""Synthetic aberration maps: smooth fields by nodal aberration theory.
+"""Synthetic aberration maps: smooth fields from nodal aberration theory.
 
-In an optical system whose parts are slightly tilted and decentred, each aberration keeps the field dependence
-it has in the aligned system, but its zeros (nodes) move off the axis (Shack & Thompson, Proc. SPIE 251, 146,
-1980; Thompson, JOSA A 22, 1389, 2005). A pair of Zernike coefficients of azimuthal order m is one complex
-number; with the field point as a complex number H = Hx + i Hy (1 at the middle of the field's edge) the pairs
-are low polynomials of H:
+In an optical system with slightly tilted and decentred elements, each aberration keeps the field dependence
+of the aligned system, but its zeros (nodes) move off the axis (Shack & Thompson, Proc. SPIE 251, 146,
+1980; Thompson, JOSA A 22, 1389, 2005). A pair of Zernike coefficients of azimuthal order m is treated as one complex
+number. With the field point as a complex number H = Hx + i Hy (1 at the middle of the field's edge), the pairs
+are low-order polynomials of H:
 
-- coma (Noll 8 + i 7): linear with one node; astigmatism (6 + i 5): two nodes, binodal; trefoil, secondary
-  astigmatism and coma and the higher pairs: a constant and a small linear part,
-- defocus (field curvature and tilt), spherical aberration: a constant, a tilt and a part in abs(H)^2.
+- coma (Noll 8 + i 7): linear with one node; astigmatism (6 + i 5): binodal; trefoil, secondary
+  astigmatism and coma and the higher pairs: a constant and a small linear term,
+- defocus (field curvature and tilt), spherical aberration: a constant, a tilt and a term in abs(H)^2.
 
-Sizes are those measured on high-NA oil objectives: astigmatism varies by about +-55 milliwaves over the
-field, coma by +-50, spherical aberration is 40 +- 10, all together are 45 to 100 milliwaves rms anywhere in
-the field. The seed decides where nodes lie and how fields are oriented.
+The magnitudes are typical of high-NA oil objectives: astigmatism varies by about +-55 milliwaves over the
+field, coma by +-50, spherical aberration is 40 +- 10; the total is 45 to 100 milliwaves rms everywhere in
+the field. The seed determines the positions of the nodes and the orientation of the fields.
 """
 
 from __future__ import annotations
@@ -39,10 +39,9 @@ DEFAULT_MODES = 21
 WAVELENGTH_NM = 660.0
 RADIANS_PER_MILLIWAVE = 2e-3 * np.pi
 
-_STREAM = 0x7A6D6170  # "zmap": keeps this randomness apart from that of emitters and camera with the same seed
+_STREAM = 0x7A6D6170  # "zmap": independent of the random streams of emitters and camera with the same seed
 _POINTS_PER_SIDE = 12
-# (cosine, sine) Noll indices of the pairs, with the sizes in milliwaves of constant, linear and conjugate
-# part.
+# (cosine, sine) Noll indices of the pairs; magnitudes of the constant, linear and conjugate terms, in milliwaves.
 _SMALL_PAIRS = (
     ((10, 9), 6.0, 4.0, 1.5),  # trefoil
     ((12, 13), 3.0, 5.0, 1.5),  # secondary astigmatism
@@ -54,7 +53,7 @@ _SMALL_PAIRS = (
 
 
 class _Fields:
-    """One draw of all fields: complex polynomials of H by pair, real ones by single mode, in milliwaves."""
+    """One random draw of all fields: complex polynomials of H for pairs, real ones for single modes, in milliwaves."""
 
     def __init__(self, random: np.random.Generator) -> None:
         def phase_factor() -> complex:
@@ -66,10 +65,10 @@ class _Fields:
 
         coma = 38 + 10 * random.random()
         node = place(0.25)
-        # Coma points along the field vector (real factor); its node is off the axis.
+        # Coma points along the field vector (real factor); its node is off axis.
         self.pairs: dict[tuple[int, int], list[complex]] = {(8, 7): [-coma * node, coma, 0, 0]}
-        # Binodal astigmatism: w (H - near) (1 - H / far); the far node lies outside the field.
-        # Oriented near a diagonal, both of its components take their full range within the square field.
+        # Binodal astigmatism: w (H - near) (1 - H / far); the far node is outside the field.
+        # Oriented near a diagonal, so that both components cover their full range within the square field.
         quarter = np.pi / 2 * np.floor(4 * random.random()) + np.pi / 4 + 0.5 * (random.random() - 0.5)
         size = (36 + 8 * random.random()) * complex(np.cos(quarter), np.sin(quarter))
         near, far = place(0.3), (3 + 3 * random.random()) * phase_factor()
@@ -81,7 +80,7 @@ class _Fields:
                 0,
                 conjugate * phase_factor(),
             ]
-        # single modes: constant, tilt as a vector, part in abs(H)^2
+        # single modes: constant, tilt vector, term in abs(H)^2
         self.singles: dict[int, tuple[float, complex, float]] = {
             4: (-4.0, place(4), 6.0),
             11: (40 + 9 * random.random(), place(3), -5 - 4 * random.random()),
@@ -103,7 +102,7 @@ class _Fields:
         return np.zeros(field.shape)
 
     def is_realistic(self) -> bool:
-        """Say whether sizes and ranges over the field are those of the module's description."""
+        """Return whether magnitudes and ranges over the field match the module's description."""
         axis = np.linspace(-1, 1, 25)
         field = (axis[None, :] + 1j * axis[:, None]).ravel()
         planes = {mode: self.evaluate(field, mode) for mode in range(4, DEFAULT_MODES + 1)}
@@ -136,17 +135,17 @@ def _fields(seed: int) -> _Fields:
 
 
 class SyntheticMap:
-    """A synthetic map, computed exactly wherever it is asked for: nothing is read, checked or kept.
+    """A synthetic map, computed exactly at each position; nothing is read, checked or cached.
 
     Parameters
     ----------
     size
-        Side of the square field in px, or its (width, height): the field point is then 1 at the middles of
-        the two edges that the longer side ends at.
+        Side of the square field in px, or its (width, height): abs(H) is then 1 at the middles of the two edges at
+        the ends of the longer side.
     seed
-        Decides where nodes lie and how fields are oriented.
+        Determines the positions of the nodes and the orientation of the fields.
     modes
-        Number of Zernike modes; those beyond Noll 22 are zero.
+        Number of Zernike modes; those above Noll 22 are zero.
     """
 
     def __init__(self, size: int | tuple[int, int], seed: int = 0, modes: int = DEFAULT_MODES) -> None:
@@ -163,7 +162,7 @@ class SyntheticMap:
         return (phase[:, mode].reshape(height, width) for mode in range(self.header.modes))
 
     def check(self, *_: object, **__: object) -> None:
-        """Do nothing: no number can be wrong."""
+        """Do nothing: all values are valid."""
 
     def held_bytes(self, *_: object, **__: object) -> float:
         """Return 0."""
@@ -172,7 +171,7 @@ class SyntheticMap:
     def coefficients(
         self, x: NDArray[np.float64], y: NDArray[np.float64], *_: object
     ) -> tuple[NDArray[np.float32], None]:
-        """Return the phase at places, (n, modes) float32, and no magnitude."""
+        """Return the phase, (n, modes) float32, and no amplitude coefficients."""
         height, width = self.header.shape
         half = max(height, width) / 2
         field = np.empty(x.shape, np.complex128)
@@ -184,11 +183,11 @@ class SyntheticMap:
 
 
 def synthesize(path: str | Path, size: int = 256, seed: int = 0, modes: int = DEFAULT_MODES) -> None:
-    """Write a synthetic map as an HDF5 file in the guide's format.
+    """Write a synthetic map as an HDF5 file in the documented format.
 
-    The file has the phase planes in radians rms (attributes say index, unit and wavelength) and, on a grid of
-    points, ``coords``, ``zernike/coeff_phase`` and ``zernike/coeff_mag`` (zero: uniform amplitude). It
-    appears under its name only when it is whole.
+    The file has the phase planes in radians rms (with attributes for index, unit and wavelength) and, on a grid of
+    points, ``coords``, ``zernike/coeff_phase`` and ``zernike/coeff_mag`` (zero: uniform amplitude). It is
+    written atomically.
 
     Parameters
     ----------
@@ -197,16 +196,16 @@ def synthesize(path: str | Path, size: int = 256, seed: int = 0, modes: int = DE
     size
         Side of the square map in px.
     seed
-        Decides where nodes lie and how fields are oriented.
+        Determines the positions of the nodes and the orientation of the fields.
     modes
         Number of Zernike modes.
 
     Raises
     ------
     ConfigError
-        If size, seed or modes are out of range.
+        Size, seed or modes are out of range.
     OSError
-        If the file cannot be written.
+        The file cannot be written.
     """
     if not 1 <= size <= int(MAX_PLANE_PX**0.5):
         raise ConfigError(f"--size={size}: allowed: 1 to {int(MAX_PLANE_PX**0.5)} px")
@@ -244,5 +243,5 @@ def synthesize(path: str | Path, size: int = 256, seed: int = 0, modes: int = DE
 
 
 def builtin_digest() -> str:
-    """Return a digest that changes whenever the built-in map does."""
+    """Return a digest that changes whenever the built-in map changes."""
     return hashlib.sha256(f"{BUILTIN} recipe {RECIPE_VERSION}".encode()).hexdigest()

@@ -99,18 +99,23 @@ class Dask(Executor):
 
     def close(self, request_stop: Callable[[], None]) -> None:
         """Let all jobs stop at their next event, those that wait as soon as they begin, and wait for that."""
-        from distributed import wait
-
         futures = list(self._tasks)
-        self._tasks.clear()
         with contextlib.suppress(Exception):  # also where the scheduler is gone
             if futures:
                 request_stop()
-                if self._client.nthreads():
-                    with contextlib.suppress(TimeoutError):
-                        wait(futures, timeout=_STOP_SECONDS)
+                self._wait()
                 self._client.cancel(futures, force=True)
             self._client.unsubscribe_topic(self._topic)
+        self._tasks.clear()
+
+    def _wait(self) -> None:
+        """Wait for jobs to end, where there is a worker that can end them."""
+        deadline = time.monotonic() + _STOP_SECONDS
+        while self._tasks and time.monotonic() < deadline and self._client.nthreads():
+            with contextlib.suppress(Empty):
+                match self.news.get(timeout=1.0):
+                    case (future, list() | BaseException()):
+                        self._tasks.pop(future, None)
 
     def _count(self) -> None:
         """Count the workers' threads, now and then: each takes a job."""

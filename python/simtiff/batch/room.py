@@ -179,7 +179,7 @@ def available_memory() -> float | None:
     container or a cluster's job).
     """
     found = []
-    try:
+    try:  # on Linux
         fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         found.append(float(fields["MemAvailable"].split()[0]) * 1024)
     except (OSError, KeyError, ValueError, IndexError):

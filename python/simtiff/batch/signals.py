@@ -72,7 +72,7 @@ class Interrupts:
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[None]:
     """Block Ctrl-C while a worker starts: it inherits that, so an interrupt is the batch's alone."""
-    if not hasattr(signal, "pthread_sigmask"):
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows, where workers are in a process group of their own
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

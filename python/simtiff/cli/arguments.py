@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 USAGE = """Single-molecule localization microscopy movies with the exact PSF of every place in the field.
 
 Usage:
+  simtiff demo [--output-dir=DIR]
+  simtiff init NAME [--kind=KIND]
   simtiff batch (CONFIG | --batch-config=FILE) [--output-dir=DIR] [--max-workers=N] [--no-resume]
                 [--retry-failed] [--overwrite] [--set=KEY=VALUE]... [--dry-run] [--json] [--force]
                 [--log-file=FILE] [--quiet] [--shard=I/N] [--scheduler=ADDRESS]
@@ -38,6 +40,8 @@ Usage:
   simtiff zmap info FILE [--plot=PNG]
 
 Commands:
+  demo      Make a first movie and a picture of it, to see that all works; takes a few seconds.
+  init      Write a commented config to start from, never replacing a file.
   batch     Make all movies of a config: variables, samples or one job; finished jobs are skipped.
   run       Make one movie: emitters, coefficients, TIFF.
   stream    Make the movie of an existing emitters.h5, chunk by chunk in constant memory.
@@ -57,7 +61,9 @@ Options:
   --batch-config=FILE  The config, as CONFIG: a batch's or a job's; - reads it from stdin.
   --config=FILE        A job's config, or a batch's base_config (run: default settings without it; else its
                        values replace those of the h5 file's own config); - reads it from stdin.
-  --output-dir=DIR     Folder of the results (batch: instead of base_output_dir; run: default "output").
+  --output-dir=DIR     Folder of the results (batch: instead of base_output_dir; run: default "output";
+                       demo: default "simtiff_demo").
+  --kind=KIND          What the config is for: dstorm, paint, tracking, sweep or training [default: dstorm].
   --max-workers=N      Worker processes, instead of the config's max_workers.
   --no-resume          Make every job again, also finished ones.
   --retry-failed       Only jobs that failed.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from simtiff.cli.arguments import UsageError, output_path, whole_number
 from simtiff.cli.exchange import export, score
+from simtiff.cli.start import demo, init
 from simtiff.cli.terminal import DONE, print_text
 from simtiff.errors import SimtiffError
 from simtiff.language import Text, joined, plural, shown, tr
@@ -426,6 +427,8 @@ def _zmap_info(arguments: Arguments) -> int:
 
 
 COMMANDS: dict[str, Callable[[Arguments], int]] = {
+    "demo": demo,
+    "init": init,
     "batch": _batch,
     "run": _pipeline,
     "stream": _stream,

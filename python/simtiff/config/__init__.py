@@ -1,19 +1,19 @@
-"""What a user may ask for: settings, loading, messages, sweeps, and a job's identity.
+"""Configuration: settings, loading, error messages, parameter sweeps, and a job's identity.
 
-- `blocks`: the settings of a job block by block: keys, defaults, units, allowed ranges
-- `camera`, `light`: the blocks of the camera, and of background and illumination
-- `blinking`, `drift`: the blocks of blinking and of drift
-- `section`: what all blocks are made of
+- `blocks`: the sections of a job's config: keys, defaults, units, allowed ranges
+- `camera`, `light`: the sections for the camera, and for background and illumination
+- `blinking`, `drift`: the sections for blinking and drift
+- `section`: base class of all sections
 - `presets`: common cameras
-- `inputs`: the files that a config names, and what their paths are relative to
-- `settings`: a job and a batch of them, and which values go together
-- `loading`: the config of a batch or of a job, from a file or a dict; its JSON schema
+- `inputs`: the input files that a config names, and how their paths are resolved
+- `settings`: the config of a job and of a batch, and relations between values
+- `loading`: load a config from a file or a dict; its JSON schema
 - `text`: JSON and JSON5
-- `messages`: what is wrong with a config, in words
+- `messages`: error messages for configs
 - `sweeps`: the jobs of a batch: combinations of variables, and samples
-- `identity`: a job, its files, and the hash of what determines them
-- `names`: names of files and folders that are safe on every system
-- `pixelsize`: the two ways to give the size of a pixel
+- `identity`: a job, its files, and the hash of everything that determines them
+- `names`: file and folder names that are valid on every system
+- `pixelsize`: the two ways to specify the pixel size
 """
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Dotted key paths into a config, and the overrides of the command line."""
+"""Dotted key paths into a config, and command-line overrides."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _NUMBERS = tuple(f"emitters.{key}" for key in OF_NUMBER)
 
 @functools.lru_cache(maxsize=1024)
 def find_field(model: type[BaseModel], path: str) -> FieldInfo | str:
-    """Return the field at a dotted path below `model`, or the sentence that says why there is none."""
+    """Return the field at a dotted path below `model`, or an error message if there is none."""
     parts = path.split(".")
     for depth, part in enumerate(parts):
         field = model.model_fields.get(part)
@@ -66,14 +66,14 @@ def find_field(model: type[BaseModel], path: str) -> FieldInfo | str:
 
 
 def _setting_of(model: type[BaseModel], path: str) -> str:
-    """Return the path of the setting that a value is or is an entry of, ``psf.phase_noll`` of ``psf.phase_noll.6``."""
+    """Return the path of the setting that contains a path, for example ``psf.phase_noll`` for ``psf.phase_noll.6``."""
     parent = path.rpartition(".")[0]
     field = find_field(model, parent) if parent else ""
     return path if isinstance(field, str) or entry_of(field) is None else _setting_of(model, parent)
 
 
 def _wrong_entry(field: FieldInfo, key: str) -> str | None:
-    """Return the sentence that says why an object has no such key, or None if it may."""
+    """Return an error message if an object cannot have this key, else None."""
     adapter = TypeAdapter(get_args(field.annotation)[0], config=_STRICT)
     try:
         adapter.validate_python(key)
@@ -84,7 +84,7 @@ def _wrong_entry(field: FieldInfo, key: str) -> str | None:
 
 @functools.lru_cache(maxsize=1024)
 def value_adapter(model: type[BaseModel], path: str) -> TypeAdapter[Any]:
-    """Return the check of one plain value at a dotted path below `model`, as strict as the field's model is."""
+    """Return a validator for a plain value at a dotted path below `model`, as strict as the model itself."""
     field = find_field(model, path)
     if isinstance(field, str):
         raise TypeError(field)
@@ -95,10 +95,10 @@ def value_adapter(model: type[BaseModel], path: str) -> TypeAdapter[Any]:
 def apply_overrides(
     raw: dict[str, Any], overrides: Sequence[str], *, batch: type[BaseModel], job: type[BaseModel], bare: bool
 ) -> list[Problem]:
-    """Set ``KEY=VALUE`` overrides in a raw config, in place; return what is wrong with them.
+    """Apply ``KEY=VALUE`` overrides to a raw config, in place; return the problems found.
 
-    Keys are those of base_config, or of the top level of a batch. A relative path of an
-    input file given here is relative to the current directory, as the command line's other paths are.
+    Keys refer to base_config, or to the top level of a batch. Paths of input files are relative to the current
+    directory, like all paths on the command line.
     """
     problems: list[Problem] = []
     variables = raw.get("variables")
@@ -124,7 +124,7 @@ def apply_overrides(
             problems.append(Problem(shown, field))
             continue
         if field.annotation is str and not isinstance(value, str):
-            value = text  # a folder may well be called 2024
+            value = text  # a folder may be called 2024
         inside = key.removeprefix("base_config.") if top_level else key
         also = (f"optical.{BOTH}",) if inside in _PIXEL_SIZES else _NUMBERS if inside in _NUMBERS else ()
         for varied in dict.fromkeys((_setting_of(job, inside), inside, *also)):
@@ -147,7 +147,7 @@ def apply_overrides(
 
 
 def _sets(variable: str, values: Any, key: str) -> bool:
-    """Say whether a variable, as read, sets a key: by name, or as one of those that its values of a section have."""
+    """Return whether a raw variable sets a key, either by name or through its values for a section."""
     keys = linked_keys(variable)
     for place, name in enumerate(keys):
         if name == key:
@@ -168,7 +168,7 @@ def _set_value(raw: dict[str, Any], path: list[str], value: Any) -> None:
         if inner is None:
             inner = raw[part] = {}
         if not isinstance(inner, dict):
-            return  # the check of the whole config reports it
+            return  # reported when the whole config is checked
         raw = inner
     if ".".join(path[-2:]) in _PIXEL_SIZES:
         split(raw)
@@ -178,12 +178,12 @@ def _set_value(raw: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def linked_keys(key: str) -> list[str]:
-    """Return the keys that a variable sets together: of ``a.b,a.c`` these two, else the one."""
+    """Return the keys that a variable sets together: two for ``a.b,a.c``, one for ``a.b``."""
     return [part.strip() for part in key.split(",")]
 
 
 def absolute_values(key: str, values: Any, folder: Path) -> Any:
-    """Return the values of a variable with the paths of input files among them made absolute."""
+    """Return the values of a variable, with paths of input files made absolute."""
     if not isinstance(values, list):
         return values
     keys = linked_keys(key)

@@ -1,4 +1,4 @@
-"""The block ``emitters.blinking`` of a config: when emitters are on."""
+"""The config section ``emitters.blinking``: when emitters are on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Part = Annotated[float, Field(ge=0, le=1000)]
 
 def _state_name(name: str) -> str:
     if not name.strip() or any(sign in name for sign in ".,\0"):
-        text = Text("{name} is no name of a state; allowed: a text without dots and commas", name=show(name))
+        text = Text("{name} is not a state name; allowed: text without dots and commas", name=show(name))
         raise PydanticCustomError("state", "{message}", {"message": text})
     return name
 
@@ -37,7 +37,8 @@ def _start(value: Any) -> Any:
         )
     if not right:
         text = Text(
-            "{value} is not allowed; allowed: a state, {{state: probability}}, or null (equilibrium)", value=show(value)
+            "{value} is not allowed; allowed: a state, {{state: probability}}, or null (steady state)",
+            value=show(value),
         )
         raise PydanticCustomError("start", "{message}", {"message": text})
     return value
@@ -47,38 +48,41 @@ _State = Annotated[str, AfterValidator(_state_name)]
 
 
 class BlinkingConfig(Section):
-    """When emitters are on: `kind` says by which law, and each law has keys of its own.
+    """When emitters are on. `kind` selects the model; each model has its own keys.
 
-    Rates are transitions per frame, in continuous time. A state without rates out of it, as a bleached one, is never
-    left.
+    Rates are transitions per frame, in continuous time. A state without transitions to other states, such as a
+    bleached one, is absorbing.
     """
 
     kind: Literal["once", "kinetics", "paint", "always"] = Field(
         "once",
-        description="once: a single interval of lifetime_avg; kinetics: states with rates between them; paint: "
-        "bindings of on_frames after off_frames, each with photons of its own; always: in every frame.",
+        description="once: a single interval with mean lifetime_avg; kinetics: states with transition rates; paint: "
+        "binding events of mean on_frames after off_frames, each with its own photon rate; always: in every frame.",
     )
     states: dict[_State, dict[_State, _Rate]] = Field(
         default_factory=dict,
-        description='Of kinetics: rates out of each state, as {"on": {"dark": 0.4, "bleached": 0.02}, "dark": '
-        '{"on": 0.01}}, in transitions per frame; a state without any is never left.',
+        description='For kinetics: transition rates from each state, for example {"on": {"dark": 0.4, "bleached": '
+        '0.02}, "dark": {"on": 0.01}}, per frame; a state without rates is absorbing.',
     )
     brightness: dict[_State, _Part] = Field(
         default_factory=lambda: {"on": 1.0},
-        description="Of kinetics: part of a molecule's photons that it gives in each bright state.",
+        description="For kinetics: fraction of a molecule's photon rate in each bright state.",
         json_schema_extra={"default": {"on": 1.0}},
     )
     start: Annotated[str | dict[str, float] | None, BeforeValidator(_start)] = Field(
         None,
-        description="Of kinetics: the state at the begin of the movie, or the probability of each; null: the "
-        "equilibrium of the states without the transitions into those that are never left.",
-        json_schema_extra={"x-allowed": Text("a state, {{state: probability}}, or null (equilibrium)")},
+        description="For kinetics: the state at the start of the movie, or the probability of each; null: the steady "
+        "state without transitions to absorbing states.",
+        json_schema_extra={"x-allowed": Text("a state, {{state: probability}}, or null (steady state)")},
     )
     on_frames: float | None = Field(
-        None, ge=1e-4, le=1e9, description="Of paint: mean time a site is bound, in frames."
+        None, ge=1e-4, le=1e9, description="For paint: mean time a site is bound, in frames."
     )
     off_frames: float | None = Field(
-        None, ge=1e-4, le=1e9, description="Of paint: mean time from a binding's end to the next one, in frames."
+        None,
+        ge=1e-4,
+        le=1e9,
+        description="For paint: mean time from the end of a binding event to the next, in frames.",
     )
 
     @model_validator(mode="after")
@@ -87,13 +91,13 @@ class BlinkingConfig(Section):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All states of kinetics: first those with rates, then those that are only come into, as they are named."""
+        """All states of kinetics: first those with rates, then the others in the order in which they appear."""
         reached = [name for rates in self.states.values() for name in rates]
         return tuple(dict.fromkeys([*self.states, *reached]))
 
     @property
     def absorbing(self) -> frozenset[str]:
-        """The states of kinetics that are never left."""
+        """The absorbing states of kinetics."""
         return frozenset(name for name in self.names if not self.states.get(name))
 
     @property
@@ -103,7 +107,7 @@ class BlinkingConfig(Section):
 
     @property
     def unused(self) -> list[str]:
-        """The keys that are given and that this kind does not use."""
+        """The keys that are set but not used by this kind."""
         return [
             key
             for kind, keys in _OF_KIND.items()
@@ -128,31 +132,31 @@ class BlinkingConfig(Section):
             yield Relation(("states", "kind"), message)
             return
         if len(names) > MOST_STATES:
-            yield Relation(("states",), Text("are {n} states; allowed: up to {most}", n=len(names), most=MOST_STATES))
+            yield Relation(("states",), Text("has {n} states; allowed: up to {most}", n=len(names), most=MOST_STATES))
             return
         own = [name for name, rates in self.states.items() if name in rates]
         if own:
-            message = Text("{name} goes to itself; allowed: rates to other states", name=show(own[0]))
+            message = Text("{name} has a rate to itself; allowed: rates to other states", name=show(own[0]))
             yield Relation(("states",), message)
             return
         begins = self.start if isinstance(self.start, dict) else {} if self.start is None else {self.start: 1.0}
         named = {"brightness": self.brightness, "start": begins}
         unknown = [(key, name) for key, values in named.items() for name in values if name not in names]
         for key, name in unknown:
-            message = Text("{name} is no state; allowed: {names}", name=show(name), names=", ".join(names))
+            message = Text("{name} is not a state; allowed: {names}", name=show(name), names=", ".join(names))
             yield Relation((key, "states"), message)
         if unknown:
             return
         bright = {name for name, part in self.brightness.items() if part > 0}
         if not bright:
-            yield Relation(("brightness",), Text("is 0 in all states; allowed: one at least above 0"))
+            yield Relation(("brightness",), Text("is 0 in all states; allowed: above 0 in at least one"))
             return
         if self.start is None:
             transient = {name: self._rates_that_return(name) for name in names if name not in self.absorbing}
             classes = _closed_classes(transient)
             if len(classes) != 1:
                 message = Text(
-                    "is null, and there is no single equilibrium of the states that are left; allowed: a state or "
+                    "is null, but the transient states have no unique steady state; allowed: a state or "
                     "{{state: probability}}"
                 )
                 yield Relation(("start", "states"), message)
@@ -163,7 +167,7 @@ class BlinkingConfig(Section):
             yield Relation(("start",), message)
             return
         if not bright & _reached(self.states, (name for name, part in begins.items() if part > 0)):
-            message = Text("leads to no bright state: there would be no light; allowed: one that does")
+            message = Text("never leads to a bright state, so no emitter would be on; allowed: a state that does")
             yield Relation(("start", "states", "brightness"), message)
 
     def _rates_that_return(self, name: str) -> dict[str, float]:
@@ -171,7 +175,7 @@ class BlinkingConfig(Section):
 
 
 def _reached(states: Mapping[str, Mapping[str, float]], begins: Iterable[str]) -> set[str]:
-    """Return the states that are or come after some."""
+    """Return the given states and all states that can be reached from them."""
     found, ahead = set(), list(begins)
     while ahead:
         name = ahead.pop()
@@ -182,7 +186,7 @@ def _reached(states: Mapping[str, Mapping[str, float]], begins: Iterable[str]) -
 
 
 def _closed_classes(states: Mapping[str, Mapping[str, float]]) -> list[frozenset[str]]:
-    """Return the sets of states that lead to each other and to no others."""
+    """Return the closed communicating classes: sets of states that lead to each other and to no others."""
     after = {name: _reached(states, [name]) for name in states}
     classes = {frozenset(reached) for reached in after.values() if all(after[name] == reached for name in reached)}
     return sorted(classes, key=sorted)

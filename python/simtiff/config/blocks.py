@@ -1,4 +1,4 @@
-"""The settings of a job block by block: keys, defaults, units and allowed ranges."""
+"""The sections of a job's config: keys, defaults, units and allowed ranges."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 BUILTIN_ZMAPS = ("builtin:oil",)
 MOST_EMITTERS = 10**9
 OF_NUMBER = ("num_emitters", "density_per_um2", "positions_path")
-"""Keys of ``emitters`` that say how many there are, of which one alone is given."""
+"""Keys of ``emitters`` that set their number; only one of them may be given."""
 
 
 def drop_other_numbers(emitters: dict[str, Any], by: Mapping[str, Any]) -> None:
-    """Take out of raw values of ``emitters``, in place, what says how many there are if new values say it anew."""
+    """Remove the number of emitters from raw values of ``emitters``, in place, if new values replace it."""
     if any(by.get(key) is not None for key in OF_NUMBER):
         for key in OF_NUMBER:
             if key not in by:
@@ -64,7 +64,7 @@ def _odd(value: int) -> int:
 
 
 def _whole(value: Any) -> Any:
-    """Return a whole number as an integer, as JSON has only one kind of numbers: 3.0 is 3."""
+    """Return a whole number as an integer: JSON has only one number type, so 3.0 is 3."""
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**63 else value
 
 
@@ -72,7 +72,7 @@ _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 def one_or_two(number: Any, *, null: bool = False) -> WrapValidator:
-    """Check a number, or a list of two, by itself: an error then tells of what was meant alone. `null`: may be None."""
+    """Validate one number or a list of two, so that errors refer to the form that was used; `null`: allow None."""
     one: TypeAdapter[float] = TypeAdapter(number, config=_STRICT)
     two: TypeAdapter[tuple[float, float]] = TypeAdapter(Annotated[tuple[number, number], Strict(False)], config=_STRICT)
 
@@ -99,7 +99,7 @@ MapOffset = Annotated[int, Field(ge=0, le=1_000_000), _WHOLE]
 
 
 def _one_for_equals(value: Any) -> Any:
-    """Return a number for two that are equal: the same job, in whichever way it was asked for."""
+    """Return one number for two equal ones, so that both ways of writing them give the same job."""
     return value[0] if isinstance(value, tuple) and value[0] == value[1] else value
 
 
@@ -115,9 +115,9 @@ _Radians = Annotated[float, Field(ge=-1000, le=1000)]
 
 
 class FiducialsConfig(Section):
-    """Markers that are always on, at places of their own."""
+    """Fiducial markers, always on, at random positions."""
 
-    count: Whole = Field(ge=1, le=10**6, description="Number of markers.")
+    count: Whole = Field(ge=1, le=10**6, description="Number of fiducial markers.")
     photons: float = Field(ge=0, le=1e9, description="Photons of a marker in each frame.")
 
 
@@ -131,13 +131,13 @@ class EmitterConfig(Section):
         None,
         ge=0,
         le=1e6,
-        description="In place of num_emitters: emitters that are on in a square micrometre, mean over the movie.",
+        description="Instead of num_emitters: emitters that are on per square micrometre, mean over the movie.",
     )
     margin_px: float = Field(
         0.0,
         ge=0,
         le=65536,
-        description="Emitters lie up to so far outside the field, too, as many to an area as in it.",
+        description="Emitters are also placed within this distance outside the field, at the same density.",
     )
     frames: Whole = Field(10, ge=1, le=10**7, description="Number of frames of the movie.")
     area_px: Annotated[_Side | tuple[_Side, _Side], one_or_two(_Side), ONE_FOR_EQUALS] = Field(
@@ -146,11 +146,12 @@ class EmitterConfig(Section):
         json_schema_extra={"x-allowed": Text("a number from 1 to 65,536, or a list [width, height] of two")},
     )
     intensity_mu: float = Field(
-        2000.0, ge=0, le=1e9, description="Mean photons of an emitter in a frame it is on for the whole of."
+        2000.0, ge=0, le=1e9, description="Mean photons per frame of an emitter that is on for the full frame."
     )
     intensity_sigma: float = Field(400.0, ge=0, le=1e9, description="Standard deviation of that number, in photons.")
     photon_distribution: Literal["normal", "gamma", "lognormal", "exponential"] = Field(
-        "normal", description="Law of that number: normal is cut at 0, exponential has the mean alone."
+        "normal",
+        description="Distribution of that number: normal is clipped at 0, exponential uses only the mean.",
     )
     lifetime_avg: float = Field(2.5, gt=0, le=1e7, description="Mean time an emitter is on (exponential), in frames.")
     z_range_um: float = Field(
@@ -161,13 +162,13 @@ class EmitterConfig(Section):
     )
     positions_path: InputPath | None = Field(
         None,
-        description="File of molecules, which blink, or of localizations with frame and photons, which are taken as "
-        "they stand; in place of num_emitters. null: positions are drawn.",
+        description="File of molecules, which blink, or of localizations with frame and photons, which are used "
+        "unchanged; instead of num_emitters. null: random positions.",
     )
     blinking: BlinkingConfig = Field(default_factory=BlinkingConfig, description="When emitters are on.")
-    fiducials: FiducialsConfig | None = Field(None, description="Markers that are always on; null: none.")
+    fiducials: FiducialsConfig | None = Field(None, description="Fiducial markers, always on; null: none.")
     seed: Whole = Field(
-        42, ge=0, le=2**63 - 1, description="Seed of the emitters, and of all else that has no seed of its own."
+        42, ge=0, le=2**63 - 1, description="Seed of the emitters, and of everything without a separate seed."
     )
     no_plot: bool = Field(default=True, description="false: save plots of positions and blinking (needs matplotlib).")
 
@@ -186,12 +187,12 @@ class EmitterConfig(Section):
         if len(given) < 2 or given == ["num_emitters"]:
             return self
         keys = ", ".join(f"emitters.{key}" for key in given[1:])
-        message = Text("is given, and {keys} too; allowed: either of them", keys=keys)
+        message = Text("cannot be combined with {keys}; allowed: one of them", keys=keys)
         return checked_relations(self, [Relation(tuple(given), message)])
 
     @property
     def photon_law(self) -> tuple[str, float, float]:
-        """The law of photons in a frame as the core takes it: its name, mean and standard deviation."""
+        """The distribution of photons per frame, as the core expects it: name, mean and standard deviation."""
         return self.photon_distribution, self.intensity_mu, self.intensity_sigma
 
     @property
@@ -206,12 +207,12 @@ class EmitterConfig(Section):
 
     @property
     def z_key(self) -> str:
-        """The key that gives them."""
+        """The key that sets the z limits."""
         return "z_range_um" if self.z_um is None else "z_um"
 
 
 class ZernikeConfig(Section):
-    """How the aberration map gives each emitter its Zernike coefficients."""
+    """How Zernike coefficients are taken from the aberration map."""
 
     interpolation_method: Literal["cubic", "linear", "nearest"] = Field(
         "cubic", description="Interpolation of the map between its pixels."
@@ -223,10 +224,10 @@ class ZernikeConfig(Section):
         description="Side of the square of the map that is used, in map pixels; null: all.",
     )
     crop_offset: tuple[MapOffset, MapOffset] = Field(
-        (0, 0), strict=False, description="Map pixel [x0, y0] that field pixel (0, 0) lies on."
+        (0, 0), strict=False, description="Map pixel [x0, y0] of field pixel (0, 0)."
     )
     extrapolate: Literal["nearest"] | None = Field(
-        None, description='"nearest": a field larger than the map uses the map\'s rim; null: it is an error.'
+        None, description='"nearest": use edge values where the field is larger than the map; null: raise an error.'
     )
     num_plot: Whole = Field(10, ge=0, le=10_000, description="Number of emitters in the coefficient plot.")
     no_plot: bool = Field(default=True, description="false: save a plot of coefficients (needs matplotlib).")
@@ -241,14 +242,14 @@ class OpticalConfig(Section):
     pixel_size_nm: _PixelSizes = Field(
         None,
         exclude=True,
-        description="Both pixel sizes at once: a number, or [x, y]; in place of pixel_size_nm_x and pixel_size_nm_y.",
+        description="Both pixel sizes at once: a number, or [x, y]; instead of pixel_size_nm_x and pixel_size_nm_y.",
         json_schema_extra={"x-allowed": Text("a number from 1 to 100,000, a list [x, y] of two, or null")},
     )
     pixel_size_nm_x: float = Field(
-        101.11, ge=1, le=100_000, description="Camera pixel in the sample, along x, in nanometres."
+        101.11, ge=1, le=100_000, description="Camera pixel size in the sample, along x, in nanometres."
     )
     pixel_size_nm_y: float = Field(
-        98.83, ge=1, le=100_000, description="Camera pixel in the sample, along y, in nanometres."
+        98.83, ge=1, le=100_000, description="Camera pixel size in the sample, along y, in nanometres."
     )
 
     n_sample: float | None = Field(
@@ -265,12 +266,12 @@ class OpticalConfig(Section):
         0.0,
         ge=-1000,
         le=1000,
-        description="How far the focus was moved into the sample, in micrometres. For the vectorial model.",
+        description="Nominal focal depth in the sample (stage displacement), in micrometres. For the vectorial model.",
     )
 
     @property
     def has_mismatch(self) -> bool:
-        """Whether z is the height above a coverslip."""
+        """Whether there is a refractive-index mismatch, so that z is the height above the coverslip."""
         return self.n_sample is not None and self.n_sample != self.n_immersion
 
     @model_validator(mode="after")
@@ -280,7 +281,7 @@ class OpticalConfig(Section):
         size = self.pixel_size_nm
         if given := [key for key in EACH if key in self.model_fields_set]:
             others = ", ".join(f"optical.{key}" for key in given)
-            message = Text("is given, and {keys} too; allowed: either it, or the keys for x and y", keys=others)
+            message = Text("cannot be combined with {keys}; allowed: either it, or the keys for x and y", keys=others)
             return checked_relations(self, [Relation((BOTH, *given), message)])
         sizes = size if isinstance(size, tuple) else (size, size)
         return self.model_copy(update={BOTH: None, **dict(zip(EACH, sizes, strict=True))})
@@ -288,7 +289,7 @@ class OpticalConfig(Section):
 
 def _noll_index(key: str) -> str:
     if not (key.isdecimal() and 1 <= int(key) <= MOST_MODES) or key != str(int(key)):
-        text = Text("{key} is no Noll index; allowed: 1 to {most}", key=show(key), most=MOST_MODES)
+        text = Text("{key} is not a Noll index; allowed: 1 to {most}", key=show(key), most=MOST_MODES)
         raise PydanticCustomError("noll", "{message}", {"message": text})
     return key
 
@@ -298,22 +299,22 @@ class PsfConfig(Section):
 
     model: Literal["scalar", "vectorial", "gaussian"] = Field(
         "scalar",
-        description="One scalar field; the fields of a freely rotating dipole; or a Gaussian, which needs no map.",
+        description="Scalar pupil, vectorial (freely rotating dipole), or Gaussian, which needs no aberration map.",
     )
     size_px: Annotated[Whole, AfterValidator(_odd)] = Field(
         41,
         ge=3,
         le=511,
-        description="Side of the square stamp of an emitter, in camera pixels, odd.",
+        description="Side of the square PSF stamp, in camera pixels, odd.",
         json_schema_extra={"not": {"multipleOf": 2}, "x-allowed": Text("an odd integer from 3 to 511")},
     )
-    defocus: Literal["exact", "paraxial"] = Field("exact", description="Formula of the scalar model's defocus phase.")
+    defocus: Literal["exact", "paraxial"] = Field("exact", description="Defocus phase of the scalar model.")
     pixel_integration: bool = Field(
-        default=True, description="true: light integrated over each pixel; false: sampled at its centre."
+        default=True, description="true: integrate the PSF over each pixel; false: sample it at the pixel centre."
     )
     phase_noll: dict[Annotated[str, AfterValidator(_noll_index)], _Radians] = Field(
         default_factory=dict,
-        description='Noll index to radians rms that are added to each emitter\'s coefficients, as {"6": 0.8}.',
+        description='Noll index -> radians rms, added to the coefficients of every emitter, for example {"6": 0.8}.',
     )
     blur_nm: Annotated[_Blur | tuple[_Blur, _Blur], one_or_two(_Blur)] = Field(
         0.0,
@@ -322,23 +323,23 @@ class PsfConfig(Section):
     )
     sigma_nm: Annotated[_Sigma | tuple[_Sigma, _Sigma], one_or_two(_Sigma)] = Field(
         130.0,
-        description="Of a Gaussian: standard deviation in focus in nanometres, or [x, y].",
+        description="For the Gaussian: standard deviation in focus in nanometres, or [x, y].",
         json_schema_extra={"x-allowed": Text("a number from 1 to 100,000, or a list [x, y] of two")},
     )
     depth_nm: float | None = Field(
         None,
         ge=1,
         le=1e9,
-        description="Of a Gaussian: d of sigma_x(z) = sigma_x sqrt(1 + ((z - a)/d)^2), in nanometres; null: it does "
-        "not widen.",
+        description="For the Gaussian: d in sigma_x(z) = sigma_x sqrt(1 + ((z - a)/d)^2), in nanometres; null: the "
+        "width does not depend on z.",
     )
     astigmatism_nm: float = Field(
-        0.0, ge=-1e6, le=1e6, description="Of a Gaussian: a, for sigma_y(z) with its sign changed, in nanometres."
+        0.0, ge=-1e6, le=1e6, description="For the Gaussian: a in sigma_x(z), and -a in sigma_y(z), in nanometres."
     )
 
     @property
     def options(self) -> dict[str, Any]:
-        """What `Renderer` takes as options, but for ``phase_noll``, which the truth has."""
+        """The options of `Renderer`, except ``phase_noll``, which is part of the truth."""
         options: dict[str, Any] = {"blur_nm": self.blur_nm} if self.blur_nm != 0 else {}
         if self.model == "gaussian":
             options |= {key: getattr(self, key) for key in OF_GAUSSIAN}
@@ -346,7 +347,7 @@ class PsfConfig(Section):
 
 
 class NoiseParams(Section):
-    """The camera and the background in short form; `REPLACED_BY` says by which blocks."""
+    """Simple noise model for camera and background; `REPLACED_BY` lists the sections that replace it."""
 
     background: float = Field(100.0, ge=0, le=1e9, description="Mean background photons per pixel and frame.")
     readout_noise: float = Field(10.0, ge=0, le=1e6, description="Gaussian read noise, in electrons rms.")
@@ -354,7 +355,7 @@ class NoiseParams(Section):
 
 
 REPLACED_BY = {"camera": ("readout_noise", "shot_noise"), "background": ("background",)}
-"""Keys of ``tiff.noise_params`` that must be absent where a block stands in their place."""
+"""Keys of ``tiff.noise_params`` that a section replaces; they must not be given together with it."""
 
 
 class TiffConfig(Section):
@@ -373,7 +374,7 @@ class TiffConfig(Section):
     crop_offset: tuple[_FrameOffset, _FrameOffset] = Field(
         (0, 0),
         strict=False,
-        description="Field pixel [x0, y0] that frame pixel (0, 0) lies on; may be negative.",
+        description="Field pixel [x0, y0] of frame pixel (0, 0); may be negative.",
     )
     use_direct_rendering: bool = Field(
         default=True, description="false: render at a higher resolution (hr_size) and bin."
@@ -382,9 +383,9 @@ class TiffConfig(Section):
         6144,
         ge=1,
         le=2**22,
-        description="Width of the high-resolution frame; round(hr_size / frame width) samples a pixel, at most 64.",
+        description="Width of the high-resolution frame; round(hr_size / frame width) samples per pixel, at most 64.",
     )
-    add_noise: bool = Field(default=True, description="false: expected photons of the emitters alone.")
+    add_noise: bool = Field(default=True, description="false: expected photons of the emitters, without background.")
     noise_params: NoiseParams = Field(default_factory=NoiseParams, description="Background and noise.")
     dtype: Literal["uint16", "float32"] = Field("uint16", description="Pixel type of the movie.")
     compression: Literal["none", "zlib"] = Field("none", description="Lossless compression of the movie.")
@@ -397,24 +398,24 @@ class TiffConfig(Section):
 
     @property
     def samples_per_pixel(self) -> int | None:
-        """Samples per pixel and axis that are rendered and binned, or None where pixels are rendered directly."""
+        """Samples per pixel and axis that are rendered and binned; None for direct rendering."""
         _, width = self.frame_shape
         return None if self.use_direct_rendering else min(round(self.hr_size / width), MOST_SAMPLES_PER_PIXEL)
 
 
 class TruthConfig(Section):
-    """What the truth has beside emitters, records and coefficients."""
+    """Optional content of the truth."""
 
     crlb: Annotated[Literal["joint"] | bool, BeforeValidator(_bounds)] = Field(
         default=False,
-        description='true: the Cramér-Rao bound of each record as if it were alone; "joint": together with all whose '
-        "stamps touch its own.",
+        description='true: single-emitter Cramér-Rao bound of each record; "joint": bound with all emitters whose '
+        "stamps overlap.",
         json_schema_extra={"x-allowed": Text('true, false or "joint"')},
     )
 
 
 class MemoryConfig(Section):
-    """How much is held in memory at a time; changes no pixel."""
+    """Memory use; has no effect on the pixels."""
 
     chunk_size: Whole = Field(10, ge=1, le=10**7, description="Frames rendered and written at a time.")
     enable_gc: bool = Field(default=True, description="Collect garbage between chunks.")

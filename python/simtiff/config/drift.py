@@ -1,4 +1,4 @@
-"""The block ``drift`` of a config: how the sample moves against the camera."""
+"""The config section ``drift``: how the sample moves relative to the camera."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Step = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class DriftConfig(Section):
-    """How the sample moves against the camera, from frame to frame; what is given adds up."""
+    """How the sample moves relative to the camera, from frame to frame; all contributions add up."""
 
     velocity_nm: tuple[_Velocity, _Velocity, _Velocity] = Field(
         (0.0, 0.0, 0.0), strict=False, description="Steady drift [x, y, z], in nanometres per frame."
@@ -24,6 +24,6 @@ class DriftConfig(Section):
     )
     path: InputPath | None = Field(
         None,
-        description="CSV file with the columns frame, x_nm, y_nm, z_nm; between the frames it names drift is linear, "
-        "and frame 0 counts as its origin.",
+        description="CSV file with the columns frame, x_nm, y_nm, z_nm; interpolated linearly between the listed "
+        "frames, relative to frame 0.",
     )

@@ -1,4 +1,4 @@
-"""The truth in the formats of other tools, beside a job's movie: what may be asked for, and the files that it makes."""
+"""Exports of the truth in formats of other software: their names and files in a job's folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _IN_A_JOB: dict[str, str] = {
     "smlm-challenge": "challenge.csv",
     "parquet": "localizations.parquet",
 }
-# What lies beside a file of such a name: the rest of the format, and what the tool's user would otherwise type.
+# Companion files: the rest of the format, and camera parameters that users would otherwise type in.
 _BESIDE: dict[str, tuple[str, ...]] = {
     "thunderstorm": ("{stem}_camera.txt",),
     "picasso": ("{stem}.yaml", "{stem}_camera.txt"),
@@ -32,12 +32,12 @@ def export_name(kind: str) -> str:
 
 
 def export_files(kind: str, path: Path) -> list[Path]:
-    """Return the files that an export to a path makes: first that file, last, if there is one, that of the camera."""
+    """Return the files that an export to a path writes: first that file; last the camera file, if there is one."""
     return [path, *(path.with_name(name.format(stem=path.stem)) for name in _BESIDE.get(kind, ()))]
 
 
 def names_in_job(kinds: Iterable[str]) -> list[str]:
-    """Return the names of the files that exports make in a job's folder."""
+    """Return the names of the files that exports write in a job's folder."""
     from pathlib import Path
 
     return [file.name for kind in dict.fromkeys(kinds) for file in export_files(kind, Path(_IN_A_JOB[kind]))]

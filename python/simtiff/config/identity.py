@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 DATA_VERSION: int = 4
-"""Raised whenever a change alters pixels or truth for an unchanged config."""
+"""Increased whenever a change alters pixels or truth for an unchanged config."""
 
-# Settings that change no byte of the movie or its truth; of files, their content counts.
+# Settings that do not change the movie or its truth. Input files are identified by their content, not by their path.
 _WITHOUT_EFFECT = (
     "emitters.no_plot",
     "zernike.no_plot",
@@ -33,7 +33,7 @@ _WITHOUT_EFFECT = (
     "memory_optimization",
     "export",
     "camera.exposure_ms",
-    "camera.preset",  # its numbers count
+    "camera.preset",  # its parameters count instead
     *INPUT_FILES,
 )
 
@@ -44,7 +44,7 @@ TIMELINE_PLOT = "blinking_timeline.png"
 COEFFICIENTS_PLOT = "zernike_coefficients.png"
 PLOTS = (POSITIONS_PLOT, TIMELINE_PLOT, COEFFICIENTS_PLOT)
 ADDED_FILES = frozenset({*PLOTS, *names_in_job(EXPORT_NAMES)})
-"""Names of the files that are made of a finished truth and movie: they come and go without these."""
+"""Names of files derived from a finished truth and movie; they can be added or removed without a rerun."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Job:
     config : JobConfig
         Everything that determines its pixels.
     number : int
-        Its place in the batch, from 0.
+        Index in the batch, from 0.
     variables : dict
-        What the batch varies: dotted key to the value of this job, and ``sample_id`` where there are samples.
+        What the batch varies: dotted key to the value of this job, and ``sample_id`` if there are samples.
     """
 
     id: str
@@ -75,21 +75,21 @@ def job_files(config: JobConfig) -> list[str]:
 
 
 def plot_names(config: JobConfig) -> list[str]:
-    """Return the names of the plots that a job's config asks for."""
+    """Return the names of the plots that a job's config requests."""
     names = [] if config.emitters.no_plot else [POSITIONS_PLOT, TIMELINE_PLOT]
     return names if config.zernike.no_plot or not config.zernike.num_plot else [*names, COEFFICIENTS_PLOT]
 
 
 def sample_seed(seed: int, sample_id: int) -> int:
-    """Return the seed of one sample: 53 bits (exact in every JSON reader), unrelated between samples."""
+    """Return the seed of one sample: 53 bits (exact in every JSON reader), independent between samples."""
     return int(np.random.SeedSequence([seed, sample_id]).generate_state(1, np.uint64)[0] >> np.uint64(11))
 
 
 def with_seeds(job: Job, input_digest: str, seeds: SeedsConfig) -> Job:
-    """Give a combination of a sweep its own seeds, as far as `seeds` asks for that.
+    """Return a job of a sweep with its own seeds, according to `seeds`.
 
-    They follow from ``emitters.seed`` and from what counts in the job's identity: settings that differ from their
-    defaults, and the content of input files. Neither its number nor the other keys of the sweep matter.
+    They are derived from ``emitters.seed`` and from the job's identity: non-default settings and the content of input
+    files. They do not depend on the job's number or on other keys of the sweep.
     """
     config = job.config
     seed = config.emitters.seed
@@ -103,17 +103,17 @@ def with_seeds(job: Job, input_digest: str, seeds: SeedsConfig) -> Job:
 
 
 def noise_seed(config: JobConfig) -> int:
-    """Return the seed of a job's camera noise: that of a job by itself is ``emitters.seed``, unless it is given."""
+    """Return the seed of a job's camera noise: ``noise_seed`` if set, else ``emitters.seed``."""
     return config.emitters.seed if config.noise_seed is None else config.noise_seed
 
 
 def with_noise_seed(config: JobConfig) -> JobConfig:
-    """Return a config that says its ``noise_seed``."""
+    """Return a config with its ``noise_seed`` set explicitly."""
     return config.model_copy(update={"noise_seed": noise_seed(config)})
 
 
 def _derived_seed(purpose: str, config: JobConfig, input_digest: str) -> int:
-    """Return a seed of 53 bits for one purpose of a job."""
+    """Return a 53-bit seed for one purpose of a job."""
     settings = {key: value for key, value in changed_settings(config).items() if key != "noise_seed"}
     content = {"purpose": purpose, "seed": config.emitters.seed, "settings": settings, "zmap": input_digest}
     return int(_digest(content)[:16], 16) >> 11
@@ -122,16 +122,15 @@ def _derived_seed(purpose: str, config: JobConfig, input_digest: str) -> int:
 def job_hash(config: JobConfig, input_digest: str) -> str:
     """Return the hash (64 hex digits) of everything that determines a job's files.
 
-    That is the settings that differ from their defaults and change a byte of movie or truth, the content of input
-    files, and the data version. A new setting with a default therefore changes no hash.
+    It covers the non-default settings that affect movie or truth, the content of input files, and the data version.
+    So a new setting with a default does not change existing hashes.
 
     Parameters
     ----------
     config
         The job's settings.
     input_digest
-        Digest of what is in the files that the config names: the map's, and others after it. Where these lie is not
-        part of the hash.
+        Digest of the content of the input files: the map first, then the others. Their paths are not part of the hash.
     """
     settings = changed_settings(with_noise_seed(config))
     return _digest({"settings": settings, "data_version": DATA_VERSION, "zmap": input_digest})
@@ -143,9 +142,9 @@ def _digest(content: dict[str, Any]) -> str:
 
 
 def changed_settings(config: BaseModel) -> dict[str, Any]:
-    """Return the settings that differ from their defaults and change a byte of movie or truth, by dotted key.
+    """Return the non-default settings that affect movie or truth, by dotted key.
 
-    A section that may be absent, as ``camera``, counts as a setting of its own where it is there.
+    An optional section that is present, such as ``camera``, counts as a setting too.
     """
     defaults, present = default_settings(type(config)), dict.fromkeys(_present(config, ""), True)
     return {
@@ -156,7 +155,7 @@ def changed_settings(config: BaseModel) -> dict[str, Any]:
 
 
 def _present(config: BaseModel, prefix: str) -> Iterator[str]:
-    """Yield the dotted keys of the sections that may be absent and are not."""
+    """Yield the dotted keys of the optional sections that are present."""
     for name, setting in type(config).model_fields.items():
         value = getattr(config, name)
         if isinstance(value, BaseModel):
@@ -167,7 +166,7 @@ def _present(config: BaseModel, prefix: str) -> Iterator[str]:
 
 @functools.cache
 def default_settings(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the defaults of a model and of those inside of it as dotted keys with plain values."""
+    """Return the defaults of a model and its nested models as dotted keys with plain values."""
     result: dict[str, Any] = {}
     for name, setting in model.model_fields.items():
         inner = model_of(setting.annotation)
@@ -181,12 +180,12 @@ def default_settings(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def without_effect(key: str) -> bool:
-    """Say whether a dotted key changes no byte of the movie or its truth."""
+    """Return whether a dotted key has no effect on the movie and its truth."""
     return any(key == path or key.startswith(f"{path}.") for path in _WITHOUT_EFFECT)
 
 
 def flat_settings(config: BaseModel) -> dict[str, Any]:
-    """Return a config as dotted keys with plain values; a setting that is an object, as ``psf.phase_noll``, is one."""
+    """Return a config as dotted keys with plain values; a dict such as ``psf.phase_noll`` is one value."""
     return dict(_walk(type(config), config.model_dump(mode="json"), ""))
 
 
@@ -200,10 +199,10 @@ def _walk(model: type[BaseModel], values: Mapping[str, Any], prefix: str) -> Ite
 
 
 def settings_with_effect(config: JobConfig) -> dict[str, Any]:
-    """Return all settings that change a byte of movie or truth, also those at their defaults, as a job's config.
+    """Return all settings that affect movie or truth, including defaults, as a job's config.
 
-    ``noise_seed`` is said; where input files lie is not: their content counts. Nothing is said of a section that is
-    absent.
+    ``noise_seed`` is explicit. Paths of input files are omitted, since only their content counts, and so are absent
+    sections.
     """
     result: dict[str, Any] = {}
     absent = section_paths(type(config))
@@ -218,7 +217,7 @@ def settings_with_effect(config: JobConfig) -> dict[str, Any]:
 
 
 def setting_changes(before: Mapping[str, Any], config: JobConfig) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that differ from those of an earlier job, by dotted key: the value then, and that of now.
+    """Return the settings that differ from those of an earlier job, by dotted key: the old and the new value.
 
     Parameters
     ----------
@@ -233,12 +232,12 @@ def setting_changes(before: Mapping[str, Any], config: JobConfig) -> dict[str, t
         pair = before.get(key, defaults.get(key)), now.get(key, defaults.get(key))
         if pair[0] != pair[1]:
             changes[key] = pair
-    # In a sweep the noise follows from the settings; a change of these is what a user should see.
+    # In a sweep the noise seed is derived from the settings, so show only the changed settings.
     return {key: pair for key, pair in changes.items() if key != "noise_seed"} or changes
 
 
 def split_settings(jobs: Sequence[Job]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the settings that all jobs share, and for each job those that differ between jobs."""
+    """Return the settings shared by all jobs, and for each job those that vary between jobs."""
     all_settings = [flat_settings(job.config) for job in jobs]
     if not all_settings:
         return {}, []

@@ -1,7 +1,7 @@
-"""The files that a config names: what their paths may be, and what they are relative to.
+"""Input files named in a config: valid paths, and how relative paths are resolved.
 
-A path of a config file is relative to that file, one of the command line to the current directory. What a file holds
-counts in a job's identity, where it lies does not.
+Paths in a config file are relative to that file, paths on the command line to the current directory. A job's identity
+depends on the content of its input files, not on their paths.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 ZMAP = "zmap_path"
 POSITIONS = "emitters.positions_path"
 INPUT_FILES = (ZMAP, "camera.maps_path", "background.image_path", "drift.path", POSITIONS)
-"""Dotted keys of a job that hold the path of a file, the aberration map's first."""
+"""Dotted keys of a job that are paths of input files; the aberration map comes first."""
 
 
 def path_text(value: str) -> str:
-    """Return a path, or raise the error, for a validator of pydantic, that says why it is none."""
+    """Return a path if it is valid; for pydantic validators, raise an error if not."""
     try:
         os.fsencode(value)
     except UnicodeEncodeError:
-        return checked_text(Text("has characters that no path can have"), value)
+        return checked_text(Text("has characters that are not allowed in paths"), value)
     return checked_text(Text("is not a path") if not value.strip() or "\0" in value else home_problem(value), value)
 
 
 def stored_path_text(value: str) -> str:
-    """Return a path as `path_text` does, of an input file: it is stored as JSON."""
+    """Like `path_text`, for input files: their paths must be UTF-8, since they are stored as JSON."""
     try:
         value.encode()
     except UnicodeEncodeError:
-        text = Text("is not UTF-8, as the path of an input file must be; rename what it leads through")
+        text = Text("is not UTF-8, as paths of input files must be; rename the file or its folders")
         return checked_text(text, value)
     return path_text(value)
 
@@ -48,16 +48,16 @@ InputPath = Annotated[str, AfterValidator(stored_path_text)]
 
 
 def absolute_path(value: Any, folder: Path) -> Any:
-    """Return an input file's path made absolute from `folder`; what is no path to a file stays as it is."""
+    """Return the absolute path of an input file, resolved from `folder`; other values are returned unchanged."""
     if not isinstance(value, str) or not value.strip() or value.startswith(("builtin:", "~")):
         return value
     return str((folder / value).absolute())
 
 
 def absolute_paths(key: str, value: Any, folder: Path) -> Any:
-    """Return the raw value of a dotted key, of a setting or a section, with the paths in it made absolute.
+    """Return the raw value of a setting or section with all paths in it made absolute.
 
-    The key of a whole job is empty.
+    The key of a whole job is the empty string.
     """
     if key in INPUT_FILES:
         return absolute_path(value, folder)
@@ -67,7 +67,7 @@ def absolute_paths(key: str, value: Any, folder: Path) -> Any:
 
 
 def input_paths(config: BaseModel) -> dict[str, str]:
-    """Return the paths of the files that a job's config names, by dotted key."""
+    """Return the paths of a job's input files by dotted key."""
     found = {}
     for key in INPUT_FILES:
         value: Any = config
@@ -79,9 +79,9 @@ def input_paths(config: BaseModel) -> dict[str, str]:
 
 
 def joined_digest(zmap: str, others: Mapping[str, str]) -> str:
-    """Return the digest of the files that a job's config names, of that of its map and those of others by key.
+    """Return the digest of all input files of a job, from that of its map and those of the others by key.
 
-    It is that of the map, and after it ``key=digest`` for each other file: so it tells what has changed.
+    It is the map's digest, followed by ``key=digest`` for each other file, so that changes can be told apart.
     """
     return " ".join([zmap, *(f"{key}={digest}" for key, digest in others.items())])
 
@@ -93,6 +93,6 @@ def split_digest(digest: str) -> dict[str, str]:
 
 
 def changed_files(before: str, now: str) -> list[str]:
-    """Return the keys of the input files whose content differs between two digests of jobs that both name them."""
+    """Return the keys of the input files that are in both digests and whose content differs."""
     then, current = split_digest(before), split_digest(now)
     return [key for key, digest in current.items() if key in then and then[key] != digest]

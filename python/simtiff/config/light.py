@@ -1,4 +1,4 @@
-"""The blocks ``background`` and ``illumination`` of a config: the light that is not an emitter's own."""
+"""The config sections ``background`` and ``illumination``."""
 
 from __future__ import annotations
 
@@ -17,37 +17,35 @@ if TYPE_CHECKING:
 
 _PathOrNull = InputPath | None
 MOST_PHOTONS = 1e9
-"""Photons of a background in any pixel and frame, at most."""
+"""Maximum background photons in any pixel and frame."""
 
 _Photons = Annotated[float, Field(ge=0, le=MOST_PHOTONS)]
 _Place = Annotated[float, Field(ge=-1_000_000, le=1_000_000)]
 
 
 class StructureConfig(Section):
-    """A smooth random background: a Gaussian random field, cut at 0."""
+    """Structured background: a smooth Gaussian random field, clipped at 0."""
 
-    amplitude: float = Field(
-        ge=0, le=10, description="Its rms, relative to the mean background (before it is cut at 0)."
-    )
+    amplitude: float = Field(ge=0, le=10, description="Rms relative to the mean background (before clipping at 0).")
     length_px: float = Field(
-        ge=0.5, le=10_000, description="Its length L in pixels: the autocorrelation is exp(-r^2 / (2 L^2))."
+        ge=0.5, le=10_000, description="Correlation length L in pixels: the autocorrelation is exp(-r^2 / (2 L^2))."
     )
 
 
 class BackgroundConfig(Section):
-    """The background, in place of ``tiff.noise_params.background``."""
+    """The background; replaces ``tiff.noise_params.background``."""
 
     photons: Annotated[_Photons | tuple[_Photons, _Photons], one_or_two(_Photons), ONE_FOR_EQUALS] = Field(
         100.0,
-        description="Mean photons per pixel and frame, or [low, high]: drawn for each frame, uniform between them.",
+        description="Mean photons per pixel and frame, or [low, high]: uniformly distributed, drawn for each frame.",
         json_schema_extra={"x-allowed": Text("a number from 0 to 1,000,000,000, or a list [low, high] of two")},
     )
-    structure: StructureConfig | None = Field(None, description="A smooth random field; null: it is flat.")
+    structure: StructureConfig | None = Field(None, description="A smooth random field; null: flat background.")
     image_path: _PathOrNull = Field(
-        None, description="An image of the background in field pixels, scaled to the mean `photons`; null: none."
+        None, description="Image of the background in field pixels, scaled to the mean `photons`; null: none."
     )
     decay_frames: float | None = Field(
-        None, gt=0, le=1e9, description="Frames in which it bleaches to 1/e; null: it does not."
+        None, gt=0, le=1e9, description="Bleaching time to 1/e, in frames; null: no bleaching."
     )
 
     @property
@@ -57,20 +55,20 @@ class BackgroundConfig(Section):
 
 
 class IlluminationConfig(Section):
-    """A Gaussian beam with a peak of 1, which scales emitters and background."""
+    """A Gaussian illumination profile with peak 1, which scales emitters and background."""
 
-    fwhm_um: float = Field(gt=0, le=1e6, description="Full width of the beam at half its peak, in micrometres.")
+    fwhm_um: float = Field(gt=0, le=1e6, description="Full width at half maximum of the profile, in micrometres.")
     centre_px: tuple[_Place, _Place] | None = Field(
         None, strict=False, description="Field pixel [x, y] of the peak; null: the middle of the field."
     )
 
 
 def background_relations(background: BackgroundConfig, noise: NoiseParams) -> Iterator[Relation]:
-    """Yield what does not go together with a background."""
+    """Yield settings that cannot be combined with a background, or within it."""
     if "background" in noise.model_fields_set:
-        message = Text("is given, and a background too; allowed: either of them (background.photons in place of it)")
+        message = Text("cannot be combined with a background section; use background.photons instead")
         yield Relation(("tiff.noise_params.background", "background"), message)
     low, high = background.photon_limits
     if low > high:
-        message = Text("{photons} has its higher end first; allowed: [low, high]", photons=show(background.photons))
+        message = Text("{photons} has the higher value first; allowed: [low, high]", photons=show(background.photons))
         yield Relation(("background.photons",), message)

@@ -1,4 +1,4 @@
-"""Load and check the config of a batch or of a job; the settings themselves are in `settings`."""
+"""Load and check the config of a batch or a job; the settings themselves are in `settings`."""
 
 from __future__ import annotations
 
@@ -40,34 +40,34 @@ if TYPE_CHECKING:
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
-# Required values, for the check of the others where these are missing or wrong.
+# Stand-ins for required values that are missing or wrong, so that the other values can still be checked.
 _STAND_INS: dict[str, Any] = {"base_config": {"zmap_path": "builtin:oil"}, "zmap_path": "builtin:oil", "num_samples": 1}
 
 
 def load_batch_config(
     config: str | os.PathLike[str] | Mapping[str, Any] | BatchConfig, overrides: Sequence[str] = ()
 ) -> BatchConfig:
-    """Load and check a batch's config, or a job's as a batch of one job.
+    """Load and check the config of a batch, or of a single job as a batch of one job.
 
     Parameters
     ----------
     config
-        A file (JSON, or JSON5 with comments; also a pipe, and ``-`` for stdin), or its content as a dict. A job's
-        config has the keys of a job at the top level, and none of a batch's.
+        A file (JSON, or JSON5 with comments; also a pipe, or ``-`` for stdin), or its content as a dict. The config
+        of a single job has the keys of a job at the top level, and no batch keys.
     overrides
-        ``KEY=VALUE`` texts that replace values; keys are those of base_config (``emitters.frames=3``)
-        or of the top level (``max_workers=2``, ``variables.emitters.frames=[5,10]``).
+        ``KEY=VALUE`` strings that replace values. Keys refer to base_config (``emitters.frames=3``)
+        or to the top level (``max_workers=2``, ``variables.emitters.frames=[5,10]``).
 
     Returns
     -------
     BatchConfig
-        With the paths of input files made absolute: they are relative to the config file, or to the current directory
-        where `config` is a dict or a pipe.
+        The config, with absolute paths of input files. Relative paths refer to the config file, or to the current
+        directory if `config` is a dict or a pipe.
 
     Raises
     ------
     ConfigError
-        With every error of the config in one message.
+        The config has errors; the message lists all of them.
     """
     if isinstance(config, BatchConfig):
         if not overrides:
@@ -98,21 +98,21 @@ def load_job_config(
     Parameters
     ----------
     config
-        A file or a dict. The keys of a job are at the top level; of a batch's config, base_config is taken.
+        A file or a dict with the keys of a job at the top level, or a batch's config, of which base_config is used.
     overrides
-        ``KEY=VALUE`` texts that replace values, such as ``emitters.frames=3``.
+        ``KEY=VALUE`` strings that replace values, such as ``emitters.frames=3``.
     zmap_path
         Replaces the config's ``zmap_path`` (which may then be missing); relative to the current directory.
     needs_zmap
-        False where coefficients may be known already: ``zmap_path`` may be missing; ``has_zmap`` of the config is
-        False then.
+        False if the coefficients may be known already: ``zmap_path`` may then be missing, and ``has_zmap`` of the
+        config is False.
     otherwise
-        Has the values that the config does not give; default: those of the program.
+        Values for settings that the config does not set; default: the normal defaults.
 
     Raises
     ------
     ConfigError
-        With every error of the config in one message.
+        The config has errors; the message lists all of them.
     """
     if isinstance(config, JobConfig):
         if not overrides and zmap_path is None:
@@ -148,14 +148,14 @@ def load_job_config(
 
 
 def _marked(config: JobConfig, *, has_zmap: bool) -> JobConfig:
-    """Return the config; where its map only stands in for one, the map does not count as given."""
+    """Return the config; if its map is only a stand-in, the map does not count as set."""
     if not has_zmap:
         config.model_fields_set.discard("zmap_path")
     return config
 
 
 def _drop_replaced_blocks(values: dict[str, Any], by: dict[str, Any]) -> None:
-    """Take out of raw values of a job, in place, what blocks that another config gives stand in place of."""
+    """Remove values from a raw job config, in place, that sections of another config replace."""
     for block, keys in REPLACED_BY.items():
         if isinstance(by.get(block), dict):
             for key in keys:
@@ -167,7 +167,7 @@ def _drop_replaced_blocks(values: dict[str, Any], by: dict[str, Any]) -> None:
 
 
 def _fill_up(target: dict[str, Any], otherwise: dict[str, Any], model: type[BaseModel]) -> None:
-    """Add the values that a raw config of a model does not give, in place."""
+    """Add values that are missing from a raw config, in place."""
     for key, value in otherwise.items():
         given = target.setdefault(key, value)
         inner = model_of(model.model_fields[key].annotation)
@@ -176,7 +176,7 @@ def _fill_up(target: dict[str, Any], otherwise: dict[str, Any], model: type[Base
 
 
 def _read(config: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[dict[str, Any], str, Path]:
-    """Return the raw config, its name for messages, and the folder that its paths are relative to."""
+    """Return the raw config, its name for messages, and the folder for relative paths."""
     if isinstance(config, Mapping):
         problems: list[Problem] = []
         raw = plain(config, "config", problems)
@@ -192,7 +192,7 @@ def _read(config: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[dict[str,
 def _check_batch(
     raw: dict[str, Any], source: str, folder: Path, overrides: Sequence[str], *, of_job: bool = False
 ) -> BatchConfig:
-    """Check a batch; `of_job`: its base_config is all that was read, and messages name the keys as they stand there."""
+    """Check a batch; `of_job`: the file has only a job's keys, and messages name them without ``base_config``."""
     problems = apply_overrides(raw, overrides, batch=BatchConfig, job=JobConfig, bare=False)
     base = raw.get("base_config")
     if isinstance(base, dict):
@@ -236,11 +236,11 @@ class _Checked(Generic[_Model]):
     Attributes
     ----------
     config : _Model or None
-        The config; if there are problems, that of the values that are right, if it can be made.
+        The config; if there are problems, a config of the valid values, if possible.
     problems : list of Problem
-        All that is wrong.
+        All problems.
     wrong : set of tuple
-        Keys that the problems are about.
+        Keys of the problems.
     """
 
     config: _Model | None
@@ -249,7 +249,7 @@ class _Checked(Generic[_Model]):
 
 
 def _check(model: type[_Model], raw: dict[str, Any]) -> _Checked[_Model]:
-    """Check a raw config; a relation between keys counts only where each of their values is right by itself."""
+    """Check a raw config; relations between keys are checked only if each of their values is valid by itself."""
     problems: list[Problem] = []
     wrong: set[Key] = set()
     while True:
@@ -266,7 +266,7 @@ def _check(model: type[_Model], raw: dict[str, Any]) -> _Checked[_Model]:
 
 
 def _take_out(raw: dict[str, Any], key: Key) -> bool:
-    """Remove a value, or put another in its place if it is required; return whether that changed anything."""
+    """Remove a value, or replace it by a stand-in if it is required; return whether anything changed."""
     if not key:
         return False
     *sections, last = key
@@ -283,13 +283,13 @@ def _take_out(raw: dict[str, Any], key: Key) -> bool:
 
 
 def _section_schema(name: str, field: FieldInfo | str) -> dict[str, Any]:
-    """Return the schema of a variable's value of a section, which may be null where the section may be absent."""
+    """Return the schema of a variable's value for a section; null is allowed if the section is optional."""
     schema = {"$ref": f"#/$defs/{name}"}
     return {"anyOf": [schema, {"type": "null"}]} if is_optional(getattr(field, "annotation", None)) else schema
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of configs, for editors: of a batch, or of a job (without base_config)."""
+    """Return the JSON schema of configs, for editors; it covers batches and single jobs (without base_config)."""
     schema = BatchConfig.model_json_schema()
     definitions = schema.pop("$defs")
     definitions |= JobConfig.model_json_schema()["$defs"]
@@ -316,7 +316,7 @@ def json_schema() -> dict[str, Any]:
             "type": "array",
             "minItems": 1,
             "items": _section_schema(section.__name__, field) if section else {},
-            "description": "Settings of this section that go together.",
+            "description": "Coupled settings of this section.",
         }
     together = {"type": "array", "minItems": 1, "items": {"type": "array", "minItems": 2}}
     schema["properties"]["variables"] |= {

@@ -1,4 +1,4 @@
-"""Readable config errors: every problem of a config in one block, with key paths and what is allowed."""
+"""Error messages for configs: all problems of a config in one block, with key paths and allowed values."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ _TOO_LARGE = frozenset({"less_than", "less_than_equal"})
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: the key path (empty for the whole file) and the sentence that says what."""
+    """One problem: the key path (empty for the whole file) and the message."""
 
     path: str
     message: str
 
     @property
     def text(self) -> str:
-        """Both as one text."""
+        """Key path and message as one text."""
         return joined([self.path, self.message], ": ") if self.path else self.message
 
     def __str__(self) -> str:
@@ -77,14 +77,14 @@ class Problem:
 
 
 def raise_problems(source: str, problems: Iterable[Problem]) -> NoReturn:
-    """Raise one `ConfigError` that lists all problems, each once and in the order given."""
+    """Raise a `ConfigError` that lists all problems in order, without duplicates."""
     unique = list(dict.fromkeys(problems))
     head = plural("{source}: {n} error in the config", "{source}: {n} errors in the config", len(unique), source=source)
     raise ConfigError(listing(head, unique))
 
 
 def listing(head: str, problems: Sequence[Problem]) -> str:
-    """Return one block that lists problems below a line that says of what."""
+    """Return one block: a headline, and the problems below it."""
     lines = [head, *(joined(["  ", problem.text], "") for problem in problems[:MOST_PROBLEMS])]
     if len(problems) > MOST_PROBLEMS:
         lines.append(Text("  ... and {more} more", more=len(problems) - MOST_PROBLEMS))
@@ -92,7 +92,7 @@ def listing(head: str, problems: Sequence[Problem]) -> str:
 
 
 def show(value: Any) -> str:
-    """Return a short, printable text of a config value for a message."""
+    """Return a config value as short, printable text for a message."""
     try:
         text = json.dumps(value, ensure_ascii=False, default=lambda other: f"<{type(other).__name__}>")
     except (ValueError, TypeError):
@@ -101,7 +101,7 @@ def show(value: Any) -> str:
 
 
 def show_key(key: object) -> str:
-    """Return a key as it is shown in a key path."""
+    """Return a key as printable text for a key path."""
     text = printable(str(key))
     return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
 
@@ -112,20 +112,20 @@ def join_path(prefix: str, loc: Sequence[object]) -> str:
     for part in loc:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part != "[key]":  # which pydantic says of a key itself
+        elif part != "[key]":  # pydantic's marker for errors about a key itself
             path += ("." if path else "") + show_key(part)
     return path
 
 
 def nearest(key: str, valid: Iterable[str]) -> str | None:
-    """Return the valid key that looks most like `key`, or None where none does."""
+    """Return the valid key that is most similar to `key`, or None if none is similar."""
     by_lower = {name.lower(): name for name in valid}
     matches = difflib.get_close_matches(key.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[matches[0]] if matches else None
 
 
 def unknown_key(key: str, valid: Sequence[str], elsewhere: Iterable[str] = (), section: str = "") -> str:
-    """Return the sentence for an unknown key: the nearest valid one, where it belongs, or all valid ones."""
+    """Return the message for an unknown key: where it belongs, the most similar valid key, or all valid keys."""
     problem = Text("unknown key in {section}", section=section) if section else Text("unknown key")
     for path in elsewhere:
         if path.rpartition(".")[2] == key or path == key:
@@ -137,7 +137,7 @@ def unknown_key(key: str, valid: Sequence[str], elsewhere: Iterable[str] = (), s
 
 
 def model_of(annotation: Any) -> type[BaseModel] | None:
-    """Return the model a field holds (also where it may be null), or None for a plain value."""
+    """Return the model of a field (also of an optional one), or None for a plain value."""
     candidates = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
     for candidate in candidates:
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
@@ -146,12 +146,12 @@ def model_of(annotation: Any) -> type[BaseModel] | None:
 
 
 def is_optional(annotation: Any) -> bool:
-    """Say whether a field may be null."""
+    """Return whether a field may be null."""
     return type(None) in get_args(annotation)
 
 
 def entry_of(field: FieldInfo) -> FieldInfo | None:
-    """Return the field of a single value of an object with keys of its own, as ``psf.phase_noll``; None of others."""
+    """Return the field of a value in a dict such as ``psf.phase_noll``; None for other fields."""
     return FieldInfo.from_annotation(get_args(field.annotation)[1]) if get_origin(field.annotation) is dict else None
 
 
@@ -235,7 +235,7 @@ def _bounds_of(metadata: Sequence[object]) -> str:
 
 
 def describe(field: FieldInfo) -> str:
-    """Return what a field allows, in words: ``an integer from 1 to 10,000,000``."""
+    """Return what a field allows as text: ``an integer from 1 to 10,000,000``."""
     extra = field.json_schema_extra
     if isinstance(extra, dict) and isinstance(allowed := extra.get("x-allowed"), str):
         return allowed
@@ -243,7 +243,7 @@ def describe(field: FieldInfo) -> str:
 
 
 def kind(value: Any) -> str:
-    """Return what a value of a config is, in words."""
+    """Return the type of a config value as text."""
     other = type(value)
     name = other.__qualname__ if other.__module__ == "builtins" else f"{other.__module__}.{other.__qualname__}"
     return _KINDS.get(other) or Text("of type {name}", name=name)
@@ -258,7 +258,7 @@ def _sentence(error: ErrorDetails, allowed: str) -> str:
 
 
 def _what_is_wrong(error: ErrorDetails) -> Text | None:
-    """Return the sentence without what is allowed; None where pydantic's own message says it all."""
+    """Return the message without the allowed values; None to use pydantic's own message."""
     problem, value = error["type"], error["input"]
     if problem == "missing" and isinstance(error["loc"][-1], int):
         return Text("required value is missing")
@@ -298,13 +298,13 @@ def _find_field(model: type[BaseModel], loc: Sequence[object]) -> tuple[type[Bas
 
 
 def problems_of_value(error: ValidationError, field: FieldInfo, path: str) -> list[Problem]:
-    """Return pydantic's errors about one value of a field as problems at `path`."""
+    """Return pydantic's errors for one value of a field as problems at `path`."""
     allowed = describe(field)
     return [Problem(join_path(path, item["loc"]), _sentence(item, allowed)) for item in error.errors(include_url=False)]
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[tuple[Problem, list[Key]]]:
-    """Return pydantic's errors about a value of `model` as problems, each with the keys that it is about."""
+    """Return pydantic's errors for a value of `model` as problems, each with the keys involved."""
     found: list[tuple[Problem, list[Key]]] = []
     for item in error.errors(include_url=False):
         loc = item["loc"]
@@ -325,5 +325,5 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[tuple[Pr
 
 
 def overlap(keys: Collection[Key], wrong: Collection[Key]) -> bool:
-    """Return whether one of the keys is, is inside of, or contains one of the wrong ones."""
+    """Return whether one of the keys equals, contains, or is inside one of the wrong keys."""
     return any(key[: len(other)] == other[: len(key)] for key in keys for other in wrong)

@@ -1,4 +1,4 @@
-"""Names of files and folders that are safe on Linux, macOS and Windows."""
+"""File and folder names that are valid on Linux, macOS and Windows."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 from simtiff.language import Text
 
 OWN_NAMES = ("batch_status.json", ".simtiff.lock")
-"""Files of a batch in its output folder, beside the folders of its jobs."""
+"""Files of a batch in its output folder, next to the job folders."""
 JOB_FILE = "job.json"
-"""File of a batch in the folder of each finished job."""
+"""File that a batch writes in the folder of each finished job."""
 LONGEST_NAME = 100
 LONGEST_VALUE_NAME = 32
 DEFAULT_SAMPLE_NAMING = "sample_{sample_id:03d}"
@@ -24,32 +24,32 @@ _INTEGER_FORMAT = re.compile(r"(0?[1-9][0-9]?)?d?", re.ASCII)
 
 
 def name_problem(name: str) -> str | None:
-    """Return why `name` cannot be one file or folder inside another on every system, or None if it can."""
+    """Return why `name` is not a valid file or folder name on every system, or None if it is."""
     if not name:
         return Text("is empty")
     if name in {".", ".."} or any(c in "/\\" for c in name):
-        return Text("leaves its folder: it must be one name without / or \\")
+        return Text("leaves its folder; it must be a name without / and \\")
     if any(c in _FORBIDDEN or not c.isprintable() for c in name):
         return Text(
-            "has a character that names cannot have on every system ({characters} or invisible)",
+            "has a character that some systems do not allow in names ({characters} or invisible)",
             characters=" ".join(_FORBIDDEN),
         )
     if name[0] in " ." or name[-1] in " .":
         return Text("must not begin or end with a space or a dot")
     if _RESERVED.fullmatch(name):
-        return Text("is a name that Windows reserves for a device")
+        return Text("is a device name that Windows reserves")
     if len(name.encode()) > LONGEST_NAME:
         return Text("is longer than {n} bytes", n=LONGEST_NAME)
     return None
 
 
 def home_problem(path: str) -> str | None:
-    """Return why a path begins wrongly, or None: ``~`` is a shell's word for the home folder, not a folder."""
-    return Text("begins with ~, which is not expanded; write the whole path") if path.startswith("~") else None
+    """Return an error message if a path begins with ``~``, which only shells expand; else None."""
+    return Text("begins with ~, which is not expanded; write the full path") if path.startswith("~") else None
 
 
 def folder_problem(path: str) -> str | None:
-    """Return why a path cannot be that of an output folder on every system, or None if it can."""
+    """Return why a path is not valid for an output folder on every system, or None if it is."""
     name = PurePath(path).name
     if name not in {"", ".."} and name[-1] in " .":
         return Text("must not end with a space or a dot")
@@ -57,7 +57,7 @@ def folder_problem(path: str) -> str | None:
 
 
 def shorten(name: str, longest: int) -> str:
-    """Return `name`, cut and marked with a hash of the whole where it is longer than `longest` bytes."""
+    """Return `name`; if it is longer than `longest` bytes, truncated and marked with a hash."""
     data = name.encode()
     if len(data) <= longest:
         return name
@@ -66,7 +66,7 @@ def shorten(name: str, longest: int) -> str:
 
 
 def value_name(value: Any) -> str:
-    """Return a config value as a part of a folder name: ``2.5``, ``true``, ``0-32``."""
+    """Return a config value for use in a folder name: ``2.5``, ``true``, ``0-32``."""
     match value:
         case None | bool():
             text = {None: "null", True: "true", False: "false"}[value]
@@ -81,10 +81,10 @@ def value_name(value: Any) -> str:
 
 
 def sample_naming_problem(naming: str) -> str | None:
-    """Return why a sample naming pattern cannot be used, or None if it can.
+    """Return why a sample naming pattern is invalid, or None if it is valid.
 
-    Only the field ``{sample_id}`` is allowed, with at most an integer format such as ``03d``: a pattern is
-    data from a config, and Python's full format language reaches attributes of objects.
+    Only the field ``{sample_id}`` is allowed, optionally with an integer format such as ``03d``. Patterns come from
+    configs, and Python's full format language would give access to attributes of objects.
     """
     try:
         parts = list(string.Formatter().parse(naming))
@@ -101,7 +101,7 @@ def sample_naming_problem(naming: str) -> str | None:
     name = sample_name(naming, 1)
     if name.casefold() in OWN_NAMES:
         names = ", ".join(OWN_NAMES)
-        return Text("is the name of a file of the batch itself (allowed: any but {names})", names=names)
+        return Text("is the name of one of the batch's own files (allowed: any except {names})", names=names)
     return name_problem(name)
 
 

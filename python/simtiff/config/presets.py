@@ -1,7 +1,7 @@
-"""Common cameras as their makers describe them, for ``camera.preset``.
+"""Common cameras, for ``camera.preset``.
 
-Numbers are typical ones of a model, not a calibration of one's own camera. What depends on the exposure time (the dark
-current) is left out. The quantum efficiency is that of the wavelength that the source tells.
+The values are typical for a model and do not replace a calibration. Dark current, which depends on the exposure time,
+is omitted. The quantum efficiency is for the wavelength given in the source.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class CameraPreset:
-    """A camera.
+    """A camera model.
 
     Attributes
     ----------
     model : str
-        Its maker and name.
+        Manufacturer and name.
     source : str
-        Where the numbers are from, and what they are.
+        Source of the values, and their conditions.
     settings : dict
         Keys of ``camera`` that differ from their defaults.
     """

@@ -1,4 +1,4 @@
-"""What all parts of a config are made of: strict frozen models, keys that are free, values that go together."""
+"""Base class of config sections: strict frozen models, free-text keys, relations between values."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _FREE_KEYS = frozenset({"description", "version", "$schema"})
 
 
 def is_note(key: object) -> bool:
-    """Return whether a key is free text for the reader, not a setting."""
+    """Return whether a key is a note for the reader, not a setting."""
     return isinstance(key, str) and (key in _FREE_KEYS or key.endswith("_note"))
 
 
 def allow_free_keys(schema: dict[str, Any]) -> None:
-    """Let a JSON schema allow the keys that are free text."""
+    """Allow free-text keys in a JSON schema."""
     schema["patternProperties"] = NOTES
 
 
 class Section(BaseModel):
-    """Base of all parts of a config: frozen, strict types, no unknown keys, no NaN."""
+    """Base class of config sections: frozen, strict types, no unknown keys, no NaN."""
 
     model_config = ConfigDict(
         frozen=True, strict=True, extra="forbid", allow_inf_nan=False, json_schema_extra=allow_free_keys
@@ -47,14 +47,14 @@ class Section(BaseModel):
 
 @dataclass(frozen=True)
 class Relation:
-    """Values that do not go together.
+    """A conflict between values.
 
     Attributes
     ----------
     keys : tuple of str
-        Dotted keys of these values; the first is the one to look at.
+        Dotted keys of these values; the first is the one to report.
     message : str
-        What is wrong with its value.
+        The problem with its value.
     """
 
     keys: tuple[str, ...]
@@ -62,7 +62,7 @@ class Relation:
 
 
 def checked_relations(model: _Model, relations: Iterable[Relation]) -> _Model:
-    """Return the model, or raise the error, for a validator of pydantic, that carries all relations."""
+    """Return the model if there are no conflicts; for pydantic validators, raise an error with all of them."""
     if found := tuple(relations):
         text = "; ".join(relation.message for relation in found)
         raise PydanticCustomError("relations", "{text}", {"text": text, "relations": found})
@@ -70,7 +70,7 @@ def checked_relations(model: _Model, relations: Iterable[Relation]) -> _Model:
 
 
 def checked_text(message: str | None, value: str) -> str:
-    """Return the value, or raise the error, for a validator of pydantic, that says what is wrong with it."""
+    """Return the value if `message` is None; for pydantic validators, raise an error with the message if not."""
     if message is not None:
         raise PydanticCustomError(
             "text", "{message}", {"message": Text("{value} {problem}", value=show(value), problem=message)}

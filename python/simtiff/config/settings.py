@@ -1,6 +1,6 @@
-"""The settings of a batch and of a job: keys, defaults, units and allowed ranges.
+"""The config of a batch and of a job: keys, defaults, units and allowed ranges.
 
-All models are frozen: a job's config never changes after it was checked. Unknown keys are errors, except
+All models are frozen: a config does not change after it has been checked. Unknown keys are errors, except
 ``description``, ``version``, ``$schema`` and keys that end in ``_note``.
 """
 
@@ -70,7 +70,7 @@ def _folder_text(value: str) -> str:
 
 def _zmap_text(value: str) -> str:
     if value.startswith("builtin:") and value not in BUILTIN_ZMAPS:
-        text = Text("is no built-in map; allowed: a path to an HDF5 file or {name}", name=BUILTIN_ZMAPS[0])
+        text = Text("is not a built-in map; allowed: a path to an HDF5 file or {name}", name=BUILTIN_ZMAPS[0])
         return checked_text(text, value)
     return stored_path_text(value)
 
@@ -92,25 +92,25 @@ class JobConfig(Section):
     model_config = ConfigDict(json_schema_extra=_needs_a_map_or_a_gaussian)
 
     zmap_path: Annotated[str, AfterValidator(_zmap_text)] = Field(
-        description='Aberration map: an HDF5 file, relative to the config file, or "builtin:oil" (synthetic). A '
-        "Gaussian needs none."
+        description='Aberration map: an HDF5 file, relative to the config file, or "builtin:oil" (synthetic). Not '
+        "needed for a Gaussian."
     )
     emitters: EmitterConfig = Field(default_factory=EmitterConfig)
     zernike: ZernikeConfig = Field(default_factory=ZernikeConfig)
     optical: OpticalConfig = Field(default_factory=OpticalConfig)
     psf: PsfConfig = Field(default_factory=PsfConfig)
     tiff: TiffConfig = Field(default_factory=TiffConfig)
-    drift: DriftConfig | None = Field(None, description="How the sample moves against the camera; null: not at all.")
+    drift: DriftConfig | None = Field(None, description="Motion of the sample relative to the camera; null: none.")
     camera: CameraConfig | None = Field(
-        None, description="The camera; null: that of tiff.noise_params, whose ADU are electrons."
+        None, description="The camera; null: the simple model of tiff.noise_params, with 1 electron per ADU."
     )
     background: BackgroundConfig | None = Field(None, description="The background; null: tiff.noise_params.background.")
-    illumination: IlluminationConfig | None = Field(None, description="The illumination; null: it is flat.")
+    illumination: IlluminationConfig | None = Field(None, description="The illumination; null: flat.")
     truth: TruthConfig = Field(default_factory=TruthConfig)
     export: tuple[ExportName, ...] = Field(
         (),
         strict=False,
-        description="Formats of other tools that the truth is also written in, beside emitters.h5.",
+        description="Formats of other software in which the truth is also written, in addition to emitters.h5.",
         json_schema_extra={"x-allowed": Text("a list of any of {names}", names=", ".join(EXPORT_NAMES))},
     )
     memory_optimization: MemoryConfig = Field(default_factory=MemoryConfig)
@@ -118,23 +118,23 @@ class JobConfig(Section):
         None,
         ge=0,
         le=2**63 - 1,
-        description="Seed of the camera's noise; null: emitters.seed, but in a sweep one for each combination.",
+        description="Seed of the camera noise; null: emitters.seed, or in a sweep a separate one for each combination.",
     )
 
     @property
     def has_zmap(self) -> bool:
-        """Whether a map is used; a Gaussian uses none, and a movie whose coefficients are known may do without."""
+        """Whether a map is used. A Gaussian needs none, and a movie with known coefficients may have none."""
         return "zmap_path" in self.model_fields_set and self.psf.model != "gaussian"
 
     @property
     def sampling(self) -> str | int:
-        """What a pixel's value is, as the core takes it: "integrated", "point", or the mean of so many samples."""
+        """Pixel sampling, as the core expects it: "integrated", "point", or the number of samples to average."""
         return self.tiff.samples_per_pixel or ("integrated" if self.psf.pixel_integration else "point")
 
     def cost(self, size_px: int, modes: int = 0) -> Cost:
-        """Return what PSFs of this job take on stamps of so many pixels; `ConfigError` where there can be none.
+        """Return the cost of this job's PSFs on stamps of the given size; `ConfigError` if they cannot be computed.
 
-        A Gaussian has no modes, whatever number there is.
+        For a Gaussian, `modes` is ignored.
         """
         psf = self.psf
         shape = psf.options
@@ -145,7 +145,7 @@ class JobConfig(Section):
         return Cost(spec, 0 if psf.model == "gaussian" else modes)
 
     def computes(self, size_px: int, z_um: float) -> bool:
-        """Say whether emitters without aberrations are computed at such a height, anywhere in a pixel."""
+        """Return whether emitters without aberrations can be computed at this height, anywhere in a pixel."""
         try:
             return self.cost(size_px).rows(0.5, 0.5, z_um) <= MOST_ROWS
         except ConfigError:
@@ -166,7 +166,7 @@ class JobConfig(Section):
     def _says_nothing_that_it_has_not(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = dump(self)
         if self.psf.model == "gaussian" and "zmap_path" not in self.model_fields_set:
-            content.pop("zmap_path", None)  # else another model would take it for given
+            content.pop("zmap_path", None)  # else it would count as set if the model is changed
         noise = content.get("tiff", {}).get("noise_params", {})
         for key in (key for block, keys in REPLACED_BY.items() if getattr(self, block) is not None for key in keys):
             noise.pop(key, None)
@@ -178,9 +178,9 @@ class JobConfig(Section):
 
 
 class SampleConfigs(Section):
-    """Samples: the same settings several times, each with its own randomness."""
+    """Samples: repeats of the same settings, each with its own seed."""
 
-    num_samples: Whole = Field(ge=1, le=MAX_JOBS, description="Number of samples.")
+    num_samples: Whole = Field(ge=1, le=MAX_JOBS, description="Number of samples (repeats).")
     frames_per_sample: WholeOrNull = Field(
         None, ge=1, le=10**7, description="Frames of each sample; null: emitters.frames."
     )
@@ -197,15 +197,15 @@ class SeedsConfig(Section):
     """What the combinations of a sweep share."""
 
     emitters: Literal["shared", "independent"] = Field(
-        "shared", description="Do all combinations have the same emitters, as far as their settings allow it?"
+        "shared", description="Whether all combinations have the same emitters, as far as their settings allow."
     )
     noise: Literal["shared", "independent"] = Field(
-        "independent", description="Do all combinations without a noise_seed have the same camera noise?"
+        "independent", description="Whether all combinations without a noise_seed have the same camera noise."
     )
 
 
 class BatchConfig(Section):
-    """A batch: a base config, and the variables and samples that make jobs of it."""
+    """A batch: a base config, and the variables and samples that expand it into jobs."""
 
     description: JsonValue = Field(None, description="Free text.")
     version: JsonValue = Field(None, description="Free text.")
@@ -216,12 +216,12 @@ class BatchConfig(Section):
         None,
         ge=1,
         le=1024,
-        description="Worker processes; null: one for each core it may use. Each gets cores / workers threads.",
+        description="Worker processes; null: one per available core. Each uses cores / workers threads.",
     )
     base_config: JobConfig = Field(description="Settings of all jobs.")
     variables: dict[str, Annotated[tuple[JsonValue, ...], Field(strict=False)]] = Field(
         default_factory=dict,
-        description="Dotted key -> list of values; jobs are all combinations, last key fastest.",
+        description="Dotted key -> list of values; there is a job for each combination, the last key varies fastest.",
     )
     sample_configs: SampleConfigs | None = Field(None, description="Samples of each combination.")
     seeds: SeedsConfig = Field(default_factory=SeedsConfig, description="What the combinations of a sweep share.")
@@ -236,17 +236,17 @@ class BatchConfig(Section):
 
     @property
     def prefix(self) -> str:
-        """What the keys of a job begin with in that file, for messages."""
+        """The prefix of a job's keys in that file, for messages."""
         return self._prefix
 
 
 def _job_relations(job: JobConfig) -> Iterator[Relation]:
-    """Yield what does not go together in a job."""
+    """Yield conflicts between the settings of a job."""
     optical, tiff = job.optical, job.tiff
     if optical.NA > optical.n_immersion:
         yield Relation(
             ("optical.NA", "optical.n_immersion"),
-            f"{optical.NA:g} is larger than the index n_immersion {optical.n_immersion:g}",
+            f"{optical.NA:g} is larger than the refractive index n_immersion {optical.n_immersion:g}",
         )
     elif not (foreign := list(_foreign_keys(job))):
         yield from _integration(job)
@@ -255,7 +255,7 @@ def _job_relations(job: JobConfig) -> Iterator[Relation]:
     if tiff.samples_per_pixel == 0:
         yield Relation(
             ("tiff.hr_size", "tiff.roi_size", "tiff.use_direct_rendering"),
-            f"{tiff.hr_size} is less than one sample for each of roi_size {tiff.frame_shape[1]} pixels; "
+            f"{tiff.hr_size} is less than one sample per pixel for roi_size {tiff.frame_shape[1]}; "
             f"allowed with use_direct_rendering false: from {tiff.frame_shape[1] // 2 + 1}",
         )
     if any(
@@ -274,45 +274,43 @@ def _job_relations(job: JobConfig) -> Iterator[Relation]:
 
 
 def _sides(size: float | tuple[float, float]) -> str:
-    """Return the side of a square, or width and height of a rectangle, in words."""
+    """Return the side of a square, or width and height of a rectangle, as text."""
     return " x ".join(f"{side:g}" for side in size) if isinstance(size, tuple) else f"{size:g}"
 
 
 def _foreign_keys(job: JobConfig) -> Iterator[Relation]:
-    """Yield the settings that the PSF model does not have, and heights that it does not have."""
+    """Yield settings and heights that the PSF model does not support."""
     optical, psf, emitters = job.optical, job.psf, job.emitters
     if psf.model != "scalar" and psf.defocus == "paraxial":
-        message = f'"paraxial" is of psf.model "scalar"; allowed with {show(psf.model)}: "exact"'
+        message = f'"paraxial" needs psf.model "scalar"; allowed with {show(psf.model)}: "exact"'
         yield Relation(("psf.defocus", "psf.model"), message)
     if psf.model == "vectorial":
         if optical.n_coverslip is not None and optical.NA > optical.n_coverslip:
-            message = f"{optical.NA:g} is larger than the index n_coverslip {optical.n_coverslip:g}"
+            message = f"{optical.NA:g} is larger than the refractive index n_coverslip {optical.n_coverslip:g}"
             yield Relation(("optical.NA", "optical.n_coverslip"), message)
         if optical.has_mismatch and emitters.z_limits[0] < 0:
             message = (
-                f"puts emitters at z = {emitters.z_limits[0]:g} um, within the coverslip: n_sample is not n_immersion, "
-                "so z is the height above it; allowed: emitters.z_um, [low, high] from 0 on"
+                f"puts emitters at z = {emitters.z_limits[0]:g} um, inside the coverslip: n_sample differs from "
+                "n_immersion, so z is the height above the coverslip; allowed: emitters.z_um [low, high] with low >= 0"
             )
             yield Relation((f"emitters.{emitters.z_key}", "emitters.z_um", "optical.n_sample"), message)
     else:
         for key in ("n_sample", "n_coverslip", "focal_depth_um"):
             if getattr(optical, key) not in (None, 0):
-                yield Relation(
-                    (f"optical.{key}", "psf.model"), f'is for psf.model "vectorial", and it is "{psf.model}"'
-                )
+                yield Relation((f"optical.{key}", "psf.model"), f'needs psf.model "vectorial", but it is "{psf.model}"')
     if psf.model == "gaussian":
         if psf.phase_noll:
-            message = 'is for a model with a pupil, and psf.model is "gaussian"'
+            message = 'needs a model with a pupil, but psf.model is "gaussian"'
             yield Relation(("psf.phase_noll", "psf.model"), message)
         if psf.astigmatism_nm != 0 and psf.depth_nm is None:
-            message = f"is {psf.astigmatism_nm:g}, which needs a psf.depth_nm"
+            message = f"is {psf.astigmatism_nm:g}, which needs psf.depth_nm"
             yield Relation(("psf.astigmatism_nm", "psf.depth_nm"), message)
     else:
         for key in OF_GAUSSIAN:
             if getattr(psf, key) != PsfConfig.model_fields[key].default:
-                yield Relation((f"psf.{key}", "psf.model"), f'is for psf.model "gaussian", and it is "{psf.model}"')
+                yield Relation((f"psf.{key}", "psf.model"), f'needs psf.model "gaussian", but it is "{psf.model}"')
     if emitters.z_um is not None and emitters.z_um[0] > emitters.z_um[1]:
-        message = f"{show(emitters.z_um)} has its higher end first; allowed: [low, high]"
+        message = f"{show(emitters.z_um)} has the higher value first; allowed: [low, high]"
         yield Relation(("emitters.z_um",), message)
     blur = psf.blur_nm if isinstance(psf.blur_nm, tuple) else (psf.blur_nm, psf.blur_nm)
     largest = 5 * optical.pixel_size_nm_x, 5 * optical.pixel_size_nm_y
@@ -322,10 +320,10 @@ def _foreign_keys(job: JobConfig) -> Iterator[Relation]:
 
 
 def _integration(job: JobConfig) -> Iterator[Relation]:
-    # The core refuses an emitter that needs too many quadrature rows. Aberrations add to these, but a
-    # stamp or a defocus that is too much alone, most likely by a mistake of units, is found here.
+    # The core rejects an emitter that needs too many quadrature rows. Aberrations need additional rows, but a stamp
+    # or a defocus that is too large by itself, usually from wrong units, is reported here.
     optical, size_px = job.optical, job.psf.size_px
-    sharp = optical.focal_depth_um if optical.has_mismatch else 0.0  # about where an emitter needs the fewest rows
+    sharp = optical.focal_depth_um if optical.has_mismatch else 0.0  # z near best focus, which needs the fewest rows
     in_focus = job.model_copy(update={"optical": optical.model_copy(update={"focal_depth_um": 0.0})})
     if not job.computes(size_px, sharp) and in_focus.computes(size_px, 0.0):
         message = f"{optical.focal_depth_um:g} um is too deep to be computed; allowed: a smaller depth"
@@ -335,7 +333,7 @@ def _integration(job: JobConfig) -> Iterator[Relation]:
         largest = 2 * int(_largest(lambda half: job.computes(2 * int(half) + 1, sharp), size_px // 2, 0.5)) + 1
         yield Relation(
             ("psf.size_px", *_SAMPLING, *_OPTICS),
-            f"{size_px} px of {pixel_nm:g} nm are too large a stamp for NA {optical.NA:g} and "
+            f"a stamp of {size_px} px of {pixel_nm:g} nm is too large for NA {optical.NA:g} and "
             f"{optical.wavelength_nm:g} nm; allowed: " + (f"up to {largest} px" if largest >= 3 else "smaller pixels"),
         )
     elif refused := [z for z in job.emitters.z_limits if not job.computes(size_px, z)]:
@@ -356,7 +354,7 @@ def _integration(job: JobConfig) -> Iterator[Relation]:
 
 
 def _largest(allowed: Callable[[float], bool], refused: float, step: float) -> float:
-    """Return the largest value from 0 on that is allowed, to within a step, by halving."""
+    """Return the largest allowed value between 0 and `refused`, to within a step, by bisection."""
     low, high = 0.0, refused
     while high - low > step:
         middle = (low + high) / 2
@@ -365,7 +363,7 @@ def _largest(allowed: Callable[[float], bool], refused: float, step: float) -> f
 
 
 def _sample_relations(samples: SampleConfigs) -> Iterator[Relation]:
-    """Yield what is wrong with the samples' names."""
+    """Yield problems with the samples' names."""
     naming, keys = samples.sample_naming, ("sample_naming", "num_samples")
     last = sample_name(naming, samples.num_samples)
     if samples.num_samples > 1 and last == sample_name(naming, 1):

@@ -1,4 +1,4 @@
-"""The jobs of a batch: every combination of its variables, every sample; and what is wrong with these."""
+"""The jobs of a batch: all combinations of its variables, times the samples; and the checks of these."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ _SINGLE_JOB = "single_job"
 def expand_jobs(batch: BatchConfig) -> list[Job]:
     """Return the jobs of a batch: all combinations of its variables, the last key fastest, times its samples.
 
-    Without variables and samples it is one job, ``single_job``. The same config always gives the same jobs in
+    Without variables and samples there is one job, ``single_job``. The same config always gives the same jobs in
     the same order.
 
     Raises
     ------
     ConfigError
-        With all errors of the variables, or all combinations whose values are invalid only together.
+        Variables are invalid, alone or in combination; the message lists all errors.
     """
     problems = variable_problems(
         JobConfig, batch.variables, batch.sample_configs.model_dump() if batch.sample_configs else None
@@ -68,14 +68,14 @@ def expand_jobs(batch: BatchConfig) -> list[Job]:
 
 
 def with_own_seeds(batch: BatchConfig, jobs: Sequence[Job], digest_of: Callable[[JobConfig], str]) -> list[Job]:
-    """Return the jobs of a batch with the seeds that they are rendered with.
+    """Return the jobs of a batch with their final seeds.
 
     Parameters
     ----------
     batch, jobs
         The batch, and its jobs from `expand_jobs`.
     digest_of
-        Returns the digest of what is in a job's input files.
+        Returns the digest of a job's input files.
     """
     if not batch.variables:
         return [replace(job, config=with_noise_seed(job.config)) for job in jobs]
@@ -96,9 +96,9 @@ def _samples(samples: SampleConfigs, name: str, settings: Mapping[str, Any], con
 
 
 def settings_of(model: type[BaseModel], key: str, value: Any) -> dict[str, Any]:
-    """Return what one value of a variable sets, dotted keys to plain values, in the order of the file.
+    """Return the settings of one value of a variable, dotted keys to plain values, in the order of the file.
 
-    A value of a section sets the keys that it has; one of linked keys has a value for each of them.
+    A value for a section sets the keys that it contains; a value for linked keys is a list with one entry per key.
     """
     keys = linked_keys(key)
     if len(keys) > 1:
@@ -112,7 +112,7 @@ def _within(model: type[BaseModel], key: str, value: Any) -> Iterator[tuple[str,
         raise TypeError(field)
     if model_of(field.annotation) is None:
         checked = value_adapter(model, key).validate_python(value) if isinstance(value, float) else value
-        yield key, checked if isinstance(checked, int) else value  # 3 for 3.0 where an integer is meant
+        yield key, checked if isinstance(checked, int) else value  # 3 for 3.0 if the setting is an integer
         return
     if value is None:  # a section that is absent
         yield key, None
@@ -125,16 +125,16 @@ def _within(model: type[BaseModel], key: str, value: Any) -> Iterator[tuple[str,
 def variable_problems(
     model: type[BaseModel], variables: Mapping[str, Any], samples: Mapping[str, Any] | None
 ) -> list[Problem]:
-    """Return all problems of a batch's variables: paths, lists, every value once, keys set twice, the number of jobs.
+    """Return all problems of a batch's variables: keys, lists, each value, keys set twice, the number of jobs.
 
     Parameters
     ----------
     model
         The model of a job's config.
     variables
-        Dotted key, key of a section, or keys joined by commas, to list of values, as read.
+        Raw variables: dotted key, section key, or keys joined by commas, to list of values.
     samples
-        ``sample_configs`` as read, or None.
+        Raw ``sample_configs``, or None.
     """
     problems: list[Problem] = []
     set_by: dict[str, str] = {}
@@ -156,12 +156,12 @@ def variable_problems(
 
 
 def _is_in(one: str, other: str) -> bool:
-    """Say whether two keys are of the same setting, or one of an entry of the other's."""
+    """Return whether two keys are equal, or one is an entry of the other."""
     return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
 
 
 def one_variable_problems(model: type[BaseModel], key: str, values: Any) -> list[Problem]:
-    """Return the problems of one variable: its paths, its list, every value once."""
+    """Return the problems of one variable: its keys, its list, each value."""
     path = f"variables.{show_key(key)}"
     keys = linked_keys(key)
     for part in keys:
@@ -170,9 +170,9 @@ def one_variable_problems(model: type[BaseModel], key: str, values: Any) -> list
         if isinstance(field, str):
             return [Problem(path, field if len(keys) == 1 else f'"{show_key(part)}": {field}')]
         if inside != part:
-            return [Problem(path, f'paths start inside base_config: use "{inside}"')]
+            return [Problem(path, f'keys are relative to base_config; use "{inside}"')]
     if len(set(keys)) < len(keys):
-        return [Problem(path, "names a key twice; allowed: each once")]
+        return [Problem(path, "names a key twice; allowed: each key once")]
     if not isinstance(values, list | tuple):
         return [Problem(path, f"{show(values)} is not a list; allowed: a list of values")]
     if not values:
@@ -192,7 +192,7 @@ def one_variable_problems(model: type[BaseModel], key: str, values: Any) -> list
 
 
 def _value_problems(model: type[BaseModel], path: str, key: str, value: Any) -> list[Problem]:
-    """Return the problems of one value at `path`, of a setting or of a section."""
+    """Return the problems of one value at `path`, for a setting or a section."""
     field = find_field(model, key)
     if isinstance(field, str):
         return [Problem(path, field)]
@@ -227,18 +227,18 @@ def _count_problems(variables: Mapping[str, Any], samples: Mapping[str, Any]) ->
 def combinations(
     base: JobConfig, variables: Mapping[str, Sequence[Any]], problems: list[Problem], wrong: Collection[Key] = ()
 ) -> Iterator[tuple[str, dict[str, Any], JobConfig]]:
-    """Yield name, settings and config of each combination, the last key fastest; one of no variables has no name.
+    """Yield name, settings and config of each combination, the last key fastest; without variables, the name is empty.
 
     Parameters
     ----------
     base
-        Settings of all.
+        Settings of all combinations.
     variables
-        Dotted key to values, each of them checked by itself.
+        Dotted key to values, which have been checked individually.
     problems
-        Gets what does not go together, each once, with the first combination that has it.
+        Receives conflicts between values, each once, with the first combination that has it.
     wrong
-        Keys that are known to be wrong: what they do not go together with says nothing.
+        Keys that are known to be invalid; conflicts with them are not reported.
     """
     axes = [[settings_of(JobConfig, key, value) for value in values] for key, values in variables.items()]
     builder = _Builder(base)
@@ -269,16 +269,16 @@ def _name(index: int, digits: int, settings: Mapping[str, Any]) -> str:
 
 
 class _Builder:
-    """Builds the configs of combinations; each section is checked once per combination of its own values."""
+    """Builds the configs of combinations; checks each section only once per combination of its values."""
 
     def __init__(self, base: JobConfig) -> None:
         self._base = base
         self._checked: dict[tuple[str, str], BaseModel | dict[str, Any]] = {}
 
     def build(self, settings: Mapping[str, Any]) -> JobConfig:
-        """Return the config with one combination's settings; `ValidationError` if they do not go together."""
+        """Return the config with one combination's settings; `ValidationError` if they conflict."""
         fields: dict[str, Any] = {name: getattr(self._base, name) for name in JobConfig.model_fields}
-        if "zmap_path" not in self._base.model_fields_set:  # of a Gaussian; another model needs one
+        if "zmap_path" not in self._base.model_fields_set:  # a Gaussian has none; another model needs one
             del fields["zmap_path"]
         sections: dict[str, dict[str, Any]] = {}
         for key, value in settings.items():
@@ -297,7 +297,7 @@ class _Builder:
     def _section(self, section: str, changes: Mapping[str, Any]) -> BaseModel | dict[str, Any]:
         base: BaseModel | None = getattr(self._base, section)
         model = type(base) if base is not None else model_of(JobConfig.model_fields[section].annotation)
-        raw = {} if base is None else base.model_dump(exclude_unset=True)  # what is a default stays one
+        raw = {} if base is None else base.model_dump(exclude_unset=True)  # defaults stay unset
         drop_replaced(raw, changes)
         drop_other_numbers(raw, changes)
         for key, value in changes.items():
@@ -312,5 +312,5 @@ class _Builder:
             raise TypeError(section)
         try:
             return model.model_validate(raw)
-        except ValidationError:  # the check of the whole config will say what is wrong, and where
+        except ValidationError:  # reported with its key when the whole config is checked
             return raw

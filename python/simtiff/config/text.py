@@ -1,4 +1,4 @@
-"""Config text: JSON5 to plain Python values, with clear errors for everything a file can be."""
+"""Config text: parse JSON5 into plain Python values, with clear error messages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _JSON5_MESSAGE = re.compile(r"<string>:(\d+) (.*) at column (\d+)\Z", re.DOTALL)
 
 
 class _Object(dict[str, Any]):
-    """An object of the file that remembers which of its keys came more than once."""
+    """An object of the file that records its duplicate keys."""
 
     def __init__(self, pairs: Iterable[tuple[str, Any]]) -> None:
         pairs = list(pairs)
@@ -44,14 +44,14 @@ class _Object(dict[str, Any]):
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """What was read of a config file.
+    """The content of a config file.
 
     Attributes
     ----------
     text, source : str
-        All of it, and its name for messages.
+        The text, and the file's name for messages.
     folder : Path
-        The folder that paths in it are relative to; of stdin and other pipes the current directory.
+        Folder for relative paths in the config; for stdin and other pipes, the current directory.
     """
 
     text: str
@@ -60,12 +60,12 @@ class ConfigFile:
 
 
 def read_config_file(path: str | os.PathLike[str]) -> ConfigFile:
-    """Read a config file, a pipe, or stdin where `path` is ``-``; see `parse_config_text`.
+    """Read a config file, a pipe, or stdin if `path` is ``-``; see `parse_config_text`.
 
     Raises
     ------
     ConfigError
-        If it cannot be read, or is no UTF-8 text.
+        The file cannot be read, or is not UTF-8 text.
     """
     is_stdin = os.fspath(path) == "-"
     source = "stdin" if is_stdin else printable(os.fspath(path))
@@ -83,7 +83,7 @@ def read_config_file(path: str | os.PathLike[str]) -> ConfigFile:
         ) from None
     if len(data) > MAX_BYTES:
         raise ConfigError(
-            Text("{source}: is larger than {size} MiB, which is no config file", source=source, size=MAX_BYTES >> 20)
+            Text("{source}: is larger than {size} MiB, too large for a config", source=source, size=MAX_BYTES >> 20)
         )
     try:
         text = data.decode("utf-8-sig")
@@ -94,14 +94,14 @@ def read_config_file(path: str | os.PathLike[str]) -> ConfigFile:
 
 
 def _read_pipe(path: str | os.PathLike[str]) -> bytes:
-    """Read a pipe until its writer is done; one that nobody has opened for writing might never end, and is refused."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    """Read a pipe to its end; `OSError` if no process has it open for writing, since it might never end."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # only POSIX has pipes with paths; elsewhere this is not reached
     with open(fd, "rb") as pipe:  # noqa: PTH123 - a descriptor
         begin = b""
         with contextlib.suppress(BlockingIOError):
             begin = os.read(fd, 1 << 16)
             if not begin:
-                raise OSError(errno.EPIPE, Text("is a pipe that nothing writes to"))
+                raise OSError(errno.EPIPE, Text("is a pipe without a writer"))
         os.set_blocking(fd, True)
         return begin + pipe.read(MAX_BYTES + 1 - len(begin))
 
@@ -130,7 +130,7 @@ def parse_config_text(text: str, source: str) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        With line and column for a syntax error; for keys that occur twice; for anything but an object.
+        Syntax error (with line and column), duplicate keys, or not an object.
     """
     value = _parse(text, source)
     if not isinstance(value, dict):
@@ -143,7 +143,7 @@ def parse_config_text(text: str, source: str) -> dict[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """Parse one value of the command line: JSON5, or else the text itself."""
+    """Parse one value from the command line as JSON5; if that fails, return the text itself."""
     try:
         return plain(_parse(text, ""), "", [])
     except ConfigError:
@@ -151,10 +151,10 @@ def parse_value(text: str) -> Any:
 
 
 def plain(value: Any, source: str, problems: list[Problem], loc: tuple[object, ...] = ()) -> Any:
-    """Return a deep copy of plain dicts, lists and Python values; keys that came twice go to `problems`.
+    """Return a deep copy as plain dicts, lists and Python values; duplicate keys are added to `problems`.
 
-    What a caller of the Python functions may well use becomes plain: NumPy's numbers, booleans and texts, arrays of
-    them (also those of pandas and the like), tuples, ranges and paths.
+    Converts what Python callers may pass: NumPy scalars and strings, arrays (also of pandas and similar libraries),
+    tuples, ranges and paths.
     """
     if len(loc) > MAX_DEPTH:
         raise ConfigError(Text("{source}: is nested more than {levels} levels deep", source=source, levels=MAX_DEPTH))
@@ -165,7 +165,7 @@ def plain(value: Any, source: str, problems: list[Problem], loc: tuple[object, .
             return str.__str__(value)
         case Mapping():
             repeated = [join_path("", (*loc, key)) for key in getattr(value, "repeated", ())]
-            problems += [Problem(path, Text("the key is there more than once")) for path in repeated]
+            problems += [Problem(path, Text("the key appears more than once")) for path in repeated]
             problems += [
                 Problem(
                     join_path("", loc),
@@ -193,12 +193,12 @@ def plain(value: Any, source: str, problems: list[Problem], loc: tuple[object, .
 
 
 def _array(value: Any) -> NDArray[Any] | None:
-    """Return an array of booleans, numbers, texts or objects as NumPy has it; None for anything else."""
+    """Return a NumPy array of booleans, numbers, strings or objects; None if the value is not such an array."""
     if not hasattr(value, "__array__") or isinstance(value, np.ma.MaskedArray):
         return None
     try:
         array = np.asarray(value)
-    except Exception:  # another library's object; what it is will be said
+    except Exception:  # an object of another library; reported later by its type
         return None
     return array if array.dtype.kind in ("biufUO" if array.ndim else "biufU") else None
 
@@ -211,7 +211,7 @@ def _parse(text: str, source: str) -> Any:
     except ValueError as error:
         if len(text) > MAX_JSON5_BYTES:
             raise ConfigError(
-                f"{source}: {error} (comments are read in files up to {MAX_JSON5_BYTES >> 20} MiB)"
+                f"{source}: {error} (comments are allowed only in files up to {MAX_JSON5_BYTES >> 20} MiB)"
             ) from None
     import json5
 
@@ -238,7 +238,7 @@ def _raise_syntax_error(message: str, source: str) -> NoReturn:
 
 
 def split_override(override: str) -> tuple[str, str] | Problem:
-    """Split ``a.b=value`` into the key path and the value's text, or return what is wrong with it."""
+    """Split ``a.b=value`` into key path and value text, or return the problem."""
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key:

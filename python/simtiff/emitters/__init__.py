@@ -9,6 +9,19 @@
 - `places`: positions and intensities, drawn from derived streams
 - `drift`: how the sample moves
 - `tables`: emitters, their blinks, and the light that they give to frames
+- `tracks`: example tracks of molecules that diffuse
 """
 
-__all__ = ["chain", "density", "drift", "given", "lists", "molecules", "places", "sampling", "sources", "tables"]
+__all__ = [
+    "chain",
+    "density",
+    "drift",
+    "given",
+    "lists",
+    "molecules",
+    "places",
+    "sampling",
+    "sources",
+    "tables",
+    "tracks",
+]

@@ -1,16 +1,16 @@
-"""From emitters to frames: optics, PSFs, rendering, the camera. Thin over the core, usable without any config.
+"""From emitters to frames: optics, PSFs, rendering, the camera. A thin layer over the core; needs no config.
 
 - `optics`: the microscope
-- `options`: what is seldom asked for of a PSF
-- `renderer`: from scenes to stamps, frames, derivatives and bounds
-- `rendering`: PSFs and images, by one call
-- `bounds`: derivatives of PSFs, and the best precision that can be reached
-- `background`: smooth random fields, images, a Gaussian beam
+- `options`: less common options of PSFs
+- `renderer`: render stamps, frames, derivatives and bounds of scenes
+- `rendering`: PSFs and images in a single call
+- `bounds`: derivatives of PSFs, and the Cramér-Rao bound
+- `background`: smooth random fields, background images, Gaussian illumination
 - `camera`: from expected photons to counts
-- `cameramaps`: what differs from pixel to pixel of a camera
-- `scene`: what is rendered: emitters and their records
-- `plans`: matrices of the transform, kept between calls
-- `arrays`: checks of the arrays that users pass
+- `cameramaps`: per-pixel calibration maps of a camera
+- `scene`: the input of rendering: emitters and their records
+- `plans`: cached transform matrices
+- `arrays`: checks of array arguments
 """
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Checks of the arrays that users pass."""
+"""Checks of array arguments."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 def output(out: NDArray[T] | None, shape: tuple[int, ...], dtype: type[T] | np.dtype[T]) -> NDArray[T]:
-    """Return ``out`` if it can be filled in place, or a new array where it is None.
+    """Return ``out`` if it can be filled in place, or a new array if it is None.
 
     Raises
     ------
     ShapeError
-        If ``out`` is not a writable C-contiguous array of exactly this shape and dtype.
+        ``out`` is not a writable C-contiguous array of exactly this shape and dtype.
     """
     dtype = np.dtype(dtype)
     if out is None:
         try:
             return np.empty(shape, dtype)
         except (ValueError, MemoryError, OverflowError) as error:
-            raise ShapeError(f"an array of shape {shape} cannot be made: {error}") from None
+            raise ShapeError(f"an array of shape {shape} cannot be allocated: {error}") from None
     if not isinstance(out, np.ndarray):
         raise ShapeError(f"out is a {type(out).__name__}; expected a NumPy array")
     if out.shape != shape or out.dtype != dtype:
@@ -45,11 +45,11 @@ def asarray(name: str, values: ArrayLike) -> NDArray[Any]:
     try:
         return np.asarray(values)
     except (ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
-        raise ShapeError(f"{name} is no array: {error}") from None
+        raise ShapeError(f"{name} is not an array: {error}") from None
 
 
 def whole_numbers(name: str, values: object, count: int) -> tuple[int, ...]:
-    """Return a shape of ``count`` whole numbers, none below 0, as plain integers."""
+    """Return ``count`` non-negative whole numbers as Python integers."""
     found = tuple(values) if isinstance(values, (tuple, list, np.ndarray)) else ()
     if len(found) != count or not all(is_whole(n) and 0 <= n < 2**63 for n in found):
         raise ShapeError(f"{name} is {shown(values)}; expected {count} whole numbers, at least 0")
@@ -57,22 +57,22 @@ def whole_numbers(name: str, values: object, count: int) -> tuple[int, ...]:
 
 
 def is_whole(value: object) -> bool:
-    """Say whether a value is an integer, Python's or NumPy's, and no truth value."""
+    """Return whether a value is a Python or NumPy integer, and not a boolean."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def shown(value: object) -> str:
-    """Return a value as a message can show it, however long it is."""
+    """Return a value as text of limited length, for messages."""
     try:
         text = repr(value)
-    except Exception:  # an integer of thousands of digits has no repr; a user's object may do anything
+    except Exception:  # repr of very long integers fails, and that of a user's object may raise anything
         text = f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= 80 else f"{text[:76]} ..."
 
 
 @contextlib.contextmanager
 def borrowed() -> Iterator[None]:
-    """Refuse arrays that overlap or that another thread uses, which the core notices before it computes."""
+    """Raise `ShapeError` for arrays that overlap or are in use by another thread; the core checks before computing."""
     try:
         yield
     except TypeError as error:
@@ -80,7 +80,7 @@ def borrowed() -> Iterator[None]:
 
 
 def numbers(name: str, values: ArrayLike, dtype: type[T], ndim: int | tuple[int, ...]) -> NDArray[T]:
-    """Return ``values`` as a C-contiguous array of ``dtype`` with one of the allowed numbers of dimensions."""
+    """Return ``values`` as a C-contiguous array of ``dtype`` with an allowed number of dimensions."""
     array = asarray(name, values)
     allowed = (ndim,) if isinstance(ndim, int) else ndim
     if array.dtype.kind not in "buif":
@@ -100,5 +100,5 @@ def indices(name: str, values: ArrayLike, count: int | None, below: int) -> NDAr
     if array.dtype.kind not in "ui" and array.size:
         raise ShapeError(f"{name} has dtype {array.dtype}; expected integers")
     if array.size and not (0 <= array.min() and array.max() < below):
-        raise ShapeError(f"{name} goes from {array.min()} to {array.max()}; expected 0 to {below - 1}")
+        raise ShapeError(f"{name} ranges from {array.min()} to {array.max()}; expected 0 to {below - 1}")
     return np.require(array, np.uint32, ["C", "A"])

@@ -1,6 +1,6 @@
-"""Light that is not an emitter's own: smooth random backgrounds, backgrounds from images; and a beam that lights all.
+"""Background and illumination: smooth random fields, background images, and a Gaussian illumination profile.
 
-Images lie on the pixels of the field of view: pixel (0, 0) is the field's, integers are pixel centres.
+Images use the pixels of the field of view: image pixel (0, 0) is field pixel (0, 0), integers are pixel centres.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ def random_field(
     origin: tuple[int, int] = (0, 0),
     out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """Make a Gaussian random field of mean 0, rms 1 and autocorrelation ``exp(-r^2 / (2 length_px^2))``.
+    """Compute a Gaussian random field with mean 0, rms 1 and autocorrelation ``exp(-r^2 / (2 length_px^2))``.
 
-    White noise on a lattice, convolved with a Gaussian. A pixel's value is a pure function of the seed, the length and
-    its place in the field, to the last bit: any part of the field shows the same values.
+    The field is white noise on a lattice, convolved with a Gaussian. The value of a pixel depends only on the seed, the
+    length and its position in the field: any part of the field is bit-identical.
 
     Parameters
     ----------
     shape : (y, x)
-        Pixels.
+        Shape of the array.
     length_px : float
         Correlation length in pixels, from 0.5 to 1e6.
     seed : int
-        Any integer from 0 up (below 2^1024); different seeds give unrelated fields.
+        Any non-negative integer below 2^1024; different seeds give independent fields.
     origin : (x, y)
-        Place of pixel (0, 0) in the field, whole numbers; may be negative.
+        Position of pixel (0, 0) in the field, whole numbers; may be negative.
     out : array (y, x) float32, optional
         Filled in place and returned.
 
@@ -61,9 +61,9 @@ def random_field(
     Raises
     ------
     ConfigError
-        If the length or the seed is not allowed.
+        The length or the seed is not allowed.
     ShapeError
-        If the shape, the origin or ``out`` does not fit.
+        The shape, the origin or ``out`` is invalid.
     """
     out = output(out, whole_numbers("shape", shape, 2), np.float32)
     if len(origin) != 2 or not all(is_whole(place) and abs(place) <= 2**40 for place in origin):
@@ -75,16 +75,16 @@ def random_field(
 
 @dataclass(frozen=True)
 class Beam:
-    """A Gaussian beam with a peak of 1: ``exp(-4 ln 2 r^2 / fwhm_um^2)``, r in micrometres from its centre.
+    """A Gaussian illumination profile with peak 1: ``exp(-4 ln 2 r^2 / fwhm_um^2)``, r in micrometres from its centre.
 
     Attributes
     ----------
     fwhm_um : float
         Full width at half maximum, in micrometres.
     centre_px : (x, y)
-        Place of the peak, in px of the field.
+        Position of the peak, in px of the field.
     pixel_size_um : (x, y)
-        Size of a pixel, in micrometres.
+        Pixel size, in micrometres.
     """
 
     fwhm_um: float
@@ -92,7 +92,7 @@ class Beam:
     pixel_size_um: tuple[float, float]
 
     def at(self, xy: ArrayLike) -> NDArray[np.float64]:
-        """Return the light at places.
+        """Return the relative intensity at positions.
 
         Parameters
         ----------
@@ -102,14 +102,14 @@ class Beam:
         Returns
         -------
         array (n,) float64
-            From 0 to 1, with the same bits on every processor.
+            From 0 to 1, bit-identical on every processor.
 
         Raises
         ------
         ShapeError
-            If ``xy`` is no such array.
+            ``xy`` is not such an array.
         ConfigError
-            If the width is not above 0.
+            The width is not above 0.
         """
         places = numbers("xy", xy, np.float64, 2)
         if places.shape[1] != 2:
@@ -120,21 +120,21 @@ class Beam:
         return light
 
     def image(self, shape: tuple[int, int], origin: tuple[int, int] = (0, 0)) -> NDArray[np.float64]:
-        """Return the light at the centres of pixels.
+        """Return the relative intensity at the pixel centres.
 
         Parameters
         ----------
         shape : (y, x)
-            Pixels.
+            Shape of the image.
         origin : (x, y)
-            Place of pixel (0, 0) in the field.
+            Position of pixel (0, 0) in the field.
 
         Returns
         -------
         array (y, x) float64
         """
         rows, columns = whole_numbers("shape", shape, 2)
-        (left, top), (x, y) = origin, self.centre_px  # a Gaussian is the product of those along x and along y
+        (left, top), (x, y) = origin, self.centre_px  # a Gaussian is separable in x and y
         along_x = self.at(np.column_stack([np.arange(left, left + columns), np.full(columns, y)]))
         along_y = self.at(np.column_stack([np.full(rows, x), np.arange(top, top + rows)]))
         light: NDArray[np.float64] = np.outer(along_y, along_x)
@@ -149,14 +149,14 @@ def read_background(
     Parameters
     ----------
     path : path
-        A ``.tif``, ``.tiff`` or ``.npy`` file with one grey image of finite numbers from 0 up, in the field's pixels:
+        A ``.tif``, ``.tiff`` or ``.npy`` file with one grey image of finite, non-negative values, in field pixels:
         its pixel (0, 0) is field pixel (0, 0).
     photons : float
         Mean of the whole image after scaling, in photons.
     shape : (y, x)
-        Pixels of the frame.
+        Shape of the frame.
     origin : (x, y)
-        Field pixel that the frame's pixel (0, 0) lies on.
+        Field pixel of frame pixel (0, 0).
 
     Returns
     -------
@@ -166,34 +166,34 @@ def read_background(
     Raises
     ------
     DataError
-        If the file is missing, damaged or no such image, is zero everywhere, or does not cover the frame.
+        The file is missing, damaged or not such an image, is zero everywhere, or does not cover the frame.
     """
     source = Path(path)
     image = _read_image(source)
     if image.dtype.kind not in "uif" or image.ndim != 2 or not image.size:
         text = Text(
-            "{path}: holds numbers of type {dtype} and shape {shape}; allowed: one grey image, (y, x)",
+            "{path}: is an array of type {dtype} and shape {shape}; allowed: one grey image, (y, x)",
             path=source,
             dtype=image.dtype,
             shape=image.shape,
         )
         raise DataError(text)
-    low, high = float(image.min()), float(image.max())  # NaN where there is any
+    low, high = float(image.min()), float(image.max())  # NaN if the image has any NaN
     if not (math.isfinite(low) and math.isfinite(high) and low >= 0):
         text = Text(
-            "{path}: holds NaN, infinity or numbers below 0 ({low:g} to {high:g}); allowed: finite numbers from 0",
+            "{path}: has NaN, infinite or negative values ({low:g} to {high:g}); allowed: finite numbers from 0",
             path=source,
             low=low,
             high=high,
         )
         raise DataError(text)
     if high == 0:
-        raise DataError(Text("{path}: is zero everywhere; a background has some light", path=source))
+        raise DataError(Text("{path}: is zero everywhere; allowed: some pixels above 0", path=source))
     (rows, columns), (height, width), (left, top) = image.shape, shape, origin
     if left < 0 or top < 0 or left + width > columns or top + height > rows:
         text = Text(
-            "{path}: has {columns} x {rows} px; the frame is on x {left} to {right}, y {top} to {bottom} of the field, "
-            "and the image has to cover all of it",
+            "{path}: has {columns} x {rows} px, but must cover the whole frame, x {left} to {right} and y {top} to "
+            "{bottom} of the field",
             path=source,
             columns=columns,
             rows=rows,
@@ -203,32 +203,32 @@ def read_background(
             bottom=top + height - 1,
         )
         raise DataError(text)
-    # An exact sum has the same bits for every version of NumPy and on every processor.
+    # An exact sum is bit-identical for every version of NumPy and on every processor.
     total = math.fsum(math.fsum((row.astype(np.float64) / high).tolist()) for row in image)
     part: NDArray[np.float64] = image[top : top + height, left : left + width].astype(np.float64) / high
     return part * (photons / (total / image.size))
 
 
 def _read_image(source: Path) -> NDArray[Any]:
-    """Return what a file holds, as it is."""
+    """Return the content of an image file."""
     if not source.is_file():
-        text = Text("{path}: is no file", path=source) if source.exists() else Text("{path}: no such file", path=source)
+        text = Text("{path}: not a file", path=source) if source.exists() else Text("{path}: no such file", path=source)
         raise DataError(text)
     ending = source.suffix.lower()
     if ending not in {".tif", ".tiff", ".npy"}:
-        raise DataError(Text("{path}: is no image that can be read; allowed: .tif, .tiff, .npy", path=source))
+        raise DataError(Text("{path}: unsupported image format; allowed: .tif, .tiff, .npy", path=source))
     try:
         return _from_npy(source) if ending == ".npy" else _from_tiff(source)
     except DataError:
         raise
-    except Exception as error:  # a damaged file makes its readers raise nearly anything
+    except Exception as error:  # readers may raise almost anything for a damaged file
         reason = f"{type(error).__name__}: {error}"
         text = Text("{path}: cannot be read; the file is damaged or incomplete ({reason})", path=source, reason=reason)
         raise DataError(text) from error
 
 
 def _from_npy(source: Path) -> NDArray[Any]:
-    stored = np.lib.format.open_memmap(source, mode="r")  # mapped: the file has to hold what it declares
+    stored = np.lib.format.open_memmap(source, mode="r")  # fails if the file is shorter than it declares
     return np.array(stored)
 
 
@@ -237,19 +237,21 @@ def _from_tiff(source: Path) -> NDArray[Any]:
 
     with tifffile_silenced(), tifffile.TiffFile(source) as file:
         if len(file.pages) != 1:
-            text = Text("{path}: holds {count} images; allowed: one grey image", path=source, count=len(file.pages))
+            text = Text("{path}: has {count} images; allowed: one grey image", path=source, count=len(file.pages))
             raise DataError(text)
         page: Any = file.pages.first
         if page.nbytes > _LARGEST_IMAGE_BYTES:
             raise DataError(f"{source}: declares an image of {page.nbytes:.3g} bytes")
         end = max((at + size for at, size in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
         if end > source.stat().st_size:
-            raise DataError(Text("{path}: ends before its image does", path=source))
+            raise DataError(Text("{path}: the image is truncated", path=source))
         try:
             tifffile.TIFF.DECOMPRESSORS[page.compression]
         except KeyError as error:
             name = getattr(page.compression, "name", page.compression)
-            text = Text("{path}: is compressed by {name}; allowed: no compression, or deflate", path=source, name=name)
+            text = Text(
+                "{path}: is compressed with {name}; allowed: no compression, or deflate", path=source, name=name
+            )
             raise DataError(text) from error
         image: NDArray[Any] = page.asarray()
         return image

@@ -1,4 +1,4 @@
-"""Derivatives of PSFs, and the best precision that can be reached: the Cramér-Rao bound."""
+"""Derivatives of PSFs, and the Cramér-Rao bound."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ def psf_gradient(
     out: NDArray[np.float32] | None = None,
     **options: Unpack[PsfOptions],
 ) -> NDArray[np.float32]:
-    """Compute the PSF of each emitter and its derivatives by position and Zernike coefficients.
+    """Compute the PSF of each emitter and its derivatives with respect to position and Zernike coefficients.
 
     Parameters
     ----------
     optics, xyz, phase, magnitude, size, model, defocus, pixel_integration, **options
         As for `psf`.
     modes : sequence of int
-        Noll indices of the phase coefficients whose derivatives are wanted.
+        Noll indices of the phase coefficients for which derivatives are computed.
     out : float32 array (n, 4 + len(modes), size, size), optional
         Filled in place and returned.
 
     Returns
     -------
     float32 array (n, 4 + len(modes), size, size)
-        Value, d/dx and d/dy per px, d/dz per um, d/dc per radian of each mode. They are computed with the stamp, as
-        further fields of the same transform, with an error below 5e-4 of their own peak; up to 1e-2, of d/dz, for an
-        emitter on the coverslip whose light leaves the sample above the critical angle.
+        Value, d/dx and d/dy per px, d/dz per um, d/dc per radian for each mode. They are computed together with the
+        stamp, as further fields of the same transform. Their error is below 5e-4 of their own peak; for an emitter on
+        the coverslip with supercritical-angle light, the error of d/dz is up to 1e-2.
 
     Raises
     ------
     ConfigError
-        If a parameter or a number is not allowed.
+        A parameter or a value is not allowed.
     ShapeError
-        If an array does not fit.
+        An array has the wrong shape or type.
 
     Examples
     --------
-    An emitter a little beside the middle of its pixel and above focus, which coma (Noll 8) moves along x:
+    An emitter slightly off the centre of its pixel and above focus, with the derivative for coma (Noll 8):
 
     >>> import numpy as np
     >>> import simtiff
@@ -71,7 +71,7 @@ def psf_gradient(
     True
     """
     if not all(is_whole(noll) and noll >= 1 for noll in modes):
-        raise ConfigError(f"modes is {shown(modes)}; expected Noll indices, from 1 on")
+        raise ConfigError(f"modes is {shown(modes)}; expected Noll indices, 1 and up")
     if model == "gaussian" and len(modes):
         raise ConfigError(f"modes is {shown(modes)}, but a Gaussian has no pupil; expected none")
     renderer = Renderer(optics, size=size, model=model, defocus=defocus, pixel_integration=pixel_integration, **options)
@@ -96,7 +96,9 @@ def crlb(
     pixel_integration: bool = True,
     **options: Unpack[PsfOptions],
 ) -> NDArray[np.float64]:
-    """Compute the Cramér-Rao bound of each emitter alone on its stamp: the best precision that a localizer can reach.
+    """Compute the single-emitter Cramér-Rao bound: the best precision that any unbiased estimator can reach.
+
+    Each emitter is alone on its stamp.
 
     Parameters
     ----------
@@ -105,25 +107,25 @@ def crlb(
     photons, background : array (n,) or a number
         Photons of each emitter, and background photons per pixel.
     read_noise : float
-        Standard deviation of the read noise in electrons; over the gain, where there is an EM register.
+        Standard deviation of the read noise in electrons; with an EM register, divided by the gain.
     excess_noise : float
-        1; 2 with an EM register, an approximation from above.
+        1; with an EM register 2, which is an upper limit.
     camera : Camera, optional
-        Its QE, dark charge, gain and read noise, in place of these two numbers. Its maps, if any, are of the pixels of
-        a stamp, (size, size); its own background does not count.
+        Replaces these two numbers by its QE, dark charge, gain and read noise. Its maps, if any, must have the shape
+        of a stamp, (size, size). Its background is ignored.
 
     Returns
     -------
     float64 array (n, 5)
-        Standard deviations of x px, y px, z um, photons, and background photons per pixel; infinity where the pixels
-        say nothing, as of z in focus without aberrations.
+        Standard deviations of x px, y px, z um, photons, and background photons per pixel; infinity if the data do not
+        determine a parameter, such as z in focus without aberrations.
 
     Raises
     ------
     ConfigError
-        If a parameter or a number is not allowed.
+        A parameter or a value is not allowed.
     ShapeError
-        If an array does not fit.
+        An array has the wrong shape or type.
 
     Examples
     --------
@@ -135,16 +137,17 @@ def crlb(
 
     Notes
     -----
-    A pixel's mean is ``mu = QE (N h + b) + dark``, its variance ``v = F mu + (r / G)^2`` with read noise r, gain G and
-    excess noise F of a register (Huang et al., Nat. Methods 10, 653, 2013). The information of parameters a and b is
-    the sum over pixels of ``(d mu / da)(d mu / db) / v``, and the bound the square root of the diagonal of its inverse.
+    A pixel has the mean ``mu = QE (N h + b) + dark`` and the variance ``v = F mu + (r / G)^2``, with read noise r, gain
+    G and excess noise F of a register (Huang et al., Nat. Methods 10, 653, 2013). The Fisher information of parameters
+    a and b is the sum over pixels of ``(d mu / da)(d mu / db) / v``, and the bound is the square root of the diagonal
+    of its inverse.
     """
     detector = Detector(read_noise_e=read_noise, excess_noise=excess_noise)
     if camera is not None:
         if not isinstance(camera, Camera):
             raise ConfigError(f"camera is a {type(camera).__name__}; expected simtiff.Camera")
         if (read_noise, excess_noise) != (0.0, 1.0):
-            raise ConfigError("camera and read_noise or excess_noise are given; expected either")
+            raise ConfigError("camera cannot be combined with read_noise or excess_noise")
         detector = camera.detector
         detector.check_frame((size, size), "stamps")
     renderer = Renderer(optics, size=size, model=model, defocus=defocus, pixel_integration=pixel_integration, **options)

@@ -1,4 +1,4 @@
-"""The camera: expected photons to counts."""
+"""The camera: from expected photons to counts."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _MAY_BE_NONE = ("em_gain", "full_well_e", "register_full_well_e")
 
 @dataclass(frozen=True)
 class Detector:
-    """What light becomes before it is counted.
+    """Mean and variance of the electrons in a pixel, as needed for bounds.
 
-    A pixel has ``QE (N h + b) + dark`` electrons in the mean, and a variance of ``F mean + read noise^2``.
+    A pixel has a mean of ``QE (N h + b) + dark`` electrons, and a variance of ``F mean + read noise^2``.
 
     Attributes
     ----------
     quantum_efficiency : float
         Electrons per photon, above 0, at most 1.
     dark_e : float
-        Electrons per pixel without light.
+        Mean electrons per pixel without light.
     read_noise_e : float
-        Standard deviation of the read noise, over the gain of an EM register, in electrons.
+        Standard deviation of the read noise in electrons, divided by the gain of an EM register.
     excess_noise : float
         F: 1, or 2 with an EM register.
     maps : CameraMaps, optional
-        QE and read noise of each pixel, in place of these numbers.
+        QE and read noise of each pixel, which replace the numbers.
     """
 
     quantum_efficiency: float = 1.0
@@ -51,17 +51,17 @@ class Detector:
     maps: CameraMaps | None = None
 
     def check_frame(self, shape: tuple[int, ...], what: str = "frames") -> None:
-        """Raise `ShapeError` if the maps are not of frames of this shape, (..., y, x)."""
+        """Raise `ShapeError` if the maps do not match frames of this shape, (..., y, x)."""
         if self.maps is not None:
             self.maps.check_frame(shape, what)
 
 
 class Camera:
-    """A camera: expected photons to counts.
+    """A camera: from expected photons to counts.
 
-    Light goes through these stages, any of which may be left out: photons and background times QE, and dark charge;
-    Poisson; full well; the EM register, a gamma law, and what it holds; read noise; electrons to counts, and offset;
-    rounding and clipping, of uint16.
+    The signal passes through these stages, all of which are optional: photons and background times QE, plus dark
+    charge; Poisson noise; full-well capacity; the EM register, with gamma-distributed gain and its own full-well
+    capacity; read noise; conversion to counts, and offset; rounding and clipping (uint16).
 
     Parameters
     ----------
@@ -70,51 +70,52 @@ class Camera:
     read_noise : float
         Standard deviation of the read noise in e-, 0 to 1e6.
     shot_noise : bool
-        Draw the electrons of a pixel from a Poisson distribution, exact for every mean; False takes the mean.
+        Draw the electrons of a pixel from a Poisson distribution, exact for every mean; False: use the mean.
     dtype : {"uint16", "float32"}
-        uint16 counts are rounded and clipped to 0..2^bit_depth - 1; float32 ones are neither.
+        uint16 counts are rounded and clipped to 0..2^bit_depth - 1; float32 counts are not.
     quantum_efficiency : float
         Electrons per photon, above 0, at most 1.
     em_gain : float, optional
-        Mean gain of the electron-multiplying register, up to 1e5; None, 0 and 1: there is none. Below 10 its law is
-        poor.
+        Mean gain of the electron-multiplying (EM) register, up to 1e5; None, 0 or 1: no register. Below 10, the gamma
+        distribution is a poor model.
     e_per_adu : float
-        Electrons (at the output, after any register) per count.
+        Conversion factor: electrons (at the output, after any register) per count.
     offset_adu : float
-        Counts without electrons.
+        Offset (baseline) in counts.
     bit_depth : int
         8 to 16.
     full_well_e, register_full_well_e : float, optional
-        Electrons that a pixel, and the register, hold at most; None: any number.
+        Full-well capacities of a pixel and of the register, in electrons; None: no limit.
     dark_e : float
-        Expected electrons of a pixel in each frame without light: dark and spurious charge.
+        Mean dark current and clock-induced charge, in electrons per pixel and frame.
     maps : CameraMaps, path or dict, optional
-        Offset, gain, read noise and QE of each pixel, any of them; see `CameraMaps`.
+        Per-pixel calibration maps: any of offset, gain, read noise and QE; see `CameraMaps`.
 
     Attributes
     ----------
     dtype : numpy.dtype
-        Of the frames.
+        Data type of the frames.
     background, read_noise, shot_noise, quantum_efficiency, em_gain, e_per_adu, offset_adu, bit_depth, full_well_e, \
 register_full_well_e, dark_e, maps
-        The parameters; `em_gain` is None where there is no register, and `maps` are `CameraMaps` or None.
+        The parameters; `em_gain` is None if there is no register, and `maps` is a `CameraMaps` or None.
     core : simtiff._core.Camera
         The compiled camera.
 
     Raises
     ------
     ConfigError
-        If a parameter is not allowed.
+        A parameter is not allowed.
     DataError, ShapeError
-        If maps are damaged, or do not fit together.
+        Maps are damaged or inconsistent.
 
     Notes
     -----
     Without a register, counts are ``(Poisson(QE (image + background) + dark) + Normal(0, read_noise)) / e_per_adu +
-    offset`` (Foi et al., IEEE Trans. Image Process. 17, 1737, 2008). The register makes a gamma number of shape n and
-    scale `em_gain` of n electrons, and none of none (Basden et al., MNRAS 345, 985, 2003); without shot noise it
-    multiplies by `em_gain`. Each stage has random numbers of its own, so that switching one changes no draw of
-    another; but uint16 counts without register, full wells and maps have background and read noise in one draw.
+    offset`` (Foi et al., IEEE Trans. Image Process. 17, 1737, 2008). The register turns n electrons into a gamma
+    variate of shape n and scale `em_gain`, and 0 electrons into 0 (Basden et al., MNRAS 345, 985, 2003); without shot
+    noise it multiplies by `em_gain`. Each stage has an independent random stream, so switching one does not change
+    the draws of another. The exception are uint16 counts without register, full wells and maps, where background and
+    read noise are drawn together.
 
     Examples
     --------
@@ -152,7 +153,7 @@ register_full_well_e, dark_e, maps
         if _is_number(em_gain) and em_gain in (0, 1):
             em_gain = None
         if register_full_well_e is not None and em_gain is None:
-            raise ConfigError("register_full_well_e is given without em_gain; expected both, or no register")
+            raise ConfigError("register_full_well_e is given without em_gain; expected both or neither")
         if maps is not None and not isinstance(maps, CameraMaps):
             if not isinstance(maps, (str, os.PathLike, Mapping)):
                 raise ConfigError(f"maps is {shown(maps)}; expected CameraMaps, a path, or a dict of arrays")
@@ -191,7 +192,7 @@ register_full_well_e, dark_e, maps
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What it was made of, by name."""
+        """Constructor arguments by name."""
         names = list(inspect.signature(Camera).parameters)
         return {name: getattr(self, name) for name in names} | {"dtype": self.dtype.name}
 
@@ -210,7 +211,7 @@ register_full_well_e, dark_e, maps
 
     @property
     def detector(self) -> Detector:
-        """What bounds need to know of it."""
+        """Mean and variance of the electrons, for bounds."""
         gain, maps = self.em_gain or 1.0, self.maps
         if maps is not None:
             maps = maps.in_electrons(self.e_per_adu)
@@ -220,7 +221,7 @@ register_full_well_e, dark_e, maps
         return Detector(self.quantum_efficiency, self.dark_e, self.read_noise / gain, excess, maps)
 
     def check_frame(self, shape: tuple[int, ...]) -> None:
-        """Raise `ShapeError` if the camera's maps are not of frames of this shape (y, x)."""
+        """Raise `ShapeError` if the camera's maps do not match frames of this shape (y, x)."""
         if self.maps is not None:
             self.maps.check_frame(shape)
 
@@ -233,19 +234,19 @@ register_full_well_e, dark_e, maps
     ) -> NDArray[Any]:
         """Expose frames of expected photons.
 
-        The noise of a pixel is a pure function of the seed, the frame's number, the pixel's place and the shape of
-        a frame: frames may be exposed in any order and in any chunks.
+        The noise of a pixel depends only on the seed, the frame index, the pixel's position and the shape of a frame.
+        So frames may be exposed in any order and in any chunks.
 
         Parameters
         ----------
         image : array (y, x) or (t, y, x)
             Expected photons, at least 0, without background.
         seed : int
-            Any integer from 0 up (below 2^1024); different seeds give unrelated noise.
+            Any non-negative integer below 2^1024; different seeds give independent noise.
         first_frame : int
-            The movie's frame that ``image`` starts with.
+            Index of the first frame of ``image`` in the movie.
         out : array like ``image`` with the camera's dtype, optional
-            Filled in place and returned; in part where Ctrl-C ends the call, which takes less than a second.
+            Filled in place and returned; contents undefined if Ctrl-C ends the call, which takes less than a second.
 
         Returns
         -------
@@ -255,9 +256,9 @@ register_full_well_e, dark_e, maps
         Raises
         ------
         ConfigError
-            If the seed or the first frame is not allowed, or a pixel is negative or not a number.
+            The seed or the first frame is not allowed, or a pixel is negative or NaN.
         ShapeError
-            If ``image`` or ``out`` has the wrong shape or dtype.
+            ``image`` or ``out`` has the wrong shape or dtype.
         """
         expected = numbers("image", image, np.float32, (2, 3))
         out = output(out, expected.shape, self.dtype)
@@ -282,7 +283,7 @@ def _camera_of(parameters: dict[str, Any]) -> Camera:
 
 
 def exposure(seed: int, first_frame: int) -> tuple[int, int]:
-    """Check a user's seed and the number of a frame, and return them as the core takes them."""
+    """Check a user's seed and a frame index, and return them as the core expects them."""
     key = scramble(seed)
     if not is_whole(first_frame) or not 0 <= first_frame < 2**40:
         raise ConfigError(f"first_frame is {shown(first_frame)}; expected an integer, 0 to 2^40 - 1")
@@ -290,7 +291,7 @@ def exposure(seed: int, first_frame: int) -> tuple[int, int]:
 
 
 def scramble(seed: int) -> int:
-    """Turn a user's seed into 64 bits that have nothing in common with those of any other seed."""
+    """Hash a user's seed to 64 bits, independent of those of other seeds."""
     if not is_whole(seed) or not 0 <= seed < 2**1024:
         raise ConfigError(f"seed is {shown(seed)}; expected an integer, at least 0 and below 2^1024")
     return int(np.random.SeedSequence(int(seed)).generate_state(1, np.uint64)[0])

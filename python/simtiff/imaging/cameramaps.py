@@ -1,4 +1,4 @@
-"""What differs from pixel to pixel of a camera: maps of offset, gain, read noise and quantum efficiency."""
+"""Per-pixel calibration maps of a camera: offset, gain, read noise and quantum efficiency."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 NAMES = ("offset_adu", "e_per_adu", "gain_adu_per_e", "read_noise_e", "variance_adu2", "quantum_efficiency")
-"""Maps that a file may have."""
+"""Maps that a file may contain."""
 
 _GAIN = (1e-6, 1e6, Text("numbers from 1e-6 to 1e6"))
 _NOISE = (0.0, 1e6, Text("numbers from 0 to 1e6"))
@@ -36,14 +36,14 @@ _EITHER = (("e_per_adu", "gain_adu_per_e"), ("read_noise_e", "variance_adu2"))
 
 @dataclass(frozen=True, eq=False)
 class CameraMaps:
-    """One number for each pixel of a frame, in place of that of a `Camera`; None where all pixels have the same.
+    """Per-pixel values, which replace the parameters of a `Camera`; None if all pixels have the same value.
 
-    Frames of which each has maps of its own, as crops of a field, have maps (t, y, x).
+    If each frame has its own maps, such as crops of a field, maps have the shape (t, y, x).
 
     Attributes
     ----------
     offset_adu : (y, x) float32, or None
-        Counts without electrons.
+        Offset in counts.
     adu_per_e : (y, x) float32, or None
         Counts per electron.
     read_noise_e : (y, x) float32, or None
@@ -51,7 +51,7 @@ class CameraMaps:
     quantum_efficiency : (y, x) float32, or None
         Electrons per photon.
     read_noise_adu : (y, x) float32, or None
-        Standard deviation of the read noise in counts, where it is not known how many electrons these are.
+        Standard deviation of the read noise in counts, if there is no map of the gain.
 
     Examples
     --------
@@ -71,28 +71,28 @@ class CameraMaps:
 
     @classmethod
     def from_arrays(cls, **arrays: ArrayLike) -> Self:
-        """Make maps of arrays (y, x), any of `NAMES`; a gain and a read noise may be given in either of two ways.
+        """Create maps from arrays (y, x), any of `NAMES`; gain and read noise can be given in either of two ways.
 
         Raises
         ------
         ConfigError
-            If there is no map, a name is not known, or the same is given in two ways.
+            There is no map, a name is unknown, or gain or read noise is given in both ways.
         DataError
-            If a number is not allowed.
+            A value is not allowed.
         ShapeError
-            If arrays are not of one shape.
+            Arrays have different shapes.
         """
         if not arrays:
             raise ConfigError(f"maps: there are none; expected any of {', '.join(NAMES)}")
         if unknown := [name for name in arrays if name not in NAMES]:
-            raise ConfigError(f"maps: {', '.join(unknown)} is not known; expected any of {', '.join(NAMES)}")
+            raise ConfigError(f"maps: unknown name {', '.join(unknown)}; expected any of {', '.join(NAMES)}")
         found = {name: numbers(f"maps: {name}", array, np.float64, 2) for name, array in arrays.items()}
         if len({array.shape for array in found.values()}) > 1:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in found.items())
-            raise ShapeError(f"maps have different shapes: {shapes}; expected one")
+            raise ShapeError(f"maps have different shapes: {shapes}; expected equal shapes")
         for pair in _EITHER:
             if all(name in found for name in pair):
-                raise ConfigError(f"maps: {pair[0]} and {pair[1]} are given; expected either")
+                raise ConfigError(f"maps: both {pair[0]} and {pair[1]} are given; expected one of them")
         return cls._of(found, "maps")
 
     @classmethod
@@ -131,31 +131,36 @@ class CameraMaps:
         path : path
             The file.
         offset : (x, y)
-            The pixel of the maps under pixel (0, 0) of the frame.
+            Map pixel of frame pixel (0, 0).
         shape : (y, x), optional
-            Shape of the frame; without it, from `offset` to the end of the maps.
+            Shape of the frame; default: from `offset` to the end of the maps.
 
         Raises
         ------
         DataError
-            If the file is missing or damaged, has no map or maps of different shapes, or does not cover the frame.
+            The file is missing or damaged, has no map or maps of different shapes, or does not cover the frame.
         """
         with open_hdf5(path) as file:
             datasets = {name: found for name in NAMES if (found := find_dataset(file, name)) is not None}
             if not datasets:
                 names = ", ".join(NAMES)
-                raise DataError(Text("{path}: has no map of a camera; allowed: any of {names}", path=path, names=names))
+                raise DataError(Text("{path}: has no camera map; allowed: any of {names}", path=path, names=names))
             for pair in _EITHER:
                 if all(name in datasets for name in pair):
                     text = Text(
-                        "{path}: has both {one} and {other}; allowed: either", path=path, one=pair[0], other=pair[1]
+                        "{path}: has both {one} and {other}; allowed: one of them",
+                        path=path,
+                        one=pair[0],
+                        other=pair[1],
                     )
                     raise DataError(text)
-            words = Text("a row of numbers for each row of pixels")
+            words = Text("(y, x)")
             stored = {name: check_numbers(dataset, (None, None), words) for name, dataset in datasets.items()}
             if len({rows.shape for rows in stored.values()}) > 1:
                 shapes = ", ".join(f"{name} {rows.shape}" for name, rows in stored.items())
-                text = Text("{path}: has maps of different shapes: {shapes}; allowed: one", path=path, shapes=shapes)
+                text = Text(
+                    "{path}: has maps of different shapes: {shapes}; allowed: equal shapes", path=path, shapes=shapes
+                )
                 raise DataError(text)
             found = {}
             for name, rows in stored.items():
@@ -164,7 +169,7 @@ class CameraMaps:
                 for axis, first, length, there in (("x", x, across, width), ("y", y, down, height)):
                     if first < 0 or first + length > there:
                         text = Text(
-                            "{path}: {name}: has {there} px along {axis}, but the frame lies on {first} to {last}",
+                            "{path}: {name}: has {there} px along {axis}, but the frame covers {first} to {last}",
                             path=path, name=name, there=there, axis=axis, first=first, last=first + length - 1,
                         )  # fmt: skip
                         raise DataError(text)
@@ -184,11 +189,11 @@ class CameraMaps:
         Parameters
         ----------
         origins : (n, 2)
-            The pixel x, y of the maps under pixel (0, 0) of each crop.
+            Map pixel x, y of pixel (0, 0) of each crop.
         size : int
             Side of a crop.
         each : int
-            How many frames in a row each crop has; k is n times that.
+            Number of consecutive frames of each crop; k is n times that.
         """
         rows = origins[:, 1, None, None] + np.arange(size)[:, None]
         columns = origins[:, 0, None, None] + np.arange(size)
@@ -198,15 +203,15 @@ class CameraMaps:
         )
 
     def in_electrons(self, e_per_adu: float) -> CameraMaps:
-        """Return the maps with all read noise in electrons, by the camera's gain where there is no map of it."""
+        """Return the maps with read noise in electrons, using the camera's gain if there is no map of the gain."""
         if self.read_noise_adu is None:
             return self
         noise = np.require(self.read_noise_adu * np.float32(e_per_adu), np.float32, "C")
         return CameraMaps(self.offset_adu, self.adu_per_e, noise, self.quantum_efficiency)
 
     def check_frame(self, shape: tuple[int, ...], what: str = "frames") -> None:
-        """Raise `ShapeError` if these are not the maps of frames of this shape, (..., y, x)."""
+        """Raise `ShapeError` if the maps do not match frames of this shape, (..., y, x)."""
         if self.shape not in (tuple(shape[-2:]), tuple(shape)):
             raise ShapeError(
-                f"{what} are {tuple(shape[-2:])} px (y, x); expected {self.shape}, as the camera's maps are"
+                f"{what} are {tuple(shape[-2:])} px (y, x); expected {self.shape}, the shape of the camera's maps"
             )

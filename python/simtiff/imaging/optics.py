@@ -32,18 +32,18 @@ class Optics:
     n_immersion : float
         Refractive index of the immersion medium.
     pixel_size_nm_x, pixel_size_nm_y : float
-        Size of a camera pixel in the sample along x (columns) and y (rows), in nanometres.
+        Camera pixel size in the sample along x (columns) and y (rows), in nanometres.
     n_sample, n_coverslip : float, optional
-        Refractive indices of sample and coverslip, for the vectorial model alone; default: ``n_immersion``.
+        Refractive indices of sample and coverslip, for the vectorial model only; default: ``n_immersion``.
     focal_depth_um : float
-        How far the focus was moved into the sample, in micrometres, for the vectorial model alone. Where ``n_sample``
-        is not ``n_immersion``, z is the height above the coverslip.
+        Nominal focal depth in the sample (stage displacement), in micrometres, for the vectorial model only. If
+        ``n_sample`` differs from ``n_immersion``, z is the height above the coverslip.
 
     Raises
     ------
     ConfigError
-        If a length is not from 0.001 to 1e9 nm, aperture or index not from 1e-6 to 100, or the aperture larger than
-        the index of immersion or coverslip.
+        A length is not in 0.001 to 1e9 nm, aperture or refractive index is not in 1e-6 to 100, or the aperture exceeds
+        the refractive index of immersion or coverslip.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Plans of the transform, kept between calls: a loop over wavelengths, sizes and numbers of modes makes each once."""
+"""Cache of transform plans: loops over wavelengths, sizes and numbers of modes compute each plan once."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ if TYPE_CHECKING:
     from simtiff._core import Spec
 
 KEPT_BYTES = 32 << 20
-"""Matrices that a process keeps for calls to come."""
+"""Size of the matrices that a process keeps in its cache."""
 
 MOST_PLANS = 64
 
 
 class Plans:
-    """The plans used last: when a new one comes, as many stay as have so many bytes together.
+    """A cache of the most recently used plans, limited by their total size.
 
-    A plan makes its matrices when emitters first need them. With 21 modes and z to 1 um it then takes about 1 MB for
-    stamps of 41 px, 2 MB for 101 px and 25 MB for 511 px, so a number of plans alone would bound no memory. The
-    bound is small beside the 84 MB that a worker process takes before its first frame, and room for about thirty.
+    A plan computes its matrices when emitters first need them. With 21 modes and z up to 1 um they take about 1 MB for
+    stamps of 41 px, 2 MB for 101 px and 25 MB for 511 px, so limiting only the number of plans would not limit the
+    memory. The limit is small compared to the 84 MB that a worker process uses before its first frame, and allows
+    about thirty plans of 41 px.
 
     Parameters
     ----------
     most_bytes : int
-        What stays at most when a new plan comes.
+        Maximum size that is kept when a new plan is added.
     """
 
     def __init__(self, most_bytes: int = KEPT_BYTES) -> None:
@@ -39,7 +40,7 @@ class Plans:
         return len(self._kept)
 
     def get(self, spec: Spec, modes: int) -> Psf:
-        """Return the plan for these stamps and so many coefficients."""
+        """Return the plan for these stamps and this number of modes."""
         key = (spec, modes)
         with self._lock:
             plan = self._kept.pop(key, None)

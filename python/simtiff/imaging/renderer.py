@@ -1,4 +1,4 @@
-"""From scenes to stamps, frames, derivatives and bounds; keeps the matrices of the transform."""
+"""Render stamps, frames, derivatives and bounds of scenes; keeps the transform matrices."""
 
 from __future__ import annotations
 
@@ -28,40 +28,40 @@ _NO_COEFFICIENTS = np.zeros(0, np.float32)
 
 
 class Renderer:
-    """Renders scenes with one set of optics, into new arrays or the caller's; keeps the matrices of the transform.
+    """Renders scenes with fixed optics, into new or preallocated arrays; keeps the transform matrices.
 
-    It is what `psf` and `render` use. Keep one where frames or stamps are made again and again: arguments are checked
-    once, and its matrices stay whatever else is computed. Pickled, it leaves the matrices behind.
+    `psf` and `render` use it. Keep a renderer to compute many frames or stamps: arguments are checked once, and its
+    matrices stay in memory. Pickles do not contain the matrices.
 
-    What raises during a call, as Ctrl-C does, ends it at once: ``out`` is then written in part, and the renderer is
-    as good as before.
+    An exception during a call, such as Ctrl-C, ends it immediately. The contents of ``out`` are then undefined, but
+    the renderer remains usable.
 
     Parameters
     ----------
     optics : Optics
         The microscope.
     size : int
-        Pixels along a side of the stamp on which an emitter is rendered; odd, at most 511.
+        Side of the PSF stamp in pixels; odd, at most 511.
     model : {"scalar", "vectorial", "gaussian"}
-        PSF model; see `psf`. A Gaussian takes no account of a scene's coefficients.
+        PSF model; see `psf`. The Gaussian ignores the coefficients of a scene.
     defocus : {"exact", "paraxial"}
-        Phase of defocus: ``2 pi / wavelength (n - sqrt(n^2 - NA^2 rho^2)) z``, or ``pi NA^2 rho^2 z / wavelength``,
-        which only the scalar model has.
+        Defocus phase: ``2 pi / wavelength (n - sqrt(n^2 - NA^2 rho^2)) z``, or ``pi NA^2 rho^2 z / wavelength``
+        (scalar model only).
     pixel_integration : bool
-        Integrate over each pixel; False takes the point at the pixel's centre times the pixel's area.
+        Integrate over each pixel; False: the value at the pixel's centre times the pixel's area.
     samples_per_pixel : int, optional
-        Render at this many samples per pixel and axis and bin them, in place of exact integration; 1 to 64.
+        Render at this many samples per pixel and axis and bin them, instead of exact integration; 1 to 64.
     **options
         `PsfOptions`.
 
     Raises
     ------
     ConfigError
-        If a parameter is not allowed, or a stamp is so large in wavelengths that it cannot be computed.
+        A parameter is not allowed, or a stamp is too large in wavelengths to be computed.
 
     Examples
     --------
-    A movie of two emitters, one of them on in both frames; stamps lose a little of their light:
+    A movie of two emitters, one of them on in both frames. Some light falls outside the stamps:
 
     >>> import simtiff
     >>> renderer = simtiff.Renderer(simtiff.Optics(), size=31)
@@ -97,7 +97,7 @@ class Renderer:
         self._added = noll_coefficients(options.pop("phase_noll", {}))
         shape = {key: value for key, value in options.items() if key in {"sigma_nm", "depth_nm", "astigmatism_nm"}}
         if model != "gaussian" and shape:
-            raise ConfigError(f"{next(iter(shape))} is of the model 'gaussian'; the model is {shown(model)}")
+            raise ConfigError(f"{next(iter(shape))} needs the model 'gaussian'; the model is {shown(model)}")
         if model == "gaussian" and self._added.size:
             raise ConfigError("phase_noll is given, but a Gaussian has no pupil; expected a model that has one")
         if model == "gaussian" and defocus == "paraxial":
@@ -132,14 +132,14 @@ class Renderer:
         Parameters
         ----------
         scene : Scene
-            x and y of its emitters count from the stamp's middle pixel; there may be no records.
+            x and y of its emitters are relative to the stamp's central pixel; records are not needed.
         out : float32 array (n, size, size), optional
             Overwritten and returned.
 
         Returns
         -------
         float32 array (n, size, size)
-            Photons per emitted photon.
+            Normalised to one photon.
         """
         core, scene = self._core(scene)
         out = output(out, (len(scene.xyz), self.size, self.size), np.float32)
@@ -150,12 +150,12 @@ class Renderer:
     def render(
         self, scene: Scene, shape: tuple[int, int, int], out: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
-        """Return frames of expected photons; each emitter's stamp is computed once, whatever its number of records.
+        """Return frames of expected photons; each emitter's stamp is computed once, regardless of its records.
 
         Parameters
         ----------
         scene : Scene
-            What is rendered. An emitter may lie outside the frame.
+            Emitters and records. Emitters may be outside the frame.
         shape : (t, y, x)
             Shape of the result.
         out : float32 array (t, y, x), optional
@@ -169,9 +169,9 @@ class Renderer:
         Raises
         ------
         ConfigError
-            If a record is of no frame or emitter, or an emitter cannot be computed.
+            A record refers to a missing frame or emitter, or an emitter cannot be computed.
         ShapeError
-            If an array does not fit.
+            An array has the wrong shape or type.
         """
         core, scene = self._core(scene)
         out = output(out, whole_numbers("shape (t, y, x)", shape, 3), np.float32)
@@ -192,23 +192,23 @@ class Renderer:
         finished: Callable[[int, int], object] | None = None,
         check: Callable[[], object] | None = None,
     ) -> NDArray[Any]:
-        """Return camera frames: what `render` and then `Camera.expose` give, to the last bit, but faster.
+        """Return camera frames: bit-identical to `render` followed by `Camera.expose`, but faster.
 
         Parameters
         ----------
         scene, shape
             As for `render`.
         camera, seed, first_frame
-            The camera and what it is asked for; see `Camera.expose`.
+            The camera, and the arguments of `Camera.expose`.
         space : float32 array (t, y, x), optional
-            Work space, for callers that render many chunks.
+            Scratch array, for callers that render many chunks.
         out : array (t, y, x) of the camera's dtype, optional
             Overwritten and returned.
         finished : callable, optional
-            Called with the index of each frame of `out` and the CRC-32 of its bytes as soon as it is whole, in any
-            order and from any thread; what it raises ends the call.
+            Called with the index of each frame of `out` and the CRC-32 of its bytes as soon as it is complete, in any
+            order and from any thread. If it raises, the call ends.
         check : callable, optional
-            Called many times a second, from the thread of the call; what it raises ends the call.
+            Called many times per second, from the calling thread. If it raises, the call ends.
 
         Returns
         -------
@@ -218,7 +218,7 @@ class Renderer:
         Raises
         ------
         ConfigError, ShapeError
-            As `render` and `Camera.expose` do.
+            As for `render` and `Camera.expose`.
         """
         core, scene = self._core(scene)
         out = output(out, whole_numbers("shape (t, y, x)", shape, 3), camera.dtype)
@@ -241,7 +241,7 @@ class Renderer:
         scene : Scene
             As for `stamps`.
         modes : sequence of int
-            Noll indices, among the coefficients that the scene has.
+            Noll indices, among the coefficients of the scene.
         out : float32 array (n, 4 + len(modes), size, size), optional
             Overwritten and returned.
         """
@@ -254,16 +254,16 @@ class Renderer:
     def bounds(
         self, scene: Scene, photons: NDArray[np.float64], background: NDArray[np.float64], detector: Detector
     ) -> NDArray[np.float64]:
-        """Return the bound of each emitter alone on its stamp; see `crlb`.
+        """Return the single-emitter bound of each emitter on its stamp; see `crlb`.
 
         Parameters
         ----------
         scene : Scene
             As for `stamps`.
         photons, background : float64 array (n,)
-            Of each emitter: photons, and background photons per pixel.
+            Photons of each emitter, and background photons per pixel.
         detector : Detector
-            What the light becomes before it is counted.
+            Noise properties of the camera.
 
         Returns
         -------
@@ -285,31 +285,31 @@ class Renderer:
         *,
         joint: bool = False,
     ) -> NDArray[np.float64]:
-        """Return the bound of each record of a scene, on the pixels of its frame that its emitter's stamp covers.
+        """Return the bound of each record of a scene, from the pixels of its frame that its emitter's stamp covers.
 
         Parameters
         ----------
         scene : Scene
-            What is bound; its records are of ``len(background)`` frames.
+            Emitters and records in ``len(background)`` frames.
         background : float64 array (t,)
-            Photons per pixel of each frame, beside the scene's own.
+            Photons per pixel of each frame, in addition to the scene's background.
         shape : (y, x)
             Shape of a frame.
         detector : Detector
-            What the light becomes before it is counted.
+            Noise properties of the camera.
         joint : bool
-            Bind an emitter together with all those of its frame whose stamps touch its own, directly or by others, at
-            most 250, with one background for all of these; False: each as if it were alone.
+            Joint bound of an emitter with all emitters of its frame whose stamps overlap with its own, directly or
+            through others, at most 250, with one common background; False: single-emitter bounds.
 
         Returns
         -------
         float64 array (m, 5)
-            Sigma of x px, y px, z um, photons, background; infinity for what the frame does not show.
+            Sigma of x px, y px, z um, photons, background; infinity if the frame does not determine a parameter.
 
         Raises
         ------
         ConfigError
-            If more than 250 emitters are to be bound together.
+            More than 250 emitters overlap.
         """
         core, scene = self._core(scene)
         detector.check_frame((len(background), *shape))
@@ -321,27 +321,27 @@ class Renderer:
         return out
 
     def _core(self, scene: Scene) -> tuple[Psf, Scene]:
-        """Return the core's object for a scene, and the scene as it takes it."""
+        """Return the core's PSF for a scene, and the scene in the form that it needs."""
         if not isinstance(scene, Scene):
             raise ConfigError(f"scene is a {type(scene).__name__}; expected simtiff.Scene")
         if self._arguments[0][2] == "gaussian":
-            scene = replace(scene, phase=_NO_COEFFICIENTS, magnitude=None)  # there is no pupil
+            scene = replace(scene, phase=_NO_COEFFICIENTS, magnitude=None)  # a Gaussian has no pupil
         if self._added.size:
             scene = scene.with_modes(len(self._added))
             phase = scene.phase.copy()
             phase[..., : len(self._added)] += self._added
             scene = replace(scene, phase=phase)
         modes = (np.shape(scene.phase) or (0,))[-1]
-        held = self._plan  # another thread may put another one there
+        held = self._plan  # another thread may replace it
         if held is None or held[0] != modes:
             self._plan = held = modes, _PLANS.get(self._spec, modes)
         return held[1], scene
 
 
 def _check_background(scene: Scene, shape: tuple[int, ...]) -> None:
-    """Raise `ShapeError` if a scene's background is not of frames of this shape (t, y, x)."""
+    """Raise `ShapeError` if a scene's background does not match frames of this shape (t, y, x)."""
     background, factor = scene.background, scene.background_factor
     if background is not None and np.shape(background) not in (tuple(shape[1:]), tuple(shape)):
-        raise ShapeError(f"background has shape {np.shape(background)}; expected {tuple(shape[1:])}, that of a frame")
+        raise ShapeError(f"background has shape {np.shape(background)}; expected {tuple(shape[1:])}, as a frame")
     if factor is not None and np.shape(factor) != (shape[0],):
         raise ShapeError(f"background_factor has shape {np.shape(factor)}; expected ({shape[0]},), one for each frame")

@@ -1,4 +1,4 @@
-"""PSFs and images of emitters: the exact PSF of each emitter's position and aberrations."""
+"""PSFs and images of emitters, with the exact PSF for each emitter's position and aberrations."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def set_threads(n: int, /) -> None:
-    """Set the number of threads that simtiff computes with in this process. Results never depend on it.
+    """Set the number of threads that simtiff uses in this process. Results do not depend on it.
 
     Parameters
     ----------
     n : int
-        0, the default, is one for each CPU that the process may use: the least of its affinity, the CPU quota of its
-        control groups (a container's, a cluster job's; rounded up) and ``SLURM_CPUS_PER_TASK``; or
-        ``RAYON_NUM_THREADS``, where that is set. A forked child begins with its parent's number.
+        0, the default: ``RAYON_NUM_THREADS`` if set, else one thread per CPU that the process may use. This is the
+        minimum of its CPU affinity, the CPU quota of its control groups (containers, cluster jobs; rounded up) and
+        ``SLURM_CPUS_PER_TASK``. A forked child inherits the number of its parent.
     """
     if not is_whole(n) or not 0 <= n <= MOST_THREADS:
         raise ConfigError(f"the number of threads is {shown(n)}; expected an integer, 0 to {MOST_THREADS}")
@@ -37,7 +37,7 @@ def set_threads(n: int, /) -> None:
 
 
 def threads() -> int:
-    """Return the number of threads that simtiff computes with."""
+    """Return the number of threads that simtiff uses."""
     return core_threads()
 
 
@@ -60,40 +60,40 @@ def psf(
     optics : Optics
         The microscope.
     xyz : array (n, 3)
-        x, y in pixels from the stamp's middle pixel, z in micrometres.
+        x, y in pixels from the stamp's central pixel, z in micrometres.
     phase : array (n, modes) or (modes,), optional
         Zernike phase coefficients in radians rms; column i is Noll i + 1.
     magnitude : array (n, modes) or (modes,), optional
-        Zernike magnitude coefficients, dimensionless.
+        Zernike amplitude coefficients, dimensionless.
     size : int
-        Pixels along a side of the stamp; odd, at most 511.
+        Side of the stamp in pixels; odd, at most 511.
     model : {"scalar", "vectorial", "gaussian"}
-        One scalar field; the fields of a dipole that rotates freely, through sample, coverslip and immersion; or a
-        Gaussian, which has no aberrations.
+        Scalar; vectorial, for a freely rotating dipole with the indices of sample, coverslip and immersion; or a
+        Gaussian without aberrations.
     defocus : {"exact", "paraxial"}
-        Phase of defocus; paraxial for the scalar model alone.
+        Defocus phase; paraxial for the scalar model only.
     pixel_integration : bool
-        Integrate over each pixel; False takes the point at the pixel's centre times the pixel's area.
+        Integrate over each pixel; False: the value at the pixel's centre times the pixel's area.
     out : float32 array (n, size, size), optional
-        Filled in place and returned; in part where Ctrl-C ends the call, which takes less than a second.
+        Filled in place and returned; contents undefined if Ctrl-C ends the call, which takes less than a second.
     **options
         `PsfOptions`: ``phase_noll``, ``blur_nm``, and the shape of a Gaussian.
 
     Returns
     -------
     float32 array (n, size, size), ``[emitter, y, x]``
-        Photons per emitted photon. The whole plane sums to 1; light outside the stamp is lost, not folded back.
+        Normalised to one photon over the whole plane; light outside the stamp is lost and does not wrap around.
 
     Raises
     ------
     ConfigError
-        If a parameter or a number is not allowed.
+        A parameter or a value is not allowed.
     ShapeError
-        If an array does not fit.
+        An array has the wrong shape or type.
 
     Examples
     --------
-    Two emitters, the second 0.5 um above the first's plane and with coma (Noll 8):
+    Two emitters, the second 0.5 um above the first and with coma (Noll 8):
 
     >>> import numpy as np
     >>> import simtiff
@@ -110,9 +110,9 @@ def psf(
     -----
     The pupil is ``max(0, 1 + sum m_j Z_j) exp(i sum c_j Z_j)`` with Noll's Zernike polynomials (J. Opt. Soc. Am. 66,
     207, 1976); its scalar Fourier transform, squared, is the PSF (Hanser et al., J. Microsc. 216, 32, 2004). The
-    vectorial model has five field components in place of one (Stallinga & Rieger, Opt. Express 18, 24461, 2010). They
-    are computed by quadrature, with an error below 5e-4 of the stamp's peak, 1e-3 where sample and immersion differ,
-    and 2e-3 where light leaves the sample above the critical angle.
+    vectorial model has five field components instead of one (Stallinga & Rieger, Opt. Express 18, 24461, 2010). They
+    are computed by quadrature, with an error below 5e-4 of the stamp's peak; 1e-3 with a refractive-index mismatch,
+    and 2e-3 with supercritical-angle light.
     """
     renderer = Renderer(optics, size=size, model=model, defocus=defocus, pixel_integration=pixel_integration, **options)
     refuse_coefficients(model, phase, magnitude)
@@ -136,44 +136,44 @@ def render(
     out: NDArray[np.float32] | None = None,
     **options: Unpack[PsfOptions],
 ) -> NDArray[np.float32]:
-    """Render an image, or a movie, of expected photons without background.
+    """Render an image or a movie of expected photons, without background.
 
     Parameters
     ----------
     optics : Optics
         The microscope.
     xyz : array (n, 3)
-        x, y in pixels (integers are pixel centres), z in micrometres, of each record.
+        Position of each record: x, y in pixels (integers are pixel centres), z in micrometres.
     photons : array (n,)
-        Photons emitted, of each record.
+        Photons of each record.
     shape : (y, x)
         Shape of a frame.
     phase, magnitude : array (n, modes) or (modes,), optional
         Zernike coefficients of each record, or of all.
     frame_ix : integer array (n,), optional
-        Frame of each record, from 0. Without it, all light goes into one image.
+        Frame of each record, from 0; default: all records are in one image.
     id : integer array (n,), optional
-        Emitter of each record. Records that share an id, a position and coefficients share one PSF, computed once.
+        Emitter of each record. The PSF is computed once for records with the same id, position and coefficients.
     n_frames : int, optional
-        Number of frames; without it, up to the last one with a record.
+        Number of frames; default: up to the last frame with a record.
     size, model, defocus, pixel_integration
-        As for `psf`: of the stamp on which an emitter is rendered.
+        As for `psf`; `size` is the side of each emitter's stamp.
     **options
         `PsfOptions`: ``phase_noll``, ``blur_nm``, and the shape of a Gaussian.
     out : float32 array, optional
-        Filled in place and returned; in part where Ctrl-C ends the call, which takes less than a second.
+        Filled in place and returned; contents undefined if Ctrl-C ends the call, which takes less than a second.
 
     Returns
     -------
-    float32 array (y, x), or (t, y, x) where ``frame_ix`` is given
-        Expected photons. Light that falls beside an emitter's stamp is lost.
+    float32 array (y, x), or (t, y, x) if ``frame_ix`` is given
+        Expected photons. Light outside an emitter's stamp is lost.
 
     Raises
     ------
     ConfigError
-        If a parameter or a number is not allowed.
+        A parameter or a value is not allowed.
     ShapeError
-        If an array does not fit.
+        An array has the wrong shape or type.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What is rendered: emitters with their coefficients, and the light that they give to frames."""
+"""Scenes: emitters with their coefficients, and their photons in each frame."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MOST_FRAMES = 2**32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """Emitters and the light that they give to frames: what a `Renderer` renders.
+    """Emitters and their photons in frames: the input of a `Renderer`.
 
-    The core reads these arrays as they are, so they have exactly these types and are C-contiguous. `from_arrays`
-    makes a scene of any arrays.
+    The core reads these arrays without conversion, so they must have exactly these types and be C-contiguous.
+    `from_arrays` converts arrays of other types.
 
     Attributes
     ----------
@@ -30,23 +30,23 @@ class Scene:
     phase : (n, modes) or (modes,) float32
         Phase coefficients of each emitter, or of all, in radians rms; column i is Noll i + 1.
     magnitude : like `phase`, or None
-        Magnitude coefficients, dimensionless; None where all are zero.
+        Amplitude coefficients, dimensionless; None if all are zero.
     emitter_ix : (m,) uint32
         Emitter of each record, a row of `xyz`.
     frame_ix : (m,) uint32
-        Frame of each record, counted from the first that is rendered.
+        Frame of each record, counted from the first rendered frame.
     photons : (m,) float32
-        Photons that the emitter gives to the frame.
+        Photons of the emitter in the frame.
     origin : (x, y)
-        Where pixel (0, 0) of the frames lies among the emitters, in px.
+        Position of pixel (0, 0) of the frames in emitter coordinates, in px.
     background : (y, x) or (t, y, x) float32, or None
-        Mean background photons of each pixel of a frame, or of each frame, beside those of the camera.
+        Mean background photons of each pixel, the same for all frames or for each frame; in addition to the camera's.
     background_factor : (t,) float64, or None
-        What each frame has of it; None: all of it.
+        Factor of the background for each frame; None: 1.
 
     Examples
     --------
-    Two emitters, of which one gives light to both frames:
+    Two emitters, one of them on in both frames:
 
     >>> import simtiff
     >>> scene = simtiff.Scene.from_arrays([[10, 12, 0], [30.5, 8, 0.3]], [900, 500, 700],
@@ -78,32 +78,32 @@ class Scene:
         id: ArrayLike | None = None,  # noqa: A002 - the name in the files
         n_frames: int | None = None,
     ) -> Scene:
-        """Make a scene of arrays of any type of numbers.
+        """Create a scene from arrays of any numeric type.
 
         Parameters
         ----------
         xyz : array (n, 3)
-            x, y in pixels, z in micrometres, of each emitter.
+            Position of each emitter: x, y in pixels, z in micrometres.
         photons : array (m,) or a number, optional
-            Photons of each record; without them, there are emitters and no light.
+            Photons of each record; default: there are no records.
         phase, magnitude : array (n, modes) or (modes,), optional
             Zernike coefficients of each emitter, or of all.
         emitter_ix : integer array (m,), optional
-            Emitter of each record, a row of ``xyz``. Without it, record i is of row i.
+            Emitter of each record, a row of ``xyz``; default: record i belongs to row i.
         frame_ix : integer array (m,), optional
-            Frame of each record, from 0. Without it, all light is in frame 0.
+            Frame of each record, from 0; default: all records are in frame 0.
         id : integer array (n,), optional
-            In place of ``emitter_ix``, where ``xyz`` and coefficients are given for each record: whose it is. Records
-            that share an id, a position and coefficients share one PSF.
+            Instead of ``emitter_ix``, if ``xyz`` and coefficients are given for each record: its emitter. The PSF is
+            computed once for records with the same id, position and coefficients.
         n_frames : int, optional
-            Number of frames; ``frame_ix`` is below it.
+            Number of frames; ``frame_ix`` must be below it.
 
         Raises
         ------
         ConfigError
-            If both ``id`` and ``emitter_ix`` are given.
+            Both ``id`` and ``emitter_ix`` are given.
         ShapeError
-            If an array does not fit.
+            An array has the wrong shape or type.
         """
         positions = numbers("xyz", xyz, np.float64, 2)
         if positions.shape[1] != 3:
@@ -133,7 +133,7 @@ class Scene:
         return cls(positions, phases, magnitudes, rows, frames, light)
 
     def with_modes(self, modes: int) -> Scene:
-        """Return the scene with so many coefficients at least, the further ones zero."""
+        """Return the scene with at least this number of modes; added coefficients are zero."""
         if self.phase.shape[-1] >= modes:
             return self
         magnitude = None if self.magnitude is None else padded(self.magnitude, modes)
@@ -156,7 +156,7 @@ def _coefficients(
 
 
 def padded(coefficients: NDArray[np.float32], modes: int) -> NDArray[np.float32]:
-    """Add modes of coefficient zero at the end."""
+    """Append modes with coefficient zero."""
     missing = modes - coefficients.shape[-1]
     widths = [(0, 0)] * (coefficients.ndim - 1) + [(0, missing)]
     return np.pad(coefficients, widths) if missing else coefficients
@@ -168,7 +168,7 @@ def _emitters(
     phase: NDArray[np.float32],
     magnitude: NDArray[np.float32] | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """Return the records whose PSFs are computed, and which of them each record has."""
+    """Return the records for which PSFs are computed, and the PSF of each record."""
     if ids.shape != (len(xyz),) or (ids.dtype.kind not in "ui" and ids.size):
         raise ShapeError(f"id is {ids.dtype} {ids.shape}; expected integers ({len(xyz)},)")
     of_each = (part for part in (phase, magnitude) if part is not None and part.ndim == 2)
@@ -178,7 +178,7 @@ def _emitters(
 def distinct(
     values: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the distinct values in order, the row of each value among them, and where each occurs first."""
+    """Return the sorted distinct values, the index of each value among them, and their first occurrences."""
     if not values.size:
         return values, values.copy(), values.copy()
     low, span = int(values.min()), int(values.max()) - int(values.min()) + 1
@@ -191,35 +191,35 @@ def distinct(
     else:
         sorted_values, inverse = np.unique(values, return_inverse=True)
     first = np.empty(len(sorted_values), np.int64)
-    first[inverse[::-1]] = np.arange(values.size - 1, -1, -1)  # of several writes the last one stays
+    first[inverse[::-1]] = np.arange(values.size - 1, -1, -1)  # the last write wins
     return sorted_values, inverse, first
 
 
 def same_psf(
     ids: NDArray[np.int64], *columns: NDArray[np.float64] | NDArray[np.float32] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """Group records that share a PSF: those of one emitter, at one position, with the same coefficients.
+    """Group records with the same PSF: same emitter, position and coefficients.
 
     Parameters
     ----------
     ids : (m,) int64
         Emitter of each record.
     *columns : array (m, k) or None
-        What the PSF depends on, a row for each record: position, coefficients.
+        What the PSF depends on, one row per record: position, coefficients.
 
     Returns
     -------
     first : (n,) int64
-        A record of each group. Groups are ordered by id, then by their values, so that their order in a frame does
-        not depend on the frames that they are grouped with.
+        One record of each group. Groups are ordered by id, then by their values, so that their order in a frame does
+        not depend on the other frames.
     group : (m,) uint32
         Group of each record.
     """
     given = [column for column in columns if column is not None]
     _, group, first = distinct(ids)
-    if all(np.array_equal(column[first][group], column) for column in given):  # every emitter stands still
+    if all(np.array_equal(column[first][group], column) for column in given):  # no emitter moves
         return first, group.astype(np.uint32)
-    # Rows of bytes are ordered as the ids that they begin with: big-endian ranks.
+    # Rows of bytes start with big-endian ranks, so sorting them sorts by id.
     parts = [np.ascontiguousarray(part).view(np.uint8).reshape(len(ids), -1) for part in (group.astype(">u8"), *given)]
     rows = np.concatenate(parts, axis=1)
     keys = rows.view(np.dtype((np.void, rows.shape[1])))[:, 0]

@@ -1,13 +1,13 @@
-"""Files that are whole or not there: atomic writing, HDF5, OME-TIFF. And what the system gives.
+"""File input and output: atomic writing, HDF5, OME-TIFF; CPUs and locks.
 
-Knows no config and no physics.
+Independent of configs and physics.
 
-- `files`: partial files, locks, checksums, and what may be written where
-- `hdf5`: reading HDF5 files that may be damaged, writing whole ones
-- `locks`: locks that a forked child finds open
-- `matlab`: what MATLAB does otherwise
-- `omexml`: what an OME-TIFF says of its movie
-- `rows`: their numbers, row by row
+- `files`: partial files, file locks, checksums, checks of output paths
+- `hdf5`: read HDF5 files that may be damaged; write HDF5 files atomically
+- `locks`: thread locks that survive a fork
+- `matlab`: conventions of MATLAB's HDF5 files
+- `omexml`: the OME-XML metadata of a movie
+- `rows`: numeric datasets, read row by row
 - `system`: CPUs and control groups
 - `tiff`: OME-TIFF movies
 """

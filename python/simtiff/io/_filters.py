@@ -1,4 +1,4 @@
-"""HDF5's filters: those of plugins are loaded where `hdf5plugin` is installed, and named where they are missing."""
+"""HDF5 filters: load plugins if `hdf5plugin` is installed, and report filters that are missing."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _NAMES = {
 
 
 def missing_filter(dataset: h5py.Dataset) -> str | None:
-    """Return the name and number of a filter that a dataset needs and HDF5 has not, with the cure; None: it has all.
+    """Return a message about the first filter that a dataset needs and HDF5 lacks, with the remedy; None if none.
 
-    The plugins of `hdf5plugin` are loaded first where one of them may be needed.
+    Loads the plugins of `hdf5plugin` first if one of them may be needed.
     """
     plist = dataset.id.get_create_plist()
     for place in range(plist.get_nfilters()):
@@ -54,9 +54,9 @@ def missing_filter(dataset: h5py.Dataset) -> str | None:
             continue
         shown = _NAMES.get(number) or name.decode("utf-8", "replace").strip("\0 ") or "unknown to simtiff"
         return Text(
-            "is compressed with HDF5 filter {number} ({name}), which is not installed; allowed: any filter of "
+            "is compressed with HDF5 filter {number} ({name}), which is not installed; allowed: any filter in "
             "hdf5plugin (pip install hdf5plugin), or a copy without it (h5repack -f GZIP=4 OLD NEW, "
-            "where the filter is installed)",
+            "on a machine that has the filter)",
             number=number,
             name=shown,
         )
@@ -71,6 +71,6 @@ def _available(number: int) -> bool:
 
 
 def _is_skipped(dataset: h5py.Dataset, place: int) -> bool:
-    """Say whether no chunk went through a filter that its writer could do without."""
+    """Return whether an optional filter was skipped for all chunks."""
     chunks = (dataset.id.get_chunk_info(index) for index in range(dataset.id.get_num_chunks()))
     return all(chunk.filter_mask >> place & 1 for chunk in chunks)

@@ -1,4 +1,4 @@
-"""The frames of an uncompressed movie: one run of bytes in an open file, every frame's place known from the start."""
+"""The frames of an uncompressed movie: one contiguous block of an open file, with every frame's offset known."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ if TYPE_CHECKING:
 
 
 class FrameRun:
-    """Writes frames to their places as they come, from any thread and in any order, until the end of a ``with`` block.
+    """Writes frames at their offsets, from any thread and in any order, inside a ``with`` block.
 
-    Threads do not wait for each other: one that finds another at writing leaves its frames to that one. What was
-    handed over has been written when all calls are back.
+    Threads do not wait for each other: if another thread is writing, it writes these frames as well. When all calls
+    have returned, all frames have been written.
 
     Parameters
     ----------
     fd : int
         The open file.
     offset : int
-        Where its frames begin.
+        Offset of the first frame in the file.
     frame_bytes : int
-        Size of a frame.
+        Bytes per frame.
     done : int
-        Frames that are there already.
+        Number of frames already written.
     crc : int
-        CRC-32 of the file up to their end.
+        CRC-32 of the file up to the end of these frames.
     check : callable
-        Called with index and frames before they are written; raises if these are none of the movie's.
+        Called with index and frames before they are written; raises if they do not fit the movie.
 
     Attributes
     ----------
     done, crc : int
-        The same now, as of the last call of `advance`.
+        Current values, as of the last call of `advance`.
     """
 
     def __init__(
@@ -69,24 +69,24 @@ class FrameRun:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # A thread that still renders after an error must not write to what this number stands for later.
+        # After an error, a thread that is still rendering must not write to a file that reuses this descriptor.
         with self._writing:
             self._fd = -1
 
     def write(self, first: int, frames: NDArray[Any], crc: int | None = None) -> None:
-        """Write frames (k, y, x), the first of which is frame `first` of the movie; `crc` is that of their bytes.
+        """Write frames (k, y, x), from frame `first` of the movie on; `crc` is the CRC-32 of their bytes.
 
         Raises
         ------
         ShapeError
-            They are none of the movie's.
+            The frames do not fit the movie.
         OSError
             The disk is full, or the ``with`` block has ended.
         """
         self._check(first, frames)
         frames = np.ascontiguousarray(frames)
         self._waiting.append((first, frames))
-        # Asked again after the lock is free: another thread may have left frames in between.
+        # Check again after releasing the lock: another thread may have queued frames in the meantime.
         while self._waiting and self._writing.acquire(blocking=False):
             try:
                 self._write_waiting()
@@ -95,10 +95,10 @@ class FrameRun:
         self._sums[first] = (len(frames), crc32(frames.data.cast("B")) if crc is None else crc)
 
     def advance(self, done: int) -> None:
-        """Count the frames up to `done`, all of which have been handed over, or `ShapeError` says which was not."""
+        """Add the frames up to `done` to the count and the CRC; `ShapeError` if one of them was not written."""
         while self.done < done:
             if self.done not in self._sums:
-                raise ShapeError(f"frame {self.done} of the movie was not handed over")
+                raise ShapeError(f"frame {self.done} of the movie is missing")
             count, crc = self._sums.pop(self.done)
             self.crc = crc32_joined(self.crc, crc, count * self._frame_bytes)
             self.done += count
@@ -113,7 +113,7 @@ class FrameRun:
 
 
 def _write(fd: int, data: memoryview, offset: int) -> None:
-    if not hasattr(os, "pwrite"):
+    if not hasattr(os, "pwrite"):  # on Windows; one thread writes at a time
         os.lseek(fd, offset, os.SEEK_SET)
     while data:
         count = os.pwrite(fd, data, offset) if hasattr(os, "pwrite") else os.write(fd, data)
@@ -121,7 +121,7 @@ def _write(fd: int, data: memoryview, offset: int) -> None:
 
 
 def _start_writeback(fd: int, offset: int, size: int) -> None:
-    """Ask the system to write this part of a file to the disk now, while frames are rendered, and not at the end."""
+    """Ask the system to start writing this part of a file to disk now, while frames are rendered."""
     if hasattr(os, "posix_fadvise"):
-        # Linux begins to write what is new; it would drop what is on the disk already, but nothing here is.
+        # Linux starts writeback of dirty pages. It would drop clean pages from the cache, but there are none here.
         os.posix_fadvise(fd, offset, size, os.POSIX_FADV_DONTNEED)

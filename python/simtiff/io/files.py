@@ -1,7 +1,7 @@
-"""Files that are either whole or not there: hidden partial files, fsync, rename, checksums.
+"""Atomic file writing: hidden partial files, fsync, rename, checksums.
 
-A file is written as ``.NAME.*.partial`` beside its final place, brought to the disk, and renamed. Its writer
-holds a lock on it, so a partial file whose lock is free was left by a process that died, and may be removed.
+A file is written as ``.NAME.*.partial`` in its final folder, flushed to disk, and renamed. Its writer holds a lock
+on it. So a partial file that is not locked was left behind by a process that crashed, and can be removed.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 try:
     import fcntl
-except ImportError:  # Windows has no flock; open files cannot be removed there, which serves the same end
+except ImportError:  # Windows has no flock, but open files cannot be removed there, which has the same effect
     fcntl = None  # type: ignore[assignment]
 
 PARTIAL_SUFFIX = ".partial"
 JOURNAL_SUFFIX = ".journal"
-_LONGEST_IN_HIDDEN = 99  # and 44 more with two tokens and suffixes: 143, as eCryptfs allows; others allow 255
+_LONGEST_IN_HIDDEN = 99  # two tokens and suffixes add up to 44: 143 in all, the limit of eCryptfs (others: 255)
 _BLOCK_BYTES = 1 << 22
 _waiting_folders: ContextVar[set[Path] | None] = ContextVar("_waiting_folders", default=None)
 
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What the status keeps of a finished file: its size in bytes and the CRC-32 of its content."""
+    """Size in bytes and CRC-32 of a finished file, as stored in the status."""
 
     size: int
     crc32: int
@@ -47,30 +47,30 @@ class FileInfo:
 
 @functools.cache
 def version() -> str:
-    """Return the version of this program."""
+    """Return the version of simtiff."""
     from importlib import metadata
 
     try:
         return metadata.version("simtiff")
-    except metadata.PackageNotFoundError:  # a source tree on the path that was not installed
+    except metadata.PackageNotFoundError:  # a source tree that is on the path but not installed
         return "0+unknown"
 
 
 def software() -> str:
-    """Return the name and version that files carry."""
+    """Return name and version, as stored in files."""
     return f"simtiff {version()}"
 
 
 def partial_path(path: Path, token: str | None = None) -> Path:
-    """Return the hidden name under which `path` is written; unique unless `token` fixes it."""
+    """Return the name of the hidden partial file of `path`; unique unless `token` is given."""
     return path.with_name(f"{hidden_prefix(path.name)}{token or secrets.token_hex(6)}{PARTIAL_SUFFIX}")
 
 
 def hidden_prefix(name: str) -> str:
-    """Return what the names of a file's partial file and journal begin with.
+    """Return the common prefix of the names of a file's partial file and journal.
 
-    Where the name is so long that these (and the journal's own partial file) might be longer than a file system allows,
-    it is cut and marked with a hash of the whole.
+    A long name is truncated and marked with a hash, so that these names (and that of the journal's own partial file)
+    stay within the limits of file systems.
     """
     data = name.encode(errors="surrogateescape")
     if len(data) > _LONGEST_IN_HIDDEN:
@@ -80,9 +80,9 @@ def hidden_prefix(name: str) -> str:
 
 
 def try_lock(fd: int) -> bool:
-    """Take an exclusive lock on an open file without waiting; True also where the file system has none.
+    """Take an exclusive lock on an open file without waiting; True also if the file system does not support locks.
 
-    The lock belongs to the open file and ends with the last process that holds it, however that ends.
+    The lock belongs to the open file and is released when the last process that holds it exits, even by a crash.
     """
     return _flock(fd) is not False
 
@@ -106,17 +106,17 @@ def _flock(fd: int) -> bool | None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's entries to the disk, so that a rename in it survives a power failure."""
+    """Flush a folder's entries to disk, so that a rename in it survives a power failure."""
     waiting = _waiting_folders.get()
     if waiting is not None:
         waiting.add(folder)
         return
-    if os.name == "nt":
+    if os.name == "nt":  # Windows opens no folders; NTFS keeps a journal of its entries
         return
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)
-    except OSError:  # some network file systems refuse fsync on folders
+    except OSError:  # some network file systems do not support fsync on folders
         pass
     finally:
         os.close(fd)
@@ -124,7 +124,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def folders_synced_once() -> Iterator[None]:
-    """Put off `sync_folder` inside the block to its end, where each folder is synced once."""
+    """Postpone `sync_folder` to the end of the block, where each folder is synced once."""
     waiting: set[Path] = set()
     token = _waiting_folders.set(waiting)
     try:
@@ -137,7 +137,7 @@ def folders_synced_once() -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a partial file for `path`; it takes that name when the block ends well, else it is removed."""
+    """Open a partial file for `path`; it is renamed to `path` if the block succeeds, else removed."""
     refuse_special(path)
     partial = partial_path(path)
     try:
@@ -150,22 +150,22 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     except BaseException as error:
         partial.unlink(missing_ok=True)
         if isinstance(error, OSError) and (error.filename is None or Path(error.filename) == partial):
-            error.filename, error.filename2 = str(path), None  # the name that the caller knows
+            error.filename, error.filename2 = str(path), None  # the name that the caller used
         raise
     sync_folder(path.parent)
 
 
 def refuse_special(path: Path) -> None:
-    """Raise `FileExistsError` if there is something under a name that is no file, such as a folder or a device.
+    """Raise `FileExistsError` if a path exists and is not a regular file, for example a folder or a device.
 
-    A link to one counts as one; other links are replaced by what is written.
+    Links are followed for this check; a link to a file is replaced by the new file.
     """
     try:
         mode = path.stat().st_mode
-    except OSError:  # nothing there, or a link that leads nowhere
+    except OSError:  # does not exist, or is a broken link
         return
     if not stat.S_ISREG(mode):
-        raise FileExistsError(errno.EEXIST, f"exists and is no file but {_kind(mode)}; choose another name", str(path))
+        raise FileExistsError(errno.EEXIST, f"exists and is {_kind(mode)}, not a file; choose another name", str(path))
 
 
 def _kind(mode: int) -> str:
@@ -174,16 +174,16 @@ def _kind(mode: int) -> str:
 
 
 def remove_old(path: Path) -> None:
-    """Remove a file that a new one is to replace, if it is there; refuse what is no file."""
+    """Remove a file that will be replaced, if it exists; raises if it is not a regular file."""
     refuse_special(path)
     path.unlink(missing_ok=True)
 
 
 def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[str | os.PathLike[str]]) -> None:
-    """Raise `ConfigError` if a file that is to be written is one of those that are to be read."""
+    """Raise `ConfigError` if an output file is also an input file."""
     read: dict[tuple[int, int], str] = {}
     for name in inputs:
-        with contextlib.suppress(OSError):  # what is not there, or builtin, cannot be overwritten
+        with contextlib.suppress(OSError):  # missing files and built-in maps cannot be overwritten
             found = Path(name).stat()
             read[found.st_dev, found.st_ino] = str(name)
     for path in outputs if read else ():
@@ -199,7 +199,7 @@ def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[str | os.PathLi
 
 
 def read_regular(path: str | os.PathLike[str], most_bytes: int) -> bytes:
-    """Return what a small file holds, at most one byte more than `most_bytes`; `OSError` as `open_regular` does."""
+    """Return the content of a small file, at most `most_bytes` + 1 bytes; raises `OSError` like `open_regular`."""
     with open_regular(path) as file:
         return file.read(most_bytes + 1)
 
@@ -210,7 +210,7 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     Raises
     ------
     OSError
-        It cannot be read, or is a pipe, a device, ... that might never end.
+        The file cannot be read, or is a pipe, a device or similar, which might never end.
     """
     fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
     mode = os.fstat(fd).st_mode
@@ -223,24 +223,24 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
 
 
 def target_problem(path: Path) -> str | None:
-    """Return why no file can be written at `path`, or None if that can be tried."""
+    """Return why no file can be written at `path`, or None if there is no obvious problem."""
     if path.is_dir():
-        return Text("is a folder; the name of a file in an existing folder is needed")
+        return Text("is a folder; give the name of a file in an existing folder")
     if path.exists() and not path.is_file():
-        return Text("is a pipe, a device or the like; the name of a file is needed")
+        return Text("is a pipe, a device or similar; give the name of a file")
     if not path.parent.is_dir():
-        return Text("there is no folder {path}; the name of a file in an existing folder is needed", path=path.parent)
+        return Text("folder {path} does not exist; give the name of a file in an existing folder", path=path.parent)
     return None
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file so that under its name there is either the old content or the new."""
+    """Write a small file atomically: readers see either the old content or the new."""
     with replacing(path) as file:
         file.write(data)
 
 
 def crc32(data: bytes | memoryview, value: int = 0) -> int:
-    """Return the CRC-32 of bytes, going on from that of what came before; `zlib.crc32`, several times faster."""
+    """Return the CRC-32 of bytes, continued from `value`; same as `zlib.crc32`, but several times faster."""
     import numpy as np
 
     from simtiff._core import crc32
@@ -261,18 +261,18 @@ def checksum(path: Path) -> FileInfo:
 def remove_partials(
     folder: Path, *, of: str | None = None, keep: Path | None = None, keep_journaled: bool | str = False
 ) -> list[Path]:
-    """Remove what dead writers left in a folder and return the removed paths.
+    """Remove partial files of crashed writers from a folder and return the removed paths.
 
     Parameters
     ----------
     folder : Path
-        A job's folder; one that does not exist is in order.
+        A job's folder; may be missing.
     of : str, optional
-        Final name of the file whose partial files are meant; default: all files.
+        Final name of the file whose partial files are removed; default: all files.
     keep : Path, optional
-        Partial file to leave alone, with its journal. Files that a living process still writes always are.
+        Partial file to keep, with its journal. Files that a running process is writing are always kept.
     keep_journaled : bool or str
-        Leave movies that have a journal and can be continued (see `simtiff.io.tiff`); only that of this name.
+        Keep movies that have a journal and can be resumed (see `simtiff.io.tiff`); a str: only the movie of this name.
     """
     prefix = "." if of is None else hidden_prefix(of)
     removed: list[Path] = []

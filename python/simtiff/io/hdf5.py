@@ -1,10 +1,10 @@
-"""Read HDF5 files that others made or that are incomplete, and write whole ones.
+"""Read HDF5 files from any source, also damaged ones, and write HDF5 files atomically.
 
-Whatever is wrong with what a file holds becomes a `DataError` that names file and dataset.
+Any problem with a file's content raises a `DataError` that names the file and the dataset.
 
-A file may describe data that live elsewhere (external links, external storage, virtual datasets) or that
-are not there at all (huge declared shapes with nothing stored). Such files are refused: what is read is in
-the file that was named, and no more is read than it can hold.
+A file may refer to data outside of it (external links, external storage, virtual datasets), or declare huge
+shapes without storing any data. Such files are rejected: data are read only from the named file, and never
+more than it can hold.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from simtiff.language import Text, joined
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# What h5py raises for damaged files, besides MemoryError for sizes that cannot be.
+# What h5py raises for damaged files; MemoryError for impossible sizes.
 H5PY_ERRORS = (
     OSError,
     RuntimeError,
@@ -38,18 +38,18 @@ H5PY_ERRORS = (
     ArithmeticError,
     MemoryError,
 )
-# gzip cannot shrink data more than about a thousand times; unwritten (zero) data up to 1 GiB are accepted.
+# gzip compresses at most about 1000:1; unwritten (zero) data are accepted up to 1 GiB.
 _MAX_RATIO = 1100
 _MAX_UNWRITTEN_BYTES = 2**30
-# A compressed chunk is inflated as a whole for any part of it, and again for the next if it is not kept. So a layer
-# (the chunks side by side that have the same rows, or planes) is kept where HDF5 by itself would not.
+# Reading any part of a compressed chunk inflates all of it, again and again if it is not cached. So the cache is
+# enlarged to hold a layer (all chunks with the same rows or planes) where HDF5's default cache is too small.
 _KEPT_BY_HDF5_BYTES = 2**20
 _MAX_LAYER_BYTES = 2**30
 
 
 @contextmanager
 def reading(path: str | Path, what: str) -> Iterator[None]:
-    """Turn whatever h5py raises inside into a `DataError` about `what` in the file `path`."""
+    """Turn errors that h5py raises in the block into a `DataError` about `what` in the file `path`."""
     try:
         yield
     except DataError:
@@ -66,10 +66,10 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
 
 
 class _Sink:
-    """The file that HDF5 writes to, of which HDF5 never learns that a disk is full.
+    """The file that HDF5 writes to; hides write errors from HDF5.
 
-    The library crashes the process if it cannot write while it closes a file. So the first error is kept, and
-    from then on everything is said to succeed.
+    HDF5 crashes the process if it cannot write while it closes a file, for example on a full disk. So the first
+    error is stored, and every later call pretends to succeed.
     """
 
     def __init__(self, raw: io.FileIO, name: str) -> None:
@@ -78,7 +78,7 @@ class _Sink:
         self.error: OSError | None = None
 
     def __repr__(self) -> str:
-        return self._name  # which messages about the file's content give
+        return self._name  # h5py shows this as the file's name
 
     def _attempt(self, action: Callable[[], int], otherwise: int) -> int:
         if self.error is None:
@@ -101,7 +101,7 @@ class _Sink:
         return self._attempt(lambda: self._raw.truncate(size), size)
 
     def read(self, size: int = -1) -> bytes:
-        """Return bytes; HDF5 uses `readinto`, but takes no object for a file that cannot do this."""
+        """Return bytes. HDF5 uses `readinto`, but h5py accepts only file objects that have `read`."""
         return self._raw.read(size)
 
     def readinto(self, buffer: memoryview) -> int:
@@ -117,26 +117,26 @@ class _Sink:
         return self._attempt(whole, len(data))
 
     def check(self) -> None:
-        """Raise the error that was kept, if any."""
+        """Raise the stored error, if any."""
         if self.error is not None:
             raise self.error
 
 
 @contextmanager
 def writing_hdf5(path: str | Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
-    """Open a new HDF5 file that takes the name `path` when it is whole, and is removed if anything fails.
+    """Create an HDF5 file; it is renamed to `path` when complete, and removed if anything fails.
 
     Yields
     ------
     file : h5py.File
         The file to fill.
     check : callable
-        Raises `OSError` if writing failed so far; without asking, it is raised at the end.
+        Raises `OSError` if a write has failed so far. If it is not called, the error is raised at the end.
 
     Raises
     ------
     OSError
-        If the file cannot be written: the operating system's error.
+        The file cannot be written; this is the operating system's error.
     """
     with replacing(Path(path)) as partial, io.FileIO(partial.name, "r+b") as raw:
         sink = _Sink(raw, str(path))
@@ -151,7 +151,7 @@ def writing_hdf5(path: str | Path) -> Iterator[tuple[h5py.File, Callable[[], Non
 
 @contextmanager
 def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading; `DataError` if it is missing, no HDF5 file, or truncated."""
+    """Open an HDF5 file for reading; `DataError` if it is missing, truncated, or not an HDF5 file."""
     path = Path(path)
     try:
         file = h5py.File(path, "r", locking=False) if path.is_file() else None
@@ -159,10 +159,10 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
         raise DataError(Text("{path}: permission denied", path=path)) from error
     except H5PY_ERRORS as error:
         if is_old_matlab(path):
-            text = Text("{path}: is of MATLAB's older format; allowed: one saved with -v7.3 (HDF5)", path=path)
+            text = Text("{path}: is in MATLAB's old format; allowed: a file saved with -v7.3 (HDF5)", path=path)
             raise DataError(text) from error
         reason = str(error).strip() or type(error).__name__
-        text = Text("{path}: not a readable HDF5 file, or a truncated one ({reason})", path=path, reason=reason)
+        text = Text("{path}: not a readable HDF5 file, or truncated ({reason})", path=path, reason=reason)
         raise DataError(text) from error
     if file is None and path.exists():
         raise DataError(Text("{path}: not a file; an HDF5 file is needed", path=path))
@@ -173,7 +173,7 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
 
 
 def find(file: h5py.File, name: str) -> h5py.Dataset | h5py.Group | None:
-    """Return the object `name`, or None if there is none; links out of the file are refused."""
+    """Return the object `name`, or None if it does not exist; raises `DataError` for links out of the file."""
     path = file.filename
     outside = DataError(f"{path}: {name}: is a link to another file; allowed: data stored in the file itself")
     parts = name.split("/")
@@ -185,13 +185,13 @@ def find(file: h5py.File, name: str) -> h5py.Dataset | h5py.Group | None:
             if isinstance(link, h5py.ExternalLink):
                 raise outside
         node = _open(file, name)
-        if node.file.filename != path:  # by way of a soft link
+        if node.file.filename != path:  # through a soft link
             raise outside
     return node if isinstance(node, h5py.Dataset | h5py.Group) else None
 
 
 def _layer_bytes(dataset: h5py.Dataset) -> int:
-    """Return the inflated bytes of the chunks that hold the first row (or plane), if more than that; else 0."""
+    """Return the inflated size in bytes of the chunks that hold the first row (or plane); 0 if no cache helps."""
     chunks, shape = dataset.chunks, dataset.shape
     if not chunks or chunks[0] == 1 or not dataset.id.get_create_plist().get_nfilters():
         return 0
@@ -200,21 +200,21 @@ def _layer_bytes(dataset: h5py.Dataset) -> int:
 
 
 def _open(file: h5py.File, name: str) -> Any:
-    """Return an object of a file; a dataset with room for the chunks of a layer where it needs that."""
+    """Return an object of a file; a dataset with a cache for one layer of chunks if that helps."""
     node = file[name]
     size = _layer_bytes(node) if isinstance(node, h5py.Dataset) else 0
     if not _KEPT_BY_HDF5_BYTES < size <= _MAX_LAYER_BYTES:
         return node
-    del node  # what is open already keeps the room that it has
+    del node  # a dataset that is already open keeps its cache size
     access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
     access.set_chunk_cache(521, size, 1.0)
     return h5py.Dataset(h5py.h5d.open(file.id, name.encode(), access))
 
 
 def find_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
-    """Return the dataset `name`, or None if there is none (or MATLAB's ``[]``).
+    """Return the dataset `name`, or None if it does not exist (or is MATLAB's ``[]``).
 
-    Refuse what is stored outside the file, or with a filter that is not there.
+    Raises `DataError` for data stored outside the file, or with a filter that is not installed.
     """
     node = find(file, name)
     if node is None:
@@ -224,7 +224,7 @@ def find_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
     with reading(file.filename, name):
         if node.external or node.is_virtual:
             raise DataError(
-                f"{file.filename}: {name}: keeps its data in other files; allowed: data stored in the file itself"
+                f"{file.filename}: {name}: stores its data in other files; allowed: data stored in the file itself"
             )
         if (problem := missing_filter(node)) is not None:
             raise DataError(joined([file.filename, name, problem], ": "))
@@ -232,7 +232,7 @@ def find_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
 
 
 def need_dataset(file: h5py.File, name: str, also: str = "") -> h5py.Dataset:
-    """Return the dataset `name`; `DataError` that lists what the file has if it is missing."""
+    """Return the dataset `name`; if it is missing, the `DataError` lists what the file has."""
     dataset = find_dataset(file, name)
     if dataset is None:
         with reading(file.filename, name):
@@ -249,7 +249,7 @@ def need_dataset(file: h5py.File, name: str, also: str = "") -> h5py.Dataset:
 
 
 def check_stored(dataset: h5py.Dataset) -> None:
-    """Raise `DataError` if a dataset declares more than its file can hold."""
+    """Raise `DataError` if a dataset declares more data than its file can hold."""
     path, name = dataset.file.filename, str(dataset.name).lstrip("/")
     stored = dataset.file.id.get_filesize()
     if dataset.nbytes > _MAX_RATIO * stored + _MAX_UNWRITTEN_BYTES:
@@ -258,7 +258,7 @@ def check_stored(dataset: h5py.Dataset) -> None:
 
 
 def describe(node: h5py.Dataset | h5py.Group, **attributes: str | float) -> None:
-    """Set attributes; texts as UTF-8 of fixed length."""
+    """Set attributes; strings as fixed-length UTF-8."""
     for name, value in attributes.items():
         if isinstance(value, str):
             data = value.encode()
@@ -268,7 +268,7 @@ def describe(node: h5py.Dataset | h5py.Group, **attributes: str | float) -> None
 
 
 def attribute(node: h5py.Dataset | h5py.Group, name: str) -> Any:
-    """Return attribute `name` of an object, a str, int or float; None if there is none."""
+    """Return attribute `name` of an object as str, int or float; None if it does not exist."""
     path = node.file.filename
     what = f"attribute {name} of {node.name}"
     with reading(path, what):
@@ -288,10 +288,10 @@ def attribute(node: h5py.Dataset | h5py.Group, name: str) -> Any:
 
 
 def stated(file: h5py.File, places: tuple[str, ...], *names: str) -> Any:
-    """Return what a file says under one of `names`, a str, int or float; None if nothing.
+    """Return the value stored under one of `names`, as str, int or float; None if there is none.
 
-    That is an attribute of the objects at `places` or of the file itself; in files of MATLAB, which saves no
-    attributes, a field or a variable beside, too. NaN there says nothing.
+    Looks at the attributes of the objects at `places` and of the file itself; in MATLAB files, which have no
+    attributes, also at fields and variables. NaN counts as missing.
     """
     for place in (*places, ""):
         node = find(file, place) if place else file
@@ -305,7 +305,7 @@ def stated(file: h5py.File, places: tuple[str, ...], *names: str) -> Any:
 
 
 def _variable(file: h5py.File, name: str) -> Any:
-    """Return a text or number that MATLAB saved; None if there is none."""
+    """Return a string or number saved by MATLAB; None if there is none."""
     node = find(file, name)
     if not isinstance(node, h5py.Dataset) or not is_matlab(node):
         return None
@@ -315,7 +315,7 @@ def _variable(file: h5py.File, name: str) -> Any:
     with reading(file.filename, name):
         kind = matlab_class(dataset)
         if kind == "string":
-            text = Text("{name}: is a string of MATLAB; allowed: a char array ('...')", name=name)
+            text = Text("{name}: is a MATLAB string; allowed: a char array ('...')", name=name)
             raise DataError(joined([file.filename, text], ": "))
         if dataset.dtype.kind not in "iuf" or (kind != "char" and dataset.size != 1):
             found = Text("{dtype} of shape {shape}", dtype=dataset.dtype, shape=dataset.shape[::-1])

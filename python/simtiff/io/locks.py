@@ -1,4 +1,4 @@
-"""Locks that a forked child finds open."""
+"""Thread locks that are free in a forked child."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import threading
 
 
 class ProcessLock:
-    """A lock for the threads of one process, in a ``with`` block.
+    """A lock for the threads of one process, used in a ``with`` block.
 
-    A fork copies what other threads hold, but not the threads that would give it back; so each process has a lock of
-    its own. What it guards has to be fit for use at any time, since a fork may come in the middle of a block.
+    A fork copies locks that other threads hold, but not the threads that would release them. So each process has its
+    own lock. The guarded data must be consistent at any time, since a fork may happen in the middle of a block.
     """
 
     def __init__(self) -> None:
         self._locks: dict[int, threading.Lock] = {}
 
     def __enter__(self) -> None:
-        self._locks.setdefault(os.getpid(), threading.Lock()).acquire()  # no other thread comes between in setdefault
+        self._locks.setdefault(os.getpid(), threading.Lock()).acquire()  # setdefault is atomic
 
     def __exit__(self, *_: object) -> None:
         self._locks[os.getpid()].release()

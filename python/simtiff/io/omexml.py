@@ -1,4 +1,4 @@
-"""The OME-XML of a movie (schema 2016-06): its axes, its scale, and how it was taken."""
+"""The OME-XML of a movie (schema 2016-06): axes, scale and acquisition settings."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 CONFIG_NAMESPACE = "simtiff/config"
-"""Namespace of the annotation that holds a job's config."""
+"""Namespace of the annotation that stores a job's config."""
 
 MOST_PLANES = 10_000
-"""Frames, from the first on, that have elements of their own, which takes 90 bytes each: for their exposure time."""
+"""Only this many frames get a Plane element with their exposure time; each takes 90 bytes."""
 
 _SCHEMA = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 _TYPES = {"uint16": "uint16", "float32": "float"}
@@ -25,22 +25,22 @@ _TYPES = {"uint16": "uint16", "float32": "float"}
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How a movie was taken, as far as it is known.
+    """The acquisition settings of a movie, as far as they are known.
 
     Attributes
     ----------
     wavelength_nm : float
         Emission wavelength in vacuum, in nanometres.
     numerical_aperture, n_immersion : float
-        Of the objective, and of its immersion medium.
+        Numerical aperture of the objective, and refractive index of its immersion medium.
     gain_adu_per_e, offset_adu : float or None
-        Of the camera; None where they differ from pixel to pixel.
+        Camera gain and offset; None if they differ from pixel to pixel.
     config : str
         All settings that determine the movie, as JSON.
     em_gain : float, optional
         Mean gain of the camera's electron-multiplying register.
     bit_depth : int, optional
-        Bits of a pixel that the camera uses.
+        Bit depth of the camera.
     exposure_ms : float, optional
         Exposure time of each frame, in milliseconds.
     """
@@ -63,7 +63,7 @@ def ome_xml(
     file_uuid: str,
     acquisition: Acquisition | None = None,
 ) -> bytes:
-    """Return the OME-XML of a movie, axes TYX, as UTF-8; it depends on the arguments and the program's version alone.
+    """Return the OME-XML of a movie, axes TYX, as UTF-8; it depends only on the arguments and simtiff's version.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def ome_xml(
     file_uuid : str
         UUID of the file.
     acquisition : Acquisition, optional
-        Instrument, channel and config; without it they are not mentioned.
+        Instrument, channel and config; left out if not given.
     """
     frames, height, width = shape
     size_x, size_y = (f"{size:.12g}" for size in pixel_size_um)
@@ -90,7 +90,7 @@ def ome_xml(
             "Creator": software(),
         },
     )
-    # The schema wants elements in this order.
+    # The schema requires this order of elements.
     if acquisition is not None:
         instrument = _add(root, "Instrument", ID="Instrument:0")
         register = {} if acquisition.em_gain is None else {"Type": "EMCCD", "AmplificationGain": acquisition.em_gain}

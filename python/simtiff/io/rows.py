@@ -1,4 +1,4 @@
-"""Numbers of a HDF5 file, checked and read row by row, in whatever order of axes they are stored."""
+"""Numeric HDF5 datasets, checked and read row by row, in any order of the stored axes."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rows:
-    """A dataset of numbers, row by row as it is meant, whose type, shape and stored size are right.
+    """A numeric dataset whose type, shape and stored size have been checked, read by rows.
 
-    Axes are in the order that is documented, also of files of MATLAB, which reverse them; a vector is a plain list,
-    also where it is stored as a column or a row.
+    Axes are in the documented order, also for MATLAB files, which reverse them. A vector is one-dimensional, also if
+    it is stored as a column or a row.
 
     Attributes
     ----------
     dataset : h5py.Dataset
-        Where the numbers are.
+        The dataset.
     shape : tuple of int
-        Their shape as it is meant.
+        The shape in the documented order.
     reversed : bool
         Whether the stored axes are in MATLAB's order.
     """
@@ -45,7 +45,7 @@ class Rows:
 
     @property
     def as_meant(self) -> bool:
-        """Whether the numbers are stored in the shape that is meant."""
+        """Whether the dataset is stored in the documented shape."""
         return self.dataset.shape == self.shape and not (self.reversed and len(self.shape) > 1)
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
@@ -59,14 +59,14 @@ class Rows:
 
 
 def check_numbers(dataset: h5py.Dataset, shape: tuple[int | None, ...], meaning: str) -> Rows:
-    """Check dtype, shape and stored size of a dataset before any of it is read, and return its rows.
+    """Check dtype, shape and stored size of a dataset without reading its data, and return its rows.
 
     Parameters
     ----------
     dataset
         The dataset.
     shape
-        What is allowed; None where any length is. Where one axis is meant, a column or a row is allowed, too.
+        The allowed shape; None for an axis of any length. For a single axis, a column or a row is also allowed.
     meaning
         The axes in words, for the message, e.g. ``"(modes, y, x)"``.
     """
@@ -109,7 +109,7 @@ def read_rows(
     *,
     finite: bool = True,
 ) -> NDArray[Any]:
-    """Read rows ``start:stop`` as `dtype`; `DataError` names the first row that is NaN, too large, or not whole."""
+    """Read rows ``start:stop`` as `dtype`; `DataError` names the first row that is NaN, too large or not an integer."""
     dataset = rows.dataset
     path, name = dataset.file.filename, str(dataset.name).lstrip("/")
     with reading(path, name), np.errstate(all="ignore"):

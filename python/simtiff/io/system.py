@@ -1,4 +1,4 @@
-"""What the system lets this process have: CPUs, and the control groups that bound those and the memory."""
+"""Resources of this process: CPUs, and the control groups that limit CPUs and memory."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Of Linux alone; elsewhere there are no such files, and nothing is bounded by them.
 ROOT, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def cores(root: Path = ROOT, own: Path = OWN) -> int:
-    """Return the number of CPUs that this process may use at a time, at least 1.
+    """Return the number of CPUs that this process may use, at least 1.
 
-    The least of its affinity, the CPU quotas of its control groups (those of a container or a cluster's job; part of
-    a CPU counts as one) and ``SLURM_CPUS_PER_TASK``. Everything that starts threads or processes by itself asks here.
+    This is the minimum of its CPU affinity, the CPU quotas of its control groups (set by containers and cluster
+    schedulers; rounded up) and ``SLURM_CPUS_PER_TASK``. All defaults for threads and worker processes come from here.
     """
     allowed = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
     for group, version in control_groups("cpu", root, own):
@@ -30,15 +31,15 @@ def cores(root: Path = ROOT, own: Path = OWN) -> int:
 
 
 def default_threads() -> int:
-    """Return the number of threads to compute with where nobody set it: ``RAYON_NUM_THREADS``, or `cores`."""
+    """Return the default number of threads: ``RAYON_NUM_THREADS`` if it is set, else `cores`."""
     return _number(os.environ.get("RAYON_NUM_THREADS")) or cores()
 
 
 def control_groups(controller: str, root: Path = ROOT, own: Path = OWN) -> Iterator[tuple[Path, int]]:
-    """Yield the folders of the control groups of this process that a controller may bound, and their version, 1 or 2.
+    """Yield the folders of this process's control groups for a controller, and their cgroup version, 1 or 2.
 
-    The process's own group comes first, then those that it lies in. Some of the folders may not be there: a container
-    sees its own group at the root, but not always by that name.
+    The process's own group comes first, then its parents. Some of the folders may not exist: a container sees its own
+    group at the root, but not always under that name.
     """
     try:
         lines = own.read_text().splitlines()
@@ -58,18 +59,18 @@ def control_groups(controller: str, root: Path = ROOT, own: Path = OWN) -> Itera
 
 
 def _quota(group: Path, version: int) -> float | None:
-    """Return the CPUs that a control group has; None where it is not there or has no bound."""
+    """Return the CPU quota of a control group; None if the group does not exist or has no limit."""
     try:
         if version == 1:
             most, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
         else:
             most, period = (group / "cpu.max").read_text().split()
-        quota = float(most) / float(period)  # "max" is no number, -1 is no bound
+        quota = float(most) / float(period)  # no limit is "max" (not a number) or -1
     except (OSError, ValueError, ZeroDivisionError):
         return None
     return quota if quota > 0 else None
 
 
 def _number(text: str | None) -> int | None:
-    """Return a whole number above 0, or None where there is none."""
+    """Return a text as a positive integer; None if it is not one."""
     return int(text) if text is not None and text.isascii() and text.isdigit() and int(text) > 0 else None

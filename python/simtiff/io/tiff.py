@@ -1,9 +1,9 @@
-"""OME-TIFF movies, written chunk by chunk and never seen under their final name before they are whole.
+"""OME-TIFF movies, written chunk by chunk; they appear under their final name only when complete.
 
 Uncompressed movies have one simple layout (tifffile's for contiguous series): the first page with the
-OME-XML, all frames in one run, then the other pages. Every frame's place is known from the start, so the file
-is laid out first and filled straight from the caller's buffers (`FrameRun`). That makes a long movie
-resumable: a journal beside the partial file says how many frames have reached the disk.
+OME-XML, all frames in one contiguous block, then the other pages. Every frame's offset is known in advance, so the
+layout is written first and filled directly from the caller's buffers (`FrameRun`). This makes long movies resumable:
+a journal beside the partial file records how many frames are safely on disk.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import tifffile
 
-from simtiff.errors import ConfigError, DataError, ShapeError
+from simtiff.errors import ConfigError, ShapeError
 from simtiff.io._framerun import FrameRun
 from simtiff.io.files import (
     JOURNAL_SUFFIX,
@@ -50,37 +50,37 @@ if TYPE_CHECKING:
 COMPRESSIONS = ("none", "zlib")
 DTYPES = ("uint16", "float32")
 JOURNAL_SECONDS = 5.0
-"""A movie is brought to the disk and its journal renewed this often; shorter movies have no journal."""
+"""A movie is flushed to disk and its journal updated this often; movies that take less time have no journal."""
 
-_ZLIB_LEVEL = 1  # camera noise hardly compresses further: level 6 takes 8 times as long for 1 %
+_ZLIB_LEVEL = 1  # camera noise hardly compresses: level 6 takes 8 times as long and saves 1 %
 _STRIP_BYTES = 1 << 18
 _CLASSIC_LIMIT_BYTES = (1 << 32) - (1 << 20)
-_PAGE_BYTES = 320  # of a page without description, generously
+_PAGE_BYTES = 320  # upper estimate for a page without description
 _UUID_NAMESPACE = uuid.UUID("b0fd2a8b-0a57-5c0e-9e52-3a6ad4f41d1f")
 
 Frames = Iterable["NDArray[Any]"]
 HandOver = Callable[[int, "NDArray[Any]", "int | None"], object]
-"""Takes the index of the first frame, frames (k, y, x), and the CRC-32 of their bytes where it is known."""
+"""Takes the index of the first frame, frames (k, y, x), and the CRC-32 of their bytes if known."""
 
 
 class Source(Protocol):
-    """What frames come from."""
+    """A source of frames."""
 
     def stream(self) -> Iterator[NDArray[Any]]:
-        """Yield all frames in order, in chunks; a chunk may be reused once the next one is asked for."""
+        """Yield all frames in order, in chunks; a chunk's memory may be reused for the next one."""
 
     def hand_over(self, to: HandOver, first: int) -> Iterator[int]:
-        """Hand over all frames from `first` on, in any order and from any thread.
+        """Pass all frames from `first` on to a function, in any order and from any thread.
 
         Yields
         ------
         int
-            Now and then, how many frames from the movie's first on have been handed over; in the end all.
+            From time to time, the number of leading frames of the movie that are complete; finally all of them.
         """
 
 
 def needs_bigtiff(shape: tuple[int, int, int], dtype: DTypeLike) -> bool:
-    """Say whether a movie of this shape can pass the 4 GB that classic TIFF offsets reach."""
+    """Return whether a movie of this shape may exceed 4 GB, the limit of classic TIFF."""
     frames, height, width = shape
     strips = max(1, height * width * np.dtype(dtype).itemsize // (1 << 17))
     pages_bytes = frames * (_PAGE_BYTES + 16 * strips)
@@ -102,16 +102,16 @@ def write_movie(
     journal_seconds: float | None = None,
     threads: int = 1,
 ) -> FileInfo:
-    """Write a movie as OME-TIFF (axes TYX) and return the finished file's size and checksum.
+    """Write a movie as OME-TIFF (axes TYX) and return the size and checksum of the file.
 
-    The bytes depend on the arguments and the program's version alone: there is no date and no random UUID.
+    The bytes depend only on the arguments and simtiff's version: there is no date and no random UUID.
 
     Parameters
     ----------
     path : Path
-        Final name. Until the movie is whole and on the disk, only a hidden partial file exists beside it.
+        Final name. Until the movie is complete and on disk, only a hidden partial file exists.
     frames : iterable of array, shape (k, Y, X), or Source
-        The frames in order, in chunks of any length; or what makes them, from any frame on.
+        The frames in order, in chunks of any length; or a source that can start at any frame.
     shape : tuple of int
         (T, Y, X) of the whole movie.
     dtype : dtype
@@ -120,28 +120,27 @@ def write_movie(
         Pixel size along x and y in micrometres.
     compression : {"none", "zlib"}
     identity : str
-        What makes this movie this movie (its config); the file's UUID is derived from it.
+        What identifies this movie (its config); the file's UUID is derived from it.
     acquisition : Acquisition, optional
-        How the movie was taken, for its OME-XML.
+        Acquisition settings for the OME-XML.
     bigtiff : bool, optional
-        Default: when the file can pass 4 GB.
+        Default: True if the file may exceed 4 GB.
     resume_key : str, optional
-        All that determines the frames (a job's hash). Keep a journal, and go on from that of an interrupted
-        call with the same path, key, layout and program version. Needs a `Source`; uncompressed movies only
-        (others start again).
+        Everything that determines the frames (a job's hash). If given, keep a journal, and resume an interrupted
+        call with the same path, key, layout and simtiff version. Needs a `Source`; compressed movies start over.
     journal_seconds : float, optional
-        How often the movie is brought to the disk and its journal renewed; default: `JOURNAL_SECONDS`.
+        How often the movie is flushed to disk and its journal updated; default: `JOURNAL_SECONDS`.
     threads : int
-        Threads that compress.
+        Threads for compression.
 
     Raises
     ------
     ShapeError
-        Frames of another shape, dtype or number.
+        Wrong shape, dtype or number of frames.
     ConfigError
-        An unknown compression or dtype.
+        Unknown compression or dtype.
     OSError
-        The disk is full, the folder cannot be written...; the partial file is removed.
+        The disk is full, the folder is not writable, etc.; the partial file is removed.
     """
     dtype = np.dtype(dtype)
     if compression not in COMPRESSIONS:
@@ -171,13 +170,13 @@ def write_movie(
     except BaseException as error:
         partial.discard()
         if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a write to an open file does not know its name
+            error.filename = str(path)  # errors of writes to an open file carry no name
         raise
     return info
 
 
 class _Layout:
-    """What tifffile is to write around the frames; the same for both ways of writing."""
+    """What tifffile writes around the frames, for both compressed and uncompressed movies."""
 
     def __init__(
         self,
@@ -199,13 +198,13 @@ class _Layout:
             "resolution": (1e4 / size_x, 1e4 / size_y),
             "resolutionunit": "CENTIMETER",
             "description": description,
-            "metadata": None,  # all is in the description
+            "metadata": None,  # the description has it all
         }
-        # A movie that was begun with another header starts again.
+        # A partial movie with another header is not resumed.
         self.key = f"{dtype.str} {bigtiff} {software()} {description.decode()}"
 
     def check(self, first: int, frames: NDArray[Any]) -> None:
-        """Raise `ShapeError` unless these can be the frames from `first` on."""
+        """Raise `ShapeError` unless these frames fit the movie from frame `first` on."""
         total, height, width = self.shape
         if frames.ndim != 3 or frames.shape[1:] != (height, width) or frames.dtype != self.dtype:
             raise ShapeError(
@@ -216,12 +215,12 @@ class _Layout:
             raise ShapeError(f"the movie has {total} frames, got more")
 
     def check_done(self, done: int) -> None:
-        """Raise `ShapeError` unless these are all frames."""
+        """Raise `ShapeError` unless `done` is the number of frames of the movie."""
         if done != self.shape[0]:
             raise ShapeError(f"the movie has {self.shape[0]} frames, got {done}")
 
     def checked(self, chunks: Frames) -> Iterator[NDArray[Any]]:
-        """Yield the chunks after checking each; raise if they are not exactly the frames of the movie."""
+        """Yield the chunks, checking each; raise if they are not exactly the frames of the movie."""
         done = 0
         for chunk in chunks:
             self.check(done, chunk)
@@ -231,7 +230,7 @@ class _Layout:
 
 
 class _Chunks:
-    """Chunks that are made somehow, as a `Source` of all frames."""
+    """An iterable of chunks as a `Source` of all frames."""
 
     def __init__(self, chunks: Frames) -> None:
         self._chunks = chunks
@@ -247,23 +246,27 @@ class _Chunks:
 
 
 class _Partial:
-    """The hidden file that becomes the movie, open and locked, with its journal."""
+    """The hidden partial file of a movie, open and locked, with its journal."""
 
     def __init__(self, path: Path, token: str | None, journal_seconds: float) -> None:
         refuse_special(path)
         self.final = path
-        self.path = partial_path(path, token)
-        self.journal = self.path.with_name(self.path.name.removesuffix(PARTIAL_SUFFIX) + JOURNAL_SUFFIX)
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-        self.fd = os.open(self.path, flags, 0o666)
-        if not try_lock(self.fd):
+        self._open(token)
+        if not try_lock(self.fd):  # a worker that was given up, perhaps on a machine out of reach, still writes there
             os.close(self.fd)
-            raise DataError(f"{path}: another process is writing this file now")
+            self._open(None)
+            try_lock(self.fd)
+        self.journal = self.path.with_name(self.path.name.removesuffix(PARTIAL_SUFFIX) + JOURNAL_SUFFIX)
         self._journal_seconds = journal_seconds
         self._journal_due = time.monotonic() + journal_seconds
 
+    def _open(self, token: str | None) -> None:
+        self.path = partial_path(self.final, token)
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+        self.fd = os.open(self.path, flags, 0o666)
+
     def resume(self) -> tuple[int, int, int] | None:
-        """Return frames done, CRC-32 so far and the frames' offset of an interrupted write, if sure."""
+        """Return frames done, CRC-32 so far and offset of the frames of an interrupted write; None if in doubt."""
         try:
             state = json.loads(self.journal.read_bytes())
             done, crc, offset, size = (state[key] for key in ("frames", "crc32", "offset", "size"))
@@ -273,7 +276,7 @@ class _Partial:
         return (done, crc, offset) if sure and os.fstat(self.fd).st_size == size else None
 
     def note(self, frames: int, crc: int, offset: int) -> None:
-        """Bring what is written to the disk, then say so in the journal; at most every few seconds."""
+        """Flush the file to disk, then update the journal; at most every few seconds."""
         if time.monotonic() < self._journal_due:
             return
         os.fsync(self.fd)
@@ -283,10 +286,10 @@ class _Partial:
 
     def finish(self) -> None:
         os.fsync(self.fd)
-        if os.name == "nt":
+        if os.name == "nt":  # Windows renames no open files
             self._close()
         self.path.replace(self.final)
-        self._close()  # only now: the lock is held until the file has its name
+        self._close()  # hold the lock until the file has its final name
         self.journal.unlink(missing_ok=True)
         sync_folder(self.final.parent)
 
@@ -338,13 +341,13 @@ def _write_compressed(partial: _Partial, layout: _Layout, frames: Frames, thread
     ):
         chunks = layout.checked(frames)
         tiff.write(_strips(chunks, rows, pool), **arguments)
-        for _ in chunks:  # tifffile stops at the last strip it needs; more frames are still an error
+        for _ in chunks:  # tifffile stops at the last strip it needs; extra frames are still an error
             pass
     return checksum(partial.path)
 
 
 def _strips(chunks: Iterable[NDArray[Any]], rows: int, pool: ThreadPoolExecutor) -> Iterator[bytes]:
-    # All strips of a chunk are compressed before the next chunk is asked for: its maker reuses the buffer.
+    # Compress all strips of a chunk before requesting the next chunk, which reuses the buffer.
     for chunk in chunks:
         strips = [frame[row : row + rows] for frame in chunk for row in range(0, len(frame), rows)]
         yield from pool.map(lambda strip: zlib.compress(strip, _ZLIB_LEVEL), strips)
@@ -361,7 +364,7 @@ def _read(fd: int, offset: int, size: int) -> bytes:
 
 @contextlib.contextmanager
 def tifffile_silenced() -> Iterator[None]:
-    """Keep what tifffile logs off stderr in the block: the error that is raised says it."""
+    """Silence tifffile's log in the block; the exception has the message already."""
     log = logging.getLogger("tifffile")
     before, log.disabled = log.disabled, True
     try:

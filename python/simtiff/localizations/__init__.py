@@ -1,12 +1,12 @@
-"""Tables of localizations to and from other tools' files, and how good they are.
+"""Read and write tables of localizations in formats of other software, and score them against the truth.
 
-Knows no config. What users call is here: `read`, `iter_read`, `opened`, `write` and `score`.
+Independent of configs. Public functions: `read`, `iter_read`, `opened`, `write` and `score`.
 
 - `files`: reading and writing
-- `format`: the seam, what a format is
-- `registry`: the formats that there are; each has a file of its own
-- `scoring`, `matching`: localizations against the truth
-- `table`: the table, columns of NumPy with fixed units
+- `format`: base class of all formats
+- `registry`: list of all formats; each is in its own module
+- `scoring`, `matching`: compare localizations with the truth
+- `table`: the table, NumPy columns with fixed units
 """
 
 from __future__ import annotations

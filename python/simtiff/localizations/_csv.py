@@ -1,4 +1,4 @@
-"""CSV of numbers in and out, fast and in bounded memory; errors name the line as an editor counts it."""
+"""Read and write numeric CSV files, fast and in bounded memory; errors give the line number."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ _MAX_LINE = 1 << 16
 
 
 def fields_of(line: str) -> tuple[str, ...]:
-    """Return the names in the first line of a file; quotes are left out, and no name has a comma."""
+    """Return the names in the first line of a file, without quotes; names cannot contain commas."""
     return tuple(name.strip() for name in line.replace('"', "").strip().split(","))
 
 
 def header(path: Path) -> tuple[str, ...]:
-    """Return the names in the first line of a file; `DataError` if it has none, or is no text."""
+    """Return the names in the first line of a file; `DataError` if it is empty or not text."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             line = file.readline(_MAX_LINE)
     except UnicodeDecodeError as error:
-        raise DataError(Text("{path}: is no text; a CSV file is needed", path=path)) from error
+        raise DataError(Text("{path}: is not a text file; a CSV file is needed", path=path)) from error
     if not line.strip():
-        raise DataError(Text("{path}: is empty; a line with the names of columns is needed", path=path))
+        raise DataError(Text("{path}: is empty; a header line with column names is needed", path=path))
     return fields_of(line)
 
 
 class CsvSource:
-    """A CSV file with a header that is open for reading.
+    """A CSV file with a header, open for reading.
 
     Parameters
     ----------
@@ -51,9 +51,9 @@ class CsvSource:
     fields
         The names in its header.
     columns
-        Those that are taken; several may take the same field.
+        The columns to read; several may use the same field.
     pixel_size_nm
-        What is known of it.
+        Pixel size, if known.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class CsvSource:
         self._path, self._fields, self._taken = path, list(fields), columns
         twice = next((column.field for column in columns if self._fields.count(column.field) > 1), None)
         if twice is not None:
-            raise DataError(Text("{path}: line 1: column {name} is there twice; allowed: once", path=path, name=twice))
+            raise DataError(Text("{path}: line 1: duplicate column {name}", path=path, name=twice))
 
     def chunks(self, rows: int) -> Iterator[Localizations]:
         """Yield tables of at most `rows` rows each, at least one; see `Source`."""
@@ -79,7 +79,7 @@ class CsvSource:
                     return
 
     def _table(self, lines: list[str], first: int) -> Localizations:
-        """Return the table of some lines, of which the first has this number."""
+        """Return the table of some lines; `first` is the number of the first line."""
         numbers = [number for number, line in enumerate(lines, first) if not line.isspace()]
         if len(numbers) < len(lines):
             lines = [line for line in lines if not line.isspace()]
@@ -89,15 +89,15 @@ class CsvSource:
         return assembled(self._taken, by_field, str(self._path), lambda row: Text("line {line}", line=numbers[row]))
 
     def _parsed(self, lines: list[str], places: list[int], numbers: list[int]) -> NDArray[np.float64]:
-        """Return the numbers in some columns of lines; `DataError` for the first line that does not have them."""
+        """Return the values of some columns; `DataError` for the first line without valid values."""
         if not lines:
             return np.zeros((0, len(places)))
         commas = len(self._fields) - 1
         for number, line in zip(numbers, lines, strict=True):
             if line.count(",") != commas and (found := len(_cells(line))) != commas + 1:
                 text = Text(
-                    "{path}: line {line}: has {found} columns, but the header has {wanted}; is it cut off, "
-                    "or are there decimal commas?",
+                    "{path}: line {line}: has {found} columns, but the header has {wanted}; is the line truncated, "
+                    "or does it have decimal commas?",
                     path=self._path,
                     line=number,
                     found=found,
@@ -110,13 +110,13 @@ class CsvSource:
             raise self._unreadable(lines, places, numbers, error) from error
 
     def _unreadable(self, lines: list[str], places: list[int], numbers: list[int], error: ValueError) -> DataError:
-        """Return an error that names the first cell that is no number."""
+        """Return an error that names the first cell that is not a number."""
         for number, line in zip(numbers, lines, strict=True):
             cells = _cells(line)
             for place in places:
                 if not _is_number(cells[place]):
                     text = Text(
-                        "{path}: line {line}, column {name}: holds {found}; allowed: a number, with a decimal point",
+                        "{path}: line {line}, column {name}: is {found}; allowed: a number, with a decimal point",
                         path=self._path,
                         line=number,
                         name=self._fields[place],
@@ -148,9 +148,9 @@ def write_csv(
     values: Callable[[Localizations], Sequence[NDArray[Any]]],
     quote: str = "",
 ) -> None:
-    """Write a CSV file whole or not at all.
+    """Write a CSV file atomically.
 
-    Numbers have as many digits as give the same number again, or the same float32 where all of a column's are such.
+    Numbers are written with enough digits to be read back exactly: as float32 if a whole column fits, else as float64.
 
     Parameters
     ----------
@@ -161,9 +161,9 @@ def write_csv(
     chunks
         The rows.
     values
-        Makes the columns of the file from a chunk.
+        Returns the columns of the file for a chunk.
     quote
-        What stands around each name.
+        Quote character around each name.
     """
     with replacing(path) as file:
         file.write((",".join(f"{quote}{field}{quote}" for field in fields) + "\n").encode())
@@ -174,7 +174,7 @@ def write_csv(
 
 
 def _pattern(values: NDArray[Any]) -> str:
-    """Return the shortest pattern that gives each of the numbers back: 9 digits for what was a float32."""
+    """Return the shortest format that preserves all values: 9 digits for float32 values."""
     if values.dtype.kind != "f":
         return "%d"
     with np.errstate(over="ignore"):

@@ -1,6 +1,6 @@
-"""The CSV of the SMLM challenge's ground truth: nm from the corner of the image, frames from 1.
+"""The ground-truth CSV of the SMLM challenge: nm from the corner of the image, frames from 1.
 
-FD-DeepLoc writes the same with ``xnm`` for ``xnano``.
+FD-DeepLoc writes the same format with ``xnm`` instead of ``xnano``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CORNER_PX = 0.5
 
 
 class Challenge(WrittenFormat):
-    """Activations of the SMLM challenge as CSV."""
+    """SMLM challenge activations (CSV)."""
 
     name = "smlm-challenge"
     suffix = ".csv"
@@ -51,7 +51,7 @@ class Challenge(WrittenFormat):
         yield CsvSource(path, fields, columns, pixel_size_nm)
 
     def write(self, path: Path, chunks: Iterator[Localizations], columns: tuple[str, ...], view: View) -> None:  # noqa: ARG002
-        """Write the columns of the challenge; the emitter's id is its ``Ground-truth``."""
+        """Write the columns of the challenge; ``Ground-truth`` is the emitter's id."""
         made = _columns(view.need_pixel_size(path), "nano")
         write_csv(
             path,

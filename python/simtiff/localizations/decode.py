@@ -1,8 +1,8 @@
-"""DECODE's emitters in HDF5: ``data/{xyz, phot, frame_ix, id, ...}`` and the size of a pixel in ``meta``.
+"""DECODE's emitters in HDF5: ``data/{xyz, phot, frame_ix, id, ...}`` and the pixel size in ``meta``.
 
-DECODE's x counts rows of a frame and its y columns, so they are y and x here; the same goes for ``px_size``.
-Integers are pixel centres, frames count from 0, z is in nm, and photons are those that reach the camera, before its
-quantum efficiency. What is not known is an empty dataset.
+In DECODE, x is the row and y the column, so the two are swapped here, also in ``px_size``.
+Integers are pixel centres, frames count from 0, z is in nm. Photons are those that reach the camera, before its
+quantum efficiency. Unknown quantities are empty datasets.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
     from simtiff.localizations.table import Localizations
 
 _CHUNK_ROWS = 1 << 14
-# Datasets of one number for each emitter: what they are here, and their type in the file.
+# Datasets with one number per emitter: column name, and type in the file.
 _PLAIN = {"phot": ("photons", "<f4"), "frame_ix": ("frame", "<i8"), "id": ("id", "<i8"), "bg": ("background", "<f4")}
 _SIGMA_PHOTONS = "phot_sig"
 _XYZ = ("y_px", "x_px", "z_um")
 _XYZ_SIGMA = ("sigma_y_px", "sigma_x_px", "sigma_z_um")
-# DECODE writes these of every file; here nobody knows them.
+# DECODE writes these datasets to every file; here they are unknown.
 _EMPTY = ("xyz_cr", "phot_cr", "bg_cr", "bg_sig")
 
 
 class Decode(WrittenFormat):
-    """DECODE's EmitterSet in HDF5."""
+    """DECODE EmitterSet (HDF5)."""
 
     name = "decode"
     suffix = ".h5"
@@ -101,7 +101,7 @@ def _growing(group: h5py.Group, name: str, kind: str, columns: int = 0) -> h5py.
 
 
 def _values(chunk: Localizations, done: int) -> dict[str, NDArray[Any]]:
-    """Return what all datasets get from a chunk, of which so many rows came before."""
+    """Return the values of a chunk for all datasets; `done` rows have been written before."""
     unknown = np.full(len(chunk), np.nan)
     table = {"id": np.arange(done, done + len(chunk)), "background": unknown, "sigma_z_um": unknown} | chunk.as_dict()
     values = {field: table[name] for field, (name, _) in _PLAIN.items()}
@@ -127,7 +127,7 @@ class _DecodeSource:
         size = (1.0, 1.0)
         if unit == "nm":
             if self.pixel_size_nm is None:
-                text = Text("{path}: positions are in nm, but there is no meta attribute px_size", path=path)
+                text = Text("{path}: positions are in nm, but meta has no attribute px_size", path=path)
                 raise DataError(text)
             size = self.pixel_size_nm
         per = {"y_px": size[1], "x_px": size[0], "z_um": 1000.0}
@@ -136,12 +136,12 @@ class _DecodeSource:
             dataset = find_dataset(file, f"data/{field}")
             if dataset is None or dataset.shape is None:
                 continue
-            meaning = Text("a row for each emitter") if width else Text("a plain list")
+            meaning = Text("one row per emitter") if width else Text("one-dimensional")
             self._sets[field] = check_numbers(dataset, (None, width) if width else (None,), meaning)
         for field in ("xyz", "phot", "frame_ix"):
             if field not in self._sets:
                 need_dataset(file, f"data/{field}")
-                raise DataError(Text("{path}: data/{name}: is empty; it is needed", path=path, name=field))
+                raise DataError(Text("{path}: data/{name}: is empty, but required", path=path, name=field))
         lengths = {field: len(rows) for field, rows in self._sets.items()}
         if len(set(lengths.values())) > 1:
             shown = ", ".join(f"data/{field} {length}" for field, length in lengths.items())
@@ -172,7 +172,7 @@ class _DecodeSource:
 
 
 def _meta(path: Path, file: h5py.File) -> tuple[str, PixelSize | None]:
-    """Return the unit of x and y, and the size of a pixel along our x and y; `DataError` if there is no unit."""
+    """Return the unit of x and y, and the pixel size along our x and y; `DataError` if there is no unit."""
     node = find(file, "meta")
     attributes: dict[str, Any] = {}
     if node is not None:

@@ -1,4 +1,4 @@
-"""Localizations from files and to files of other tools."""
+"""Read and write localizations in files of other software."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROWS = 1 << 18
 def read(
     path: str | os.PathLike[str], kind: str | None = None, *, pixel_size_nm: float | Sequence[float] | None = None
 ) -> pd.DataFrame:
-    """Return the localizations of a file as a pandas table (the extra ``tables``).
+    """Return the localizations of a file as a pandas DataFrame (needs the optional dependencies ``tables``).
 
     Parameters
     ----------
@@ -37,23 +37,23 @@ def read(
         The file.
     kind : str, optional
         ``thunderstorm``, ``picasso``, ``decode``, ``smlm-challenge``, ``parquet``, ``csv``, ``npy``, ``simtiff`` (the
-        records of an ``emitters.h5``) or ``simtiff-emitters``; default: what the file's content says.
+        records of an ``emitters.h5``) or ``simtiff-emitters``; default: detected from the file's content.
     pixel_size_nm : float or (float, float), optional
-        Size of a pixel, or along x and y. Needed where a file has lengths in nm and does not say it.
+        Pixel size in nm, or along x and y. Needed if a file has lengths in nm and does not contain the pixel size.
 
     Returns
     -------
     pandas.DataFrame
-        Those of the columns ``frame`` (from 0), ``x_px``, ``y_px`` (the centre of pixel (0, 0) is at 0), ``z_um``,
-        ``photons``, ``id``, ``sigma_x_px``, ``sigma_y_px``, ``sigma_z_um``, ``sigma_photons`` and ``background`` that
-        the file has. Its ``attrs["pixel_size_nm"]`` is the size of a pixel along x and y, where it is known.
+        The columns ``frame`` (from 0), ``x_px``, ``y_px`` (the centre of pixel (0, 0) is at 0), ``z_um``,
+        ``photons``, ``id``, ``sigma_x_px``, ``sigma_y_px``, ``sigma_z_um``, ``sigma_photons`` and ``background``, as
+        far as the file has them. ``attrs["pixel_size_nm"]`` is the pixel size along x and y, if known.
 
     Raises
     ------
     ConfigError
         An argument is wrong or missing, or pandas (pyarrow, for Parquet) is not installed.
     DataError
-        The file is missing, damaged, of no known kind, or holds what cannot be; names the row and the column.
+        The file is missing, damaged, of unknown format, or has invalid values (names the row and the column).
     """
     pandas = need_pandas()
     with opened(path, kind, pixel_size_nm=pixel_size_nm) as source:
@@ -72,8 +72,8 @@ def iter_read(
 ) -> Iterator[Localizations]:
     """Yield the localizations of a file in tables of at most `rows` rows, without pandas and in bounded memory.
 
-    There is at least one table, of no rows if the file has none; all have the same columns. Arguments and errors are
-    those of `read`.
+    Yields at least one table, which is empty if the file has no rows; all have the same columns. Arguments and errors
+    are those of `read`.
     """
     with opened(path, kind, pixel_size_nm=pixel_size_nm) as source:
         yield from source.chunks(rows)
@@ -83,7 +83,7 @@ def iter_read(
 def opened(
     path: str | os.PathLike[str], kind: str | None = None, *, pixel_size_nm: float | Sequence[float] | None = None
 ) -> Iterator[Source]:
-    """Open a file for reading, to learn what it has first: its `columns`, `pixel_size_nm`, then its `chunks`.
+    """Open a file for reading, to inspect its `columns` and `pixel_size_nm` before reading its `chunks`.
 
     Arguments and errors are those of `read`.
     """
@@ -111,30 +111,30 @@ def write(
     size_px: tuple[int, int] | None = None,
     frames: int | None = None,
 ) -> None:
-    """Write localizations as another tool wants them; the file is whole, or not there.
+    """Write localizations in a format of other software; the file is written atomically.
 
     Parameters
     ----------
     table : pandas.DataFrame, mapping of arrays, or iterable of these
-        With columns as `read` gives them; an iterable of tables with the same columns is written piece by piece, in
-        bounded memory. Columns that the format has no place for are left out.
+        Columns are named as in `read`. An iterable of tables with the same columns is written piece by piece, in
+        bounded memory. Columns that the format does not support are omitted.
     path : path
-        The file; for Picasso, a ``.yaml`` of the same name is written, too.
+        The file; for Picasso, a ``.yaml`` file of the same name is also written.
     kind : str
         ``thunderstorm``, ``picasso``, ``decode``, ``smlm-challenge``, ``parquet``, ``csv`` or ``npy``.
     pixel_size_nm : float or (float, float), optional
-        Size of a pixel, or along x and y; all but ``csv`` and ``npy`` need it.
+        Pixel size in nm, or along x and y; required by all formats except ``csv`` and ``npy``.
     size_px : (int, int), optional
-        Width and height of frames, and
+        Width and height of the frames, for Picasso; default: the smallest that contain all localizations.
     frames : int, optional
-        number of frames, for Picasso; default: the least that hold all localizations.
+        Number of frames, for Picasso; default: the smallest that contains all localizations.
 
     Raises
     ------
     ConfigError
         An argument is wrong or missing, or pyarrow, for Parquet, is not installed.
     DataError
-        The table lacks a column that the format needs, or holds what cannot be; names the row and the column.
+        The table lacks a required column, or has invalid values (names the row and the column).
     OSError
         The file cannot be written.
     """
@@ -146,14 +146,14 @@ def write(
     chosen = format_named(kind)
     path = Path(path)
     if not isinstance(chosen, WrittenFormat):
-        raise ConfigError(Text("kind: {name} is read, but not written here", name=kind))
+        raise ConfigError(Text("kind: {name} can be read, but not written", name=kind))
     if (problem := target_problem(path)) is not None:
         raise ConfigError(joined([str(path), problem], ": "))
     single = isinstance(table, Localizations) or hasattr(table, "keys")
     tables = iter([table] if single else table)
     first = next(tables, None)
     if first is None:
-        raise DataError(Text("{path}: there is no table to write; one without rows is allowed", path=path))
+        raise DataError(Text("{path}: there is no table to write; allowed: one without rows", path=path))
     head = Localizations.of(first)
     for name in chosen.needs:
         if name not in head.columns:
@@ -169,21 +169,26 @@ def write(
 
 
 def _pieces(tables: Iterable[Any]) -> Iterator[Localizations]:
-    """Yield tables in pieces that are small enough to turn into text; `ConfigError` if their columns differ."""
+    """Yield tables in pieces small enough to format as text; `DataError` if their columns differ."""
     columns = None
     for number, each in enumerate(tables):
         table = Localizations.of(each, "table" if number == 0 else f"table {number}")
         columns = columns or table.columns
         if table.columns != columns:
             found, wanted = ", ".join(table.columns), ", ".join(columns)
-            text = Text("table {n}: has {found}; allowed: {wanted}, as before", n=number, found=found, wanted=wanted)
+            text = Text(
+                "table {n}: has columns {found}; allowed: {wanted}, as in the first table",
+                n=number,
+                found=found,
+                wanted=wanted,
+            )
             raise DataError(text)
         for start in range(0, max(1, len(table)), ROWS):
             yield table[start : start + ROWS]
 
 
 def need_pandas() -> Any:
-    """Return pandas, or say how to get it."""
+    """Return pandas; `ConfigError` with install instructions if it is missing."""
     try:
         import pandas as pd
     except ImportError as error:

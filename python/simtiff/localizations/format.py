@@ -1,6 +1,6 @@
-"""The seam of formats: what a format of localizations is, and what each needs to be read and written.
+"""Base classes of localization formats, and helpers to read and write them.
 
-Another format is one file with a `Format`, and its line in `simtiff.localizations.registry`.
+To add a format, put a subclass of `Format` in a new module, and add it to `simtiff.localizations.registry`.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PixelSize = tuple[float, float]
-"""Size of a pixel in nm, along x and y."""
+"""Pixel size in nm, along x and y."""
 
 PIXEL_SIZE = "pixel_size_nm"
-"""What pandas tables carry as an attribute: the size of a pixel along x and y."""
+"""Attribute of pandas tables for the pixel size along x and y."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """What a file shows of itself, by which formats are told apart.
+    """The start of a file, used to detect its format.
 
     Attributes
     ----------
     start : bytes
         Its first bytes.
     fields : tuple of str
-        The names in its first line, where it is text.
+        The names in its first line, if it is text.
     nodes : frozenset of str
-        What an HDF5 file holds, to a depth of two names.
+        Objects of an HDF5 file, down to two levels.
     """
 
     start: bytes
@@ -51,12 +51,12 @@ class Head:
 
 @dataclass(frozen=True)
 class View:
-    """What a table does not say of the movie that it belongs to.
+    """Properties of the movie that are not in the table.
 
     Attributes
     ----------
     pixel_size_nm : (float, float), optional
-        Size of a pixel along x and y.
+        Pixel size along x and y.
     size_px : (int, int), optional
         Width and height of the frames.
     frames : int, optional
@@ -68,34 +68,34 @@ class View:
     frames: int | None = None
 
     def need_pixel_size(self, path: Path) -> PixelSize:
-        """Return the size of a pixel; `ConfigError` if it is not known."""
+        """Return the pixel size; `ConfigError` if it is unknown."""
         return need_pixel_size(path, self.pixel_size_nm)
 
 
 class Source(Protocol):
-    """A file of localizations that is open for reading."""
+    """A localization file, open for reading."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns that its tables have, in the order of `table.COLUMNS`."""
+        """Columns of its tables, in the order of `table.COLUMNS`."""
 
     @property
     def pixel_size_nm(self) -> PixelSize | None:
-        """Size of a pixel, where the file or the reader's caller says it."""
+        """Pixel size, if the file contains it or the caller gave it."""
 
     def chunks(self, rows: int) -> Iterator[Localizations]:
-        """Yield its tables in the order of the file, each of at most so many rows; an empty one if it has no rows."""
+        """Yield tables of at most `rows` rows, in the order of the file; one empty table if it has no rows."""
 
 
 class Format(ABC):
-    """A kind of file of localizations.
+    """A localization file format.
 
     Attributes
     ----------
     name : str
-        What users call it.
+        Name of the format for users.
     suffix : str
-        How names of such files end.
+        File name suffix.
     """
 
     name: ClassVar[str]
@@ -103,7 +103,7 @@ class Format(ABC):
 
     @abstractmethod
     def recognizes(self, head: Head) -> bool:
-        """Say whether a file is of this kind."""
+        """Return whether a file has this format."""
 
     @abstractmethod
     def open(self, path: Path, pixel_size_nm: PixelSize | None) -> AbstractContextManager[Source]:
@@ -114,50 +114,50 @@ class Format(ABC):
         path
             The file.
         pixel_size_nm
-            Size of a pixel, which is needed where positions are in nm and the file does not say it.
+            Pixel size; needed if positions are in nm and the file does not contain it.
 
         Raises
         ------
         ConfigError
-            The size of a pixel is needed, or a library is missing.
+            The pixel size is needed, or a library is missing.
         DataError
-            The file is damaged, or is not of this kind, or says another size of a pixel.
+            The file is damaged, does not have this format, or has a different pixel size.
         """
 
 
 class WrittenFormat(Format):
-    """A kind of file of localizations that this program writes, too.
+    """A localization file format that can also be written.
 
     Attributes
     ----------
     needs : tuple of str
-        Columns without which no such file can be written.
+        Columns required for writing.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("x_px", "y_px")
 
     @abstractmethod
     def write(self, path: Path, chunks: Iterator[Localizations], columns: tuple[str, ...], view: View) -> None:
-        """Write tables that all have these columns; the file is whole, or not there.
+        """Write tables that all have these columns; the file is written atomically.
 
-        Columns that the format has no place for are left out.
+        Columns that the format does not support are omitted.
         """
 
 
 @dataclass(frozen=True)
 class Column:
-    """How a column of a file and one of a table go together: file = (table + offset) * per.
+    """Conversion between a column of a file and of a table: file = (table + offset) * per.
 
     Attributes
     ----------
     field : str
-        Its name in the file.
+        Name in the file.
     name : str
-        Its name in the table.
+        Name in the table.
     per : float
-        Units of the file in a unit of the table: 1000 for nm and um, the size of a pixel for nm and px.
+        File units per table unit: 1000 for nm and um, the pixel size for nm and px.
     offset : float
-        What the file adds first: 0.5 px for a corner of the image at 0, 1 for frames from 1.
+        Offset, added first: 0.5 px if the corner of the image is at 0, 1 if frames count from 1.
     """
 
     field: str
@@ -166,13 +166,13 @@ class Column:
     offset: float = 0.0
 
     def from_file(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return values of the file as the table has them."""
+        """Convert values from the file to the table."""
         if self.per == 1 and self.offset == 0:
             return values
         return values / self.per - self.offset if self.per != 1 else values - self.offset
 
     def to_file(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return values of a table as the file has them."""
+        """Convert values from the table to the file."""
         if self.name in {"frame", "id"}:
             return values + int(self.offset)
         return (values + self.offset) * self.per
@@ -181,18 +181,18 @@ class Column:
 def assembled(
     columns: Sequence[Column], values: Mapping[str, NDArray[Any]], path: str, row: Callable[[int], str]
 ) -> Localizations:
-    """Return the table that columns of a file make; `DataError` names the first row that cannot be one.
+    """Return a table from columns of a file; `DataError` names the first invalid row.
 
     Parameters
     ----------
     columns
-        What is taken.
+        The columns to use.
     values
         The columns of the file by field.
     path
         The file, for messages.
     row
-        Turns the number of a row into words.
+        Describes a row, given its index, for messages.
     """
     names = {column.name: column.field for column in columns}
     first = next((int(column.offset) for column in columns if column.name == "frame"), 0)
@@ -204,7 +204,7 @@ def assembled(
 
 
 def as_pixel_size(given: float | Sequence[float] | None) -> PixelSize | None:
-    """Return a size of pixels as (x, y); `ConfigError` if it is none."""
+    """Return a pixel size as (x, y); `ConfigError` if it is invalid."""
     if given is None:
         return None
     try:
@@ -218,20 +218,20 @@ def as_pixel_size(given: float | Sequence[float] | None) -> PixelSize | None:
 
 
 def need_pixel_size(path: Path, pixel_size_nm: PixelSize | None) -> PixelSize:
-    """Return the size of a pixel; `ConfigError` if it is not known."""
+    """Return the pixel size; `ConfigError` if it is unknown."""
     if pixel_size_nm is None:
-        text = Text("{path}: lengths are in nm; pixel_size_nm is needed: a number or [x, y]", path=path)
+        text = Text("{path}: lengths are in nm, which needs pixel_size_nm: a number or [x, y]", path=path)
         raise ConfigError(text)
     return pixel_size_nm
 
 
 def agreed_pixel_size(path: Path, stated: PixelSize | None, given: PixelSize | None) -> PixelSize | None:
-    """Return the size of a pixel that a file states, else the given one; `DataError` if both are known and differ."""
+    """Return the pixel size from a file, else the given one; `DataError` if both are known and differ."""
     if stated is None or given is None:
         return given if stated is None else stated
-    if not np.allclose(stated, given, rtol=1e-5, atol=0):  # of a file that keeps it as float32
+    if not np.allclose(stated, given, rtol=1e-5, atol=0):  # files may store it as float32
         text = Text(
-            "{path}: has pixels of {stated} nm, but pixel_size_nm is {given}",
+            "{path}: has a pixel size of {stated} nm, but pixel_size_nm is {given}",
             path=path,
             stated=list(stated),
             given=list(given),
@@ -241,11 +241,11 @@ def agreed_pixel_size(path: Path, stated: PixelSize | None, given: PixelSize | N
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Return names of columns in the order of `table.COLUMNS`."""
+    """Return column names in the order of `table.COLUMNS`."""
     known = set(names)
     return tuple(name for name in COLUMNS if name in known)
 
 
 def file_row(start: int) -> Callable[[int], str]:
-    """Return how rows of a binary file are named, of a chunk that begins at row `start`, counted from 0."""
+    """Return a function that describes rows of a binary file, for a chunk that begins at row `start` (from 0)."""
     return lambda row: Text("row {row}", row=start + row)

@@ -1,4 +1,4 @@
-"""Which localization belongs to which emitter: an optimal assignment, frame by frame."""
+"""Match localizations to emitters: an optimal assignment, frame by frame."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Frames are matched so many rows at a time: the solver's time for each row grows with these.
+# Rows that are matched at a time: the solver's time per row grows with this number.
 _BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True)
 class Points:
-    """Places in frames, ordered by frame.
+    """Positions in frames, ordered by frame.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Points:
     xy_nm : (n, 2) float64
         Lateral position.
     z_nm : (n,) float64, optional
-        Height; None where it is not known.
+        Height; None if unknown.
     """
 
     frame: NDArray[np.int64]
@@ -36,11 +36,11 @@ class Points:
 
 
 def match(truth: Points, found: Points, radius_nm: float, dz_nm: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows of emitters and of localizations that belong together.
+    """Return the rows of emitters and of localizations that are matched.
 
-    In each frame as many pairs as possible are made of an emitter and a localization that are not farther apart than
-    `radius_nm` laterally and, where both have a height, `dz_nm` axially; of all such assignments it is the one with the
-    least sum of squared distances (in three dimensions where both have a height).
+    In each frame, match as many pairs as possible of an emitter and a localization within `radius_nm` laterally and, if
+    both have a height, `dz_nm` axially. Among these assignments, choose the one with the smallest sum of squared
+    distances (in three dimensions if both have a height).
     """
     rows = [_match_block(truth, found, *block, radius_nm, dz_nm) for block in _blocks(truth.frame, found.frame)]
     pairs = np.concatenate([np.zeros((0, 2), np.int64), *rows])
@@ -48,7 +48,7 @@ def match(truth: Points, found: Points, radius_nm: float, dz_nm: float) -> tuple
 
 
 def neighbours(truth: Points, places: Points, radius_nm: float) -> NDArray[np.int64]:
-    """Return for each place how many emitters of its frame are within a lateral distance."""
+    """Return for each position the number of emitters of its frame within a lateral distance."""
     counts = np.zeros(len(places.frame), np.int64)
     for some, other in _blocks(truth.frame, places.frame):
         if some.stop > some.start and other.stop > other.start:
@@ -59,7 +59,7 @@ def neighbours(truth: Points, places: Points, radius_nm: float) -> NDArray[np.in
 
 
 def _blocks(first: NDArray[np.int64], second: NDArray[np.int64]) -> Iterator[tuple[slice, slice]]:
-    """Yield the rows of two lists of frames that have the same whole frames, a moderate number of rows at a time."""
+    """Yield corresponding row ranges of two tables, each of complete frames and a moderate number of rows."""
     frames = np.union1d(first, second)
     ends = np.stack([np.searchsorted(frame, frames, side="right") for frame in (first, second)])
     total = ends.sum(axis=0)
@@ -73,7 +73,7 @@ def _blocks(first: NDArray[np.int64], second: NDArray[np.int64]) -> Iterator[tup
 
 
 def _tree(points: Points, rows: slice, radius_nm: float) -> Any:
-    """Return a tree of places in which those of different frames are far apart."""
+    """Return a k-d tree of positions in which different frames are far apart."""
     from scipy.spatial import cKDTree
 
     depth = points.frame[rows] * (4.0 * radius_nm)
@@ -99,10 +99,10 @@ def _match_block(
 
 
 def _assign(i: NDArray[np.int64], j: NDArray[np.int64], cost: NDArray[np.float64], n: int, m: int) -> NDArray[np.int64]:
-    """Return the pairs (i, j) of an assignment with the most pairs, and of these the least sum of costs.
+    """Return the pairs (i, j) of the assignment with the most pairs and, among these, the smallest total cost.
 
-    The solver wants everything assigned. So each of the n rows has a column of its own, for being left out, and each of
-    the m columns a row; both cost more than all pairs together. Those of a pair take each other.
+    The solver needs a complete assignment. So each of the n rows gets a dummy column for being unmatched, and each of
+    the m columns a dummy row; both cost more than all pairs together. The dummies of a matched pair match each other.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import min_weight_full_bipartite_matching
@@ -112,7 +112,7 @@ def _assign(i: NDArray[np.int64], j: NDArray[np.int64], cost: NDArray[np.float64
     left_out = (cost.max() + 2) * (min(n, m) + 1)
     rows = np.concatenate([i, np.arange(n), n + np.arange(m), n + j])
     columns = np.concatenate([j, m + np.arange(n), np.arange(m), m + i])
-    # The solver takes a cost of 0 for no edge; 1 more for every pair changes nothing.
+    # The solver treats a cost of 0 as no edge; adding 1 to every pair does not change the result.
     costs = np.concatenate([cost + 1, np.full(n + m, left_out), np.ones(len(i))])
     matrix = coo_array((costs, (rows, columns)), shape=(n + m, n + m)).tocsr()
     row, column = min_weight_full_bipartite_matching(matrix)

@@ -1,4 +1,4 @@
-"""Positions of molecules as a NumPy array: ``.npy`` of (n, 2) or (n, 3), columns x px, y px and z um."""
+"""Molecule positions as a NumPy array: ``.npy`` of shape (n, 2) or (n, 3), columns x px, y px and z um."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _COLUMNS = (Column("0", "x_px"), Column("1", "y_px"), Column("2", "z_um"))
 
 
 class Npy(WrittenFormat):
-    """Positions alone, as `numpy.save` writes them."""
+    """Positions only, as written by `numpy.save`."""
 
     name = "npy"
     suffix = ".npy"
 
     def recognizes(self, head: Head) -> bool:
-        """Look for what every such file begins with."""
+        """Look for the magic bytes."""
         return head.start.startswith(np.lib.format.MAGIC_PREFIX)
 
     @contextmanager
@@ -38,12 +38,12 @@ class Npy(WrittenFormat):
         """Open a file; see `Format.open`."""
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except Exception as error:  # a strange header is parsed as Python, with any error of it
-            text = Text("{path}: not a readable .npy file, or a truncated one ({reason})", path=path, reason=error)
+        except Exception as error:  # NumPy parses the header as Python, which may raise anything
+            text = Text("{path}: not a readable .npy file, or truncated ({reason})", path=path, reason=error)
             raise DataError(text) from error
         if array.ndim != 2 or array.shape[1] not in {2, 3} or array.dtype.kind not in "iuf":
             text = Text(
-                "{path}: holds {found}; allowed: real numbers of shape (n, 2) or (n, 3): x px, y px, z um",
+                "{path}: is {found}; allowed: real numbers of shape (n, 2) or (n, 3): x px, y px, z um",
                 path=path,
                 found=Text("{dtype} of shape {shape}", dtype=array.dtype, shape=array.shape),
             )
@@ -51,10 +51,12 @@ class Npy(WrittenFormat):
         yield _NpySource(path, array, pixel_size_nm)
 
     def write(self, path: Path, chunks: Iterator[Localizations], columns: tuple[str, ...], view: View) -> None:  # noqa: ARG002
-        """Write positions; `DataError` if the table has frames or photons, for which there is no place."""
+        """Write positions; `DataError` if the table has frames or photons, which the format cannot store."""
         lost = [name for name in ("frame", "photons") if name in columns]
         if lost:
-            text = Text("{path}: holds positions alone, but the table has {names}", path=path, names=", ".join(lost))
+            text = Text(
+                "{path}: .npy files have only positions, but the table has {names}", path=path, names=", ".join(lost)
+            )
             raise DataError(text)
         names = ["x_px", "y_px", *(["z_um"] if "z_um" in columns else [])]
         rows = 0
@@ -68,7 +70,7 @@ class Npy(WrittenFormat):
 
 
 def _header(rows: int, columns: int) -> bytes:
-    """Return what stands before the numbers, of a length that does not depend on how many rows there are."""
+    """Return the file header; its length does not depend on the number of rows."""
     text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {columns}), }}"
     return np.lib.format.magic(1, 0) + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n"
 

@@ -1,6 +1,7 @@
-"""Parquet with Locan's names of columns; each column's unit is in the metadata of its field.
+"""Parquet with Locan's column names; each column's unit is in the metadata of its field.
 
-Lengths are in nm with the centre of pixel (0, 0) at 0, and frames count from 0. Needs pyarrow (the extra ``tables``).
+Lengths are in nm with the centre of pixel (0, 0) at 0, and frames count from 0. Needs pyarrow (optional dependencies
+``tables``).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from simtiff.localizations.table import Localizations
 
-# Locan's names, what they are here, and the kind of length; as in Locan's list of properties.
+# Locan's names (from its list of properties), our names, and the kind of quantity.
 _NAMES = {
     "original_index": ("id", None),
     "frame": ("frame", None),
@@ -52,13 +53,13 @@ _UNIT_KEY, _SIZE_KEY = b"unit", b"pixel_size_nm"
 
 
 class Parquet(WrittenFormat):
-    """Parquet with Locan's names."""
+    """Parquet with Locan's column names."""
 
     name = "parquet"
     suffix = ".parquet"
 
     def recognizes(self, head: Head) -> bool:
-        """Look for what every such file begins with."""
+        """Look for the magic bytes."""
         return head.start.startswith(b"PAR1")
 
     @contextmanager
@@ -68,7 +69,7 @@ class Parquet(WrittenFormat):
         try:
             file = pyarrow.parquet.ParquetFile(path, pre_buffer=False)
         except (pyarrow.ArrowException, OSError, ValueError) as error:
-            text = Text("{path}: not a readable Parquet file, or a truncated one ({reason})", path=path, reason=error)
+            text = Text("{path}: not a readable Parquet file, or truncated ({reason})", path=path, reason=error)
             raise DataError(text) from error
         with file:
             yield _ParquetSource(path, file, pixel_size_nm)
@@ -102,7 +103,7 @@ def _pyarrow() -> Any:
 
 
 def _per(kind: str, unit: str, px: PixelSize | None) -> float:
-    """Return how many units of a file are in one of the table."""
+    """Return the number of file units per table unit."""
     if kind == "photons" or unit == "px":
         return 1.0
     in_nm = 1000.0 if px is None else {"x": px[0], "y": px[1], "z": 1000.0}[kind]
@@ -133,7 +134,7 @@ class _ParquetSource:
                 unit = (schema.field(field).metadata or {}).get(_UNIT_KEY, b"").decode(errors="replace")
                 if unit not in _UNITS[kind]:
                     text = Text(
-                        "{path}: column {name}: its unit (metadata of the field) is {unit}; allowed: {units}",
+                        "{path}: column {name}: the unit (metadata of the field) is {unit}; allowed: {units}",
                         path=path,
                         name=field,
                         unit=unit or Text("missing"),
@@ -157,7 +158,7 @@ class _ParquetSource:
                 array = column.to_numpy(zero_copy_only=False)
                 if array.dtype.kind not in "iuf":
                     text = Text(
-                        "{path}: column {name}: holds {found}; allowed: real numbers",
+                        "{path}: column {name}: has type {found}; allowed: real numbers",
                         path=self._path,
                         name=field,
                         found=column.type,

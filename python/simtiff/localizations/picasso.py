@@ -1,7 +1,7 @@
 """Picasso's localizations: a compound dataset ``locs`` in HDF5, and a YAML file of the same name that Picasso needs.
 
 Positions and their uncertainties are in camera px with the centre of pixel (0, 0) at 0, z and its uncertainty in nm,
-and frames count from 0. Picasso itself leaves out what is left of or above that centre.
+and frames count from 0. Picasso itself ignores localizations to the left of or above that centre.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from simtiff.localizations.table import Localizations
 
-# Field, its type as Picasso writes it, and what it is here.
+# Columns, and their types in files written by Picasso.
 _FIELDS = (
     (Column("frame", "frame"), "<u4"),
     (Column("x", "x_px"), "<f4"),
@@ -53,12 +53,12 @@ _FIELDS = (
 )
 _NEEDED = ("frame", "x", "y")
 _CHUNK_ROWS = 1 << 14
-# Picasso knows square pixels alone; this key beside it is ours.
+# Picasso supports only square pixels; this additional key is ours.
 _Y_SIZE_KEY = "Pixelsize y"
 
 
 class Picasso(WrittenFormat):
-    """Picasso's HDF5 with YAML."""
+    """Picasso localizations (HDF5 with YAML)."""
 
     name = "picasso"
     suffix = ".hdf5"
@@ -78,8 +78,8 @@ class Picasso(WrittenFormat):
     def write(self, path: Path, chunks: Iterator[Localizations], columns: tuple[str, ...], view: View) -> None:
         """Write both files.
 
-        Width, height and number of frames, where they are not given, are the least that hold all localizations.
-        Where pixels are not square, ``Pixelsize`` is that along x, and positions along y are right in px alone.
+        Width, height and number of frames default to the smallest that contain all localizations.
+        If pixels are not square, ``Pixelsize`` is the size along x; positions along y are then correct only in px.
         """
         px = view.need_pixel_size(path)
         fields = [(column, kind) for column, kind in _FIELDS if column.name in columns]
@@ -112,7 +112,7 @@ class Picasso(WrittenFormat):
 
 
 def _stated_pixel_size(path: Path, file: h5py.File) -> PixelSize | None:
-    """Return the size of a pixel that the YAML file says, or what Picasso 0.11 and later put into the file itself."""
+    """Return the pixel size from the YAML file, or from the metadata that Picasso 0.11 and later write to the file."""
     text = ""
     yaml = path.with_suffix(".yaml")
     if yaml.is_file():
@@ -128,7 +128,7 @@ def _stated_pixel_size(path: Path, file: h5py.File) -> PixelSize | None:
 
 
 def _number(text: str, key: str) -> float | None:
-    """Return the last value of a key, which counts for Picasso; None if there is none above 0."""
+    """Return the last value of a key, which Picasso uses; None if there is none above 0."""
     found = re.findall(rf"^{key}:\s*([-+.\deE]+)\s*$", text, re.MULTILINE)
     try:
         value = float(found[-1]) if found else 0.0

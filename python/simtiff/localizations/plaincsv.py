@@ -1,6 +1,6 @@
-"""Plain CSV: columns whose names say their units, ``x_px, y_px, z_um`` or ``x_nm, y_nm, z_nm``.
+"""Plain CSV: column names include units, ``x_px, y_px, z_um`` or ``x_nm, y_nm, z_nm``.
 
-Frames count from 0, and the centre of pixel (0, 0) is at 0 in either unit: x_nm = x_px * pixel size.
+Frames count from 0, and the centre of pixel (0, 0) is at 0 in both units: x_nm = x_px * pixel size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from simtiff.localizations.table import Localizations
 
-# The same lengths in nm, and the axis whose pixel size counts; None: the table has them in um.
+# Columns in nm, with the table's column and the axis of the pixel size; None: the table uses um.
 _IN_NM: dict[str, tuple[str, int | None]] = {
     "x_nm": ("x_px", 0),
     "y_nm": ("y_px", 1),
@@ -32,7 +32,7 @@ _IN_NM: dict[str, tuple[str, int | None]] = {
 
 
 class PlainCsv(WrittenFormat):
-    """CSV with the columns of the table; lengths may be in nm, too."""
+    """CSV with the columns of the table; lengths may also be in nm."""
 
     name = "csv"
     suffix = ".csv"
@@ -43,17 +43,17 @@ class PlainCsv(WrittenFormat):
 
     @contextmanager
     def open(self, path: Path, pixel_size_nm: PixelSize | None) -> Iterator[CsvSource]:
-        """Open a file; see `Format.open`. Columns of other names are refused, since they may be misspelt."""
+        """Open a file; see `Format.open`. Unknown columns are errors, since they may be misspelt."""
         fields = header(path)
         yield CsvSource(path, fields, _columns(path, fields, pixel_size_nm), pixel_size_nm)
 
     def write(self, path: Path, chunks: Iterator[Localizations], columns: tuple[str, ...], view: View) -> None:  # noqa: ARG002
-        """Write all columns of the table as they are."""
+        """Write all columns of the table unchanged."""
         write_csv(path, columns, chunks, lambda chunk: list(chunk.as_dict().values()))
 
 
 def _columns(path: Path, fields: Sequence[str], pixel_size_nm: PixelSize | None) -> list[Column]:
-    """Return how a file's columns are taken; `DataError` if one is unknown, missing or there in two units."""
+    """Return the conversions of a file's columns; `DataError` if one is unknown, missing or given in two units."""
     columns: list[Column] = []
     for field in fields:
         if field in COLUMNS:
@@ -78,5 +78,5 @@ def _columns(path: Path, fields: Sequence[str], pixel_size_nm: PixelSize | None)
             raise DataError(text)
     twice = next((column.field for column in columns if names.count(column.name) > 1), None)
     if twice is not None:
-        raise DataError(Text("{path}: line 1: column {name} is there twice; allowed: once", path=path, name=twice))
+        raise DataError(Text("{path}: line 1: duplicate column {name}", path=path, name=twice))
     return columns

@@ -1,4 +1,4 @@
-"""The formats that there are, and which of them a file is of."""
+"""List of all localization formats, and format detection."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ FORMATS: tuple[Format, ...] = (
     TruthRecords(),
     TruthEmitters(),
 )
-"""All formats; another has its line here."""
+"""All formats; add new ones here."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HEAD_BYTES = 1 << 13
-_OTHER_SEPARATORS = (";", "\t")  # of spreadsheets in other languages, or saved as text
+_OTHER_SEPARATORS = (";", "\t")  # from spreadsheets with other locales, or saved as text
 
 
 def format_named(name: str) -> Format:
-    """Return the format of this name; `ConfigError` that lists them if there is none."""
+    """Return the format with this name; `ConfigError` with a list of all formats if there is none."""
     for each in FORMATS:
         if each.name == name:
             return each
@@ -53,25 +53,23 @@ def format_named(name: str) -> Format:
 
 
 def format_of(path: Path) -> Format:
-    """Return the format of a file by what it holds; `DataError` that lists kinds if that does not decide."""
+    """Detect the format of a file from its content; `DataError` with a list of formats if that fails."""
     head = _head(path)
     found = [each for each in FORMATS if each.recognizes(head)]
     if len(found) == 1:
         return found[0]
     if found:
-        text = Text("{path}: may be of several kinds; give one of them: {names}", path=path, names=_names(found))
+        text = Text("{path}: could have several formats; choose one: {names}", path=path, names=_names(found))
         raise DataError(text)
     if head.nodes:
-        shown = Text("it holds {names}", names=", ".join(sorted(head.nodes)[:12]))
+        shown = Text("it contains {names}", names=", ".join(sorted(head.nodes)[:12]))
     elif any(mark in "".join(head.fields) for mark in _OTHER_SEPARATORS):
         shown = Text("its columns are not separated by commas; save it as CSV with commas and decimal points")
     elif head.fields:
         shown = Text("its first line is {line}", line=f"{', '.join(head.fields)!r:.200}")
     else:
-        shown = Text("its content is strange")
-    text = Text(
-        "{path}: is of no known kind ({shown}); allowed: {names}", path=path, shown=shown, names=_names(FORMATS)
-    )
+        shown = Text("its content is not recognised")
+    text = Text("{path}: unknown format ({shown}); allowed: {names}", path=path, shown=shown, names=_names(FORMATS))
     raise DataError(text)
 
 
@@ -80,7 +78,7 @@ def _names(formats: tuple[Format, ...] | list[Format]) -> str:
 
 
 def _head(path: Path) -> Head:
-    """Return what a file shows of itself."""
+    """Return the start of a file, for format detection."""
     with path.open("rb") as file:
         start = file.read(_HEAD_BYTES)
     if start.startswith(_HDF5):

@@ -1,6 +1,6 @@
-"""How good localizations are: found or missed, how far off, and against the bound; by place, z, photons and density.
+"""Evaluation of localizations: detection, errors, and errors over bounds; by position, z, photons and density.
 
-Jaccard index and efficiency are those of the SMLM challenge: Sage et al., Nature Methods 16, 387 (2019).
+Jaccard index and efficiency as defined by the SMLM challenge: Sage et al., Nature Methods 16, 387 (2019).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LATERAL_ALPHA_PER_NM = 1.0
 AXIAL_ALPHA_PER_NM = 0.5
-"""Per cent of efficiency that a nanometre of error costs, as the challenge has it."""
+"""Loss of efficiency per nanometre of error, in per cent, as in the SMLM challenge."""
 
 GRID = 4
 BINS = 6
@@ -37,25 +37,25 @@ DENSITY_RADIUS_NM = 1000.0
 
 @dataclass(frozen=True)
 class Metrics:
-    """How good localizations are; None is what cannot be said.
+    """Quality of localizations; None if undefined.
 
     Attributes
     ----------
     truth, matched : int
-        Emitters in frames, and how many of these were found.
+        Number of emitters in frames, and how many of these were found.
     found : int, optional
-        Localizations; None where it is not known which of them belong here.
+        Number of localizations; None if it is unknown which of them belong here.
     jaccard, precision, recall : float, optional
-        Matched over emitters and localizations together, over localizations, and over emitters.
+        Matches over the union of emitters and localizations, over localizations, and over emitters.
     rmse_lateral_nm, rmse_axial_nm : float, optional
-        Root mean square distance of matched ones, in the plane and along z.
+        Root mean square distance of matched pairs, lateral and axial.
     bias_x_nm, bias_y_nm, bias_z_nm, bias_photons : float, optional
         Mean of found minus true.
     error_over_bound_x, error_over_bound_y, error_over_bound_z, error_over_bound_photons : float, optional
-        Root mean square of the error over its bound, the truth's ``sigma_...``; 1 is as good as can be without bias.
+        Root mean square of error over bound (``sigma_...`` of the truth); 1 is the optimum of an unbiased estimator.
     efficiency_lateral, efficiency_axial, efficiency : float, optional
-        100 - sqrt((100 - 100 jaccard)^2 + (alpha rmse)^2), alpha 1 per nm laterally and 0.5 axially, and their mean;
-        where there is no z, the lateral one.
+        100 - sqrt((100 - 100 jaccard)^2 + (alpha rmse)^2), with alpha = 1 per nm laterally and 0.5 axially, and their
+        mean; without z, the lateral efficiency.
     """
 
     truth: int
@@ -81,14 +81,15 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Bin:
-    """How good localizations are in a part of the data.
+    """Quality of localizations in a part of the data.
 
     Attributes
     ----------
     ranges : dict
-        From what to what, by name: ``x_px`` and ``y_px``, ``z_um``, ``photons``, or ``density_per_um2``.
+        Range (low, high) by name: ``x_px`` and ``y_px``, ``z_um``, ``photons``, or ``density_per_um2``.
     metrics : Metrics
-        Of the emitters there, and of the localizations that belong to them or, where these belong to none, are there.
+        For the emitters in these ranges, and the localizations that match them; unmatched localizations count where
+        they are themselves.
     """
 
     ranges: dict[str, tuple[float, float]]
@@ -97,20 +98,20 @@ class Bin:
 
 @dataclass(frozen=True)
 class Score:
-    """How good localizations are.
+    """Result of the evaluation of localizations.
 
     Attributes
     ----------
     radius_nm, dz_nm : float
-        How far apart an emitter and its localization may be.
+        Maximum distance between an emitter and its localization.
     metrics : Metrics
-        Of all.
+        For all data.
     by_field : tuple of Bin
-        By place in the field, of a grid of equal parts, rows of the image first.
+        By position in the field, on a regular grid, in row-major order.
     by_z, by_photons : tuple of Bin
-        By the emitter's height and photons, in parts with as many emitters each; empty where the truth has none.
+        By height and photons of the emitters, in quantiles; empty if the truth does not have them.
     by_density : tuple of Bin
-        By the emitters per um^2 within 1 um in the frame, without the emitter itself.
+        By the local density in the frame: emitters per um^2 within 1 um, without the emitter itself.
     """
 
     radius_nm: float
@@ -122,7 +123,7 @@ class Score:
     by_density: tuple[Bin, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values, as for JSON."""
+        """Return the score as plain values, for example for JSON."""
         plain = asdict(self)
         for name in ("by_field", "by_z", "by_photons", "by_density"):
             bins = getattr(self, name)
@@ -143,25 +144,25 @@ def score(
 ) -> Score:
     """Compare localizations with the truth.
 
-    Frame by frame, emitters and localizations are assigned to each other: as many pairs as possible within both
-    distances, and of all ways to do so the one with the least sum of squared distances.
+    Emitters and localizations are matched frame by frame: as many pairs as possible within both distances and, among
+    these assignments, the one with the smallest sum of squared distances.
 
     Parameters
     ----------
     truth, found : pandas.DataFrame, mapping of arrays, or Localizations
-        As `read` gives them: ``frame``, ``x_px``, ``y_px``, and what there is of ``z_um``, ``photons`` and, of the
+        Tables as returned by `read`: ``frame``, ``x_px``, ``y_px``, optionally ``z_um``, ``photons`` and, for the
         truth, ``sigma_...``.
     radius_nm, dz_nm : float
-        How far apart the two of a pair may be, laterally and, where both have z, axially.
+        Maximum distance within a pair, lateral and (if both have z) axial.
     pixel_size_nm : float or (float, float), optional
-        Size of a pixel, or along x and y; without it, that of tables which `read` gave.
+        Pixel size in nm, or along x and y; default: the pixel size stored in tables returned by `read`.
 
     Raises
     ------
     ConfigError
-        An argument is wrong.
+        An argument is invalid.
     DataError
-        A column is missing, or holds what cannot be.
+        A column is missing, or has invalid values.
     """
     px = as_pixel_size(_stated(truth, found) if pixel_size_nm is None else pixel_size_nm)
     if px is None:
@@ -196,21 +197,23 @@ def score(
 
 
 def _stated(*tables: Any) -> Any:
-    """Return the size of a pixel that tables carry, as `read` gives them; `ConfigError` if they disagree."""
+    """Return the pixel size stored in tables returned by `read`; `ConfigError` if they differ."""
     sizes = [size for table in tables if (size := getattr(table, "attrs", {}).get(PIXEL_SIZE)) is not None]
     if any(not np.allclose(size, sizes[0], rtol=1e-4) for size in sizes):
         text = Text(
-            "pixels of the two tables are {one} and {other} nm; give pixel_size_nm", one=sizes[0], other=sizes[1]
+            "the pixel sizes of the two tables are {one} and {other} nm; set pixel_size_nm",
+            one=sizes[0],
+            other=sizes[1],
         )
         raise ConfigError(text)
     return sizes[0] if sizes else None
 
 
 def _by_frame(table: Any, what: str, px: PixelSize) -> tuple[Localizations, Points]:
-    """Return a table ordered by frame, and its places in nm."""
+    """Return a table ordered by frame, and its positions in nm."""
     given = Localizations.of(table, what)
     if given.frame is None:
-        raise DataError(Text("{table}: no column frame; it is needed", table=what))
+        raise DataError(Text("{table}: required column frame is missing", table=what))
     ordered = given[np.argsort(given.frame, kind="stable")]
     assert ordered.frame is not None  # noqa: S101 - for the type checker
     xy = np.column_stack([ordered.x_px * px[0], ordered.y_px * px[1]])
@@ -218,7 +221,7 @@ def _by_frame(table: Any, what: str, px: PixelSize) -> tuple[Localizations, Poin
 
 
 class _Comparison:
-    """Emitters and localizations, of which some belong together, and the errors of these."""
+    """Emitters and localizations, with matched pairs and their errors."""
 
     def __init__(
         self,
@@ -231,7 +234,7 @@ class _Comparison:
         self._true, self._seen, self._rows = true, seen, rows
         self._extra = np.ones(len(seen), np.bool_)
         self._extra[others] = False
-        # name: errors of the pairs, and what these are over their bounds
+        # errors of the pairs by name, and errors over bounds
         self._errors: dict[str, NDArray[np.float64]] = {}
         self._ratios: dict[str, NDArray[np.float64]] = {}
         for name, column, sigma, unit in (
@@ -251,11 +254,11 @@ class _Comparison:
                 self._ratios[name] = np.where(known, error / np.where(known, there, 1), np.nan)
 
     def metrics(self) -> Metrics:
-        """Return how good all are."""
+        """Return the metrics of all data."""
         return self._metrics(len(self._true), np.ones(len(self._rows), np.bool_), int(self._extra.sum()))
 
     def along(self, name: str, true: NDArray[np.float64] | None, seen: NDArray[np.float64] | None) -> tuple[Bin, ...]:
-        """Return how good they are by a number that emitters have and localizations may have."""
+        """Return metrics by a quantity that emitters have and localizations may have."""
         if true is None or not len(true):
             return ()
         edges = np.unique(np.quantile(true, np.linspace(0, 1, BINS + 1)))
@@ -267,7 +270,7 @@ class _Comparison:
     def bins(
         self, ranges: list[dict[str, tuple[float, float]]], true: NDArray[np.int64], seen: NDArray[np.int64] | None
     ) -> tuple[Bin, ...]:
-        """Return how good they are by the part that each emitter and each localization is in."""
+        """Return metrics by the bin of each emitter and each localization."""
         counts = np.bincount(true, minlength=len(ranges))
         extra = None if seen is None else np.bincount(seen[self._extra], minlength=len(ranges))
         return tuple(
@@ -276,7 +279,7 @@ class _Comparison:
         )
 
     def _metrics(self, truth: int, pairs: NDArray[np.bool_], extra: int | None) -> Metrics:
-        """Return how good some are: a number of emitters, some pairs, and localizations that belong to no emitter."""
+        """Return the metrics of a number of emitters, some pairs, and a number of unmatched localizations."""
         matched = int(pairs.sum())
         found = None if extra is None else matched + extra
         jaccard = None if extra is None else _over(matched, truth + extra)
@@ -318,7 +321,7 @@ def _over(part: int, whole: int) -> float | None:
 
 
 def _root_mean_square(values: NDArray[np.float64]) -> float | None:
-    """Return the root mean square of the values that are known; None if none is."""
+    """Return the root mean square of the finite values; None if there are none."""
     known = values[np.isfinite(values)]
     return float(np.sqrt(np.mean(known**2))) if known.size else None
 
@@ -330,11 +333,11 @@ def _efficiency(jaccard: float | None, rmse_nm: float | None, alpha: float) -> f
 
 
 def _even(values: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
-    """Return the edges of equal parts between the least and the largest value."""
+    """Return the edges of equal bins between the smallest and the largest value."""
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
     return np.linspace(low, high, parts + 1)
 
 
 def _bin(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return which part each value is in; what is outside belongs to the part at that end."""
+    """Return the bin of each value; values outside belong to the nearest bin."""
     return np.searchsorted(edges[1:-1], values, side="right").astype(np.int64)

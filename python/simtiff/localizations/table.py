@@ -1,4 +1,4 @@
-"""The table of localizations that all formats are read into and written from: columns of NumPy with fixed units."""
+"""The table of localizations, common to all formats: NumPy columns with fixed units."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ COLUMNS = (
     "sigma_photons",
     "background",
 )
-"""All columns, in the order in which they are shown and written; `x_px` and `y_px` are always there."""
+"""All columns, in the order in which they are shown and written; `x_px` and `y_px` are always present."""
 
 _WHOLE = frozenset({"frame", "id"})
-# A bound is infinite where the pixels say nothing, and a fitter may leave out an estimate; the rest must be numbers.
+# Bounds may be infinite, and fitters may omit an estimate; all other columns must be finite.
 _MAY_BE_UNKNOWN = frozenset({"sigma_x_px", "sigma_y_px", "sigma_z_um", "sigma_photons", "background"})
 _MAX_WHOLE = 2.0**53
 
 
 @dataclass(frozen=True, slots=True)
 class Localizations:
-    """Localizations, or molecules where `frame` and `photons` are None; a row each.
+    """Localizations, or molecules if `frame` and `photons` are None; one per row.
 
     Attributes
     ----------
@@ -52,11 +52,11 @@ class Localizations:
     photons : (n,) float64, optional
         Photons that reach the camera in this frame.
     id : (n,) int64, optional
-        The emitter, or a number of the row: what the file has.
+        The emitter, or a row number, depending on the file.
     sigma_x_px, sigma_y_px, sigma_z_um, sigma_photons : (n,) float64, optional
-        Standard deviation (of a truth: the bound of it) of the columns of these names; may be infinite or NaN.
+        Standard deviation (in a truth: its Cramér-Rao bound) of these columns; may be infinite or NaN.
     background : (n,) float64, optional
-        Photons per pixel under the emitter; may be NaN.
+        Background photons per pixel at the emitter; may be NaN.
     """
 
     x_px: NDArray[np.float64]
@@ -80,28 +80,28 @@ class Localizations:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns that it has."""
+        """Names of the columns that are present."""
         return tuple(name for name in COLUMNS if getattr(self, name) is not None)
 
     def as_dict(self) -> dict[str, NDArray[Any]]:
-        """Return the columns that it has by name, in the order of `COLUMNS`."""
+        """Return the columns that are present by name, in the order of `COLUMNS`."""
         return {name: getattr(self, name) for name in self.columns}
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
-        """Return the rows of all parts, of which there is at least one, and which have the same columns."""
+        """Return the rows of all parts; there must be at least one, and all must have the same columns."""
         return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in parts[0].columns})
 
     @classmethod
     def of(cls, table: Any, what: str = "table") -> Localizations:
-        """Return a pandas table, a mapping of arrays, or a table of this class, as one of this class.
+        """Convert a pandas DataFrame, a mapping of arrays, or a `Localizations` table to `Localizations`.
 
         Raises
         ------
         DataError
-            A column is missing, of no known name, or holds what is no number; `what` names the table.
+            A column is missing, unknown, or not numeric; `what` names the table in messages.
         ShapeError
-            Columns are not plain lists of one length.
+            Columns are not one-dimensional and of equal length.
         """
         if isinstance(table, Localizations):
             given: dict[str, Any] = table.as_dict()
@@ -136,9 +136,9 @@ class Localizations:
 
     @classmethod
     def checked(cls, columns: Mapping[str, NDArray[Any]], origin: Origin) -> Localizations:
-        """Return columns of real numbers as a table; `DataError` names the first row that cannot be one.
+        """Return numeric columns as a table; `DataError` names the first invalid row.
 
-        Positions, frames, photons and ids must be finite numbers, and frames and ids whole ones.
+        Positions, frames, photons and ids must be finite, and frames and ids whole numbers.
         """
         made: dict[str, NDArray[Any]] = {}
         for name, values in columns.items():
@@ -149,7 +149,7 @@ class Localizations:
                 continue
             if values.dtype.kind == "f":
                 whole = (values == np.rint(values)) & (np.abs(values) < _MAX_WHOLE)
-                origin.refuse(name, ~whole, Text("is no whole number; allowed: whole numbers"))
+                origin.refuse(name, ~whole, Text("is not a whole number; allowed: whole numbers"))
             made[name] = np.ascontiguousarray(values, np.int64)
         if "frame" in made:
             text = Text("is before the first frame; allowed: {first} and up", first=origin.first_frame)
@@ -159,18 +159,18 @@ class Localizations:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where rows come from, in the words of messages.
+    """Origin of rows, for messages.
 
     Attributes
     ----------
     path : str
         The file.
     names : mapping
-        What the file calls a column, by its name here; other columns have the same name.
+        Column names in the file, by their names in the table; columns not listed have the same name.
     row : callable
-        Turns the number of a row in these rows into words.
+        Describes a row, given its index.
     first_frame : int
-        The number that the file gives to the first frame.
+        Number of the first frame in the file.
     """
 
     path: str
@@ -179,7 +179,7 @@ class Origin:
     first_frame: int = 0
 
     def refuse(self, column: str, bad: NDArray[np.bool_], problem: Text) -> None:
-        """Raise `DataError` that names the first row for which `bad` is true, if there is one."""
+        """Raise a `DataError` that names the first row for which `bad` is true, if there is one."""
         if bad.any():
             text = Text(
                 "{path}: {row}, column {name}: {problem}",

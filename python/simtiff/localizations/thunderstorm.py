@@ -1,6 +1,6 @@
-"""ThunderSTORM's CSV: lengths in the units that the header says, frames from 1, pixel (0, 0) from 0 to 1.
+"""ThunderSTORM's CSV: lengths in the units given in the header, frames from 1, pixel (0, 0) from 0 to 1.
 
-Names and units are those of its results table (``name [unit]``), which users may change to others, such as ADU or px.
+Names and units are those of its results table (``name [unit]``), where users may choose other units, such as ADU or px.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from simtiff.localizations.table import Localizations
 
-# Names in the file, and what they are here; of several that are there, the first counts.
+# Names in the file, and in the table; if several are present, the first counts.
 _X, _Y, _Z, _PHOTONS = "x", "y", "z", "photon"
 _NAMES: dict[str, tuple[tuple[str, str], ...]] = {
     "x": (("x_px", _X),),
@@ -42,14 +42,14 @@ _LABEL = re.compile(r"(?P<name>[^\[\]]*?)\s*\[(?P<unit>[^\[\]]*)\]")
 
 
 class ThunderStorm(WrittenFormat):
-    """ThunderSTORM's results as CSV."""
+    """ThunderSTORM results (CSV)."""
 
     name = "thunderstorm"
     suffix = ".csv"
     needs = ("frame", "x_px", "y_px")
 
     def recognizes(self, head: Head) -> bool:
-        """Look for x and y with a unit in brackets, as in ``x [nm]``."""
+        """Look for x and y with a unit in brackets, such as ``x [nm]``."""
         names = {match["name"] for match in map(_LABEL.fullmatch, head.fields) if match}
         return {"x", "y"} <= names
 
@@ -60,7 +60,7 @@ class ThunderStorm(WrittenFormat):
         yield CsvSource(path, fields, _columns(path, fields, pixel_size_nm), pixel_size_nm)
 
     def write(self, path: Path, chunks: Iterator[Localizations], columns: tuple[str, ...], view: View) -> None:
-        """Write lengths in nm; the uncertainty is the root mean square of those along x and y."""
+        """Write lengths in nm; the uncertainty is the root mean square of the uncertainties along x and y."""
         px = view.need_pixel_size(path)
         simple = [column for column in _written(px) if column.name in columns]
         uncertain = {"sigma_x_px", "sigma_y_px"} <= set(columns)
@@ -91,7 +91,7 @@ def _written(px: PixelSize) -> tuple[Column, ...]:
 
 
 def _columns(path: Path, fields: Sequence[str], pixel_size_nm: PixelSize | None) -> list[Column]:
-    """Return what of a file is taken; `DataError` if a column is missing, or has no unit or another."""
+    """Return the columns to read; `DataError` if a column is missing, or has no unit or an unknown one."""
     units: dict[str, tuple[str, str]] = {}
     for field in fields:
         match = _LABEL.fullmatch(field)
@@ -112,7 +112,7 @@ def _columns(path: Path, fields: Sequence[str], pixel_size_nm: PixelSize | None)
         for target, kind in targets:
             if unit not in _UNITS[kind]:
                 text = Text(
-                    "{path}: line 1, column {name}: its unit is {unit}; allowed: {units}",
+                    "{path}: line 1, column {name}: the unit is {unit}; allowed: {units}",
                     path=path,
                     name=field,
                     unit=unit or Text("missing"),
@@ -127,7 +127,7 @@ def _columns(path: Path, fields: Sequence[str], pixel_size_nm: PixelSize | None)
 
 
 def _per(path: Path, kind: str, unit: str, pixel_size_nm: PixelSize | None) -> float:
-    """Return how many units of the file are in one of the table."""
+    """Return the number of file units per table unit."""
     if kind == _Z:
         return 1000.0 if unit == "nm" else 1.0
     if kind == _PHOTONS or unit == "px":

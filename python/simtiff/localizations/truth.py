@@ -1,6 +1,6 @@
-"""``emitters.h5``, this program's truth, read as localizations (its records) or as molecules (its emitters).
+"""The truth file ``emitters.h5``, read as localizations (its records) or as molecules (its emitters).
 
-Records have their bounds as ``sigma_...``, where the file has them.
+The bounds of records are read as ``sigma_...``, if the file has them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PLACES = ("x_px", "y_px", "z_um")
-# Columns of records/crlb; the last is a sigma of the background, for which a table has no column.
+# Columns of records/crlb; the fifth, for the background, has no column in the table.
 _BOUNDS = ("sigma_x_px", "sigma_y_px", "sigma_z_um", "sigma_photons")
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "xyz": _PLACES,
@@ -39,7 +39,7 @@ _WIDTHS = {"xyz": 3, "crlb": 5}
 
 
 class _Truth(Format):
-    """What both have in common."""
+    """Base class of both formats."""
 
     suffix = ".h5"
     group: ClassVar[Literal["records", "emitters"]]
@@ -52,7 +52,7 @@ class _Truth(Format):
 
 
 class TruthRecords(_Truth):
-    """The records of ``emitters.h5``: one row for each emitter and frame with light."""
+    """The records of ``emitters.h5``: one row per emitter and frame in which it emits."""
 
     name = "simtiff"
     group = "records"
@@ -63,7 +63,7 @@ class TruthRecords(_Truth):
 
 
 class TruthEmitters(_Truth):
-    """The emitters of ``emitters.h5``: one row for each, without frames and photons."""
+    """The emitters of ``emitters.h5``: one row per emitter, without frames and photons."""
 
     name = "simtiff-emitters"
     group = "emitters"
@@ -74,13 +74,13 @@ class TruthEmitters(_Truth):
 
 
 def _stated_size(file: h5py.File) -> PixelSize | None:
-    """Return the size of a pixel that the config in a file says, if there is a config that does."""
+    """Return the pixel size from the config in a file, if it has one."""
     try:
         optical = json.loads(stated(file, (), "config") or "{}")["optical"]
         both = optical.get("pixel_size_nm")
         sizes = [optical["pixel_size_nm_x"], optical["pixel_size_nm_y"]] if both is None else np.broadcast_to(both, 2)
         return float(sizes[0]), float(sizes[1])
-    except (LookupError, TypeError, ValueError):  # another program's
+    except (LookupError, TypeError, ValueError):  # written by other software
         return None
 
 
@@ -109,10 +109,10 @@ class _TruthSource:
         self.columns = in_order(self._names)
 
     def _positions(self, file: h5py.File) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return positions and ids of emitters in the order of ids, for records that have no positions."""
+        """Return positions and ids of emitters, ordered by id, for records without positions."""
         if "id" not in self._sets:
-            need_dataset(file, "records/id", Text(" where records have no xyz"))
-        xyz = check_numbers(need_dataset(file, "emitters/xyz"), (None, 3), Text("a row for each emitter"))
+            need_dataset(file, "records/id", Text(" if records have no xyz"))
+        xyz = check_numbers(need_dataset(file, "emitters/xyz"), (None, 3), Text("one row per emitter"))
         ids = _rows(file, "emitters", "id")
         number = np.arange(len(xyz)) if ids is None else read_rows(ids, 0, len(ids), np.int64)
         order = np.argsort(number, kind="stable")
@@ -138,22 +138,24 @@ class _TruthSource:
         strange = ids[known[at] != ids] if len(known) else ids
         if strange.size:
             text = Text(
-                "{path}: records/id: {id} is no emitter; allowed: those of emitters/id", path=self._path, id=strange[0]
+                "{path}: records/id: {id} is not an emitter; allowed: ids in emitters/id",
+                path=self._path,
+                id=strange[0],
             )
             raise DataError(text)
         return xyz[at]
 
 
 def _rows(file: h5py.File, group: str, field: str) -> Rows | None:
-    """Return a dataset of a group, if it is there, whose shape is right."""
+    """Return a dataset of a group, with its shape checked; None if it does not exist."""
     dataset = find_dataset(file, f"{group}/{field}")
     if dataset is None:
         return None
     width = _WIDTHS.get(field)
-    meaning = Text("a plain list") if width is None else Text("a row each")
+    meaning = Text("one-dimensional") if width is None else Text("one row per record")
     return check_numbers(dataset, (None,) if width is None else (None, width), meaning)
 
 
 def _named(field: str, block: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Return the columns of a block by their names in the table."""
+    """Return the columns of a block by their table names."""
     return {name: block[:, at] if block.ndim > 1 else block for at, name in enumerate(_COLUMNS[field])}

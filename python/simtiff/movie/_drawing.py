@@ -48,7 +48,9 @@ _STYLE = {
     "ytick.labelsize": 8,
 }
 _LOCK = threading.RLock()
-if hasattr(os, "register_at_fork"):  # a child begins with the caller's settings, and with the lock free
+if hasattr(
+    os, "register_at_fork"
+):  # where processes fork: a child begins with the caller's settings, and with the lock free
     os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
 
 

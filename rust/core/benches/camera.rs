@@ -1,4 +1,4 @@
-//! Throughput of the camera on one core: flat backgrounds, without and with light in every pixel.
+//! Throughput of the camera on one core: flat backgrounds, without and with signal in every pixel.
 //! `SIMTIFF_SIMD=avx2 cargo bench --bench camera` measures another instruction set.
 #![allow(missing_docs, reason = "the functions that criterion's macros make have no documentation")]
 

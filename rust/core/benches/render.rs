@@ -1,4 +1,4 @@
-//! Frames on one thread: adding stamps that are at hand, and whole frames of emitters.
+//! Frames on one thread: adding precomputed stamps, and complete frames of emitters.
 
 use std::hint::black_box;
 
@@ -43,7 +43,7 @@ impl Crowd {
     }
 }
 
-/// Records per second where each emitter has a record in every frame, so that its stamp costs next to nothing.
+/// Records per second if each emitter has a record in every frame, so that the cost of its stamp is negligible.
 fn splat(c: &mut Criterion) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     let (emitters, frames) = (2000u32, 20u32);

@@ -1,10 +1,10 @@
-//! The one error of the crate.
+//! The error type of the crate.
 
-/// What can be wrong with a call into this crate.
+/// Errors of calls into this crate.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A number lies outside what the formula or the memory allows.
+    /// A value is outside the range allowed by the formula or by memory.
     #[error("{name} is {got}; expected {expected}")]
     Value {
         /// The argument.
@@ -21,16 +21,16 @@ pub enum Error {
         name: &'static str,
         /// Its length.
         got: usize,
-        /// The length that fits the other arguments.
+        /// The expected length.
         expected: usize,
     },
-    /// The caller asked to stop.
+    /// The caller requested to stop.
     #[error("stopped by the caller")]
     Stopped,
 }
 
 impl Error {
-    /// An [`Error::Value`] with the offending value printed.
+    /// An [`Error::Value`] with the offending value.
     pub(crate) fn value(name: &'static str, got: impl std::fmt::Display, expected: &'static str) -> Self {
         Self::Value { name, got: got.to_string(), expected }
     }

@@ -1,10 +1,10 @@
-//! Picks the instruction set at run time.
+//! Selects the instruction set at run time.
 //!
 //! The hot loops of this crate are plain loops over fixed-size arrays. [`dispatch`] compiles such a loop
-//! once per instruction set and runs the version for this CPU, so that one binary built for generic
-//! x86-64 uses AVX-512 where there is AVX-512. AVX-512, AVX2 and NEON all have fused multiply-add and
-//! give the same bits where a loop uses [`mul_add`] and fixed-order sums; [`Level::Scalar`] (the build's baseline)
-//! rounds twice instead, because a fused multiply-add in software costs a hundred times more.
+//! once per instruction set and runs the version for the current CPU, so that one binary built for generic
+//! x86-64 uses AVX-512 if available. AVX-512, AVX2 and NEON all have fused multiply-add and
+//! are bit-identical if a loop uses [`mul_add`] and fixed-order sums; [`Level::Scalar`] (the build's baseline)
+//! rounds twice instead, because software fused multiply-add is a hundred times slower.
 use once_cell::race::OnceBox;
 
 /// An instruction set for which the hot loops are compiled.
@@ -16,7 +16,7 @@ pub enum Level {
     Avx2,
     /// 64-bit ARM with NEON.
     Neon,
-    /// What the crate was built for.
+    /// The instruction set that the crate was built for.
     Scalar,
 }
 
@@ -26,7 +26,7 @@ impl Level {
         [Self::Avx512, Self::Avx2, Self::Neon].into_iter().find(|level| level.is_available()).unwrap_or(Self::Scalar)
     }
 
-    /// Whether this CPU can run the level.
+    /// Whether this CPU supports the level.
     pub(crate) fn is_available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -42,8 +42,8 @@ impl Level {
     }
 }
 
-/// The level that the hot loops use: the best of this CPU, or the one that the environment variable
-/// `SIMTIFF_SIMD` (`avx512`, `avx2`, `neon` or `scalar`) asks for, where the CPU has it. Read once per process.
+/// The level of the hot loops: the best one of this CPU, or the one set in the environment variable
+/// `SIMTIFF_SIMD` (`avx512`, `avx2`, `neon` or `scalar`), if the CPU supports it. Read once per process.
 #[must_use]
 pub fn level() -> Level {
     static LEVEL: OnceBox<Level> = OnceBox::new();
@@ -65,7 +65,7 @@ pub(crate) fn dispatch<Op: pulp::WithSimd>(op: Op) -> Op::Output {
     dispatch_at(level(), op)
 }
 
-/// Runs `op` compiled for `level`, or for the baseline where the CPU does not have it.
+/// Runs `op` compiled for `level`, or for the baseline if the CPU does not support it.
 #[inline]
 pub(crate) fn dispatch_at<Op: pulp::WithSimd>(level: Level, op: Op) -> Op::Output {
     match level {
@@ -92,7 +92,7 @@ pub(crate) fn dispatch_at<Op: pulp::WithSimd>(level: Level, op: Op) -> Op::Outpu
     op.with_simd(pulp::Scalar)
 }
 
-/// `a * b + c`, fused where the instruction set of `S` has it.
+/// `a * b + c`, fused if the instruction set of `S` supports it.
 #[inline(always)]
 pub(crate) fn mul_add<S: pulp::Simd>(a: f32, b: f32, c: f32) -> f32 {
     if S::IS_SCALAR { a * b + c } else { a.mul_add(b, c) }

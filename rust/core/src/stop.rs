@@ -1,21 +1,21 @@
-//! The wish to stop, for calls that take long.
+//! Stop requests for long calls.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{Error, Result};
 
-/// Whether a call is to go on. Another thread may ask it to stop; the call looks after every few emitters, records or pixels,
-/// and then ends with [`Error::Stopped`]: its output is written in part, and nothing else is left half done.
+/// Whether a call should stop. Another thread may request it. The call checks after every few emitters, records or pixels,
+/// and then returns [`Error::Stopped`]: its output is partly written, and no other state is changed.
 #[derive(Debug, Default)]
 pub struct Stop(AtomicBool);
 
 impl Stop {
-    /// Asks the calls that have it to stop.
+    /// Requests the calls that use this to stop.
     pub fn ask(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// [`Error::Stopped`] if that was asked for.
+    /// [`Error::Stopped`] if a stop was requested.
     pub(crate) fn check(&self) -> Result<()> {
         if self.0.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
     }

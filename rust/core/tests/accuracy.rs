@@ -1,4 +1,4 @@
-//! Stamps against the formula summed in f64.
+//! Stamps against the formula, summed in f64.
 
 mod naive;
 
@@ -17,14 +17,14 @@ fn stamp(case: &Case, sampling: Sampling) -> Vec<f32> {
     out
 }
 
-/// Largest error as a part of the peak.
+/// Largest error as a fraction of the peak.
 fn error(stamp: &[f32], exact: &[f64]) -> f64 {
     let peak = exact.iter().copied().fold(0.0, f64::max);
     let worst = stamp.iter().zip(exact).map(|(&a, b)| (f64::from(a) - b).abs()).fold(0.0, f64::max);
     worst / peak
 }
 
-/// Microscopes and emitters that people have, up to two micrometres of defocus and a radian of aberration.
+/// Realistic microscopes and emitters, up to two micrometres of defocus and a radian of aberration.
 fn cases() -> impl Strategy<Value = Case> {
     let optics = (500.0..720.0f64, 0.6..1.47f64, 60.0..170.0f64, 0.8..1.2f64);
     let emitter = (-0.5..0.5f64, -0.5..0.5f64, -1.5..1.5f64, any::<bool>());
@@ -56,7 +56,7 @@ proptest! {
         prop_assert!(error < 5e-4, "{error:.1e} of the peak");
     }
 
-    /// Some pixels have next to no light: in the dark rings of an emitter in focus.
+    /// Some pixels have almost no light: in the dark rings of an emitter in focus.
     #[test]
     fn no_pixel_is_negative(case in cases(), z in -0.2..0.2f64) {
         let case = Case { xyz: [case.xyz[0], case.xyz[1], z], phase: vec![], magnitude: vec![], ..case };
@@ -70,7 +70,7 @@ proptest! {
     }
 }
 
-/// As far out of focus as a config may have it, and aberrations on top of that, which take more rows.
+/// The maximum defocus of a config, plus aberrations, which need more rows.
 #[test]
 fn far_out_of_focus_and_aberrated() {
     let mut phase = vec![0.0; 11];
@@ -91,7 +91,7 @@ fn far_out_of_focus_and_aberrated() {
     assert!(error < 5e-4, "{error:.1e} of the peak");
 }
 
-/// The same emitters, imaged vectorially: in the immersion, in water or in a gel, up to ten micrometres deep, in focus or near it.
+/// The same emitters with the vectorial model: in immersion, water or gel, up to ten micrometres deep, in or near focus.
 fn vectorial_cases() -> impl Strategy<Value = Case> {
     let media = prop_oneof![
         2 => Just([1.518, 1.518]),
@@ -101,7 +101,7 @@ fn vectorial_cases() -> impl Strategy<Value = Case> {
     (cases(), media, depth, -0.7..0.7f64).prop_map(|(case, [sample, coverslip], depth, from_focus)| {
         let matched = sample > 1.5;
         let z = if matched { from_focus } else { (depth + from_focus).max(0.0) };
-        // about where such an emitter is sharp
+        // approximate position of best focus
         let focus = if matched { 0.0 } else { depth * case.n_immersion / sample };
         Case {
             defocus: Defocus::Exact,
@@ -116,7 +116,7 @@ fn vectorial_cases() -> impl Strategy<Value = Case> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// 5e-4 of the peak, 1e-3 with a mismatch, 2e-3 where light is evanescent.
+    /// 5e-4 of the peak, 1e-3 with a mismatch, 2e-3 with evanescent light.
     #[test]
     fn vectorial_samples_are_the_formula(case in vectorial_cases()) {
         let [sample, ..] = case.media.unwrap();
@@ -126,7 +126,7 @@ proptest! {
     }
 }
 
-/// Five pupils far from focus, in oil and deep in water, against many more nodes.
+/// Five pupils far from focus, in oil and deep in water, against a much finer quadrature.
 #[test]
 fn far_from_focus_and_deep_in_water() {
     let plain = Case {

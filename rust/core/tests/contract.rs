@@ -1,4 +1,4 @@
-//! What every PSF model does, whatever its physics.
+//! The contract of all PSF models.
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -9,7 +9,7 @@ use simtiff_core::{
 const SIZE: usize = 21;
 const AREA: usize = SIZE * SIZE;
 
-/// A model, an emitter that it images, and coefficients where it has a pupil.
+/// A model, an emitter, and coefficients if it has a pupil.
 #[derive(Debug, Clone)]
 struct Case {
     spec: Spec,
@@ -54,7 +54,7 @@ fn models() -> impl Strategy<Value = Case> {
     let coefficients = prop::collection::vec(-0.4..0.4f32, 11);
     (0usize..4, optics, emitter, blur, sampling, coefficients).prop_map(
         |(model, (wavelength, na, px, ratio), xyz, blur, sampling, phase)| {
-            let na = if model == 2 { na + 0.18 } else { na }; // above the index of water: evanescent light
+            let na = if model == 2 { na + 0.18 } else { na }; // above the refractive index of water: evanescent light
             let optics = Optics::new(wavelength, na, 1.518, [px, px * ratio]).unwrap();
             let optics = if model == 2 { optics.with_sample(1.33, 1.52, 0.4).unwrap() } else { optics };
             let shape = Gaussian { sigma_nm: [130.0, 150.0], depth_nm: Some(400.0), astigmatism_nm: 150.0 };
@@ -75,7 +75,7 @@ fn models() -> impl Strategy<Value = Case> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A stamp has the light of a photon or less, and nothing negative.
+    /// A stamp has at most one photon, and no negative pixels.
     #[test]
     fn a_stamp_is_a_part_of_the_light(case in models()) {
         let stamp = case.stamp();
@@ -84,7 +84,7 @@ proptest! {
         prop_assert!(stamp.iter().all(|v| *v >= 0.0));
     }
 
-    /// The derivatives come with the stamp, and are what differences of stamps are.
+    /// The derivatives agree with differences of stamps, and the stamp with one computed without derivatives.
     #[test]
     fn gradients_are_differences_of_stamps(case in models()) {
         let modes: &[usize] = if case.spec.modes > 0 { &[4, 7, 10] } else { &[] };
@@ -92,7 +92,7 @@ proptest! {
         prop_assert!(planes[..AREA] == case.stamp()[..] || matches!(case.spec.model, Model::Vectorial));
         let parameters = (0..3).chain(modes.iter().map(|mode| 3 + mode));
         for (plane, parameter) in planes[AREA..].chunks_exact(AREA).zip(parameters) {
-            // Richardson's combination of central differences, in which f32 leaves some 1e-4
+            // Richardson extrapolation of central differences, with f32 errors of about 1e-4
             let step = if parameter == 2 { 0.02 } else { 0.04 };
             let ahead = |by: f64| (case.moved(parameter, by).stamp(), case.moved(parameter, -by).stamp());
             let ((a, b), (c, d)) = (ahead(step), ahead(2.0 * step));
@@ -109,7 +109,7 @@ proptest! {
         }
     }
 
-    /// More light, less background and a better camera never make a bound worse.
+    /// More photons, less background and a better camera never make a bound worse.
     #[test]
     fn bounds_are_ordered(case in models(), photons in 300.0..3000.0f64, background in 1.0..50.0f64) {
         let psf = Psf::new(case.spec).unwrap();
@@ -129,7 +129,7 @@ proptest! {
         }
     }
 
-    /// A frame with the emitter is its stamp, placed; and a record in it is bound as the stamp is.
+    /// A frame with a single emitter is its stamp, shifted; and its record has the bound of the stamp.
     #[test]
     fn frames_and_records_have_the_stamp(case in models()) {
         let psf = Psf::new(case.spec).unwrap();
@@ -140,7 +140,7 @@ proptest! {
         let scene = Scene { emitters, records, origin: [0.0; 2], background: None };
         let mut frame = vec![0.0; 30 * 31];
         psf.render(&scene, [30, 31], &mut frame, &Stop::default()).unwrap();
-        // an emitter at half a pixel has its stamp around the next one
+        // the stamp of an emitter at half a pixel is centred on the next one
         let [cx, cy] = [0, 1].map(|i| (xyz[0][i] + 0.5).floor());
         let own = Case { xyz: [xyz[0][0] - cx, xyz[0][1] - cy, case.xyz[2]], ..case.clone() };
         for (i, value) in own.stamp().into_iter().enumerate() {
@@ -176,12 +176,12 @@ fn settings_of_another_model_are_refused() {
         let error = optics.with_sample(sample, coverslip, 0.0).unwrap_err();
         assert!(matches!(&error, Error::Value { name: found, .. } if *found == name), "{error}");
     }
-    // within the coverslip
+    // inside the coverslip
     let mismatch = Spec { model: Model::Vectorial, ..Spec::new(optics.with_sample(1.33, 1.52, 0.5).unwrap(), 21) };
     let emitters = Emitters { xyz: &[[0.0, 0.0, -0.1]], phase: &[], magnitude: None };
     let error = Psf::new(mismatch).unwrap().stamps(&emitters, &mut [0.0; AREA], &Stop::default()).unwrap_err();
     assert!(matches!(error, Error::Value { name: "z", .. }), "{error}");
-    // a mode that is not among the coefficients
+    // a mode that has no coefficient
     let plain = Psf::new(Spec::new(optics, 21)).unwrap();
     let emitters = Emitters { xyz: &[[0.0; 3]], phase: &[], magnitude: None };
     assert!(plain.gradients(&emitters, &[0], &mut [0.0; 5 * AREA], &Stop::default()).is_err());

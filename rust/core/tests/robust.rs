@@ -1,5 +1,5 @@
-//! Whatever numbers and lengths come in, an answer or an error comes out: no panic, no abort, no endless loop, and no
-//! answer that is not a number. `PROPTEST_CASES` sets how many cases are tried (`make fuzz` tries many).
+//! Any numbers and lengths give a result or an error: no panic, no abort, no endless loop, and no
+//! NaN in results. `PROPTEST_CASES` sets the number of cases (`make fuzz` runs many).
 
 use proptest::prelude::*;
 use simtiff_core::{
@@ -7,7 +7,7 @@ use simtiff_core::{
     Sampling, Scene, Spec, Stop,
 };
 
-/// A number near `usual`, or any that a float can be.
+/// A number near `usual`, or any float.
 fn wild(usual: std::ops::Range<f64>) -> impl Strategy<Value = f64> {
     let special = prop::sample::select(vec![
         0.0,
@@ -33,7 +33,7 @@ fn wild32(usual: std::ops::Range<f64>) -> impl Strategy<Value = f32> {
     wild(usual).prop_map(|v| v as f32)
 }
 
-/// A length that fits, mostly.
+/// Usually a length that fits.
 fn length(fitting: usize) -> impl Strategy<Value = usize> {
     prop_oneof![20 => Just(fitting), 1 => 0..2 * fitting + 3]
 }

@@ -8,14 +8,14 @@ use crate::errors::to_python;
 use crate::variates::photon_law;
 use crate::{buffers, pool};
 
-/// Molecules that go from state to state independently, taken from frame to frame.
+/// Molecules that change between states independently, advanced from frame to frame.
 #[pyclass(module = "simtiff._core")]
 pub struct Blinking(simtiff_core::Blinking);
 
 #[pymethods]
 impl Blinking {
-    /// `rates` (n, n) per frame, from a row to a column; `brightness` and `start` (n,). `photons` of each molecule, float32; or,
-    /// with a law, how many molecules there are, whose photons are drawn for each sojourn.
+    /// `rates` (n, n) per frame, from row to column; `brightness` and `start` (n,). `photons` per molecule, float32; or,
+    /// with a distribution, the number of molecules, whose photons are drawn for each sojourn.
     #[new]
     #[pyo3(signature = (rates, brightness, start, frames, key, photons, law=None))]
     #[allow(clippy::needless_pass_by_value, clippy::too_many_arguments, reason = "called from one place in Python")]
@@ -37,7 +37,7 @@ impl Blinking {
         py.detach(|| simtiff_core::Blinking::new(chain, light, frames, key)).map(Self).map_err(to_python)
     }
 
-    /// Take all molecules on to a frame; return how many records and bright sojourns the frames up to it have.
+    /// Advance all molecules to a frame; return the numbers of records and bright sojourns in the frames up to it.
     fn advance(&mut self, py: Python<'_>, frame: u32) -> PyResult<(usize, usize)> {
         let own = &mut self.0;
         let [records, sojourns] = pool::run(py, None, |stop| own.advance(frame, stop))?.map_err(to_python)?;
@@ -65,7 +65,7 @@ impl Blinking {
         py.detach(|| self.0.records_into(places, &mut out)).map_err(to_python)
     }
 
-    /// Fill columns with the bright sojourns that begin in these frames, by frame, then by molecule, then by time.
+    /// Fill columns with the bright sojourns that start in these frames, by frame, then by molecule, then by time.
     fn sojourns_into(
         &self,
         py: Python<'_>,

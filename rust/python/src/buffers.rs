@@ -1,4 +1,4 @@
-//! Arrays as slices: of the exact type and C-contiguous, or an error that says so.
+//! Arrays as slices: of the exact type and C-contiguous, else an error.
 
 use numpy::{Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyReadwriteArrayDyn};
 use numpy::{PyUntypedArrayMethods, dtype};
@@ -25,14 +25,14 @@ pub fn borrow_if_any<'py, T: Element>(
     if array.is_none() { Ok(None) } else { borrow(name, &array).map(Some) }
 }
 
-/// An array that is read.
+/// An array for reading.
 pub fn read<'a, T: Element>(name: &str, array: &'a PyReadonlyArrayDyn<'_, T>) -> PyResult<&'a [T]> {
-    // a slice alone would be had of an array in Fortran order, too
+    // NumPy also gives a slice of an array in Fortran order
     let slice = if array.is_c_contiguous() { array.as_slice().ok() } else { None };
     slice.ok_or_else(|| shape(format!("{name} is not aligned and C-contiguous")))
 }
 
-/// An array that is written.
+/// An array for writing.
 pub fn write<'a, T: Element>(name: &str, array: &'a mut PyReadwriteArrayDyn<'_, T>) -> PyResult<&'a mut [T]> {
     let slice = if array.is_c_contiguous() { array.as_slice_mut().ok() } else { None };
     slice.ok_or_else(|| shape(format!("{name} is not aligned and C-contiguous")))
@@ -44,7 +44,7 @@ pub fn rows<'a, const N: usize>(name: &str, array: &'a PyReadonlyArrayDyn<'_, f6
     if rest.is_empty() { Ok(rows) } else { Err(shape(format!("{name} does not have {N} columns"))) }
 }
 
-/// Height and width of the frames that an array holds, (..., y, x).
+/// Height and width of the frames in an array, (..., y, x).
 pub fn frame_shape<T: Element>(array: &PyReadwriteArrayDyn<'_, T>) -> PyResult<[usize; 2]> {
     let found = array.shape();
     let frame = found.last_chunk::<2>().copied();

@@ -7,7 +7,7 @@ use simtiff_core::Exposure;
 use crate::errors::to_python;
 use crate::{buffers, pool};
 
-/// Frames to fill, of either type of pixel.
+/// Output frames, with either pixel type.
 #[derive(FromPyObject)]
 pub enum Pixels<'py> {
     #[pyo3(transparent)]
@@ -47,7 +47,7 @@ impl FromPyObject<'_, '_> for Maps {
     }
 }
 
-/// A camera: expected photons to counts.
+/// A camera: from expected photons to counts.
 #[pyclass(frozen, module = "simtiff._core")]
 pub struct Camera {
     pub(crate) camera: simtiff_core::Camera,
@@ -89,8 +89,8 @@ impl Camera {
         simtiff_core::Camera::of(settings).map(|camera| Self { camera }).map_err(to_python)
     }
 
-    /// Expose frames into `out` (..., y, x); `key` is the scrambled seed. uint16 counts are rounded and clipped, float32 ones
-    /// are neither.
+    /// Expose frames into `out` (..., y, x); `key` is the hashed seed. uint16 counts are rounded and clipped, float32 counts
+    /// are not.
     #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
     fn expose(
         &self,

@@ -1,4 +1,4 @@
-//! From the core's error to Python's exceptions, and errors of arguments.
+//! From the core's error to Python exceptions, and errors about arguments.
 
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
@@ -29,7 +29,7 @@ pub fn refused(name: &str, given: &Bound<'_, PyAny>, expected: &str) -> PyErr {
     ConfigError::new_err(format!("{name} is {}; expected {expected}", shown(given)))
 }
 
-/// An argument as a number or several, of which a truth value is none; a `ConfigError` where it is something else.
+/// An argument as a number or several, but not a boolean; otherwise a `ConfigError`.
 pub fn argument<'py, T>(name: &str, given: &Bound<'py, PyAny>, expected: &str) -> PyResult<T>
 where
     T: for<'a> FromPyObject<'a, 'py>,
@@ -38,7 +38,7 @@ where
     found.ok_or_else(|| refused(name, given, expected))
 }
 
-/// A value as a message can show it, however long it is.
+/// A value as text of limited length, for messages.
 pub fn shown(value: &Bound<'_, PyAny>) -> String {
     if let Ok(array) = value.cast::<PyUntypedArray>() {
         return format!("an array of {} {:?}", array.dtype(), array.shape());
@@ -46,6 +46,6 @@ pub fn shown(value: &Bound<'_, PyAny>) -> String {
     match value.repr().map(|text| text.to_string_lossy().into_owned()) {
         Ok(text) if text.chars().count() <= 80 => text,
         Ok(text) => text.chars().take(76).chain(" ...".chars()).collect(),
-        Err(_) => "something that cannot be shown".to_owned(), // an integer of thousands of digits, for example
+        Err(_) => "something that cannot be shown".to_owned(), // an integer with thousands of digits, for example
     }
 }

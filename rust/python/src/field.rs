@@ -7,16 +7,16 @@ use simtiff_core::Interpolation;
 use crate::errors::{ConfigError, to_python};
 use crate::{buffers, pool};
 
-/// Turn planes (y, x) of rows of `width` values into their coefficients of cubic B-splines, in place.
+/// Convert planes (y, x) with rows of `width` values to cubic B-spline coefficients, in place.
 #[pyfunction]
 pub fn spline_filter(py: Python<'_>, mut planes: Vec<PyReadwriteArrayDyn<'_, f32>>, width: usize) -> PyResult<()> {
     let mut planes = planes.iter_mut().map(|plane| buffers::write("a plane", plane)).collect::<PyResult<Vec<_>>>()?;
     pool::run(py, None, |_| simtiff_core::spline_filter(&mut planes, width))?.map_err(to_python)
 }
 
-/// Fill `out` (n, planes) with the values of planes of `shape` (y, x) at places (n, 2): x and y in pixels.
+/// Fill `out` (n, planes) with the values of planes of `shape` (y, x) at positions (n, 2): x and y in pixels.
 ///
-/// A plane may be (y, x, values), and counts as so many.
+/// A plane may be (y, x, values), and counts as that many planes.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
 pub fn interpolate(

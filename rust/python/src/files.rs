@@ -1,5 +1,5 @@
-//! What files need at memory speed: checksums of what is written, and planes stored in compressed tiles, the way HDF5 keeps
-//! them, several times as fast as HDF5 reads them.
+//! File operations at memory speed: checksums, and reading planes from compressed HDF5 tiles, several times as fast as
+//! HDF5.
 
 use libdeflater::Decompressor;
 use numpy::{PyReadonlyArrayDyn, PyReadwriteArrayDyn};
@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::{buffers, pool};
 
-/// CRC-32 (IEEE, that of zlib and PNG) of `data`, going on from the checksum `value` of what came before it.
+/// CRC-32 (IEEE, as in zlib and PNG) of `data`, continued from the checksum `value`.
 #[pyfunction]
 #[pyo3(signature = (data, value=0))]
 #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
@@ -23,7 +23,7 @@ pub fn crc32(py: Python<'_>, data: PyReadonlyArrayDyn<'_, u8>, value: u32) -> Py
     }))
 }
 
-/// CRC-32 of data that begin with some whose checksum is `first`, and end with `length` bytes whose checksum is `second`.
+/// CRC-32 of concatenated data, from the checksums `first` and `second` of its parts; the second part has `length` bytes.
 #[pyfunction]
 pub fn crc32_joined(first: u32, second: u32, length: u64) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(first);
@@ -31,8 +31,8 @@ pub fn crc32_joined(first: u32, second: u32, length: u64) -> u32 {
     hasher.finalize()
 }
 
-/// Fill a plane `out` of `shape` (y, x) from its tiles of `tile` (y, x) values, row by row of tiles: little-endian float32 in
-/// zlib's format, `shuffled` (all first bytes, then all second ones, ...) or not. `ValueError` if a tile is none.
+/// Fill a plane `out` of `shape` (y, x) from its tiles of `tile` (y, x) values, in row-major order: little-endian float32 in
+/// zlib format, `shuffled` (all first bytes, then all second ones, ...) or not. `ValueError` if a tile is invalid.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
 pub fn inflate_tiles(

@@ -1,10 +1,10 @@
-//! Python bindings of `simtiff-core`: one call into the core each, nothing computed here but what files need (see `files`),
-//! of which the core knows nothing.
+//! Python bindings of `simtiff-core`. Each function is one call into the core; only file operations (see `files`) are
+//! implemented here, since the core is independent of files.
 //!
-//! Every call that computes releases the GIL, runs on the process's own pool of threads and ends when a signal's handler raises (see
-//! `pool`). Arrays come in
-//! as they are needed, C-contiguous and of the exact dtype; the package's Python side converts what users pass. Output is
-//! written into arrays that the caller owns.
+//! Every call that computes releases the GIL, runs on the process's own thread pool and ends if a signal handler raises (see
+//! `pool`). Input arrays must be
+//! C-contiguous and have the exact dtype; the Python package converts what users pass. Output is
+//! written to arrays owned by the caller.
 //!
 //! | Python | Rust |
 //! |---|---|
@@ -29,13 +29,13 @@ mod variates;
 
 use pyo3::prelude::*;
 
-/// Imports all that calls need. Left to the first call, a fork could come in the middle of it, and the child would wait for
+/// Imports everything that calls need. During a later import, a fork could happen, and the child would wait for
 /// a thread that only its parent has.
 fn import_all(py: Python<'_>) -> PyResult<()> {
     pool::system(py)?;
     drop((py.get_type::<errors::ConfigError>(), py.get_type::<errors::ShapeError>()));
-    py.import("numpy")?; // where that fails, as for want of memory, what comes next would panic
-    let array = numpy::PyArrayDyn::<f32>::zeros(py, [1].as_slice(), false); // NumPy's tables, and its borrows'
+    py.import("numpy")?; // if this fails, for example for lack of memory, the following would panic
+    let array = numpy::PyArrayDyn::<f32>::zeros(py, [1].as_slice(), false); // initializes NumPy's tables, and its borrow checking
     buffers::borrow::<f32>("", array.as_any()).map(drop)
 }
 
@@ -60,18 +60,18 @@ mod core_module {
     use crate::pool::{set_threads, simd_level, threads};
     #[pymodule_export]
     use crate::render::{Cost, Psf};
-    /// The most quadrature rows that an emitter is computed with.
+    /// The maximum number of quadrature rows of an emitter.
     #[pymodule_export]
     const MOST_ROWS: usize = simtiff_core::MOST_ROWS;
-    /// The most Zernike modes.
+    /// The maximum number of Zernike modes.
     #[pymodule_export]
     const MOST_MODES: usize = simtiff_core::MOST_MODES;
-    /// The most samples per pixel and axis.
+    /// The maximum number of samples per pixel and axis.
     #[pymodule_export]
     const MOST_SAMPLES_PER_PIXEL: u32 = simtiff_core::MOST_SAMPLES_PER_PIXEL;
     #[pymodule_export]
     const MOST_THREADS: usize = crate::pool::MOST_THREADS;
-    /// The most states of a molecule.
+    /// The maximum number of states of a molecule.
     #[pymodule_export]
     const MOST_STATES: usize = simtiff_core::MOST_STATES;
     #[pymodule_export]

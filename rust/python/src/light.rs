@@ -6,7 +6,8 @@ use pyo3::prelude::*;
 use crate::errors::to_python;
 use crate::{buffers, pool};
 
-/// Fill `out` (n,) with the light of a Gaussian beam of peak 1 at places (n, 2): x and y in pixels, as its centre and widths.
+/// Fill `out` (n,) with the relative intensity of a Gaussian beam of peak 1 at positions (n, 2). Positions, centre and widths: x and
+/// y in pixels.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
 pub fn beam(
@@ -20,14 +21,14 @@ pub fn beam(
     py.detach(|| simtiff_core::beam(places, centre.into(), fwhm.into(), out)).map_err(to_python)
 }
 
-/// Multiply what frame k has of a background with exp(-k / frames), in place.
+/// Multiply the background factor of frame k by exp(-k / frames), in place.
 #[pyfunction]
 pub fn bleach(py: Python<'_>, frames: f64, mut factor: PyReadwriteArrayDyn<'_, f64>) -> PyResult<()> {
     let factor = buffers::write("factor", &mut factor)?;
     py.detach(|| simtiff_core::bleach(frames, factor)).map_err(to_python)
 }
 
-/// Fill `out` (y, x) with a random field of mean 0 and variance 1 whose pixel (0, 0) lies at `origin`, x and y.
+/// Fill `out` (y, x) with a random field of mean 0 and variance 1; pixel (0, 0) is at `origin`, x and y.
 #[pyfunction]
 pub fn random_field(
     py: Python<'_>,

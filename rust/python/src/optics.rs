@@ -1,4 +1,4 @@
-//! `simtiff_core::Spec` and what it is made of, as they are in Python.
+//! `simtiff_core::Spec` and its parts, converted from Python.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -8,7 +8,7 @@ use simtiff_core::Gaussian;
 
 use crate::errors::{ConfigError, argument, refused, to_python};
 
-/// The attributes of Python's `Optics`, or of anything that has them.
+/// The attributes of Python's `Optics`, or of any object that has them.
 #[derive(FromPyObject)]
 pub struct Optics {
     wavelength_nm: f64,
@@ -23,7 +23,7 @@ pub struct Optics {
 }
 
 impl Optics {
-    /// The core's, which has its numbers checked.
+    /// The core's optics, with checked values.
     fn checked(&self) -> PyResult<simtiff_core::Optics> {
         let pixel_nm = [self.pixel_size_nm_x, self.pixel_size_nm_y];
         let plain = simtiff_core::Optics::new(self.wavelength_nm, self.na, self.n_immersion, pixel_nm);
@@ -31,7 +31,7 @@ impl Optics {
         plain.and_then(|optics| optics.with_sample(sample, coverslip, self.focal_depth_um)).map_err(to_python)
     }
 
-    /// What it has that a model with one medium has not.
+    /// Settings that a model with a single medium does not support.
     fn of_several_media(&self) -> Option<(&'static str, f64)> {
         let depth = (self.focal_depth_um != 0.0).then_some(self.focal_depth_um);
         let named = [("n_sample", self.n_sample), ("n_coverslip", self.n_coverslip), ("focal_depth_um", depth)];
@@ -39,7 +39,7 @@ impl Optics {
     }
 }
 
-/// What stamps are asked for: everything but the number of coefficients. It is checked here.
+/// The parameters of stamps, except the number of coefficients. Checked on creation.
 #[pyclass(frozen, module = "simtiff._core")]
 pub struct Spec(simtiff_core::Spec);
 
@@ -98,13 +98,13 @@ impl Spec {
 }
 
 impl Spec {
-    /// The core's, for so many coefficients.
+    /// The core's spec for this number of coefficients.
     pub fn with_modes(&self, modes: usize) -> simtiff_core::Spec {
         self.0.with_modes(modes)
     }
 }
 
-/// Pixels along a side of a stamp.
+/// Side of a stamp in pixels.
 pub struct Size(pub usize);
 
 impl FromPyObject<'_, '_> for Size {

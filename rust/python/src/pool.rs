@@ -1,4 +1,4 @@
-//! The process's pool of threads. A worker process has its share of the cores, so the size can be set at any time; it
+//! The process's thread pool. A worker process has its share of the cores, so the size can be set at any time; it
 //! never changes results.
 
 use std::process;
@@ -12,21 +12,21 @@ use simtiff_core::Stop;
 
 use crate::errors::ConfigError;
 
-/// The pool, and the process that its threads belong to: a forked child inherits the pool, but not the threads. Whoever
-/// looks here holds the GIL, as who forks does, so that no child finds it locked.
+/// The pool, and the process that its threads belong to: a forked child inherits the pool, but not the threads. Accessed
+/// only with the GIL held, as for forks, so that a child never finds it locked.
 static POOL: Mutex<Option<(u32, Arc<ThreadPool>)>> = Mutex::new(None);
 
-/// The most threads that can be asked for.
+/// The maximum number of threads.
 pub const MOST_THREADS: usize = 4096;
 
-/// How often a call looks whether it is to end.
+/// Interval at which a call checks whether to stop.
 const LOOK: Duration = Duration::from_millis(50);
 
 fn slot() -> MutexGuard<'static, Option<(u32, Arc<ThreadPool>)>> {
     POOL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// This process's pool. A forked child makes its own, of the size of its parent's.
+/// This process's pool. A forked child creates its own, with the size of its parent's.
 fn current(py: Python<'_>) -> PyResult<Arc<ThreadPool>> {
     let threads = match &*slot() {
         Some((owner, pool)) if *owner == process::id() => return Ok(Arc::clone(pool)),
@@ -35,7 +35,7 @@ fn current(py: Python<'_>) -> PyResult<Arc<ThreadPool>> {
     };
     let threads = match threads {
         Some(threads) => threads,
-        None => default_threads(py)?, // other threads of Python may run meanwhile
+        None => default_threads(py)?, // other Python threads may run meanwhile
     };
     let pool = Arc::new(build(threads)?);
     keep(&pool);
@@ -45,16 +45,16 @@ fn current(py: Python<'_>) -> PyResult<Arc<ThreadPool>> {
 fn keep(pool: &Arc<ThreadPool>) {
     let before = slot().replace((process::id(), Arc::clone(pool)));
     if before.as_ref().is_some_and(|(owner, _)| *owner != process::id()) {
-        std::mem::forget(before); // to drop it would tell its threads, which are not there
+        std::mem::forget(before); // dropping it would notify its threads, which do not exist here
     }
 }
 
-/// The number of threads where nobody set it.
+/// The default number of threads.
 fn default_threads(py: Python<'_>) -> PyResult<usize> {
     system(py)?.getattr("default_threads")?.call0()?.extract()
 }
 
-/// The package's module that knows how many CPUs there are.
+/// The package's module that determines the number of CPUs.
 pub fn system(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
     py.import("simtiff.io.system")
 }
@@ -67,13 +67,13 @@ fn build(threads: usize) -> PyResult<ThreadPool> {
         .map_err(|e| ConfigError::new_err(format!("could not start {threads} threads: {e}")))
 }
 
-/// Runs `work` on the pool with the GIL released. Meanwhile this thread, where it is Python's main one, lets Python handle
-/// signals, and calls `check`; if either raises, as Ctrl-C does, work is asked to stop, and that is the error.
+/// Runs `work` on the pool with the GIL released. Meanwhile this thread, if it is Python's main thread, lets Python handle
+/// signals, and calls `check`. If either raises, such as for Ctrl-C, work is stopped, and the exception is returned.
 pub fn run<T: Send>(py: Python<'_>, check: Option<&Py<PyAny>>, work: impl FnOnce(&Stop) -> T + Send) -> PyResult<T> {
     let pool = current(py)?;
     let stop = &Stop::default();
     if pool.current_thread_index().is_some() {
-        return Ok(py.detach(|| work(stop))); // called back from a thread of the pool, which must not wait for it
+        return Ok(py.detach(|| work(stop))); // called from a thread of the pool, which must not wait for it
     }
     let look = || {
         Python::attach(|py| {
@@ -88,11 +88,11 @@ pub fn run<T: Send>(py: Python<'_>, check: Option<&Py<PyAny>>, work: impl FnOnce
             loop {
                 match result.recv_timeout(LOOK) {
                     Ok(result) => return Some(Ok(result)),
-                    Err(RecvTimeoutError::Disconnected) => return None, // a panic, which the scope hands on
+                    Err(RecvTimeoutError::Disconnected) => return None, // a panic, which the scope propagates
                     Err(RecvTimeoutError::Timeout) => {
                         if let Err(error) = look() {
                             stop.ask();
-                            return Some(Err(error)); // after the scope's end, when work has stopped
+                            return Some(Err(error)); // at the end of the scope, when work has stopped
                         }
                     }
                 }
@@ -102,7 +102,7 @@ pub fn run<T: Send>(py: Python<'_>, check: Option<&Py<PyAny>>, work: impl FnOnce
     .unwrap_or_else(|| unreachable!("a panic ends the scope"))
 }
 
-/// Set the number of threads that simtiff computes with; 0 is one per core.
+/// Set the number of threads for computations; 0 is one per core.
 #[pyfunction]
 #[pyo3(signature = (n, /))]
 pub fn set_threads(py: Python<'_>, n: usize) -> PyResult<()> {
@@ -113,7 +113,7 @@ pub fn set_threads(py: Python<'_>, n: usize) -> PyResult<()> {
     Ok(())
 }
 
-/// Number of threads that simtiff computes with.
+/// Number of threads for computations.
 #[pyfunction]
 pub fn threads(py: Python<'_>) -> PyResult<usize> {
     Ok(current(py)?.current_num_threads())

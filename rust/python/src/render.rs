@@ -12,7 +12,7 @@ use crate::optics::Spec;
 use crate::scene::Scene;
 use crate::{buffers, pool};
 
-/// What a `Psf` of the same arguments takes; nothing is made.
+/// The cost of a `Psf` with the same arguments, without computing anything.
 #[pyclass(frozen, module = "simtiff._core")]
 pub struct Cost(simtiff_core::Cost);
 
@@ -23,26 +23,26 @@ impl Cost {
         simtiff_core::Cost::new(spec.with_modes(modes)).map(Self).map_err(to_python)
     }
 
-    /// The quadrature rows that an emitter needs at x, y (px from the stamp's middle pixel) and z (um), with phase coefficients
-    /// from Noll 1 on; a config's emitters need `MOST_ROWS` at most without their aberrations.
+    /// The quadrature rows that an emitter needs at x, y (px from the stamp's central pixel) and z (um), with phase coefficients
+    /// from Noll 1 on; emitters of a config need at most `MOST_ROWS` without their aberrations.
     #[pyo3(signature = (x, y, z, phase=vec![]))]
     #[allow(clippy::needless_pass_by_value, reason = "arguments come from Python by value")]
     fn rows(&self, x: f64, y: f64, z: f64, phase: Vec<f32>) -> PyResult<f32> {
         self.0.rows([x, y, z], &phase).map_err(to_python)
     }
 
-    /// Bytes, at most, of the matrices for emitters that need so many rows, and of the work space of so many threads.
+    /// Maximum bytes of the matrices for emitters that need this range of rows, and of the scratch space of this number of threads.
     fn transform_bytes(&self, fewest_rows: f32, most_rows: f32, threads: usize) -> usize {
         self.0.transform_bytes(fewest_rows, most_rows, threads)
     }
 
-    /// Bytes that `Psf.expose` takes at most beside `out`: stamps, and photons where these do not fit into the work space.
+    /// Maximum bytes that `Psf.expose` needs in addition to `out`: stamps, and photons if these do not fit into the scratch space.
     fn expose_bytes(&self, emitters: usize, pixels: usize) -> usize {
         self.0.expose_bytes(emitters, pixels)
     }
 }
 
-/// What the light becomes before it is counted: the attributes of Python's `Detector`.
+/// Noise properties of a camera: the attributes of Python's `Detector`.
 #[derive(FromPyObject)]
 pub struct Detector {
     quantum_efficiency: f64,
@@ -60,7 +60,7 @@ impl From<Detector> for simtiff_core::Detector {
     }
 }
 
-/// PSFs of one microscope; keeps the matrices of the transform.
+/// PSFs of one microscope; caches the transform matrices.
 #[pyclass(frozen, module = "simtiff._core")]
 pub struct Psf(simtiff_core::Psf);
 
@@ -71,12 +71,12 @@ impl Psf {
         simtiff_core::Psf::new(spec.with_modes(modes)).map(Self).map_err(to_python)
     }
 
-    /// Bytes of the matrices made by now.
+    /// Bytes of the matrices computed so far.
     fn held_bytes(&self) -> usize {
         self.0.held_bytes()
     }
 
-    /// Fill `out` (n, size, size) with the stamps of a scene's emitters: x and y from the stamp's middle pixel.
+    /// Fill `out` (n, size, size) with the stamps of a scene's emitters: x and y relative to the stamp's central pixel.
     #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
     fn stamps(&self, py: Python<'_>, scene: Scene<'_>, mut out: PyReadwriteArrayDyn<'_, f32>) -> PyResult<()> {
         let emitters = scene.emitters()?;
@@ -84,7 +84,7 @@ impl Psf {
         pool::run(py, None, |stop| self.0.stamps(&emitters, out, stop))?.map_err(to_python)
     }
 
-    /// Fill `out` (n, 4 + modes, size, size) with stamps and their derivatives by x, y, z and chosen modes, counted from 0.
+    /// Fill `out` (n, 4 + modes, size, size) with stamps and their derivatives with respect to x, y, z and selected modes, counted from 0.
     #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
     fn gradients(
         &self,
@@ -98,7 +98,7 @@ impl Psf {
         pool::run(py, None, |stop| self.0.gradients(&emitters, &modes, out, stop))?.map_err(to_python)
     }
 
-    /// Fill `out` (n, 5) with the bounds of a scene's emitters, each alone on its stamp; photons and background (n,).
+    /// Fill `out` (n, 5) with the single-emitter bounds of a scene's emitters on their stamps; photons and background (n,).
     #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
     fn bounds(
         &self,
@@ -116,7 +116,7 @@ impl Psf {
             .map_err(to_python)
     }
 
-    /// Fill `out` (m, 5) with the bounds of a scene's records on the pixels of their frames, of `shape` (y, x); background (t,).
+    /// Fill `out` (m, 5) with the bounds of a scene's records from the pixels of their frames, of `shape` (y, x); background (t,).
     #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "called from one place in Python")]
     fn record_bounds(
         &self,
@@ -143,9 +143,9 @@ impl Psf {
         pool::run(py, None, |stop| self.0.render(&scene, shape, out, stop))?.map_err(to_python)
     }
 
-    /// Overwrite `out` (t, y, x) with a camera's frames of a scene; see `Camera.expose`. `space` is work space of that shape.
-    /// `finished` is called with the index of each frame and the CRC-32 of its bytes as soon as it is whole, in any order and
-    /// from any thread; `check` from the thread of the call, many times a second. What either raises ends the call.
+    /// Overwrite `out` (t, y, x) with a camera's frames of a scene; see `Camera.expose`. `space` is scratch space of that shape.
+    /// `finished` is called with the index of each frame and the CRC-32 of its bytes as soon as it is complete, in any order and
+    /// from any thread; `check` from the calling thread, many times per second. If either raises, the call ends.
     #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "called from one place in Python")]
     fn expose(
         &self,
@@ -166,7 +166,7 @@ impl Psf {
         let finished = |t: usize, bytes: &[u8]| {
             let Some(finished) = &finished else { return true };
             let told = (t, crc32fast::hash(bytes));
-            // nothing is dropped outside: that would be left to a list with a lock, which a fork could find locked
+            // nothing is dropped outside: PyO3 would add it to a list with a lock, which a fork could find locked
             Python::attach(|py| finished.call1(py, told).map_err(|error| _ = raised.set(error)).is_ok())
         };
         let done = match out {

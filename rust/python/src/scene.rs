@@ -39,7 +39,7 @@ impl<'py> FromPyObject<'_, 'py> for Scene<'py> {
 }
 
 impl Scene<'_> {
-    /// Its emitters; lengths are left to the core.
+    /// Its emitters; the core checks lengths.
     pub fn emitters(&self) -> PyResult<Emitters<'_>> {
         if self.xyz.ndim() != 2 || self.xyz.shape()[1] != 3 {
             return Err(shape(format!("xyz has shape {:?}; expected (n, 3)", self.xyz.shape())));
@@ -51,7 +51,7 @@ impl Scene<'_> {
         })
     }
 
-    /// All of it.
+    /// The complete scene.
     pub fn view(&self) -> PyResult<simtiff_core::Scene<'_>> {
         let records = Records {
             emitter: buffers::read("emitter_ix", &self.emitter_ix)?,

@@ -7,7 +7,7 @@ use simtiff_core::PhotonLaw;
 use crate::buffers;
 use crate::errors::to_python;
 
-/// Turn uniform numbers in [0, 1) into exponential ones of mean 1, in place.
+/// Convert uniform numbers in [0, 1) to exponential variates with mean 1, in place.
 #[pyfunction]
 pub fn exponential(py: Python<'_>, mut uniform: PyReadwriteArrayDyn<'_, f64>) -> PyResult<()> {
     let uniform = buffers::write("uniform", &mut uniform)?;
@@ -15,7 +15,7 @@ pub fn exponential(py: Python<'_>, mut uniform: PyReadwriteArrayDyn<'_, f64>) ->
     Ok(())
 }
 
-/// Turn uniform numbers in [0, 1), with as many second ones, into standard normal ones, in place.
+/// Convert uniform numbers in [0, 1), with as many second ones, to standard normal variates, in place.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
 pub fn normal(
@@ -27,7 +27,7 @@ pub fn normal(
     py.detach(|| simtiff_core::normal(uniform, second)).map_err(to_python)
 }
 
-/// Turn uniform numbers in [0, 1), with as many second ones, into Poisson numbers of given means, in place.
+/// Convert uniform numbers in [0, 1), with as many second ones, to Poisson variates with given means, in place.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
 pub fn poisson(
@@ -41,7 +41,7 @@ pub fn poisson(
     py.detach(|| simtiff_core::poisson(uniform, second, mean)).map_err(to_python)
 }
 
-/// Turn uniform numbers in [0, 1), with as many second ones, into photons of a law with a mean and a standard deviation, in place.
+/// Convert uniform numbers in [0, 1), with as many second ones, to photons of a distribution with mean and standard deviation, in place.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value, reason = "arrays come from Python by value")]
 pub fn photons(
@@ -55,7 +55,7 @@ pub fn photons(
     py.detach(|| simtiff_core::photons(&law, uniform, second)).map_err(to_python)
 }
 
-/// A law by name, mean and standard deviation.
+/// A distribution by name, mean and standard deviation.
 pub fn photon_law((name, mean, sigma): &(String, f64, f64)) -> PyResult<PhotonLaw> {
     PhotonLaw::new(name, *mean, *sigma).map_err(to_python)
 }

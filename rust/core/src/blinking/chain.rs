@@ -1,44 +1,44 @@
-//! The states of a molecule, and the rates at which it goes from one to another.
+//! The states of a molecule, and the transition rates between them.
 
 use crate::{Error, Result};
 
-/// The most states.
+/// The maximum number of states.
 pub const MOST_STATES: usize = 64;
 
-/// A Markov jump process of a few states in continuous time, and what light each of them gives.
+/// A continuous-time Markov process with a few states, and the brightness of each state.
 ///
-/// A state is left after an exponential time of the summed rate; the next one is drawn in proportion to the rates. A state
-/// without rates is never left.
+/// A state lasts for an exponential time with the total transition rate; the next state is drawn in proportion to the rates. A state
+/// without transition rates is absorbing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chain {
     pub(super) states: Vec<State>,
-    /// Probabilities of the first state, summed up.
+    /// Cumulative probabilities of the first state.
     pub(super) start: Vec<f64>,
 }
 
 /// A state.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct State {
-    /// Transitions out of it, per frame; 0: none.
+    /// Total transition rate per frame; 0 for an absorbing state.
     pub exit: f64,
-    /// Rates to each of the states, summed up.
+    /// Cumulative rates to each of the states.
     next: Vec<f64>,
-    /// Part of the molecule's light that it gives.
+    /// Fraction of the molecule's photon rate in this state.
     pub brightness: f64,
 }
 
 impl State {
-    /// The state after it, by a uniform number.
+    /// The next state, from a uniform number.
     pub(super) fn next(&self, uniform: f64) -> usize {
         pick(&self.next, uniform * self.exit)
     }
 }
 
 impl Chain {
-    /// A chain of states with their brightness, the probability to begin in each, and the rates from each (a row) to each.
+    /// A chain of states: brightness and initial probability of each state, and the rates from each state (row) to each (column).
     ///
     /// # Errors
-    /// If lengths disagree, or a number is not finite or below 0; or where nothing can begin anywhere.
+    /// If lengths disagree, a number is not finite or below 0, or all initial probabilities are 0.
     pub fn new(rates: &[f64], brightness: &[f64], start: &[f64]) -> Result<Self> {
         let count = brightness.len();
         if count == 0 || count > MOST_STATES {
@@ -72,7 +72,7 @@ impl Chain {
         Ok(Self { states, start })
     }
 
-    /// The first state, by a uniform number.
+    /// The first state, from a uniform number.
     pub(super) fn first(&self, uniform: f64) -> usize {
         pick(&self.start, uniform * self.start[self.start.len() - 1])
     }
@@ -86,7 +86,7 @@ fn summed(values: &[f64]) -> Vec<f64> {
     running.collect()
 }
 
-/// The first place whose sum is above a number, which is below the last sum but for rounding.
+/// The first index whose cumulative sum exceeds a number, which is below the last sum except for rounding.
 fn pick(sums: &[f64], value: f64) -> usize {
     let last = sums[sums.len() - 1];
     sums.iter().position(|&sum| sum > value).unwrap_or_else(|| sums.iter().position(|&sum| sum >= last).unwrap_or(0))

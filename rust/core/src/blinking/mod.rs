@@ -1,13 +1,13 @@
-//! Molecules that blink: their sojourns in bright states, and the light that these give to frames.
+//! Blinking molecules: their blinks (sojourns in bright states), and their photons in each frame.
 //!
 //! ```text
 //! chain         the states, and the rates between them
-//! Blinking      many molecules, each with a random stream of its own, taken from frame to frame
+//! Blinking      many molecules, each with an independent random stream, advanced from frame to frame
 //! ```
 //!
-//! All molecules are taken through a slab of frames together, but each draws from its own stream, one sojourn after another: how
-//! the frames are cut into slabs changes no number. What a molecule keeps from one slab to the next is its state, the end of its
-//! sojourn and the place in its stream. Its light in a frame is the sum, over its sojourns, of the exact overlap of the two.
+//! All molecules are advanced through a slab of frames together, but each draws from its own stream, one sojourn after another. So
+//! results do not depend on how the frames are divided into slabs. Between slabs, a molecule keeps its state, the end of its
+//! sojourn and its position in the stream. Its photons in a frame are the sum over its sojourns, weighted by their exact overlap.
 
 mod chain;
 #[cfg(test)]
@@ -20,19 +20,19 @@ pub use chain::{Chain, MOST_STATES};
 use crate::noise::{Generator, PhotonLaw, Purpose, Stream};
 use crate::{Error, Result, Stop};
 
-/// Molecules that a thread takes through a slab together.
+/// Molecules per task of a thread.
 const TOGETHER: usize = 4096;
 
-/// How bright molecules are in a state of brightness 1, in photons per frame.
+/// Photons per frame of molecules in a state of brightness 1.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Brightness {
-    /// A number for each molecule, the whole movie long.
+    /// One number per molecule, constant over the movie.
     PerMolecule(Vec<f32>),
-    /// Each of so many molecules draws a number for each bright sojourn.
+    /// Drawn for each bright sojourn of this number of molecules.
     PerSojourn(usize, PhotonLaw),
 }
 
-/// A stay of a molecule in a bright state.
+/// A sojourn of a molecule in a bright state.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Sojourn {
     molecule: u32,
@@ -42,7 +42,7 @@ struct Sojourn {
     on_time: f64,
 }
 
-/// The light of a molecule in a frame, counted from the slab's first.
+/// Photons of a molecule in a frame; frames are counted from the start of the slab.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Record {
     frame: u32,
@@ -50,13 +50,13 @@ struct Record {
     photons: f32,
 }
 
-/// A molecule between two slabs.
+/// State of a molecule between two slabs.
 #[derive(Debug, Clone)]
 struct Molecule {
     random: Generator,
-    /// When its sojourn ends, in frames; infinite where the state is never left.
+    /// End of its sojourn, in frames; infinite for an absorbing state.
     end: f64,
-    /// Photons per frame meanwhile; 0 in the dark.
+    /// Photons per frame during the sojourn; 0 in dark states.
     photons: f32,
     state: u8,
 }
@@ -67,34 +67,34 @@ impl Molecule {
     }
 }
 
-/// What a thread found of some molecules in a slab: by molecule, then by time.
+/// Results of a task for a slab: ordered by molecule, then by time.
 #[derive(Debug, Default)]
 struct Found {
     records: Vec<Record>,
     sojourns: Vec<Sojourn>,
 }
 
-/// Where columns of records go, all of one length.
+/// Output columns for records, all of the same length.
 #[derive(Debug)]
 pub struct RecordColumns<'a> {
-    /// Frames of the movie.
+    /// Frame in the movie.
     pub frame: &'a mut [i32],
-    /// Molecules, counted from 0.
+    /// Molecule, from 0.
     pub molecule: &'a mut [i64],
-    /// Photons, more than 0.
+    /// Photons, above 0.
     pub photons: &'a mut [f32],
-    /// Places of the molecules.
+    /// Positions of the molecules.
     pub xyz: &'a mut [[f32; 3]],
 }
 
-/// Where columns of bright sojourns go, all of one length.
+/// Output columns for bright sojourns, all of the same length.
 #[derive(Debug)]
 pub struct SojournColumns<'a> {
-    /// Molecules, counted from 0.
+    /// Molecule, from 0.
     pub molecule: &'a mut [i64],
-    /// Begin in frames; of sojourns that last when the movie begins below 0.
+    /// Start in frames; below 0 for sojourns that are under way when the movie starts.
     pub t0: &'a mut [f64],
-    /// Length in frames.
+    /// Duration in frames.
     pub on_time: &'a mut [f64],
     /// State.
     pub state: &'a mut [u8],
@@ -102,29 +102,29 @@ pub struct SojournColumns<'a> {
     pub photons: &'a mut [f32],
 }
 
-/// Many molecules that blink independently, from frame 0 on.
+/// Many independent blinking molecules, from frame 0 on.
 #[derive(Debug)]
 pub struct Blinking {
     chain: Chain,
     brightness: Brightness,
     frames: u32,
     molecules: Vec<Molecule>,
-    /// When each molecule next gives light or leaves its state: what a slab looks through, and no more, for most of them.
+    /// Next time at which each molecule emits or changes its state; for most molecules, a slab reads only this.
     wake: Vec<f64>,
-    /// Sojourns that last when the movie begins.
+    /// Sojourns that are under way when the movie starts.
     before: Vec<Sojourn>,
     slab: [u32; 2],
     found: Vec<Found>,
 }
 
 impl Blinking {
-    /// Molecules at time 0 of a movie of so many frames, with the streams of a key.
+    /// Molecules at the start of a movie with `frames` frames, with the random streams of a key.
     ///
-    /// A sojourn that lasts at time 0 is as old as it lives on: exponential times have no memory in either direction of time. A
-    /// bright state that is never left counts from frame 0 to the movie's end.
+    /// The age of a sojourn that is under way at time 0 has the same distribution as its remaining time, since exponential times
+    /// have no memory. An absorbing bright state counts from frame 0 to the end of the movie.
     ///
     /// # Errors
-    /// [`Error::Value`] if there are 2^32 molecules or more, or photons that are no finite numbers from 0.
+    /// [`Error::Value`] if there are 2^32 molecules or more, or photons are not finite or below 0.
     pub fn new(chain: Chain, brightness: Brightness, frames: u32, key: u64) -> Result<Self> {
         let count = match &brightness {
             Brightness::PerMolecule(photons) => photons.len(),
@@ -166,7 +166,7 @@ impl Blinking {
         self.chain.states[state].brightness > 0.0
     }
 
-    /// Draws how long a molecule stays in the state that it comes into at a time, and how bright it is there.
+    /// Draws the sojourn in the state that a molecule enters at a time: its duration and its photon rate.
     #[inline]
     fn enter(&self, molecule: &mut Molecule, index: usize, time: f64) {
         let state = &self.chain.states[usize::from(molecule.state)];
@@ -189,11 +189,11 @@ impl Blinking {
         Sojourn { molecule: index as u32, state, photons, t0, on_time: end - t0 }
     }
 
-    /// Takes all molecules on to a frame, and returns how many records there are in the frames up to it, and how many bright
-    /// sojourns begin in them. Those that last when the movie begins belong to the first slab.
+    /// Advances all molecules to a frame, and returns the number of records in the frames up to it, and the number of bright
+    /// sojourns that start in them. Those under way when the movie starts belong to the first slab.
     ///
     /// # Errors
-    /// [`Error::Value`] for a frame that was passed or is beyond the movie, [`Error::Stopped`], after which there is no going on.
+    /// [`Error::Value`] for an earlier frame or one after the end of the movie; [`Error::Stopped`], after which it cannot continue.
     pub fn advance(&mut self, frame: u32, stop: &Stop) -> Result<[usize; 2]> {
         let [_, done] = self.slab;
         if frame < done || frame > self.frames {
@@ -223,7 +223,7 @@ impl Blinking {
         Ok([count(|found| found.records.len()), count(|found| found.sojourns.len())])
     }
 
-    /// Takes a molecule through the frames of a slab.
+    /// Advances a molecule through the frames of a slab.
     fn walk(
         &self,
         molecule: &mut Molecule,
@@ -242,7 +242,7 @@ impl Blinking {
             if molecule.end >= last {
                 break;
             }
-            stop.check()?; // one that blinks fast has very many sojourns
+            stop.check()?; // a fast blinking molecule has very many sojourns
             time = molecule.end;
             let state = self.chain.states[usize::from(molecule.state)].next(molecule.random.uniform());
             molecule.state = state as u8;
@@ -255,10 +255,10 @@ impl Blinking {
         Ok(())
     }
 
-    /// Writes the slab's records, ordered by frame, then by molecule; `places` has that of each molecule.
+    /// Writes the slab's records, ordered by frame, then by molecule; `places` are the positions of all molecules.
     ///
     /// # Errors
-    /// [`Error::Length`] if a column has another length than [`Blinking::advance`] said.
+    /// [`Error::Length`] if the length of a column differs from the result of [`Blinking::advance`].
     pub fn records_into(&self, places: &[[f32; 3]], out: &mut RecordColumns<'_>) -> Result<()> {
         check_length("places", places.len(), self.molecules.len())?;
         let count = self.found.iter().map(|found| found.records.len()).sum();
@@ -280,11 +280,11 @@ impl Blinking {
         Ok(())
     }
 
-    /// Writes the slab's bright sojourns, ordered by the frame that they begin in (those from before the movie first), then by
-    /// molecule, then by begin.
+    /// Writes the slab's bright sojourns, ordered by the frame in which they start (those from before the movie first), then by
+    /// molecule, then by start.
     ///
     /// # Errors
-    /// [`Error::Length`] if a column has another length than [`Blinking::advance`] said.
+    /// [`Error::Length`] if the length of a column differs from the result of [`Blinking::advance`].
     pub fn sojourns_into(&self, out: &mut SojournColumns<'_>) -> Result<()> {
         let count = self.found.iter().map(|found| found.sojourns.len()).sum();
         check_length("molecule", out.molecule.len(), count)?;
@@ -316,7 +316,7 @@ impl Blinking {
     }
 }
 
-/// The light of a molecule in the frame that it is in, and the records of those that it left.
+/// Photons of a molecule in its current frame, and records of earlier frames.
 struct FrameLight {
     start: u32,
     index: u32,
@@ -325,7 +325,7 @@ struct FrameLight {
 }
 
 impl FrameLight {
-    /// Adds `photons` per frame from a time of the slab to another.
+    /// Adds `photons` per frame between two times of the slab.
     #[inline]
     fn add(&mut self, photons: f64, from: f64, to: f64, records: &mut Vec<Record>) {
         let mut frame = from as u32;
@@ -339,7 +339,7 @@ impl FrameLight {
         }
     }
 
-    /// Makes a record of the light of the frame.
+    /// Writes a record for the current frame.
     #[inline]
     fn end(&mut self, records: &mut Vec<Record>) {
         let photons = self.photons as f32;
@@ -354,7 +354,7 @@ fn check_length(name: &'static str, got: usize, expected: usize) -> Result<()> {
     if got == expected { Ok(()) } else { Err(Error::Length { name, got, expected }) }
 }
 
-/// Where the rows of each frame begin when rows are sorted by frame.
+/// First row of each frame when rows are sorted by frame.
 fn first_places(frames: impl Iterator<Item = usize>, count: usize) -> Vec<usize> {
     let mut places = vec![0; count + 1];
     for frame in frames {

@@ -1,6 +1,6 @@
 use super::*;
 
-/// On at rate 0.3, off at rate 0.02, bleached from on at rate 0.01.
+/// Switched on at rate 0.3, off at rate 0.02, bleached from the on state at rate 0.01.
 fn chain() -> Chain {
     #[rustfmt::skip]
     let rates = [0.0, 0.3, 0.01,

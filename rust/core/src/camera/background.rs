@@ -1,22 +1,22 @@
-//! Background that differs from pixel to pixel and from frame to frame.
+//! Background that varies over pixels and frames.
 
 use crate::noise::BLOCK;
 use crate::{Error, Result};
 
 use super::settings::MAX_PHOTONS;
 
-/// Expected background photons beside those of the camera: of pixel p in frame t `image[p] factor[t]`.
+/// Expected background photons in addition to those of the camera: `image[p] factor[t]` for pixel p in frame t.
 #[derive(Debug, Clone, Copy)]
 pub struct Background<'a> {
-    /// Of each pixel of a frame, `[y][x]`; or of each pixel of all frames that are exposed, `[t][y][x]`.
+    /// One value per pixel of a frame, `[y][x]`; or per pixel of all exposed frames, `[t][y][x]`.
     pub image: &'a [f32],
-    /// Of each frame that is exposed; empty where all are 1.
+    /// One factor per exposed frame; empty if all are 1.
     pub factor: &'a [f64],
 }
 
 impl Background<'_> {
     /// # Errors
-    /// [`Error::Length`] if it is not of frames of so many pixels, or of so many frames; [`Error::Value`] if a number is out of its range.
+    /// [`Error::Length`] if the numbers of pixels or frames do not match; [`Error::Value`] if a value is out of range.
     pub(crate) fn check(&self, pixels: usize, frames: usize) -> Result<()> {
         if self.image.len() != pixels && self.image.len() != pixels * frames {
             return Err(Error::Length { name: "background", got: self.image.len(), expected: pixels });
@@ -36,18 +36,18 @@ impl Background<'_> {
         }
     }
 
-    /// Of frame t.
+    /// Factor of frame t.
     pub(crate) fn of_frame(&self, t: usize) -> f32 {
         self.factor.get(t).map_or(1.0, |&factor| factor as f32)
     }
 
-    /// Of a pixel of frame t, before the factor.
+    /// Value of a pixel in frame t, without the factor.
     pub(crate) fn of_pixel(&self, t: usize, pixel: usize, area: usize) -> f32 {
         self.image[(t * area + pixel) % self.image.len()]
     }
 
-    /// Adds it to the pixels `index..index + BLOCK` of frames of `area` pixels, counted from the first frame that is exposed; there may be
-    /// none before and behind these.
+    /// Adds the background to the pixels `index..index + BLOCK` of frames of `area` pixels, counted from the first exposed frame; some of
+    /// these pixels may be before the first or after the last frame.
     #[inline(always)]
     pub(super) fn add(&self, index: i64, area: i64, photons: &mut [f32; BLOCK]) {
         let length = self.image.len() as i64;

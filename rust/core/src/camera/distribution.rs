@@ -1,11 +1,11 @@
-//! The camera's output as distributions, against exact probabilities. Seeds are fixed, so a pass is a pass for
-//! good; the thresholds are those of a chance of 1e-8 per check.
+//! The distributions of the camera's output, against exact probabilities. Seeds are fixed, so results are reproducible; the
+//! thresholds correspond to a probability of 1e-8 per check.
 
 use super::{Camera, Exposure, Settings};
 use crate::Stop;
 use crate::noise::{Generator, Purpose, Stream, log_probability, poisson_by_rejection};
 
-/// Deviations of a normal number that happen with probability 1e-8.
+/// Deviation of a normal variate with a probability of 1e-8.
 const LIMIT: f64 = 5.6;
 
 const SIDE: usize = 1024;
@@ -24,8 +24,8 @@ fn electrons(background: f64, signal: f32, seed: u64) -> Vec<f32> {
     expose(background, 0.0, true, seed, &vec![signal; DRAWS])
 }
 
-/// How many standard deviations chi-square is from its mean (Wilson & Hilferty), for bins of expected and found counts.
-/// Neighbouring bins are joined until 20 are expected.
+/// Deviation of chi-square from its mean in standard deviations (Wilson & Hilferty), for bins of expected and observed counts.
+/// Neighbouring bins are merged until at least 20 counts are expected.
 fn deviation(bins: impl Iterator<Item = (f64, f64)>) -> f64 {
     let mut joined: Vec<(f64, f64)> = vec![];
     let mut open = (0.0, 0.0);
@@ -79,7 +79,7 @@ fn shot_noise_is_poisson() {
     }
 }
 
-/// At small means, where a slip of its constants shows most; the camera itself uses it from 1024 on.
+/// At small means, where an error in its constants is most visible; the camera itself uses it from 1024 on.
 #[test]
 fn rejection_is_poisson_down_to_its_smallest_mean() {
     let mut generator = Stream::new(12, Purpose::Rejection).generator(0);
@@ -118,7 +118,7 @@ fn huge_means_keep_mean_and_variance() {
     }
 }
 
-/// The obvious sampler: subtract probabilities from a uniform number.
+/// The simple sampler: subtract probabilities from a uniform number.
 fn poisson_by_inversion(mean: f64, generator: &mut Generator) -> f32 {
     let mut rest = generator.uniform();
     let mut p = (-mean).exp();
@@ -147,7 +147,7 @@ fn mixed_signals_match_slow_inversion() {
         counts[fast as usize].0 += 1.0;
         counts[poisson_by_inversion(3.3 + f64::from(signal), &mut generator) as usize].1 += 1.0;
     }
-    // The difference of two samples has twice the variance: half of both together stands for what is expected.
+    // The difference of two samples has twice the variance; half of their sum serves as the expectation.
     let scale = 0.5f64.sqrt();
     let bins = counts.iter().map(|(a, b)| {
         let expected = 0.5 * (a + b);
@@ -157,7 +157,7 @@ fn mixed_signals_match_slow_inversion() {
     assert!(deviation < LIMIT, "{deviation} sigma");
 }
 
-/// The probability of a standard normal number between two bounds, by Simpson's rule.
+/// The probability that a standard normal variate is between two bounds, by Simpson's rule.
 fn normal_probability(from: f64, to: f64) -> f64 {
     const STEPS: u32 = 200;
     let density = |x: f64| (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
@@ -195,7 +195,7 @@ fn read_noise_is_normal() {
     }
 }
 
-/// Background, signal and read noise to 16 bits, where the first and the last share a table and where they do not.
+/// Background, signal and read noise at 16 bits, with background and read noise in one table, and in separate tables.
 #[test]
 fn counts_are_rounded_and_clipped_sums() {
     let cases =
@@ -228,7 +228,7 @@ fn counts_are_rounded_and_clipped_sums() {
     }
 }
 
-/// Read noise and gains about the widest that a table holds: mean and variance, whether they have one or not.
+/// Read noise and gains close to the limit of a table's width: mean and variance, with and without a table.
 #[test]
 fn counts_too_wide_for_a_table_keep_mean_and_variance() {
     let cases = [(100.0, 420.0, 1.0), (100.0, 440.0, 1.0), (100.0, 460.0, 1.0), (0.5, 1.3, 200.0), (0.5, 1.3, 255.0)];
@@ -253,7 +253,7 @@ fn counts_too_wide_for_a_table_keep_mean_and_variance() {
     }
 }
 
-/// The correlation of two equally long samples in standard deviations from none.
+/// The correlation of two samples of equal length, in standard deviations from zero.
 fn correlation(a: &[f64], b: &[f64]) -> f64 {
     let n = a.len().min(b.len());
     let mean = |x: &[f64]| x[..n].iter().sum::<f64>() / n as f64;
@@ -284,7 +284,7 @@ fn pixels_frames_seeds_and_effects_are_independent() {
         ("background of seed 2", expose(100.0, 0.0, true, 2, &image(0.0))),
         ("read noise of seed 2", expose(0.0, 1.0, false, 2, &image(0.0))),
     ];
-    // The numbers and their squared deviations: Box-Muller pairs share a radius, which only squares would show.
+    // The numbers and their squared deviations: Box-Muller pairs share a radius, which only the squares reveal.
     let samples: Vec<(String, Vec<f64>)> = samples
         .into_iter()
         .flat_map(|(name, draws)| {

@@ -1,28 +1,27 @@
-//! The camera: expected photons to electrons to counts.
+//! The camera: from expected photons to electrons to counts.
 //!
 //! ```text
-//! photons = image + background            background: the same everywhere, or an image times a factor of each frame
+//! photons = image + background            background: uniform, or an image times a factor for each frame
 //! mean    = QE photons + dark             electrons
-//! n       = Poisson(mean)                 exact for every mean; the mean itself without shot noise
+//! n       = Poisson(mean)                 exact for every mean; without shot noise, the mean itself
 //! n       = min(n, full well)
-//! e       = gamma(n, gain)                an EM register (Basden, Haniff & Mackay, MNRAS 345, 985, 2003); gain n without shot noise
-//! e       = min(e, the register's full well)
+//! e       = gamma(n, gain)                EM register (Basden, Haniff & Mackay, MNRAS 345, 985, 2003); without shot noise, gain n
+//! e       = min(e, full well of the register)
 //! e       = e + normal(read noise)
 //! adu     = e / e_per_adu + offset
-//! count   = adu, rounded and clipped to 0..2^bits - 1 where the output is `u16`
+//! count   = adu, rounded and clipped to 0..2^bits - 1 if the output is `u16`
 //! ```
 //!
-//! QE, read noise, gain and offset may differ from pixel to pixel. Each stage has random words of its own, so that one switched on or off
-//! changes no draw of another. There is one exception: where `u16` counts are all that is asked for, without register, full well
-//! and maps, and a count is a whole number of counts per electron, the electrons of the flat background and the read noise
-//! are one draw from one table, since whole numbers can be added after rounding. `u16` and `f32` pixels of such a camera
-//! therefore have read noise of their own.
+//! QE, read noise, gain and offset may vary from pixel to pixel. Each stage has an independent random stream, so switching a stage does
+//! not change the draws of another. There is one exception: for `u16` counts without register, full well and maps, with a whole
+//! number of counts per electron, the electrons of the flat background and the read noise are drawn together from one table, since
+//! whole numbers can be added after rounding. So `u16` and `f32` pixels of such a camera have different read noise.
 //!
-//! All of it is done in one pass over the image, in blocks of [`BLOCK`] pixels that stay in the first-level cache.
+//! Everything is done in one pass over the image, in blocks of [`BLOCK`] pixels that stay in the first-level cache.
 //!
-//! A pixel's random words come from the seed and its linear index in the movie alone,
+//! The random words of a pixel depend only on the seed and on its linear index in the movie,
 //! `((first_frame + t) * height + y) * width + x`, and blocks start at multiples of [`BLOCK`] of that index: an image
-//! may be cut into calls at any frame, and a call into threads anywhere, without changing a bit.
+//! may be split into calls at any frame, and a call into threads anywhere; results are bit-identical.
 
 mod background;
 mod settings;
@@ -41,54 +40,54 @@ use crate::simd::{Level, dispatch_at, level};
 use crate::{Error, Result, Stop};
 use stages::{Counted, Multiplied, Staged, Streams, Way, block};
 
-/// The brightest signal in a pixel: more than any light of a config.
+/// The brightest signal of a pixel: above any signal of a config.
 const MAX_SIGNAL: f32 = 1e15;
 
-/// Counts per electron, at most, of those that share a table with the background.
+/// Maximum counts per electron for cameras that draw background and read noise from one table.
 const MAX_SCALE: f64 = 256.0;
 
-/// Pixels of a thread's turn: large against the cost of handing it out, small against an image.
+/// Pixels per task: large compared to the cost of scheduling it, small compared to an image.
 const TURN: usize = 1 << 15;
 
-/// A camera: what it is, and the tables that its random numbers come from.
+/// A camera: its settings, and the tables for its random numbers.
 #[derive(Debug, Clone)]
 pub struct Camera {
     settings: Settings,
-    /// Expected electrons that every pixel has beside those of its own light.
+    /// Mean electrons of every pixel in addition to those of its own signal.
     flat_e: f64,
-    /// Background photons that are light of each pixel, since its QE is its own.
+    /// Background photons that are added to the signal of each pixel, since its QE differs.
     own_background: f32,
     shot: Shot,
-    /// Flat electrons and read noise together, for counts that are rounded.
+    /// Table for flat electrons and read noise together, for rounded counts.
     rounded: Option<Rounded>,
 }
 
-/// How the electrons of a pixel come about.
+/// How the electrons of a pixel are drawn.
 #[derive(Debug, Clone)]
 enum Shot {
-    /// The mean itself.
+    /// The mean, without noise.
     Off,
-    /// The draw of the pixel's own light alone.
+    /// Only the draw of the pixel's own signal.
     NoBackground,
-    /// The flat electrons from their table, and the draw of the pixel's own light.
+    /// The flat electrons from their table, and the draw of the pixel's own signal.
     Table(BackgroundTable),
-    /// One draw by rejection with the sum of both as its mean.
+    /// One draw by rejection, with the sum of both as its mean.
     Rejection,
 }
 
-/// Counts from one table: `scale` for each electron of the pixel's own light, and those of the table.
+/// Counts from one table: `scale` per electron of the pixel's own signal, plus a draw from the table.
 #[derive(Debug, Clone)]
 struct Rounded {
     table: BackgroundTable,
     scale: u32,
 }
 
-/// Which random numbers and which frames of the movie an image is exposed with.
+/// Random key and frame indices of an exposure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exposure {
-    /// The key of all randomness. Any numbers will do; different keys give unrelated noise.
+    /// The key of all random streams. Any value is valid; different keys give independent noise.
     pub seed: u64,
-    /// The frame of the movie that the image starts with.
+    /// Index of the image's first frame in the movie.
     pub first_frame: u64,
     /// Rows of a frame.
     pub height: usize,
@@ -97,19 +96,19 @@ pub struct Exposure {
 }
 
 impl Camera {
-    /// A camera that adds `background` expected photons to every pixel, draws the Poisson number of electrons if
-    /// `shot_noise`, and adds Gaussian noise with the standard deviation `read_noise_e` (electrons); a count is an electron.
+    /// A camera that adds `background` expected photons to every pixel, draws Poisson numbers of electrons if
+    /// `shot_noise`, and adds Gaussian noise with standard deviation `read_noise_e` (electrons); one count per electron.
     ///
     /// # Errors
-    /// [`Error::Value`] unless the background is a number from 0 to 1e9 and the read noise one from 0 to 1e6.
+    /// [`Error::Value`] unless the background is from 0 to 1e9 and the read noise from 0 to 1e6.
     pub fn new(background: f64, read_noise_e: f64, shot_noise: bool) -> Result<Self> {
         Self::of(Settings::plain(background, read_noise_e, shot_noise))
     }
 
-    /// A camera of any kind.
+    /// A camera with any settings.
     ///
     /// # Errors
-    /// [`Error::Value`] if a number is out of its range; [`Error::Length`] if maps differ in their number of pixels.
+    /// [`Error::Value`] if a number is out of range; [`Error::Length`] if maps have different numbers of pixels.
     pub fn of(settings: Settings) -> Result<Self> {
         settings.check()?;
         let own = !settings.maps.quantum_efficiency.is_empty();
@@ -128,7 +127,7 @@ impl Camera {
         Ok(Self { settings, flat_e, own_background, shot, rounded })
     }
 
-    /// What it was made of.
+    /// The settings.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -139,8 +138,9 @@ impl Camera {
     /// `image` is (t, y, x), the expected signal photons of each pixel without background; `out` has the same shape.
     ///
     /// # Errors
-    /// [`Error::Length`] if the image is not a whole number of frames, `out` differs in length, or the camera's maps are of other
-    /// frames; [`Error::Value`] if a pixel is not a number from 0 to 1e15 (`out` is then partly filled), or the movie has more than 2^64 pixels; [`Error::Stopped`].
+    /// [`Error::Length`] if the image is not a whole number of frames, `out` has another length, or the camera's maps do not match the
+    /// frames; [`Error::Value`] if a pixel is not a number from 0 to 1e15 (`out` is then partly filled), or the movie has more than
+    /// 2^64 pixels; [`Error::Stopped`].
     pub fn expose<T: Pixel>(&self, image: &[f32], exposure: Exposure, out: &mut [T], stop: &Stop) -> Result<()> {
         self.expose_at(level(), image, exposure, out, stop)
     }
@@ -169,10 +169,10 @@ impl Camera {
         if good { Ok(()) } else { Err(exposure.bad_pixel(image, 0)) }
     }
 
-    /// The camera with random numbers, for an image of `len` pixels on which a background falls, too.
+    /// The camera with its random streams, for an image of `len` pixels and an optional background.
     ///
     /// # Errors
-    /// If the background or the camera's maps are of other frames than the image.
+    /// If the background or the camera's maps do not match the frames of the image.
     pub(crate) fn exposing<'a>(
         &'a self,
         exposure: Exposure,
@@ -200,7 +200,7 @@ impl Camera {
 }
 
 impl Rounded {
-    /// The table, where counts can come from one.
+    /// The table, if counts can be drawn from one.
     fn new(settings: &Settings, flat_e: f64) -> Option<Self> {
         let scale = 1.0 / settings.e_per_adu;
         let together = settings.shot_noise
@@ -219,20 +219,20 @@ impl Rounded {
     }
 }
 
-/// A camera at work.
+/// A camera during an exposure.
 pub(crate) struct Exposing<'a> {
     camera: &'a Camera,
     streams: Streams,
     /// Pixels of a frame.
     area: usize,
-    /// The linear index in the movie of the first pixel that is exposed.
+    /// Linear index in the movie of the first exposed pixel.
     first_pixel: u64,
     background: Option<Background<'a>>,
     level: Level,
 }
 
 impl Exposing<'_> {
-    /// Exposes consecutive pixels, the first with the linear index `first` in the movie. Tells whether all were valid.
+    /// Exposes consecutive pixels, the first with linear index `first` in the movie. Returns whether all were valid.
     pub fn expose<T: Pixel>(&self, first: u64, image: &[f32], out: &mut [T]) -> bool {
         match self.camera.rounded.as_ref().filter(|_| T::ROUNDED) {
             Some(Rounded { scale: 1, .. }) => self.by::<T, Counted>(first, image, out),
@@ -247,7 +247,7 @@ impl Exposing<'_> {
 }
 
 impl Exposure {
-    /// The linear index in the movie of an image's first pixel.
+    /// Linear index in the movie of an image's first pixel.
     pub(crate) fn first_pixel(self, len: usize) -> Result<u64> {
         let too_large = || {
             Error::value(
@@ -266,12 +266,12 @@ impl Exposure {
             return Err(Error::Length { name: "image", got: len, expected });
         }
         let first = frame.checked_mul(self.first_frame).ok_or_else(too_large)?;
-        // Room for the pixels of the last, incomplete block.
+        // Space for the pixels of the last, incomplete block.
         first.checked_add(len as u64 + BLOCK as u64).ok_or_else(too_large)?;
         Ok(first)
     }
 
-    /// The error that names the first bad pixel of some that come after `before` others.
+    /// The error that names the first invalid pixel among those after the first `before` pixels.
     pub(crate) fn bad_pixel(self, image: &[f32], before: usize) -> Error {
         let at = image.iter().position(|&s| !is_valid(s)).unwrap_or(0);
         let value = image.get(at).unwrap_or(&f32::NAN);
@@ -291,9 +291,9 @@ fn is_valid(signal: f32) -> bool {
 pub trait Pixel: Copy + Default + Send + Sync {
     /// Whether counts are rounded to whole numbers, and clipped.
     const ROUNDED: bool;
-    /// The pixel's value for a number of counts, at most `most`.
+    /// The pixel value for a number of counts, clipped at `most`.
     fn from_adu(adu: f32, most: f32) -> Self;
-    /// The same for a whole number.
+    /// The same for a whole number of counts.
     fn from_count(count: i32, most: i32) -> Self;
 }
 
@@ -321,14 +321,14 @@ impl Pixel for u16 {
 
     #[inline(always)]
     fn from_adu(adu: f32, most: f32) -> Self {
-        // Adding 2^23 leaves the nearest whole number in the low bits, also where a CPU has no instruction to round.
+        // Adding 2^23 leaves the nearest whole number in the low bits, even on CPUs without a rounding instruction.
         let clipped = if adu > 0.0 { adu } else { 0.0 };
         let clipped = if clipped < most { clipped } else { most };
         (clipped + 8_388_608.0).to_bits() as u16
     }
 }
 
-/// A thread's turn: consecutive pixels, the first with the linear index `first`. Tells whether all of them were valid.
+/// A task: consecutive pixels, the first with linear index `first`. Returns whether all of them were valid.
 struct Turn<'a, 'b, T, W> {
     exposing: &'a Exposing<'b>,
     first: u64,
@@ -346,7 +346,7 @@ impl<T: Pixel, W: Way> WithSimd for Turn<'_, '_, T, W> {
         let mut good = true;
         let mut whole_image = [0.0; BLOCK];
         let mut whole_out = [T::default(); BLOCK];
-        // The turn may begin and end inside a block of the movie.
+        // The task may begin and end inside a block of the movie.
         let mut offset = (first % BLOCK as u64) as usize;
         let mut index = first - offset as u64;
         while !image.is_empty() {

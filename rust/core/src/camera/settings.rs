@@ -1,22 +1,22 @@
-//! What a camera is: the numbers of its stages, the same for all pixels or one for each, and their limits.
+//! The settings of a camera: parameters of its stages, uniform or per pixel, and their limits.
 
 use crate::{Error, Result};
 
-/// The largest background, and the largest signal of a pixel whose Poisson number is drawn exactly, photons.
+/// The largest background, and the largest signal whose Poisson number is drawn exactly, in photons.
 pub(super) const MAX_PHOTONS: f64 = 1e9;
 
-/// The stages of a camera, in the order in which light goes through them; see the module's documentation.
+/// The stages of a camera in the order of the signal; see the module's documentation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Expected background photons of every pixel.
+    /// Expected background photons per pixel.
     pub background: f64,
-    /// Whether electrons are drawn from a Poisson distribution; else they are its mean.
+    /// Whether electrons are drawn from a Poisson distribution; otherwise the mean is used.
     pub shot_noise: bool,
     /// Electrons per photon.
     pub quantum_efficiency: f64,
-    /// Expected electrons of every pixel and frame without light: dark and spurious charge.
+    /// Mean electrons per pixel and frame without light: dark current and clock-induced charge.
     pub dark_e: f64,
-    /// The most electrons that a pixel holds.
+    /// Full-well capacity of a pixel, in electrons.
     pub full_well_e: Option<f64>,
     /// The electron-multiplying register.
     pub register: Option<Register>,
@@ -24,25 +24,25 @@ pub struct Settings {
     pub read_noise_e: f64,
     /// Electrons per count.
     pub e_per_adu: f64,
-    /// Counts without electrons.
+    /// Offset in counts.
     pub offset_adu: f64,
-    /// Bits of a count: counts are clipped at 2^bits - 1.
+    /// Bit depth: counts are clipped at 2^bits - 1.
     pub bit_depth: u32,
-    /// What differs from pixel to pixel.
+    /// Per-pixel calibration maps.
     pub maps: Maps,
 }
 
-/// A register that multiplies electrons.
+/// An electron-multiplying (EM) register.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Register {
-    /// Electrons out per electron in, on average.
+    /// Mean gain.
     pub gain: f64,
-    /// The most electrons that leave it.
+    /// Full-well capacity of the register, in electrons.
     pub full_well_e: Option<f64>,
 }
 
-/// One number for each pixel of a frame, `[y][x]`, or of all frames that are exposed, `[t][y][x]`, in place of that of [`Settings`]; none
-/// of them where empty.
+/// One value per pixel of a frame, `[y][x]`, or of all exposed frames, `[t][y][x]`, which replaces that of [`Settings`]; an empty
+/// map is not used.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Maps {
     /// Electrons per photon.
@@ -51,12 +51,12 @@ pub struct Maps {
     pub read_noise_e: Vec<f32>,
     /// Counts per electron.
     pub adu_per_e: Vec<f32>,
-    /// Counts without electrons.
+    /// Offset in counts.
     pub offset_adu: Vec<f32>,
 }
 
 impl Settings {
-    /// A camera that counts electrons, one for each photon: 16 bits, no offset.
+    /// A camera that counts electrons, one per photon: 16 bits, no offset.
     #[must_use]
     pub fn plain(background: f64, read_noise_e: f64, shot_noise: bool) -> Self {
         Self {
@@ -75,7 +75,7 @@ impl Settings {
     }
 
     /// # Errors
-    /// [`Error::Value`] if a number is out of its range; [`Error::Length`] if the maps differ in their number of pixels.
+    /// [`Error::Value`] if a number is out of range; [`Error::Length`] if maps have different numbers of pixels.
     pub(super) fn check(&self) -> Result<()> {
         within("background", self.background, 0.0..=MAX_PHOTONS, "a number from 0 to 1e9")?;
         within("read_noise_e", self.read_noise_e, READ_NOISE_E, "a number from 0 to 1e6")?;
@@ -112,7 +112,7 @@ fn above_zero(name: &'static str, got: f64, most: f64, expected: &'static str) -
 }
 
 impl Maps {
-    /// Pixels of each, 0 where there are none.
+    /// Number of pixels of the maps, 0 if there are none.
     pub(crate) fn pixels(&self) -> usize {
         self.all().into_iter().map(<[f32]>::len).max().unwrap_or(0)
     }
@@ -127,7 +127,7 @@ impl Maps {
             return Err(Error::Length { name: "a map of the camera", got: other.len(), expected });
         }
         for &value in &self.quantum_efficiency {
-            // A dead pixel may well see nothing.
+            // A dead pixel may have a QE of 0.
             within("quantum_efficiency of a pixel", value.into(), 0.0..=1.0, "a number from 0 to 1")?;
         }
         for &value in &self.read_noise_e {

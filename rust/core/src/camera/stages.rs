@@ -1,4 +1,4 @@
-//! The stages of the camera, a block of pixels at a time.
+//! The stages of the camera, one block of pixels at a time.
 
 use pulp::Simd;
 
@@ -6,10 +6,10 @@ use super::settings::MAX_PHOTONS;
 use super::{Camera, Exposing, Pixel, Shot, is_valid};
 use crate::noise::{BLOCK, Gamma, Purpose, Signal, Stream, TABLE_LIMIT, fill_normals, poisson_by_rejection};
 
-/// Electrons that make any count the largest one, whatever the scale of a table.
+/// A number of electrons that saturates any count, whatever the scale of a table.
 const SATURATING: u32 = 1 << 22;
 
-/// The streams of an exposure.
+/// The random streams of an exposure.
 #[derive(Clone, Copy)]
 pub(super) struct Streams {
     background: Stream,
@@ -33,19 +33,19 @@ impl Streams {
     }
 }
 
-/// A way from light to counts. Each is compiled by itself, so that none is slowed down by what only others need.
+/// A path from signal to counts. Each is compiled separately, so that none is slowed down by stages that it does not need.
 pub(super) trait Way {
-    /// The pixels `index..index + BLOCK` of the movie from the mean electrons of each pixel's own light.
+    /// Exposes the pixels `index..index + BLOCK` of the movie, given the mean electrons of each pixel's own signal.
     fn expose<S: Simd, T: Pixel>(exposing: &Exposing<'_>, index: u64, mean: &[f32; BLOCK], out: &mut [T; BLOCK]);
 }
 
-/// Flat electrons and read noise from one table, and a count for each electron.
+/// Flat electrons and read noise from one table, and one count per electron.
 pub(super) struct Counted;
 
-/// The same, and several counts for each electron.
+/// The same with several counts per electron.
 pub(super) struct Multiplied;
 
-/// All stages one after another.
+/// All stages in sequence.
 pub(super) struct Staged;
 
 impl Way for Counted {
@@ -91,7 +91,7 @@ impl Way for Staged {
     }
 }
 
-/// The pixels `index..index + BLOCK` of the movie. Tells whether all of them were valid.
+/// Exposes the pixels `index..index + BLOCK` of the movie. Returns whether all of them were valid.
 #[inline(always)]
 pub(super) fn block<S: Simd, T: Pixel, W: Way>(
     exposing: &Exposing<'_>,
@@ -117,7 +117,7 @@ pub(super) fn block<S: Simd, T: Pixel, W: Way>(
 }
 
 impl Exposing<'_> {
-    /// A pixel of the movie, counted from the first that is exposed; the first block may begin before it.
+    /// Index of a pixel, counted from the first exposed pixel; the first block may begin before it.
     fn place(&self, index: u64) -> i64 {
         index.wrapping_sub(self.first_pixel) as i64
     }
@@ -129,13 +129,13 @@ impl Camera {
         (1 << self.settings.bit_depth) - 1
     }
 
-    /// Whether each photon of the image is an electron, and there are no others of a pixel's own.
+    /// Whether each photon of the image gives one electron, without additional electrons per pixel.
     fn sees_the_image_alone(&self) -> bool {
         self.settings.quantum_efficiency >= 1.0 && self.settings.maps.quantum_efficiency.is_empty()
     }
 }
 
-/// The numbers of the pixels `at..at + BLOCK`, counted from the first that is exposed: of a map, or the same for all.
+/// The values of the pixels `at..at + BLOCK`, counted from the first exposed pixel: from a map, or a uniform value.
 #[inline(always)]
 fn of_pixels(map: &[f32], number: f64, at: i64) -> [f32; BLOCK] {
     if map.is_empty() {
@@ -149,7 +149,7 @@ fn of_pixels(map: &[f32], number: f64, at: i64) -> [f32; BLOCK] {
     }
 }
 
-/// The image of photons becomes expected electrons of each pixel's own light; with background that differs from pixel to pixel.
+/// Converts photons to expected electrons of each pixel's own signal, including background that varies from pixel to pixel.
 #[inline(always)]
 fn own_electrons(exposing: &Exposing<'_>, index: u64, electrons: &mut [f32; BLOCK]) {
     let camera = exposing.camera;
@@ -169,7 +169,7 @@ fn own_electrons(exposing: &Exposing<'_>, index: u64, electrons: &mut [f32; BLOC
     }
 }
 
-/// Adds the Poisson numbers of each pixel's own light.
+/// Adds Poisson variates for each pixel's own signal.
 #[inline(always)]
 fn add_own<S: Simd>(streams: &Streams, index: u64, mean: &[f32; BLOCK], counts: &mut [u32; BLOCK]) {
     let mut any = 0u32;
@@ -186,7 +186,7 @@ fn add_own<S: Simd>(streams: &Streams, index: u64, mean: &[f32; BLOCK], counts: 
     }
 }
 
-/// Photons to electrons, which the pixel holds or not.
+/// Converts photons to electrons, limited by the full-well capacity.
 #[inline(always)]
 fn draw_electrons<S: Simd>(
     camera: &Camera,
@@ -229,7 +229,7 @@ fn draw_electrons<S: Simd>(
     }
 }
 
-/// Electrons through the register.
+/// Multiplies electrons in the register.
 #[inline(always)]
 fn multiply<S: Simd>(camera: &Camera, streams: &Streams, index: u64, electrons: &mut [f32; BLOCK]) {
     let Some(register) = camera.settings.register else { return };
@@ -253,7 +253,7 @@ fn clip(full: f64, electrons: &mut [f32; BLOCK]) {
     }
 }
 
-/// Electrons to counts that are not rounded yet.
+/// Converts electrons to counts, before rounding.
 #[inline(always)]
 fn read_out<S: Simd>(exposing: &Exposing<'_>, index: u64, electrons: &mut [f32; BLOCK]) {
     let Exposing { camera, streams, .. } = exposing;
@@ -275,7 +275,7 @@ fn read_out<S: Simd>(exposing: &Exposing<'_>, index: u64, electrons: &mut [f32; 
     }
 }
 
-/// Adds the draws of the pixels that are too bright for the tables.
+/// Adds the draws for pixels that are too bright for the tables.
 #[cold]
 fn add_large(rejection: Stream, index: u64, image: &[f32; BLOCK], counts: &mut [u32; BLOCK]) {
     for (l, (count, s)) in counts.iter_mut().zip(image).enumerate() {
@@ -286,8 +286,8 @@ fn add_large(rejection: Stream, index: u64, image: &[f32; BLOCK], counts: &mut [
     }
 }
 
-/// Turns draws at the brightest signal that is drawn exactly into those of brighter ones. The standardised Poisson law is
-/// then normal to 3e-5, so the same deviation in standard deviations is a draw at any larger mean.
+/// Scales draws at the brightest signal that is drawn exactly to brighter signals. The standardised Poisson distribution is
+/// then normal to within 3e-5, so the same deviation in standard deviations is a valid draw at any larger mean.
 #[cold]
 fn stretch(flat_e: f64, image: &[f32; BLOCK], counts: &[u32; BLOCK], electrons: &mut [f32; BLOCK]) {
     for ((s, count), e) in image.iter().zip(counts).zip(electrons) {

@@ -14,7 +14,7 @@ const FRAME: usize = HEIGHT * WIDTH;
 
 const EXPOSURE: Exposure = Exposure { seed: 0x5eed, first_frame: 3, height: HEIGHT, width: WIDTH };
 
-/// Every kind of pixel: dark, faint, bright, too bright for the tables.
+/// All kinds of pixels: dark, faint, bright, too bright for the tables.
 fn image() -> Vec<f32> {
     (0..FRAMES * FRAME)
         .map(|i| match i * i % 251 {
@@ -105,7 +105,7 @@ fn instruction_sets_with_fused_multiply_add_give_the_same_bits() {
         for pair in available.windows(2) {
             assert!(at(pair[0]) == at(pair[1]), "{camera:?}: {pair:?}");
         }
-        // The baseline rounds differently: the same electrons, read noise equal to single precision.
+        // The baseline rounds differently: the electrons are the same, the read noise is equal to single precision.
         if let Some(&fused) = available.first() {
             for (a, b) in at(fused).into_iter().zip(at(Level::Scalar)) {
                 assert!((a - b).abs() <= 2e-6 * (a.abs() + 10.0), "{camera:?}: {a} {b}");
@@ -132,7 +132,7 @@ fn neighbours_do_not_change_a_pixel() {
     }
 }
 
-/// Per pixel and frame, also where a block of pixels goes on into the next frame.
+/// Per pixel and frame, also where a block of pixels continues in the next frame.
 #[test]
 fn a_background_of_its_own_is_light_of_each_pixel() {
     let image = image();
@@ -265,7 +265,7 @@ fn bad_arguments_are_named() {
     assert!(camera.expose::<f32>(&[], none, &mut [], &Stop::default()).is_ok());
 }
 
-/// Pixels that a release has promised: a change here alters every movie, and needs a new data version.
+/// Released pixel values: a change here alters every movie, and needs a new data version.
 #[test]
 fn pixels_stay_as_they_were() {
     let exposure = Exposure { seed: 2024, first_frame: 1_000_000, height: 2, width: 8 };

@@ -1,13 +1,13 @@
-//! Values of maps anywhere between their pixels.
+//! Interpolation of maps between their pixels.
 
 use rayon::prelude::*;
 
 use crate::{Error, Result, Stop};
 
-/// How values between pixels are found.
+/// Interpolation method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interpolation {
-    /// That of the nearest pixel.
+    /// Value of the nearest pixel.
     Nearest,
     /// Linear along both axes.
     Linear,
@@ -15,18 +15,18 @@ pub enum Interpolation {
     Cubic,
 }
 
-/// Places handed to a thread at a time.
+/// Positions per task.
 const PLACES: usize = 256;
 
-/// Fills `out`, `[place][plane]`, with the planes' values at places (x, y) in pixels; integers are pixel centres.
+/// Fills `out`, `[place][plane]`, with the planes' values at positions (x, y) in pixels; integers are pixel centres.
 ///
-/// A plane may hold several values of each pixel side by side, `[y][x][value]`: then a place's values lie together, and are
-/// found faster in a map that is larger than the caches. The values are the same.
+/// A plane may interleave several values per pixel, `[y][x][value]`. The values of a position are then contiguous, which is
+/// faster for maps larger than the caches. The results are the same.
 ///
-/// A place's values do not depend on the places it is asked together with. In parallel on rayon's current pool.
+/// The values at a position do not depend on the other positions. In parallel on rayon's current pool.
 ///
 /// # Errors
-/// [`Error::Length`] if lengths disagree, [`Error::Value`] if a place is outside the outer pixel centres; [`Error::Stopped`].
+/// [`Error::Length`] if lengths disagree, [`Error::Value`] if a position is outside the outermost pixel centres; [`Error::Stopped`].
 pub fn interpolate(
     planes: &[&[f32]],
     [height, width]: [usize; 2],
@@ -67,7 +67,7 @@ pub fn interpolate(
     })
 }
 
-/// Pixels along an axis, and the weight of each.
+/// Pixels along an axis, and their weights.
 type Taps<const N: usize> = [(usize, f32); N];
 
 fn nearest(x: f64, length: usize) -> Taps<1> {
@@ -85,7 +85,7 @@ fn cubic(x: f64, length: usize) -> Taps<4> {
     let s = 1.0 - t;
     let middle = |t: f64| (4.0 - 6.0 * t * t + 3.0 * t * t * t) / 6.0;
     let weights = [s * s * s / 6.0, middle(t), middle(s), t * t * t / 6.0];
-    // Mirrored at the outer pixel centres, pixels repeat with this period.
+    // With mirroring at the outermost pixel centres, pixels repeat with this period.
     let period = (2 * (length - 1)).max(1);
     let mut tap = 0;
     weights.map(|weight| {
@@ -95,7 +95,7 @@ fn cubic(x: f64, length: usize) -> Taps<4> {
     })
 }
 
-/// Sums the pixels under the taps, plane by plane; `part` has room for all values.
+/// Sums the pixels under the taps, plane by plane; `part` has space for all values.
 fn weigh<const N: usize>(
     planes: &[&[f32]],
     [height, width]: [usize; 2],
@@ -125,7 +125,7 @@ fn weigh<const N: usize>(
     }
 }
 
-/// Sums the pixels under the taps, all values of a pixel at once and each in the order of `weigh`.
+/// Sums the pixels under the taps, all values of a pixel at once, each in the same order as `weigh`.
 fn weigh_together<const N: usize>(
     plane: &[f32],
     width: usize,
@@ -166,7 +166,7 @@ mod tests {
     }
 
     proptest! {
-        /// The sum of B-splines goes through the pixels' values, whatever the size.
+        /// The sum of B-splines reproduces the pixel values for any size.
         #[test]
         fn every_way_goes_through_the_pixels(height in 1usize..60, width in 1usize..60) {
             let values = plane(height, width);
@@ -184,7 +184,7 @@ mod tests {
             }
         }
 
-        /// Away from the rim a cubic spline reproduces cubics, a linear one straight lines.
+        /// Away from the edge, a cubic spline reproduces cubics, and linear interpolation straight lines.
         #[test]
         fn polynomials_are_reproduced(x in 15.0f64..24.0, y in 15.0f64..24.0) {
             let shape = [40, 40];
@@ -201,7 +201,7 @@ mod tests {
     }
 
     proptest! {
-        /// Several values side by side give the bits of one plane each.
+        /// Interleaved values are bit-identical to those of separate planes.
         #[test]
         fn values_side_by_side_give_the_same_bits(
             height in 1usize..20, width in 1usize..20, count in 2usize..6, x in 0.0f64..1.0, y in 0.0f64..1.0,

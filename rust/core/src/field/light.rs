@@ -1,17 +1,17 @@
-//! Light that differs over the field and over time: of a Gaussian beam, and of what bleaches. Exponentials are those of `libm`,
-//! in plain arithmetic: the same bits on every processor.
+//! Light that varies over field and time: Gaussian illumination and bleaching. Exponentials come from `libm`, in plain
+//! arithmetic: bit-identical on every processor.
 
 use std::f64::consts::LN_2;
 
 use crate::{Error, Result};
 
-/// Fills `out` with the light at places (x, y) in pixels of a Gaussian beam with its peak of 1 at `centre`,
+/// Fills `out` with the relative intensity at positions (x, y) in pixels of a Gaussian beam with peak 1 at `centre`,
 /// `exp(-4 ln 2 ((x / fwhm_x)^2 + (y / fwhm_y)^2))`.
 ///
-/// `fwhm` is the full width at half maximum in pixels, along x and y, which differ where the sizes of pixels do.
+/// `fwhm` is the full width at half maximum in pixels, along x and y, which differ if pixels are not square.
 ///
 /// # Errors
-/// [`Error::Length`] if `out` has not one element for each place, [`Error::Value`] for a width that is not above 0, or a
+/// [`Error::Length`] if `out` does not have one element per position, [`Error::Value`] for a width that is not above 0, or a
 /// centre that is not finite.
 pub fn beam(places: &[[f64; 2]], centre: [f64; 2], fwhm: [f64; 2], out: &mut [f64]) -> Result<()> {
     if out.len() != places.len() {
@@ -30,7 +30,7 @@ pub fn beam(places: &[[f64; 2]], centre: [f64; 2], fwhm: [f64; 2], out: &mut [f6
     Ok(())
 }
 
-/// Multiplies what frame k has of a background with what is left of it after k frames, `exp(-k / frames)`.
+/// Multiplies the background factor of frame k by the remaining fraction after k frames of bleaching, `exp(-k / frames)`.
 ///
 /// # Errors
 /// [`Error::Value`] for a number of frames that is not above 0.

@@ -1,9 +1,9 @@
-//! What differs over the field of view: maps of coefficients, with values anywhere between the pixels of a plane, and the
-//! light of a beam and of what bleaches.
+//! Quantities that vary over the field of view: maps of coefficients, interpolated between the pixels of a plane; Gaussian
+//! illumination, and bleaching.
 //!
-//! Cubic interpolation is that of Unser, Aldroubi & Eden (IEEE Trans. Signal Process. 41, 821, 1993): the plane is filtered
-//! once into coefficients of B-splines, whose sum then goes through every pixel's value and is smooth to the second derivative.
-//! Planes are mirrored at their outer pixel centres. No operation is fused, so all instruction sets give the same bits.
+//! Cubic interpolation as in Unser, Aldroubi & Eden (IEEE Trans. Signal Process. 41, 821, 1993): a plane is filtered
+//! once into B-spline coefficients; the sum of B-splines then reproduces every pixel value and has continuous second derivatives.
+//! Planes are mirrored at their outermost pixel centres. No operation is fused, so all instruction sets are bit-identical.
 
 mod interpolation;
 mod light;

@@ -1,4 +1,4 @@
-//! The filter that turns a map into coefficients of cubic B-splines.
+//! The filter that converts a map to cubic B-spline coefficients.
 
 use rayon::prelude::*;
 
@@ -8,13 +8,13 @@ use crate::{Error, Result};
 /// The pole of the cubic spline's filter, sqrt(3) - 2.
 const POLE: f64 = -0.267_949_192_431_122_7;
 
-/// Terms of the filter's start; the pole's next power is below 1e-22.
+/// Terms of the filter's initial value; the next power of the pole is below 1e-22.
 const START: usize = 40;
 
 /// Lines that are filtered together along x.
 const LINES: usize = 16;
 
-/// Turns planes `[y][x]` of rows of `width` values into their coefficients of cubic B-splines, in place. In parallel on rayon's
+/// Converts planes `[y][x]` with rows of `width` values to cubic B-spline coefficients, in place. In parallel on rayon's
 /// current pool.
 ///
 /// # Errors
@@ -41,7 +41,7 @@ impl pulp::WithSimd for Filter<'_> {
         let Self { plane, width } = self;
         let mut start = vec![0.0; width.max(LINES)];
         filter_down(plane, width, &mut start);
-        // along x, with columns and rows exchanged for a few lines at a time
+        // along x, with a few lines at a time transposed
         let mut turned = vec![[0.0; LINES]; width];
         for lines in plane.chunks_mut(LINES * width) {
             for (l, line) in lines.chunks_exact(width).enumerate() {
@@ -55,7 +55,7 @@ impl pulp::WithSimd for Filter<'_> {
     }
 }
 
-/// Filters every column of some rows. `start` is work space for a row.
+/// Filters every column of some rows. `start` is scratch space for a row.
 #[inline(always)]
 fn filter_down(rows: &mut [f32], width: usize, start: &mut [f32]) {
     let n = rows.len() / width;
@@ -63,7 +63,7 @@ fn filter_down(rows: &mut [f32], width: usize, start: &mut [f32]) {
         return;
     }
     let pole = POLE as f32;
-    // The causal filter's first row, of the mirrored and periodic continuation.
+    // First row of the causal filter, for the mirrored and periodic continuation.
     let start = &mut start[..width];
     start.fill(0.0);
     let period = 2 * (n - 1);
@@ -78,7 +78,7 @@ fn filter_down(rows: &mut [f32], width: usize, start: &mut [f32]) {
         let above = &above[(k - 1) * width..];
         here[..width].iter_mut().zip(above).for_each(|(value, &above)| *value += pole * above);
     }
-    // The anticausal one, with the whole filter's gain of 6.
+    // Anticausal filter, with the total gain of 6.
     let (above, last) = rows.split_at_mut((n - 1) * width);
     let gain = (6.0 * POLE / (POLE * POLE - 1.0)) as f32;
     let above = &above[(n - 2) * width..];

@@ -1,10 +1,10 @@
-//! Gamma numbers of whole shapes: what the register of an EM camera makes of so many electrons.
+//! Gamma variates of integer shape: the output of an EM register for a number of electrons.
 //!
-//! Marsaglia & Tsang (ACM Trans. Math. Softw. 26, 363, 2000): with `d = k - 1/3` and a normal number z, `d v` with
-//! `v = x^3, x = 1 + w, w = z / sqrt(9 d)` is a gamma number of shape k if `ln u < T = z^2/2 + d (1 - v + ln v)` for a uniform u. The series
-//! of the logarithm leaves `T = -d (3/4 w^4 - 3/5 w^5 + 1/2 w^6 - ...)`, which is at least `-3/4 d w^4 / min(x, 1)`: nearly all numbers
-//! are accepted by that bound, many pixels at once in single precision; those in doubt, 5 % at one electron and less than 0.2 % from
-//! twenty on, are decided in double precision, and what is refused is drawn again from a generator of the pixel's own.
+//! Marsaglia & Tsang (ACM Trans. Math. Softw. 26, 363, 2000): with `d = k - 1/3` and a normal variate z, `d v` with
+//! `v = x^3, x = 1 + w, w = z / sqrt(9 d)` is a gamma variate of shape k if `ln u < T = z^2/2 + d (1 - v + ln v)` for a uniform u. The
+//! series of the logarithm gives `T = -d (3/4 w^4 - 3/5 w^5 + 1/2 w^6 - ...)`, which is at least `-3/4 d w^4 / min(x, 1)`. Almost all draws
+//! are accepted by this bound, many pixels at once in single precision. The uncertain ones (5 % at one electron, less than 0.2 % from
+//! twenty on) are decided in double precision; rejected ones are drawn again from a separate generator for the pixel.
 
 use std::f64::consts::TAU;
 
@@ -13,10 +13,10 @@ use pulp::Simd;
 use super::normal::fill_normals;
 use super::random::{BLOCK, Generator, Purpose, Stream};
 
-/// What the bound is made larger by, so that single precision accepts nothing that double precision would not.
+/// Safety factor of the bound: single precision must not accept what double precision would reject.
 const SLACK: f32 = 2e-6;
 
-/// Draws gamma numbers for blocks of pixels.
+/// Draws gamma variates for blocks of pixels.
 #[derive(Clone, Copy)]
 pub(crate) struct Gamma {
     normal: Stream,
@@ -34,7 +34,7 @@ impl Gamma {
         }
     }
 
-    /// Replaces each number of the pixels `index..index + BLOCK`, 0 or from 1 on, by a gamma number of that shape and scale 1; 0 stays.
+    /// Replaces each value of the pixels `index..index + BLOCK`, 0 or at least 1, by a gamma variate of that shape and scale 1; 0 stays 0.
     #[inline(always)]
     pub(crate) fn replace<S: Simd>(self, index: u64, shapes: &mut [f32; BLOCK]) {
         let mut normals = [0f32; BLOCK];
@@ -106,7 +106,7 @@ fn attempt(d: f64, normal: f64, uniform: f64) -> Option<f64> {
     accepted.then_some(v)
 }
 
-/// A gamma number of the shape d + 1/3.
+/// A gamma variate of shape d + 1/3.
 fn by_rejection(d: f64, generator: &mut Generator) -> f64 {
     loop {
         let radius = (-2.0 * libm::log1p(-generator.uniform())).sqrt();
@@ -121,7 +121,7 @@ fn by_rejection(d: f64, generator: &mut Generator) -> f64 {
 mod tests {
     use super::*;
 
-    /// The probabilities of gamma numbers of shape k in bins, by Simpson's rule.
+    /// The probabilities of gamma variates of shape k in bins, by Simpson's rule.
     fn probabilities(k: f64, edges: &[f64]) -> Vec<f64> {
         let density =
             |x: f64| if x > 0.0 { ((k - 1.0) * x.ln() - x - libm::lgamma(k)).exp() } else { f64::from(k <= 1.0) };

@@ -1,13 +1,13 @@
-//! Random numbers, and the distributions that are drawn with them.
+//! Random numbers and distributions.
 //!
 //! ```text
-//! random        words addressed by pixel: the only place where a generator is made
-//! poisson       the camera's shot noise, and read noise with it where counts are rounded
+//! random        words addressed by pixel: the only module that creates random generators
+//! poisson       the camera's shot noise, combined with read noise if counts are rounded
 //! normal        the camera's read noise
 //! gamma         the gain of an EM register
-//! variates      uniform numbers -> those that emitters are drawn by
-//! photons       laws of how bright emitters are
-//! randomfield   a smooth field over pixels: a background with structure
+//! variates      uniform numbers -> variates for emitters
+//! photons       distributions of photons per frame
+//! randomfield   a smooth random field over pixels: structured background
 //! ```
 
 mod gamma;

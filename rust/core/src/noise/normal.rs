@@ -1,8 +1,8 @@
-//! Standard normal numbers, a block of pixels at a time.
+//! Standard normal variates, one block of pixels at a time.
 //!
 //! Box & Muller (Ann. Math. Stat. 29, 610, 1958): one 64-bit word gives a radius from 31 bits and an angle
 //! from 33, and these two independent normal numbers. The block of pixels `64 b .. 64 b + 64` of the movie
-//! takes the words `32 b .. 32 b + 32`; the first half of its pixels gets one number of each word, the second half the
+//! uses the words `32 b .. 32 b + 32`; the first half of its pixels gets one variate of each word, the second half the
 //! other. Values reach 6.66 sigma; the probability beyond is 3e-11.
 use std::f32::consts::FRAC_PI_4;
 
@@ -11,10 +11,10 @@ use pulp::Simd;
 use super::random::{BLOCK, Stream};
 use crate::simd::mul_add;
 
-/// Words of a block.
+/// Words per block.
 const HALF: usize = BLOCK / 2;
 
-/// Sets `normals` to the numbers of block `block`.
+/// Sets `normals` to the variates of block `block`.
 #[inline(always)]
 pub(crate) fn fill_normals<S: Simd>(stream: Stream, block: u64, normals: &mut [f32; BLOCK]) {
     let mut words = [0; HALF];
@@ -25,15 +25,15 @@ pub(crate) fn fill_normals<S: Simd>(stream: Stream, block: u64, normals: &mut [f
     }
 }
 
-/// Two independent normal numbers from a word.
+/// Two independent normal variates from a word.
 #[inline(always)]
 fn normal_pair<S: Simd>(word: u64) -> (f32, f32) {
     let (high, low) = ((word >> 32) as u32, word as u32);
-    // The middle of one of 2^31 steps of (0, 1); close to 1 it rounds to 1, close to 0 it keeps all its bits.
+    // The middle of one of 2^31 steps of (0, 1); near 1 it rounds to 1, near 0 it keeps all its bits.
     let uniform = ((high >> 1) as i32 as f32 + 0.5) * (1.0 / 2_147_483_648.0);
     let radius = (-2.0 * ln::<S>(uniform)).sqrt();
 
-    // An angle within 45 degrees of the x axis, then a coin for the axis and one for the side.
+    // An angle within 45 degrees of the x axis, then one random bit for the axis and one for the side.
     let eighths = ((low as i32) >> 1) as f32 * (1.0 / 1_073_741_824.0);
     let square = eighths * eighths;
     let near = cos_eighths::<S>(square) * radius;
@@ -42,7 +42,7 @@ fn normal_pair<S: Simd>(word: u64) -> (f32, f32) {
     if low & 1 == 0 { (near, far) } else { (far, near) }
 }
 
-/// The natural logarithm of a normal number in (0, 1], relative error below 2e-7, and 0 at 1.
+/// The natural logarithm of a normal (not subnormal) number in (0, 1], relative error below 2e-7, and 0 at 1.
 #[inline(always)]
 fn ln<S: Simd>(x: f32) -> f32 {
     const SQRT_HALF_BITS: i32 = 0x3f35_04f3;
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use crate::noise::random::Purpose;
 
-    /// The pair of a word by the textbook formula in double precision.
+    /// The pair from a word by the textbook formula in double precision.
     fn slow_pair(word: u64) -> (f64, f64) {
         let uniform = ((word >> 33) as f64 + 0.5) / f64::from(1u32 << 31);
         let radius = (-2.0 * uniform.ln()).sqrt();
@@ -108,7 +108,7 @@ mod tests {
         for word in words.into_iter().chain(ends) {
             let (a, b) = normal_pair::<pulp::Scalar>(word);
             let (c, d) = slow_pair(word);
-            // A step of `uniform` in single precision moves the radius by up to 6e-8 / radius.
+            // A step of `uniform` in single precision changes the radius by up to 6e-8 / radius.
             let slack = 4e-7 * (c.hypot(d) + 1.0 / c.hypot(d));
             assert!((f64::from(a) - c).abs() < slack, "{word:x}: {a} {c}");
             assert!((f64::from(b) - d).abs() < slack, "{word:x}: {b} {d}");

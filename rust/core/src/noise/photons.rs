@@ -1,7 +1,7 @@
-//! How bright emitters are: laws of the photons that an emitter gives to a frame which it is on for the whole of.
+//! Distributions of the photons per frame of an emitter that is on for the full frame.
 //!
-//! Each draw is a function of two uniform numbers alone. All but the gamma law turn these into a draw by inversion or by the
-//! exact method of Box & Muller; the gamma law takes them as the start of a random generator of its own, as it needs an unknown
+//! Each draw depends only on two uniform numbers. All distributions except gamma convert these by inversion or by the
+//! exact method of Box & Muller; the gamma distribution uses them to seed a separate random generator, since it needs an unknown
 //! number of words.
 
 use std::f64::consts::TAU;
@@ -9,29 +9,29 @@ use std::f64::consts::TAU;
 use super::random::Generator;
 use crate::{Error, Result};
 
-/// No emitter is brighter: what is drawn beyond counts as this.
+/// Upper limit: larger draws are clipped to this value.
 const MOST_PHOTONS: f64 = 1e15;
 
-/// A law of photons with a mean and a standard deviation.
+/// A distribution of photons with mean and standard deviation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PhotonLaw {
-    /// Normal, cut at 0.
+    /// Normal, clipped at 0.
     Normal {
-        /// Mean of the law before it is cut.
+        /// Mean before clipping.
         mean: f64,
         /// Its standard deviation.
         sigma: f64,
     },
-    /// Gamma, of shape (mean / sigma)^2.
+    /// Gamma, with shape (mean / sigma)^2.
     Gamma {
-        /// Its shape; infinite where all draws are the mean.
+        /// Shape; infinite if all draws equal the mean.
         shape: f64,
         /// Its scale, sigma^2 / mean.
         scale: f64,
         /// Its mean.
         mean: f64,
     },
-    /// Lognormal: the exponential of a normal number.
+    /// Lognormal: the exponential of a normal variate.
     LogNormal {
         /// Mean of the logarithm.
         location: f64,
@@ -46,17 +46,17 @@ pub enum PhotonLaw {
 }
 
 impl PhotonLaw {
-    /// The law "normal", "gamma", "lognormal" or "exponential"; an exponential one has no `sigma`.
+    /// The distribution "normal", "gamma", "lognormal" or "exponential"; the exponential one ignores `sigma`.
     ///
     /// # Errors
-    /// [`Error::Value`] for another name, and for numbers that are not finite or below 0.
+    /// [`Error::Value`] for an unknown name, and for numbers that are not finite or below 0.
     pub fn new(name: &str, mean: f64, sigma: f64) -> Result<Self> {
         for (name, value) in [("mean", mean), ("sigma", sigma)] {
             if !(value.is_finite() && value >= 0.0) {
                 return Err(Error::value(name, value, "a number from 0"));
             }
         }
-        // Of a mean so small, or a spread so large, that squares leave the range of numbers, nearly all draws are 0.
+        // If the mean is so small, or the spread so large, that squares over- or underflow, almost all draws are 0.
         let spread = if mean > 0.0 { (sigma / mean).min(1e100) } else { 0.0 };
         Ok(match name {
             "normal" => Self::Normal { mean, sigma },
@@ -72,7 +72,7 @@ impl PhotonLaw {
         })
     }
 
-    /// The photons that two uniform numbers in [0, 1) stand for.
+    /// The photons for two uniform numbers in [0, 1).
     #[must_use]
     pub fn photons(&self, first: f64, second: f64) -> f64 {
         let drawn = match *self {
@@ -86,12 +86,12 @@ impl PhotonLaw {
     }
 }
 
-/// A standard normal number (Box & Muller, Ann. Math. Stat. 29, 610, 1958).
+/// A standard normal variate (Box & Muller, Ann. Math. Stat. 29, 610, 1958).
 fn normal(first: f64, second: f64) -> f64 {
     (-2.0 * libm::log1p(-first)).sqrt() * libm::cos(TAU * second)
 }
 
-/// A gamma variate of scale 1 (Marsaglia & Tsang, ACM Trans. Math. Softw. 26, 363, 2000); shapes below 1 by their power of a
+/// A gamma variate of scale 1 (Marsaglia & Tsang, ACM Trans. Math. Softw. 26, 363, 2000); for shapes below 1, times a power of a
 /// uniform number.
 fn gamma(shape: f64, random: &mut Generator) -> f64 {
     if shape < 1.0 {
@@ -109,10 +109,10 @@ fn gamma(shape: f64, random: &mut Generator) -> f64 {
     }
 }
 
-/// Turns pairs of uniform numbers in [0, 1) into photons of a law, in place of the first of each.
+/// Converts pairs of uniform numbers in [0, 1) to photons of a distribution; overwrites the first of each pair.
 ///
 /// # Errors
-/// [`Error::Length`] if there are not as many second ones as first ones.
+/// [`Error::Length`] if the two slices differ in length.
 pub fn photons(law: &PhotonLaw, uniform: &mut [f64], second: &[f64]) -> Result<()> {
     if second.len() != uniform.len() {
         return Err(Error::Length { name: "second", got: second.len(), expected: uniform.len() });
@@ -134,7 +134,7 @@ mod tests {
         for (name, mean, sigma) in [
             ("normal", 2000.0, 400.0),
             ("gamma", 2000.0, 400.0),
-            ("gamma", 500.0, 900.0), // of a shape below 1
+            ("gamma", 500.0, 900.0), // shape below 1
             ("lognormal", 2000.0, 1500.0),
             ("exponential", 700.0, 700.0),
         ] {

@@ -1,11 +1,11 @@
-//! The only place where a random generator is made.
+//! The only module that creates random generators.
 //!
 //! Every random word is `SplitMix64`: a Weyl sequence with the golden-ratio increment, whose terms are
 //! scrambled by a bijective 64-bit mix (Steele, Lea & Flood, "Fast splittable pseudorandom number
 //! generators", OOPSLA 2014; the mix is Stafford's variant 13; it passes `BigCrush` and `PractRand`).
 //! Because term `i` of the sequence is computed from `i` alone, a [`Stream`] is used as a table of random
 //! words addressed by the pixel's linear index in the whole movie: no state is carried from pixel to
-//! pixel, and the words do not depend on how frames are cut into calls or given to threads.
+//! pixel, and the words do not depend on how frames are divided into calls or threads.
 //!
 //! Within a stream the states of different indices differ, so no two pixels share a word. Streams
 //! of different seeds and purposes start at unrelated points of the one cycle of length 2^64; two of them
@@ -24,8 +24,8 @@ const fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// What a stream's words are used for. Each purpose has its own stream, so that switching one effect
-/// of the camera off leaves the draws of the others as they were.
+/// The purpose of a stream's words. Each purpose has its own stream, so switching off one effect
+/// of the camera does not change the draws of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub(crate) enum Purpose {
@@ -39,17 +39,17 @@ pub(crate) enum Purpose {
     SignalFraction = 4,
     /// Gaussian read noise.
     ReadNoise = 5,
-    /// Draws that need an unknown number of words, each from a generator of its own.
+    /// Draws that need an unknown number of words, each from a separate generator.
     Rejection = 6,
     /// Background and read noise in one draw.
     Rounded = 7,
-    /// Normal numbers of the EM register's gain.
+    /// Normal variates for the gain of the EM register.
     GammaNormal = 8,
-    /// Uniform numbers that accept these.
+    /// Uniform numbers for accepting these.
     GammaUniform = 9,
-    /// The gain of pixels where they are refused, each from a generator of its own.
+    /// The gain of pixels where they are rejected, each from a separate generator.
     GammaRejection = 10,
-    /// Sojourns of molecules that blink, each from a generator of its own.
+    /// Sojourns of blinking molecules, each molecule with a separate generator.
     Blinking = 16,
     /// The nodes of a smooth random field.
     Field = 32,
@@ -64,7 +64,7 @@ pub(crate) struct Stream {
 impl Stream {
     /// The stream of a seed for one purpose.
     pub(crate) const fn new(seed: u64, purpose: Purpose) -> Self {
-        // The seed is mixed before the purpose is added: seeds that differ by a multiple of GAMMA must not meet.
+        // Mix the seed before adding the purpose: seeds that differ by a multiple of GAMMA must not coincide.
         let key = mix(seed.wrapping_add(GAMMA));
         Self { start: mix(key.wrapping_add((purpose as u64).wrapping_mul(GAMMA))) }
     }
@@ -75,7 +75,7 @@ impl Stream {
         mix(self.start.wrapping_add(index.wrapping_add(1).wrapping_mul(GAMMA)))
     }
 
-    /// Fills `words` with the words from `first` on. Into the caller's array: a returned one is copied once more.
+    /// Fills `words` with the words from `first` on. Writes to the caller's array, which saves a copy.
     #[inline(always)]
     pub(crate) fn fill<const N: usize>(self, first: u64, words: &mut [u64; N]) {
         let base = self.start.wrapping_add(first.wrapping_add(1).wrapping_mul(GAMMA));
@@ -84,12 +84,12 @@ impl Stream {
         }
     }
 
-    /// A stream of its own for `index`, such as a row of nodes.
+    /// A separate stream for `index`, such as a row of nodes.
     pub(crate) const fn part(self, index: u64) -> Self {
         Self { start: self.word(index) }
     }
 
-    /// A sequential generator of its own for `index`.
+    /// A separate sequential generator for `index`.
     pub(crate) const fn generator(self, index: u64) -> Generator {
         Generator { state: self.word(index) }
     }
@@ -102,7 +102,7 @@ pub(crate) struct Generator {
 }
 
 impl Generator {
-    /// A generator of its own for each pair of numbers.
+    /// A separate generator for each pair of numbers.
     pub(crate) const fn of_pair(first: f64, second: f64) -> Self {
         Self { state: mix(mix(first.to_bits().wrapping_add(GAMMA)).wrapping_add(second.to_bits())) }
     }

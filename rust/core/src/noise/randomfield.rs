@@ -1,10 +1,10 @@
-//! A smooth random field over the pixels of the field of view: a background with structure.
+//! A smooth random field over the pixels of the field of view: structured background.
 //!
-//! White normal numbers on the nodes of a square lattice of spacing s = length / sqrt(2), an address each in a stream, under
-//! Gaussians of standard deviation s. The autocorrelation of such a sum is again Gaussian, exp(-r^2 / (2 length^2)), up to
-//! a ripple of 1e-4 from the lattice; divided by the root of the sum of its squared weights, each pixel has variance 1
-//! exactly. A pixel's value follows from the key and its place alone: sums run over the same nodes in the same order, whatever
-//! part of the field is asked for, and exponentials and logarithms are those of `libm`, in plain arithmetic.
+//! White normal noise on the nodes of a square lattice with spacing s = length / sqrt(2), each addressed in a stream, convolved with
+//! Gaussians of standard deviation s. The autocorrelation of such a sum is again Gaussian, exp(-r^2 / (2 length^2)), except for
+//! a ripple of 1e-4 from the lattice. Divided by the root of the sum of its squared weights, each pixel has variance 1
+//! exactly. A pixel's value depends only on the key and its position: sums run over the same nodes in the same order for any
+//! part of the field, and exponentials and logarithms come from `libm`, in plain arithmetic.
 
 use std::f64::consts::SQRT_2;
 use std::ops::Range;
@@ -15,24 +15,24 @@ use super::random::{Purpose, Stream, unit_interval};
 use super::variates::normal;
 use crate::{Error, Result, Stop};
 
-/// Nodes to each side that a pixel's sum has; the weight of the next ones is below exp(-18).
+/// Nodes on each side in a pixel's sum; the weight of the next ones is below exp(-18).
 const REACH: i64 = 6;
 const TAPS: usize = 2 * REACH as usize;
 
-/// Rows of pixels that a thread makes at a time.
+/// Rows of pixels per task.
 const BAND: usize = 64;
 
-/// The correlation lengths that are allowed, in pixels: below, neighbours have nothing in common, and nodes are many.
+/// The allowed correlation lengths, in pixels: below, neighbours are uncorrelated and there are too many nodes.
 const LENGTHS: std::ops::RangeInclusive<f64> = 0.5..=1e6;
 const FARTHEST: i64 = 1 << 40;
 
 /// Fills `out`, `[y][x]`, with a Gaussian random field of mean 0, variance 1 and autocorrelation exp(-r^2 / (2 length^2)).
 ///
-/// `length` is in pixels. `origin` is the place x, y of the first pixel in the field, whose values depend on `key` alone.
+/// `length` is in pixels. `origin` is the position x, y of the first pixel in the field; values depend only on the field and `key`.
 /// In parallel on rayon's current pool.
 ///
 /// # Errors
-/// [`Error::Value`] for a length or an origin out of bounds, [`Error::Length`] if `out` is not of that shape;
+/// [`Error::Value`] for a length or an origin out of range, [`Error::Length`] if `out` does not have this shape;
 /// [`Error::Stopped`].
 pub fn random_field(
     key: u64,
@@ -58,7 +58,7 @@ pub fn random_field(
     let stream = Stream::new(key, Purpose::Field);
     let (columns, rows) = (axis(origin[0], width, length), axis(origin[1], height, length));
     out.par_chunks_mut(BAND * width).zip(rows.par_chunks(BAND)).try_for_each(|(out, rows)| {
-        // the sums along x of all rows of nodes that these rows of pixels need, and then the sums along y of these
+        // the sums along x of all rows of nodes that these rows of pixels need, then the sums along y
         let nodes = nodes_of(rows);
         let mut sums = Vec::with_capacity((nodes.end - nodes.start) as usize);
         for node in nodes.clone() {
@@ -78,7 +78,7 @@ pub fn random_field(
     })
 }
 
-/// The nodes along one axis whose numbers a pixel's value is the sum of, and their weights, whose squares sum to 1.
+/// The nodes along one axis that contribute to a pixel, and their weights, whose squares sum to 1.
 struct Pixel {
     first: i64,
     weights: [f64; TAPS],
@@ -87,7 +87,7 @@ struct Pixel {
 /// The pixels from `start` on.
 fn axis(start: i64, count: usize, length: f64) -> Vec<Pixel> {
     let pixel = |i: usize| {
-        let place = (start + i as i64) as f64 * (SQRT_2 / length); // in spacings of the lattice
+        let place = (start + i as i64) as f64 * (SQRT_2 / length); // in units of the lattice spacing
         let first = place.floor() as i64 + 1 - REACH;
         let mut weights = [0.0; TAPS];
         for (node, weight) in (first..).zip(&mut weights) {
@@ -100,7 +100,7 @@ fn axis(start: i64, count: usize, length: f64) -> Vec<Pixel> {
     (0..count).map(pixel).collect()
 }
 
-/// The nodes that pixels in order need.
+/// The range of nodes that a sequence of pixels needs.
 fn nodes_of(pixels: &[Pixel]) -> Range<i64> {
     let ends = pixels.first().zip(pixels.last());
     ends.map_or(0..0, |(first, last)| first.first..last.first + TAPS as i64)
@@ -109,7 +109,7 @@ fn nodes_of(pixels: &[Pixel]) -> Range<i64> {
 /// The sums along x at all columns, of one row of nodes.
 fn along_x(stream: Stream, row: i64, columns: &[Pixel]) -> Result<Vec<f64>> {
     let nodes = nodes_of(columns);
-    let stream = stream.part(row as u64); // of a negative one the last words
+    let stream = stream.part(row as u64); // negative rows use the last words
     let word = |node: i64, which: u64| unit_interval(stream.word((node as u64).wrapping_mul(2).wrapping_add(which)));
     let mut numbers: Vec<f64> = nodes.clone().map(|node| word(node, 0)).collect();
     let second: Vec<f64> = nodes.clone().map(|node| word(node, 1)).collect();
@@ -131,7 +131,7 @@ mod tests {
         out
     }
 
-    /// The mean product of values `lag` columns and rows apart.
+    /// The mean product of values at a distance of `lag` columns and rows.
     fn correlation(values: &[f32], width: usize, [dx, dy]: [usize; 2]) -> f64 {
         let height = values.len() / width;
         let (mut sum, mut count) = (0.0, 0.0);
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn each_pixel_has_variance_one_over_many_fields() {
-        // Also between the nodes, where the lattice would show: a pixel's variance is that of 4,000 keys.
+        // Also between the nodes, where the lattice would be visible: a pixel's variance over 4,000 keys.
         let (length, width) = (9.0, 13);
         let mut squares = vec![0.0; width];
         for key in 0..4000 {

@@ -1,8 +1,8 @@
-//! The variates that the emitters of a movie are drawn by: uniform random numbers turned into those of other laws, in double
+//! Variates for the emitters of a movie: uniform random numbers converted to other distributions, in double
 //! precision.
 //!
-//! Logarithm and cosine are those of the crate `libm`, in plain arithmetic: unlike those of other libraries they give the same
-//! bits on every CPU.
+//! Logarithm and cosine come from the crate `libm`, in plain arithmetic: unlike other libraries, they are
+//! bit-identical on every CPU.
 
 use std::f64::consts::TAU;
 
@@ -10,18 +10,18 @@ use super::poisson::poisson_by_rejection;
 use super::random::Generator;
 use crate::{Error, Result};
 
-/// Turns uniform numbers in [0, 1) into exponential ones of mean 1, in place (by inversion).
+/// Converts uniform numbers in [0, 1) to exponential variates with mean 1, in place (by inversion).
 pub fn exponential(uniform: &mut [f64]) {
     for u in uniform {
         *u = -libm::log1p(-*u);
     }
 }
 
-/// Turns pairs of uniform numbers in [0, 1) into standard normal ones (Box & Muller, Ann. Math. Stat. 29, 610, 1958), in place
-/// of the first of each.
+/// Converts pairs of uniform numbers in [0, 1) to standard normal variates (Box & Muller, Ann. Math. Stat. 29, 610, 1958);
+/// overwrites the first of each pair.
 ///
 /// # Errors
-/// [`Error::Length`] if there are not as many second ones as first ones.
+/// [`Error::Length`] if the two slices differ in length.
 pub fn normal(uniform: &mut [f64], second: &[f64]) -> Result<()> {
     if second.len() != uniform.len() {
         return Err(Error::Length { name: "second", got: second.len(), expected: uniform.len() });
@@ -32,12 +32,12 @@ pub fn normal(uniform: &mut [f64], second: &[f64]) -> Result<()> {
     Ok(())
 }
 
-/// Turns pairs of uniform numbers in [0, 1) into Poisson numbers of given means, at most 1e9, in place of the first of each.
+/// Converts pairs of uniform numbers in [0, 1) to Poisson variates with given means, at most 1e9; overwrites the first of each pair.
 ///
-/// Small ones are found by inversion; for large ones the two are the start of a random generator.
+/// Small ones are found by inversion; for large ones the pair seeds a random generator.
 ///
 /// # Errors
-/// [`Error::Length`] if lengths differ; [`Error::Value`] for a mean that is out of its range.
+/// [`Error::Length`] if lengths differ; [`Error::Value`] for a mean out of range.
 pub fn poisson(uniform: &mut [f64], second: &[f64], mean: &[f64]) -> Result<()> {
     for (name, got) in [("second", second.len()), ("mean", mean.len())] {
         if got != uniform.len() {
@@ -57,7 +57,7 @@ pub fn poisson(uniform: &mut [f64], second: &[f64], mean: &[f64]) -> Result<()> 
     Ok(())
 }
 
-/// How many terms of the cumulative Poisson distribution a number in [0, 1) reaches.
+/// How many terms of the cumulative Poisson distribution are below a number in [0, 1).
 fn inverted(uniform: f64, mean: f64) -> f64 {
     let mut term = libm::exp(-mean);
     let (mut below, mut count) = (term, 0.0);
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
     use crate::noise::random::{Purpose, Stream};
 
-    /// Kolmogorov-Smirnov: the largest distance of two distribution functions, times the root of the number of draws.
+    /// Kolmogorov-Smirnov: the largest difference of two distribution functions, times the root of the number of draws.
     fn distance(mut draws: Vec<f64>, cumulative: impl Fn(f64) -> f64) -> f64 {
         draws.sort_by(f64::total_cmp);
         let n = draws.len() as f64;

@@ -1,9 +1,9 @@
-//! The Cramér-Rao bound: the best precision that any localizer can reach.
+//! The Cramér-Rao bound: the best precision that any unbiased estimator can reach.
 //!
-//! A pixel's expectation is `mu = QE (N h + b) + dark` electrons, its variance `v = F mu + (r / G)^2` (F. Huang et al., Nat. Methods
+//! A pixel has the mean `mu = QE (N h + b) + dark` electrons and the variance `v = F mu + (r / G)^2` (F. Huang et al., Nat. Methods
 //! 10, 653, 2013), with `h` the stamp, read noise r, gain G and excess noise F of an EM register. The Fisher information of the
-//! parameters x, y, z, N and b is `sum over pixels of (d mu / d a)(d mu / d b) / v`, and the bound the square roots of the diagonal
-//! of its inverse.
+//! parameters x, y, z, N and b is `sum over pixels of (d mu / d a)(d mu / d b) / v`, and the bounds are the square roots of the
+//! diagonal of its inverse.
 
 use pulp::Simd;
 
@@ -16,36 +16,36 @@ use crate::{Error, Result, Stop};
 /// x, y, z, photons, background.
 pub const PARAMETERS: usize = 5;
 
-/// A stamp and its derivatives by x, y and z.
+/// A stamp and its derivatives with respect to x, y and z.
 pub(crate) const PLANES: usize = 4;
 
-/// What the light becomes before it is counted.
+/// Noise properties of the detector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Detector {
     /// Electrons per photon.
     pub quantum_efficiency: f64,
-    /// Electrons per pixel without light.
+    /// Mean electrons per pixel without light.
     pub dark_e: f64,
-    /// Standard deviation of the read noise over the gain of the register, in electrons.
+    /// Standard deviation of the read noise divided by the gain of the register, in electrons.
     pub read_noise_e: f64,
-    /// Excess noise of the register: 1 without one, 2 with.
+    /// Excess noise of the register: 1 without, 2 with a register.
     pub excess_noise: f64,
-    /// What differs from pixel to pixel: QE, and read noise, which is over the gain, too. Gain and offset of the counts say nothing.
+    /// Per-pixel QE, and read noise, which is divided by the gain. Gain and offset of the counts have no effect.
     pub maps: Maps,
 }
 
-/// The pixels that count: how they answer to light.
+/// The response of the pixels.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pixels<'a> {
-    /// All alike: background photons.
+    /// All pixels are equal: background photons.
     Alike { background: f64 },
-    /// Each by itself: QE, and the variance that it has without the emitter's light.
+    /// Per pixel: QE, and the variance without the emitter's signal.
     Each { efficiency: &'a [f32], variance: &'a [f32] },
 }
 
 impl Detector {
     /// # Errors
-    /// If a number is out of its range.
+    /// If a number is out of range.
     pub fn check(&self) -> Result<()> {
         if !(self.quantum_efficiency > 0.0 && self.quantum_efficiency <= 1.0) {
             return Err(Error::value("quantum_efficiency", self.quantum_efficiency, "a number above 0, at most 1"));
@@ -61,7 +61,7 @@ impl Detector {
         self.maps.check()
     }
 
-    /// Checks that maps, where there are any, are of so many pixels, or of so many frames of these.
+    /// Checks that maps, if any, match the pixels of a frame, or of all frames.
     pub(crate) fn check_pixels(&self, expected: usize, frames: usize) -> Result<()> {
         match self.maps.pixels() {
             0 => Ok(()),
@@ -70,7 +70,7 @@ impl Detector {
         }
     }
 
-    /// QE of a pixel, counted from the first of all frames, and the variance that it has without emitters.
+    /// QE of a pixel, counted from the first of all frames, and its variance without emitters.
     pub(crate) fn of_pixel(&self, pixel: usize, background: f64) -> [f64; 2] {
         let or = |map: &[f32], number: f64| if map.is_empty() { number } else { f64::from(map[pixel % map.len()]) };
         let efficiency = or(&self.maps.quantum_efficiency, self.quantum_efficiency);
@@ -80,11 +80,11 @@ impl Detector {
 }
 
 impl Psf {
-    /// Fills `out`, `[emitter][5]`, with the bounds of emitters alone on their stamps: sigma of x and y in px, z in um, photons, and
-    /// background photons per pixel; infinity where the pixels say nothing. `photons` and `background` are of each emitter.
+    /// Fills `out`, `[emitter][5]`, with the single-emitter bounds on their stamps: sigma of x and y in px, z in um, photons, and
+    /// background photons per pixel; infinity if the pixels do not determine a parameter. `photons` and `background` are per emitter.
     ///
     /// # Errors
-    /// Those of [`Psf::gradients`], if a length does not fit, or if a number of photons or of the detector is out of its range.
+    /// Those of [`Psf::gradients`]; if lengths do not match, or photons or a number of the detector is out of range.
     pub fn bounds(
         &self,
         emitters: &Emitters<'_>,
@@ -131,7 +131,7 @@ impl Psf {
     }
 }
 
-/// Checks numbers of photons.
+/// Checks photon numbers.
 pub(crate) fn check_photons(name: &'static str, values: &[f64]) -> Result<()> {
     match values.iter().find(|v| !(0.0..=1e15).contains(*v)) {
         None => Ok(()),
@@ -139,9 +139,9 @@ pub(crate) fn check_photons(name: &'static str, values: &[f64]) -> Result<()> {
     }
 }
 
-/// The bound of an emitter alone, from its stamp and that's derivatives on the pixels that count.
+/// The single-emitter bound from a stamp, its derivatives, and the response of the pixels.
 pub(crate) fn bound(planes: &[f32], photons: f64, pixels: Pixels<'_>, detector: &Detector) -> [f64; PARAMETERS] {
-    // Where pixels differ, their QE is in their weight.
+    // If pixels differ, their QE is part of their weight.
     let (qe, variance, each) = match pixels {
         Pixels::Alike { background } => {
             let qe = detector.quantum_efficiency;
@@ -153,7 +153,7 @@ pub(crate) fn bound(planes: &[f32], photons: f64, pixels: Pixels<'_>, detector: 
     };
     let scale = [photons * qe, detector.excess_noise, variance].map(|v| v as f32);
     let sums = dispatch(Moments { planes, scale, each });
-    // of h, dx, dy, dz and 1, to x, y, z, photons, background
+    // from h, dx, dy, dz and 1 to x, y, z, photons, background
     let order = [(1, photons * qe), (2, photons * qe), (3, photons * qe), (0, qe), (4, qe)];
     let mut matrix = [0.0; PARAMETERS * PARAMETERS];
     for (i, &(a, by_a)) in order.iter().enumerate() {
@@ -170,23 +170,23 @@ pub(crate) fn bound(planes: &[f32], photons: f64, pixels: Pixels<'_>, detector: 
     std::array::from_fn(|i| found[i])
 }
 
-/// A derivative per px or um whose mean square is so small a part of the stamp's own is zero but for rounding.
+/// A derivative per px or um counts as zero (rounding errors) if its mean square is below this fraction of the stamp's.
 pub(crate) const NOTHING: f64 = 1e-8;
 
-/// Where the moment of a and b is, b at most a.
+/// Index of the moment of a and b, with b <= a.
 const fn place(a: usize, b: usize) -> usize {
     a * (a + 1) / 2 + b
 }
 
-/// Pixels that are worked on at a time, the same on every processor.
+/// Pixels processed at a time, the same on every processor.
 const LANES: usize = 16;
 
-/// Moments of stamp, derivatives and 1, each divided by the pixel's variance.
+/// Moments of stamp, derivatives and 1, each weighted by the inverse variance of the pixel.
 struct Moments<'a> {
     planes: &'a [f32],
-    /// Electrons of the light, the excess noise, and the variance without light.
+    /// Electrons of the signal, the excess noise, and the variance without signal.
     scale: [f32; 3],
-    /// QE and variance without light of each pixel.
+    /// QE and variance without signal of each pixel.
     each: Option<[&'a [f32]; 2]>,
 }
 
@@ -195,7 +195,7 @@ impl pulp::WithSimd for Moments<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> [f64; 15] {
-        // so many vectors are summed in f32, and these sums in f64
+        // this many vectors are summed in f32, and these sums in f64
         const TURN: usize = 16;
         let area = self.planes.len() / PLANES;
         let lines = [0, 1, 2, 3].map(|plane| self.planes[plane * area..][..area].as_chunks::<LANES>());
@@ -216,7 +216,7 @@ impl pulp::WithSimd for Moments<'_> {
                 add_moments::<S>([h, x, y, z, [1.0; LANES]], &weights, &mut sums);
             }
             if first + TURN > whole {
-                // the last few pixels, and nothing for those that fill a vector
+                // the last few pixels, padded with zeros to a vector
                 let mut values = [[0f32; LANES]; PLANES + 1];
                 for (value, (_, rest)) in values.iter_mut().zip(lines) {
                     value[..rest.len()].copy_from_slice(rest);
@@ -243,10 +243,10 @@ impl pulp::WithSimd for Moments<'_> {
     }
 }
 
-/// The least variance of a pixel.
+/// The smallest variance of a pixel.
 const LEAST: f32 = 1e-12;
 
-/// 1 / variance of pixels that are all alike.
+/// 1 / variance if all pixels are equal.
 #[inline(always)]
 fn weights<S: Simd>(stamp: &[f32; LANES], electrons: f32, rest: &[f32; LANES]) -> [f32; LANES] {
     let mut weights = [0f32; LANES];
@@ -257,7 +257,7 @@ fn weights<S: Simd>(stamp: &[f32; LANES], electrons: f32, rest: &[f32; LANES]) -
     weights
 }
 
-/// QE^2 / variance of pixels of which each has its own.
+/// QE^2 / variance if pixels differ.
 #[inline(always)]
 fn own_weights(stamp: &[f32; LANES], photons: f32, efficiency: &[f32; LANES], rest: &[f32; LANES]) -> [f32; LANES] {
     let mut weights = [0f32; LANES];

@@ -9,7 +9,7 @@ use crate::{Error, Result, Stop};
 
 impl Gaussian {
     /// # Errors
-    /// If a length is not a number in its range.
+    /// If a length is out of range.
     pub(super) fn check(&self) -> Result<()> {
         for sigma in self.sigma_nm {
             if !(1e-3..=1e9).contains(&sigma) {
@@ -30,7 +30,7 @@ impl Gaussian {
         Ok(())
     }
 
-    /// Standard deviations along x and y in nm at a height in um, and their derivatives by it.
+    /// Standard deviations along x and y in nm at a height in um, and their derivatives with respect to the height.
     fn widths(&self, z_um: f64) -> [[f64; 2]; 2] {
         [0, 1].map(|axis| {
             let sigma = self.sigma_nm[axis];
@@ -53,7 +53,7 @@ pub(crate) struct GaussianPsf {
     blur_nm: [f64; 2],
 }
 
-/// A pixel's part of the light along one axis, and its derivatives by place and width, in pixels.
+/// The fraction of the light in a pixel along one axis, and its derivatives with respect to position and width, in pixels.
 type Profile = [f64; 3];
 
 impl GaussianPsf {
@@ -62,11 +62,11 @@ impl GaussianPsf {
         Self { size, shape, sampling, pixel_nm: optics.pixel_nm(), blur_nm }
     }
 
-    /// Along one axis: for each pixel its part of the light of a Gaussian at `at`, `sigma` wide, in pixels.
+    /// Along one axis: the fraction of the light in each pixel, for a Gaussian at `at` with standard deviation `sigma`, in pixels.
     fn profile(&self, at: f64, sigma: f64) -> Vec<Profile> {
         let half = (self.size / 2) as f64;
         let density = |u: f64| (-0.5 * u * u).exp() / (2.0 * std::f64::consts::PI).sqrt();
-        // value and derivatives of the density at a point, times a pixel
+        // value and derivatives of the density at a point, times the pixel size
         let point = |x: f64| {
             let u = (x - at) / sigma;
             let value = density(u) / sigma;
@@ -79,7 +79,7 @@ impl GaussianPsf {
                     Sampling::Integrated => {
                         let [low, high] = [x - 0.5 - at, x + 0.5 - at].map(|edge| edge / sigma);
                         let root = std::f64::consts::FRAC_1_SQRT_2;
-                        // of two numbers of one sign, the complements' difference loses nothing far from the middle
+                        // for two numbers of the same sign, the difference of the complements avoids cancellation far from the centre
                         let light = if low > 0.0 {
                             0.5 * (libm::erfc(low * root) - libm::erfc(high * root))
                         } else if high < 0.0 {
@@ -105,18 +105,18 @@ impl GaussianPsf {
             .collect()
     }
 
-    /// Profiles along x and y of an emitter, and the derivatives of its widths by z, in pixels per um.
+    /// Profiles along x and y of an emitter, and the derivatives of its widths with respect to z, in pixels per um.
     fn profiles(&self, [x, y, z]: [f64; 3]) -> ([Vec<Profile>; 2], [f64; 2]) {
         let widths = self.shape.widths(z);
         let [sigma_x, sigma_y] = [0, 1].map(|axis| widths[axis][0].hypot(self.blur_nm[axis]));
         let profiles = [self.profile(x, sigma_x / self.pixel_nm[0]), self.profile(y, sigma_y / self.pixel_nm[1])];
-        // of the blurred width, sqrt(sigma^2 + blur^2)
+        // for the blurred width, sqrt(sigma^2 + blur^2)
         let wider = [(0, sigma_x), (1, sigma_y)]
             .map(|(axis, sigma)| widths[axis][0] / sigma * widths[axis][1] / self.pixel_nm[axis]);
         (profiles, wider)
     }
 
-    /// Fills a stamp and its derivatives by position.
+    /// Fills a stamp and its derivatives with respect to position.
     fn planes(&self, xyz: [f64; 3], out: &mut [f32]) {
         let area = self.size * self.size;
         let ([x, y], wider) = self.profiles(xyz);
@@ -131,7 +131,7 @@ impl GaussianPsf {
         }
     }
 
-    /// Has each emitter computed, with its output.
+    /// Computes each emitter into its output.
     fn each<'a, T: Send + 'a>(
         chosen: &[Chosen],
         out: impl IndexedParallelIterator<Item = &'a mut [T]>,

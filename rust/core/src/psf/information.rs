@@ -1,19 +1,19 @@
-//! From an information matrix to the smallest standard deviations that its parameters can have.
+//! From an information matrix to the smallest possible standard deviations of its parameters.
 
-/// What a parameter's own part may lose to those before it before it counts as told by them, where moments were summed in f32.
+/// A parameter counts as determined by earlier ones if its remaining fraction is below this; for moments summed in f32.
 pub(crate) const DEPENDENT_SINGLE: f64 = 2e-6;
 
-/// The same where they were summed in f64, and only the derivatives rounded: each by some 1e-6 of itself, of which this has the
-/// square, and a hundred times it.
+/// The same for moments summed in f64, where only the derivatives are rounded: each by about 1e-6, of which this is the
+/// square, times a hundred.
 pub(crate) const DEPENDENT_DOUBLE: f64 = 1e-10;
 
-/// The part of a combination without information that a parameter must have in it to be spoiled by it.
+/// The minimum share of a parameter in a combination without information for it to be affected.
 const SPOILED: f64 = 1e-3;
 
-/// Square roots of the diagonal of the inverse of `matrix`, `n` x `n`, of which the lower triangle is read and overwritten.
+/// Square roots of the diagonal of the inverse of `matrix`, `n` x `n`; its lower triangle is read and overwritten.
 ///
-/// Parameters that nothing is known of, with a zero on the diagonal, and those that only a combination with others is known of have
-/// infinity; the others come from the rest of the matrix.
+/// Parameters without information (zero on the diagonal), and those that are only known in combination with others, get
+/// infinity; the others follow from the rest of the matrix.
 pub(crate) fn standard_deviations(matrix: &mut [f64], n: usize, dependent: f64) -> Vec<f64> {
     let scale: Vec<f64> =
         (0..n).map(|i| matrix[i * n + i]).map(|d| if d > 0.0 { d.sqrt().recip() } else { 0.0 }).collect();
@@ -24,7 +24,7 @@ pub(crate) fn standard_deviations(matrix: &mut [f64], n: usize, dependent: f64) 
             matrix[i * n + j] *= scale[i] * scale[j];
         }
     }
-    // Cholesky's factor, row by row, of those parameters that are not held fixed
+    // Cholesky factor, row by row, of the parameters that are not held fixed
     for j in 0..n {
         if !free[j] {
             continue;
@@ -42,7 +42,7 @@ pub(crate) fn standard_deviations(matrix: &mut [f64], n: usize, dependent: f64) 
             row[j] = left.sqrt();
             continue;
         }
-        // the combination that nothing is known of: this parameter and what tells it
+        // the combination without information: this parameter and those that determine it
         free[j] = false;
         known[j] = false;
         let mut combination: Vec<f64> = matrix[j * n..j * n + j].to_vec();
@@ -57,7 +57,7 @@ pub(crate) fn standard_deviations(matrix: &mut [f64], n: usize, dependent: f64) 
             }
         }
     }
-    // columns of the factor's inverse
+    // columns of the inverse of the factor
     let mut column = vec![0.0; n];
     (0..n)
         .map(|i| {
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The inverse by Gauss and Jordan.
+    /// The inverse by Gauss-Jordan elimination.
     fn inverse(matrix: &[f64], n: usize) -> Vec<f64> {
         let mut rows: Vec<Vec<f64>> = (0..n)
             .map(|i| {
@@ -124,14 +124,14 @@ mod tests {
             }
         }
 
-        /// One parameter tells nothing, two others only their sum: the rest is as without them.
+        /// One parameter has no information, two others only on their sum: the rest is as without them.
         #[test]
         fn what_is_not_known_spoils_nothing_else(values in prop::collection::vec(-1.0..1.0f64, 60), place in 0usize..5) {
             let plain = product(&values[..36], 3);
             let known = standard_deviations(&mut plain.clone(), 3, DEPENDENT_SINGLE);
             let mut rows: Vec<Vec<f64>> = values.chunks(12).map(<[f64]>::to_vec).take(3).collect();
             let twice = values[36..48].to_vec();
-            // the rest may depend on the sum, too
+            // the rest may also depend on the sum
             let three = [&values[..36], &twice].concat();
             let with_sum = standard_deviations(&mut product(&three, 4), 4, DEPENDENT_SINGLE);
             rows.push(twice.clone());

@@ -1,11 +1,11 @@
-//! PSFs: from positions and coefficients of emitters to stamps, and to the derivatives of these.
+//! PSFs: from positions and coefficients of emitters to stamps and their derivatives.
 //!
 //! ```text
-//! PointSpread   what a model is: stamps of emitters, and their derivatives; all that rendering knows of it
+//! PointSpread   the interface of a model: stamps of emitters, and their derivatives; all that rendering uses
 //! pupil         models with a pupil: scalar, vectorial
 //! gaussian      a Gaussian
 //! information   an information matrix -> standard deviations
-//! bound         derivatives -> the best precision that can be reached
+//! bound         derivatives -> Cramér-Rao bounds
 //! ```
 
 mod bound;
@@ -25,52 +25,52 @@ use crate::simd::{Level, level};
 use crate::transform::Sampling;
 use crate::{Error, Result, Stop};
 
-/// The largest stamp, in pixels along a side.
+/// The largest side of a stamp, in pixels.
 pub const LARGEST_STAMP: usize = 511;
-/// The most Zernike modes.
+/// The maximum number of Zernike modes.
 pub const MOST_MODES: usize = 500;
 /// The largest blur, in pixels.
 pub const LARGEST_BLUR: f64 = 5.0;
 
-/// What stamps are asked for.
+/// The parameters of stamps.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spec {
     /// The microscope.
     pub optics: Optics,
-    /// Pixels along a side of a stamp, odd.
+    /// Side of a stamp in pixels, odd.
     pub size: usize,
     /// Coefficients per emitter, Noll 1 and up.
     pub modes: usize,
     /// The physics.
     pub model: Model,
-    /// The phase of defocus, for [`Model::Scalar`].
+    /// Defocus phase, for [`Model::Scalar`].
     pub defocus: Defocus,
-    /// What a pixel is.
+    /// Pixel sampling.
     pub sampling: Sampling,
     /// Standard deviation of a Gaussian blur along x and y, in nm.
     pub blur_nm: [f64; 2],
 }
 
 impl Spec {
-    /// Stamps of so many pixels, of scalar PSFs without coefficients, integrated over pixels.
+    /// Stamps of this size, for scalar PSFs without coefficients, integrated over pixels.
     #[must_use]
     pub fn new(optics: Optics, size: usize) -> Self {
         let (model, defocus, sampling) = (Model::default(), Defocus::default(), Sampling::default());
         Self { optics, size, modes: 0, model, defocus, sampling, blur_nm: [0.0; 2] }
     }
 
-    /// The same with coefficients of so many modes.
+    /// The same with coefficients for this number of modes.
     #[must_use]
     pub fn with_modes(self, modes: usize) -> Self {
         Self { modes, ..self }
     }
 
-    /// Checks what is asked for, before anything is made: what no emitter could be computed on would take any amount of memory.
+    /// Checks the parameters in advance: invalid ones could need any amount of memory.
     ///
     /// # Errors
-    /// If `size` is even or above [`LARGEST_STAMP`], there are more than [`MOST_MODES`] modes, samples per pixel are none or above
+    /// If `size` is even or above [`LARGEST_STAMP`], there are more than [`MOST_MODES`] modes, samples per pixel are 0 or above
     /// [`MOST_SAMPLES_PER_PIXEL`](crate::MOST_SAMPLES_PER_PIXEL), the blur is negative or above [`LARGEST_BLUR`] pixels, the stamp is
-    /// so large in wavelengths that more than 512 quadrature rows would be needed, or a setting does not go with the model.
+    /// too large in wavelengths (more than 512 quadrature rows), or a setting is not supported by the model.
     pub fn check(&self) -> Result<()> {
         let size = self.size;
         if size.is_multiple_of(2) || size > LARGEST_STAMP {
@@ -110,9 +110,9 @@ impl Spec {
 pub struct Emitters<'a> {
     /// x and y in px, z in um.
     pub xyz: &'a [[f64; 3]],
-    /// Phase coefficients in radians rms, Noll 1, 2, ...: `modes` for each emitter, or `modes` for all.
+    /// Phase coefficients in radians rms, Noll 1, 2, ...: `modes` values per emitter, or `modes` values for all.
     pub phase: &'a [f32],
-    /// Magnitude coefficients, in the same layout.
+    /// Amplitude coefficients, in the same layout.
     pub magnitude: Option<&'a [f32]>,
 }
 
@@ -122,21 +122,21 @@ impl Emitters<'_> {
     }
 }
 
-/// An emitter whose stamp is wanted: its index, for the coefficients, and its position from the stamp's middle pixel.
+/// An emitter to compute: its index, for the coefficients, and its position relative to the stamp's central pixel.
 pub(crate) type Chosen = (usize, [f64; 3]);
 
-/// A model of the PSF. A stamp has the same bits in any company.
+/// A PSF model. A stamp is bit-identical, whichever emitters are computed with it.
 pub(crate) trait PointSpread: Debug + Send + Sync {
-    /// Pixels along a side of a stamp.
+    /// Side of a stamp in pixels.
     fn size(&self) -> usize;
 
-    /// Checks what can be told of emitters without computing them.
+    /// Checks emitters, as far as possible without computing them.
     fn check(&self, chosen: &[Chosen]) -> Result<()>;
 
-    /// Fills `out`, `[emitter][y][x]`, with the stamps of chosen emitters, in parallel on rayon's current pool.
+    /// Fills `out`, `[emitter][y][x]`, with the stamps of selected emitters, in parallel on rayon's current pool.
     fn stamps(&self, emitters: &Emitters<'_>, chosen: &[Chosen], out: &mut [f32], stop: &Stop) -> Result<()>;
 
-    /// Fills `out`, `[emitter][4 + modes][y][x]`, with stamps and their derivatives by x and y (px), z (um) and modes (counted
+    /// Fills `out`, `[emitter][4 + modes][y][x]`, with stamps and their derivatives with respect to x, y (px), z (um) and modes (counted
     /// from 0, radians).
     fn gradients(
         &self,
@@ -147,8 +147,8 @@ pub(crate) trait PointSpread: Debug + Send + Sync {
         stop: &Stop,
     ) -> Result<()>;
 
-    /// Hands stamps and their derivatives by position to `each`, on any thread and in any order, without keeping them: the place
-    /// among those chosen, planes `[4][y][x]`, and that one's part of `out`.
+    /// Passes stamps and their derivatives with respect to position to `each`, on any thread and in any order, without storing them:
+    /// the index among the selected emitters, planes `[4][y][x]`, and its part of `out`.
     fn with_gradients(
         &self,
         emitters: &Emitters<'_>,
@@ -158,14 +158,14 @@ pub(crate) trait PointSpread: Debug + Send + Sync {
         stop: &Stop,
     ) -> Result<()>;
 
-    /// Bytes of what it keeps from call to call.
+    /// Bytes of cached data.
     fn held_bytes(&self) -> usize;
 }
 
-/// What is done with the stamp of an emitter and its derivatives.
+/// Processes the stamp of an emitter and its derivatives.
 pub(crate) type WithPlanes<'a> = &'a (dyn Fn(usize, &[f32], &mut [f64]) + Sync);
 
-/// Computes stamps and renders frames. Holding the instance is the caching: it keeps the matrices of the transform.
+/// Computes stamps and renders frames. The instance is the cache: it holds the transform matrices.
 #[derive(Debug)]
 pub struct Psf {
     spec: Spec,
@@ -189,7 +189,7 @@ impl Psf {
         Ok(Self { spec, model })
     }
 
-    /// Pixels along a side of a stamp.
+    /// Side of a stamp in pixels.
     #[must_use]
     pub fn size(&self) -> usize {
         self.model.size()
@@ -201,14 +201,14 @@ impl Psf {
         self.spec.modes
     }
 
-    /// Bytes of the matrices and weights that it holds by now.
+    /// Bytes of the matrices and weights computed so far.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.model.held_bytes()
     }
 
-    /// Fills `out` with the stamps `[emitter][y][x]` in photons per emitted photon; x and y of an emitter count from the
-    /// stamp's middle pixel. In parallel on rayon's current pool; a stamp has the same bits in any company.
+    /// Fills `out` with the stamps `[emitter][y][x]`, normalised to one photon; x and y of an emitter are relative to the
+    /// stamp's central pixel. In parallel on rayon's current pool; a stamp is bit-identical, whichever emitters are computed with it.
     ///
     /// # Errors
     /// If lengths disagree, a number is not finite, or an emitter is so far out of focus, so aberrated or so far from
@@ -218,11 +218,11 @@ impl Psf {
         self.stamps_of(emitters, &chosen, out, stop)
     }
 
-    /// Fills `out` with stamps and their derivatives, `[emitter][4 + modes][y][x]`: the stamp as [`stamps`](Self::stamps) has it
-    /// but for the last bits, d/dx and d/dy per px, d/dz per um, and d/dc per radian of chosen modes, counted from 0.
+    /// Fills `out` with stamps and their derivatives, `[emitter][4 + modes][y][x]`: the stamp as from [`stamps`](Self::stamps),
+    /// except for the last bits, d/dx and d/dy per px, d/dz per um, and d/dc per radian of selected modes, counted from 0.
     ///
     /// # Errors
-    /// As for stamps, and if there is no such mode.
+    /// As for stamps, and if a mode does not exist.
     pub fn gradients(&self, emitters: &Emitters<'_>, modes: &[usize], out: &mut [f32], stop: &Stop) -> Result<()> {
         if let Some(mode) = modes.iter().find(|&&mode| mode >= self.modes()) {
             return Err(Error::value("a mode to derive by", format!("Noll {}", mode + 1), "one of the coefficients"));
@@ -231,7 +231,7 @@ impl Psf {
         self.gradients_of(emitters, &chosen, modes, out, stop)
     }
 
-    /// Hands stamps of chosen emitters and their derivatives by position to `each`; see [`PointSpread::with_gradients`].
+    /// Passes stamps of selected emitters and their derivatives to `each`; see [`PointSpread::with_gradients`].
     pub(crate) fn with_gradients(
         &self,
         emitters: &Emitters<'_>,
@@ -244,7 +244,7 @@ impl Psf {
         self.model.with_gradients(emitters, chosen, out, each, stop)
     }
 
-    /// All emitters, whose lengths and that of `out` are right.
+    /// All emitters, after checking their lengths and that of `out`.
     fn all(&self, emitters: &Emitters<'_>, stamps: usize, out: &[f32]) -> Result<Vec<Chosen>> {
         self.check_lengths(emitters)?;
         let expected = emitters.xyz.len() * stamps * self.size() * self.size();
@@ -254,7 +254,7 @@ impl Psf {
         Ok(emitters.xyz.iter().enumerate().map(|(i, &xyz)| (i, xyz)).collect())
     }
 
-    /// Checks that the coefficients' lengths fit the emitters'.
+    /// Checks that the lengths of the coefficients match the emitters.
     pub(crate) fn check_lengths(&self, emitters: &Emitters<'_>) -> Result<()> {
         let expected = emitters.xyz.len() * self.modes();
         for (name, values) in [("phase", Some(emitters.phase)), ("magnitude", emitters.magnitude)] {
@@ -266,7 +266,7 @@ impl Psf {
         Ok(())
     }
 
-    /// Stamps of chosen emitters.
+    /// Stamps of selected emitters.
     pub(crate) fn stamps_of(
         &self,
         emitters: &Emitters<'_>,
@@ -278,7 +278,7 @@ impl Psf {
         self.model.stamps(emitters, chosen, out, stop)
     }
 
-    /// Stamps of chosen emitters and their derivatives.
+    /// Stamps of selected emitters and their derivatives.
     pub(crate) fn gradients_of(
         &self,
         emitters: &Emitters<'_>,
@@ -299,7 +299,7 @@ mod tests {
 
     const SIZE: usize = 21;
 
-    /// One of each kind of model: scalar, vectorial, with evanescent light, Gaussian.
+    /// One model of each kind: scalar, vectorial, with evanescent light, Gaussian.
     fn specs() -> [Spec; 4] {
         let optics = Optics::new(660.0, 1.4, 1.518, [101.0, 98.0]).unwrap();
         let water = Optics::new(660.0, 1.45, 1.518, [101.0, 98.0]).unwrap().with_sample(1.33, 1.52, 0.4).unwrap();
@@ -313,7 +313,7 @@ mod tests {
         ]
     }
 
-    /// Stamps of a few emitters of every kind and their derivatives, computed at a level.
+    /// Stamps of a few emitters of every kind and their derivatives, computed at a SIMD level.
     fn planes_at(spec: &Spec, level: Level, count: usize) -> [Vec<f32>; 2] {
         let psf = Psf::at_level(*spec, level).unwrap();
         let wave = |i: usize| (i as f64 * 0.37).sin();
@@ -337,7 +337,7 @@ mod tests {
             let scalar = planes_at(spec, Level::Scalar, 37);
             for &level in &fused {
                 let planes = planes_at(spec, level, 37);
-                // those with fused multiply-add bit for bit
+                // levels with fused multiply-add are bit-identical
                 assert!(planes == planes_at(spec, fused[0], 37), "{spec:?} {level:?}");
                 let worst = |i: usize| planes[i].iter().zip(&scalar[i]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 assert!(worst(0) < 1e-6 && worst(1) < 1e-5, "{spec:?} {level:?} {} {}", worst(0), worst(1));

@@ -1,4 +1,4 @@
-//! PSFs of a pupil: its phase is Zernike modes, defocus and the emitter's place, its field scalar or vectorial.
+//! PSFs with a pupil: the phase has Zernike modes, defocus and the emitter's position; the field is scalar or vectorial.
 
 use std::cell::RefCell;
 
@@ -11,15 +11,15 @@ use crate::simd::{Level, dispatch_at};
 use crate::transform::{AxisSampling, Batch, Geometry, GradientBatch, Kernel, Plan, Scratch, columns_in_registers};
 use crate::{Error, Result, Stop};
 
-/// The largest phase coefficient, radians: its phase is still exact to 1e-3 in f32.
+/// The largest phase coefficient in radians: the phase is still accurate to 1e-3 in f32.
 const LARGEST_PHASE: f32 = 1e4;
-/// The largest magnitude coefficient: the pupil's energy is still a number in f32.
+/// The largest amplitude coefficient: the pupil's energy is still finite in f32.
 const LARGEST_MAGNITUDE: f32 = 1e6;
 
-/// The field of a model; none where it has no pupil.
+/// The field of a model; none if it has no pupil.
 ///
 /// # Errors
-/// If a setting does not go with the model.
+/// If a setting is not supported by the model.
 pub(crate) fn field_of(spec: &Spec) -> Result<Option<Field>> {
     match (spec.model, spec.defocus) {
         (Model::Scalar, defocus) => Ok(Some(Field::Scalar(defocus))),
@@ -31,7 +31,7 @@ pub(crate) fn field_of(spec: &Spec) -> Result<Option<Field>> {
     }
 }
 
-/// What pixels make of the intensity along x and y.
+/// Filters from the intensity to pixels along x and y.
 pub(crate) fn kernels(spec: &Spec) -> [Kernel; 2] {
     let pixel = spec.optics.pixel_nm();
     [0, 1].map(|axis| Kernel { sampling: spec.sampling, blur: spec.blur_nm[axis] / pixel[axis] })
@@ -48,7 +48,7 @@ pub(crate) struct PupilPsf {
     plans: Box<[OnceBox<Plan>]>,
 }
 
-/// Bytes, at most, of a plan for so many rows, with so many samples on one side along x and y.
+/// Maximum bytes of a plan with this number of rows, and this number of samples on one side along x and y.
 pub(crate) fn plan_bytes(spec: &Spec, field: Field, rows: usize, samples: [usize; 2]) -> usize {
     4 * Plan::len(spec.modes, field, field.quadrature_len(&spec.optics, rows), samples)
 }
@@ -69,7 +69,7 @@ impl PupilPsf {
         }
     }
 
-    /// Computes emitters batch by batch, on `more` quadrature rows than stamps need; each has its own output.
+    /// Computes emitters batch by batch, with `more` quadrature rows than stamps need; each has its own output.
     fn in_batches<'a, T: Send + 'a>(
         &self,
         more: f32,
@@ -87,13 +87,13 @@ impl PupilPsf {
             dispatch_at(self.level, Choose { psf: self, more, emitters, chosen, rows, coefficients })
         })?;
 
-        // Batches of emitters with the same number of rows, in order; each gets its own output to write.
+        // Batches of emitters with the same number of rows, in order; each writes to its own output.
         let lanes = dispatch_at(self.level, Lanes);
         let mut groups: Vec<Vec<Output<'a, T>>> = std::iter::repeat_with(Vec::new).take(ROWS.len()).collect();
         for ((place, &rows), out) in rows.iter().enumerate().zip(outputs) {
             groups[usize::from(rows)].push(Output { place, out });
         }
-        // Matrices are made first, each by one thread: where several want the same ones later, none waits for another.
+        // First compute the matrices, each on one thread, so that no thread waits for another later.
         let new: Vec<_> =
             (0..groups.len()).filter(|&r| !groups[r].is_empty() && self.plans[r].get().is_none()).collect();
         new.par_iter().for_each(|&rows| _ = self.plan(rows));
@@ -111,7 +111,7 @@ impl PupilPsf {
         })
     }
 
-    /// The matrices for a number of rows, made if they are not there.
+    /// The matrices for a number of rows, computed if necessary.
     fn plan(&self, rows: usize) -> &Plan {
         self.plans[rows].get_or_init(|| {
             let axes = [&self.geometry.x, &self.geometry.y];
@@ -149,20 +149,20 @@ impl PupilPsf {
         Coefficients { phase, magnitude: emitters.magnitude.map(|_| &*magnitude) }
     }
 
-    /// How many rows more than stamps derivatives need: by height, evanescent light changes faster than it is.
+    /// Additional rows for derivatives: with height, evanescent light changes faster than its value.
     fn more_rows(&self) -> f32 {
         if self.field.critical_radius(&self.spec.optics).is_some() { 8.0 } else { 0.0 }
     }
 }
 
 thread_local! {
-    /// Work space of a thread: of the transform, coefficients, and planes that go nowhere else.
+    /// Scratch space of a thread: for the transform, coefficients, and temporary planes.
     static SPACE: RefCell<[Scratch; 3]> = RefCell::default();
 }
 
-/// Where the result of a chosen emitter goes.
+/// Output of a selected emitter.
 struct Output<'a, T> {
-    /// Its place among those chosen.
+    /// Its index among the selected emitters.
     place: usize,
     out: &'a mut [T],
 }
@@ -256,7 +256,7 @@ impl PointSpread for PupilPsf {
     }
 }
 
-/// Emitters whose numbers of rows are chosen at a time.
+/// Emitters for which numbers of rows are chosen at a time.
 const CHOICES: usize = 256;
 
 /// The number of emitters in a batch.
@@ -314,13 +314,13 @@ impl pulp::WithSimd for Choose<'_> {
 
 #[cfg(test)]
 impl PupilPsf {
-    /// The rows that the rule would have for these coefficients.
+    /// The rows that the rule chooses for these coefficients.
     pub fn needed(&self, phase: &[f32], xyz: [f64; 3]) -> f32 {
         let coefficients: Vec<_> = self.field.coefficients(&self.spec.optics, phase, xyz).collect();
         self.rule.needed::<pulp::Scalar>(&coefficients)
     }
 
-    /// Values of the matrices made by now.
+    /// Values of the matrices computed so far.
     pub fn values(&self) -> usize {
         self.plans.iter().filter_map(|plan| plan.get().map(Plan::values)).sum()
     }

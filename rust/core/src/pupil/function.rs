@@ -4,7 +4,7 @@ use pulp::Simd;
 
 use super::terms::{NODE_BLOCK, ParityClass, PupilBasis};
 
-/// Sums of a class's terms on a block of nodes.
+/// Sums of the terms of one parity on a block of nodes.
 #[inline(always)]
 fn class_sums<S: Simd>(simd: S, class: &ParityClass, block: usize, coefficients: &[S::f32s]) -> [S::f32s; NODE_BLOCK] {
     let mut sums = [simd.splat_f32s(0.0); NODE_BLOCK];
@@ -43,15 +43,15 @@ fn mirror_images<S: Simd>(simd: S, ee: S::f32s, oe: S::f32s, eo: S::f32s, oo: S:
     [simd.add_f32s(p, q), simd.add_f32s(m, n), simd.sub_f32s(p, q), simd.sub_f32s(m, n)]
 }
 
-/// The light that passes a pupil.
+/// The light transmitted by a pupil.
 pub(crate) struct Energy<V> {
     /// 1 / its integral over the pupil.
     pub inverse: V,
-    /// The derivative of that integral by z in um, over the integral: other than 0 only where light is evanescent.
+    /// The derivative of that integral with respect to z in um, divided by the integral: nonzero only for evanescent light.
     pub slope: V,
 }
 
-/// Fills `parts` with the pupil's parts of the four parities at each node, `[re, im]` each, in the order of [`Parity::bits`]:
+/// Fills `parts` with the four parity components of the pupil at each node, `[re, im]` each, in the order of [`Parity::bits`]:
 /// even in xi and in eta, even in xi and odd in eta, odd in xi and even in eta, odd in both.
 ///
 /// [`Parity::bits`]: super::zernike::Parity::bits
@@ -118,7 +118,7 @@ pub(crate) fn fill_pupil<S: Simd>(
             }
         }
     }
-    // a pupil that lets no light through gives a dark stamp, not NaN
+    // a pupil that transmits no light gives a dark stamp, not NaN
     let over = |value, energy| simd.div_f32s(value, simd.max_f32s(energy, simd.splat_f32s(1e-20)));
     if decays {
         Energy { inverse: over(simd.splat_f32s(1.0), lit), slope: over(slope, lit) }
@@ -129,8 +129,8 @@ pub(crate) fn fill_pupil<S: Simd>(
     }
 }
 
-/// A component of the field: its amplitude times the pupil. `parts` is as [`fill_pupil`] makes it; where the field has but one
-/// component, it is that.
+/// A component of the field: its amplitude times the pupil. `parts` comes from [`fill_pupil`]; if the field has only one
+/// component, it is `parts` itself.
 #[inline(always)]
 pub(crate) fn component<'a, S: Simd>(
     simd: S,
@@ -146,7 +146,7 @@ pub(crate) fn component<'a, S: Simd>(
     space
 }
 
-/// The derivative of the pupil by the coefficient of a term: of a mode per radian, of z per um.
+/// The derivative of the pupil with respect to the coefficient of a term: per radian for a mode, per um for z.
 #[inline(always)]
 pub(crate) fn derivative<S: Simd>(
     simd: S,
@@ -163,7 +163,7 @@ pub(crate) fn derivative<S: Simd>(
     }
 }
 
-/// The parts of a pupil times a complex number that has a parity.
+/// The parts of a pupil times a complex number with a parity.
 #[inline(always)]
 fn times<S: Simd>(simd: S, parts: &[S::f32s; 8], parity: usize, [re, im]: [f32; 2]) -> [S::f32s; 8] {
     let mut out = [simd.splat_f32s(0.0); 8];
@@ -181,7 +181,7 @@ fn times<S: Simd>(simd: S, parts: &[S::f32s; 8], parity: usize, [re, im]: [f32; 
     out
 }
 
-/// e^-x for x >= 0, to 3e-7 of itself down to 1e-30.
+/// e^-x for x >= 0, relative error 3e-7 down to 1e-30.
 #[inline(always)]
 fn decayed<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let least = simd.splat_f32s(-100.0);
@@ -189,7 +189,7 @@ fn decayed<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let magic = simd.splat_f32s(12_582_912.0);
     let rounded = simd.add_f32s(power, magic);
     let rest = simd.sub_f32s(power, simd.sub_f32s(rounded, magic));
-    // the whole part is in the lowest bits of the sum, and goes to the exponent
+    // the integer part is in the lowest bits of the sum, and becomes the exponent
     let exponent = simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(rounded), simd.splat_u32s(23));
     let part = simd.transmute_u32s_f32s(polynomial(simd, &TWO_TO, rest));
     simd.transmute_f32s_u32s(simd.add_u32s(part, exponent))
@@ -209,7 +209,7 @@ fn unit_wave<S: Simd>(simd: S, half_turns: S::f32s) -> [S::f32s; 2] {
     [flip(simd, cos, sign), flip(simd, sin, sign)]
 }
 
-/// The value with its sign changed where the highest bit of `sign` is set.
+/// The value with its sign flipped if the highest bit of `sign` is set.
 #[inline(always)]
 fn flip<S: Simd>(simd: S, value: S::f32s, sign: S::u32s) -> S::f32s {
     simd.transmute_f32s_u32s(simd.xor_u32s(simd.transmute_u32s_f32s(value), sign))

@@ -1,4 +1,4 @@
-//! The pupil of an emitter: the light that the objective collects from it, as a function on the unit disk.
+//! The pupil of an emitter: the light collected by the objective, as a function on the unit disk.
 //!
 //! ```text
 //! optics        the microscope: pixels, wavelength and aperture -> the phases of shift and defocus
@@ -7,7 +7,7 @@
 //! vectorial     the field components of a freely rotating dipole
 //! terms         modes, defocus and shift on the nodes of a quadrature
 //! nodes         how many nodes an emitter needs
-//! function      an emitter's coefficients -> its pupil function on the nodes
+//! nodes         the number of nodes that an emitter needs
 //! ```
 
 mod function;

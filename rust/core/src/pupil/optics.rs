@@ -1,4 +1,4 @@
-//! The microscope, and how far an emitter is out of focus.
+//! The microscope, and the defocus of an emitter.
 
 use crate::{Error, Result};
 
@@ -19,8 +19,8 @@ impl Optics {
     /// the sample along x and y in nm.
     ///
     /// # Errors
-    /// If a length is not a number from 0.001 to 1e9 nm, aperture or index not one from 1e-6 to 100, or the aperture
-    /// is larger than the index.
+    /// If a length is not a number from 0.001 to 1e9 nm, aperture or refractive index is not in 1e-6 to 100, or the aperture
+    /// exceeds the refractive index.
     pub fn new(wavelength_nm: f64, na: f64, n_immersion: f64, pixel_nm: [f64; 2]) -> Result<Self> {
         let [px, py] = pixel_nm;
         for (name, value) in [("wavelength_nm", wavelength_nm), ("pixel_size_nm_x", px), ("pixel_size_nm_y", py)] {
@@ -40,11 +40,11 @@ impl Optics {
         Ok(Self { wavelength_nm, na, n_immersion, n_sample, n_coverslip, focal_depth_um: 0.0, pixel_nm })
     }
 
-    /// The same with a sample and a coverslip of their own refractive indices, and the focus moved so many um into the sample;
-    /// without this they are the immersion's, and 0. Only [`Model::Vectorial`] takes account of it.
+    /// The same with the refractive indices of sample and coverslip, and the nominal focal depth in the sample in um;
+    /// the defaults are those of the immersion, and 0. Only [`Model::Vectorial`] uses them.
     ///
     /// # Errors
-    /// If an index is not a number from 1e-6 to 100, the aperture is larger than the coverslip's, or the depth is not a number from
+    /// If a refractive index is not in 1e-6 to 100, the aperture exceeds that of the coverslip, or the depth is not in
     /// -1e6 to 1e6.
     pub fn with_sample(self, n_sample: f64, n_coverslip: f64, focal_depth_um: f64) -> Result<Self> {
         for (name, value) in [("n_sample", n_sample), ("n_coverslip", n_coverslip)] {
@@ -67,7 +67,7 @@ impl Optics {
         self.na
     }
 
-    /// Size of a pixel along x and y in nm.
+    /// Pixel size along x and y in nm.
     #[must_use]
     pub fn pixel_nm(&self) -> [f64; 2] {
         self.pixel_nm
@@ -79,19 +79,19 @@ impl Optics {
         [self.n_sample, self.n_coverslip, self.n_immersion]
     }
 
-    /// How far the focus was moved into the sample, in um.
+    /// Nominal focal depth in the sample, in um.
     #[must_use]
     pub fn focal_depth_um(&self) -> f64 {
         self.focal_depth_um
     }
 
-    /// Whether sample and immersion differ, so that z is the height above the coverslip.
+    /// Whether there is a refractive-index mismatch, so that z is the height above the coverslip.
     #[must_use]
     pub fn has_mismatch(&self) -> bool {
         self.n_sample.to_bits() != self.n_immersion.to_bits()
     }
 
-    /// Radius in the pupil beyond which light from the sample is evanescent, if there is such light.
+    /// Radius in the pupil beyond which light from the sample is evanescent, if there is any.
     #[must_use]
     pub fn critical_radius(&self) -> Option<f64> {
         let radius = self.n_sample / self.na;
@@ -104,7 +104,7 @@ impl Optics {
         self.pixel_nm.map(|p| 2.0 * self.na * p / self.wavelength_nm)
     }
 
-    /// Phase in half-turns that a shift by one pixel adds at the rim of the pupil, along x and y.
+    /// Phase in half-turns that a shift by one pixel adds at the edge of the pupil, along x and y.
     #[must_use]
     pub fn rim_half_turns_per_pixel(&self) -> [f64; 2] {
         self.cutoff_per_pixel()
@@ -117,7 +117,7 @@ impl Optics {
         self.pixel_nm[0] * self.pixel_nm[1] / (unit * unit)
     }
 
-    /// Defocus in half-turns per micrometre of z, at squared pupil radius `rho2`, and its derivative by `rho2`.
+    /// Defocus in half-turns per micrometre of z, at squared pupil radius `rho2`, and its derivative with respect to `rho2`.
     #[must_use]
     pub fn defocus(&self, model: Defocus, rho2: f64) -> (f64, f64) {
         match model {
@@ -129,49 +129,49 @@ impl Optics {
         }
     }
 
-    /// The phase by which light at squared pupil radius `rho2` lags behind that on the axis, in half-turns per micrometre of a
-    /// medium, and its derivative by `rho2`, with the cosine of the angle to the axis at least `least_cosine` in that.
+    /// The phase lag of light at squared pupil radius `rho2` relative to the axis, in half-turns per micrometre of a
+    /// medium, and its derivative with respect to `rho2`, where the cosine of the angle to the axis is at least `least_cosine`.
     pub(super) fn path_in(&self, index: f64, rho2: f64, least_cosine: f64) -> (f64, f64) {
         let (per_um, na2) = (2000.0 / self.wavelength_nm, self.na * self.na);
         let axial = (index.powi(2) - na2 * rho2).max(0.0).sqrt();
-        // n - sqrt(n^2 - a) without cancellation; the slope is infinite where light runs along the surface, and capped for the
+        // n - sqrt(n^2 - a) without cancellation; the slope is infinite for grazing rays, and capped for the
         // estimate of the number of nodes.
         let value = (na2 * rho2).min(index * index) / (index + axial);
         (per_um * value, per_um * na2 / (2.0 * axial.max(least_cosine * index)))
     }
 
-    /// How fast evanescent light at squared pupil radius `rho2` decays with the height above the coverslip, per micrometre.
+    /// Decay of evanescent light at squared pupil radius `rho2` with the height above the coverslip, per micrometre.
     pub(super) fn decay(&self, rho2: f64) -> f64 {
         let beyond = (self.na * self.na * rho2 - self.n_sample.powi(2)).max(0.0);
         2000.0 * std::f64::consts::PI / self.wavelength_nm * beyond.sqrt()
     }
 }
 
-/// The physics of the light in the pupil.
+/// The model of the light in the pupil.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Model {
     /// One scalar field.
     #[default]
     Scalar,
-    /// The field of a dipole that rotates freely, through sample, coverslip and immersion.
+    /// The field of a freely rotating dipole, through sample, coverslip and immersion.
     Vectorial,
-    /// A Gaussian: no pupil at all.
+    /// A Gaussian, without a pupil.
     Gaussian(Gaussian),
 }
 
-/// A Gaussian whose width changes with z:
+/// A Gaussian with a z-dependent width:
 /// `sigma_x(z) = sigma_x sqrt(1 + ((z - a) / d)^2)`, `sigma_y(z) = sigma_y sqrt(1 + ((z + a) / d)^2)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gaussian {
     /// Standard deviations along x and y in focus, in nm.
     pub sigma_nm: [f64; 2],
-    /// Depth d over which it widens, in nm; without one it has the same width everywhere.
+    /// Depth d, in nm; without it, the width does not depend on z.
     pub depth_nm: Option<f64>,
-    /// a: half the distance between the focus along x and that along y, in nm.
+    /// a: half the distance between the foci along x and along y, in nm.
     pub astigmatism_nm: f64,
 }
 
-/// The phase of defocus over the pupil.
+/// The defocus phase over the pupil.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Defocus {
     /// `2 pi / lambda (n - sqrt(n^2 - NA^2 rho^2)) z`.

@@ -2,14 +2,14 @@
 //!
 //! Rows `eta_k = cos(pi k / (rows + 1))` with Chebyshev weights of the second kind, and on each row Gauss-Legendre
 //! nodes along the chord. With `xi = sqrt(1 - eta^2) u` the integral over the disk is
-//! `int sqrt(1 - eta^2) G(eta) deta`, `G(eta) = int f(sqrt(1 - eta^2) u, eta) du`; G is smooth up to the rim because
-//! the inner integral is even in the square root, so Gauss-Chebyshev quadrature meets its weight exactly and
+//! `int sqrt(1 - eta^2) G(eta) deta`, `G(eta) = int f(sqrt(1 - eta^2) u, eta) du`; G is smooth up to the edge because
+//! the inner integral is even in the square root, so Gauss-Chebyshev quadrature treats its weight exactly and
 //! converges as fast as the pupil is smooth. Short chords need fewer nodes than long ones.
 //!
-//! Light above the critical angle gives the pupil a square root's edge on a circle, on which these rows converge badly. Rows
-//! and chords are then split there: inside, `xi = xi_c sin(pi s / 2)` on chords of half the length `xi_c`, and `eta` likewise;
+//! Supercritical light gives the pupil a square-root singularity on a circle, where these rows converge poorly. Rows
+//! and chords are then split there: inside, `xi = xi_c sin(pi s / 2)` on chords of half-length `xi_c`, and likewise for `eta`;
 //! outside, `xi^2 = xi_c^2 + t^2` on rows that cross the circle, and `eta^2 = rho_c^2 + T^2 sin^2(theta)`, `T^2 = 1 - rho_c^2` for
-//! those beyond it. All of s, t and theta have Gauss-Legendre nodes, on which the edge is smooth.
+//! those outside of it. All of s, t and theta have Gauss-Legendre nodes, for which the singularity is smooth.
 
 use std::f64::consts::PI;
 
@@ -36,11 +36,11 @@ pub struct Row {
 /// The quarter disk's rows.
 #[derive(Debug, Clone)]
 pub struct DiskQuadrature {
-    /// Rows from the rim to the middle.
+    /// Rows from the edge to the middle.
     pub rows: Vec<Row>,
 }
 
-/// Nodes that even the shortest chord has.
+/// Minimum number of nodes, for the shortest chord.
 const SHORTEST_CHORD: f64 = 8.0;
 
 impl DiskQuadrature {
@@ -65,7 +65,7 @@ impl DiskQuadrature {
         Self { rows }
     }
 
-    /// How many nodes [`quarter`](Self::quarter) makes.
+    /// The number of nodes of [`quarter`](Self::quarter).
     #[must_use]
     pub fn quarter_len(rows: usize, nodes: usize) -> usize {
         let rows = rows.next_multiple_of(2).max(2);
@@ -104,7 +104,7 @@ impl DiskQuadrature {
         Self { rows: rows.collect() }
     }
 
-    /// How many rows and nodes [`split`](Self::split) makes.
+    /// The numbers of rows and nodes of [`split`](Self::split).
     #[must_use]
     pub fn split_len(rows: usize, critical: f64) -> [usize; 2] {
         let ring = (1.0 - critical * critical).sqrt();
@@ -117,7 +117,7 @@ impl DiskQuadrature {
         [counts.rows + counts.rows_above, crossing.chain(above).sum()]
     }
 
-    /// All nodes of the whole disk: the slow, obvious form.
+    /// All nodes of the whole disk: the simple form, for tests.
     #[must_use]
     pub fn full(rows: usize, nodes: usize) -> Vec<Node> {
         Self::quarter(rows, nodes).mirrored()
@@ -142,11 +142,11 @@ struct Split {
     rows: usize,
     /// Rows that do not cross it.
     rows_above: usize,
-    /// Nodes on the longest of these.
+    /// Nodes on the longest of these rows.
     most_above: usize,
-    /// Half the length of the longest of these.
+    /// Half-length of the longest of these rows.
     ring: f64,
-    /// Nodes for each unit of length beyond the circle, where the phase varies as fast as so many rows are for.
+    /// Nodes per unit of length outside the circle, for the phase variation that the number of rows supports.
     density: f64,
 }
 
@@ -158,25 +158,25 @@ impl Split {
         Self { rows: rows / 2, rows_above: 3 + rows / 16, most_above, ring, density }
     }
 
-    /// Nodes beyond the circle on a row that crosses it at `inner`.
+    /// Nodes outside the circle on a row that crosses it at `inner`.
     fn outside(&self, inner: f64) -> usize {
         let length = inner.hypot(self.ring) - inner;
         4 + (self.rows / 8).max((self.density * length).ceil() as usize)
     }
 
-    /// Nodes within the circle on a row of `part` of the longest one's length.
+    /// Nodes inside the circle on a row with `part` of the longest row's length.
     fn inside(&self, part: f64) -> usize {
         let most = self.rows - 1;
         (3.0 + (most as f64 - 3.0).max(0.0) * part).ceil() as usize
     }
 
-    /// Nodes on a row that does not cross the circle, of `part` of the longest one's length.
+    /// Nodes on a row that does not cross the circle, with `part` of the longest row's length.
     fn above(&self, part: f64) -> usize {
         (3.0 + (self.most_above as f64 - 3.0) * part).ceil() as usize
     }
 }
 
-/// Nodes and weights in (0, length), of which those of an even function are mirror images: `length * sin(pi s / 2)`.
+/// Nodes and weights in (0, length), for even functions with mirrored nodes: `length * sin(pi s / 2)`.
 fn half_sine(count: usize, length: f64) -> impl Iterator<Item = (f64, f64)> {
     gauss_legendre(2 * count).into_iter().filter(|(s, _)| *s > 0.0).map(move |(s, weight)| {
         let (sin, cos) = (PI / 2.0 * s).sin_cos();
@@ -189,12 +189,12 @@ fn half_gauss(count: usize, length: f64) -> impl Iterator<Item = (f64, f64)> {
     gauss_legendre(count).into_iter().map(move |(u, weight)| (length * (u + 1.0) / 2.0, length * weight / 2.0))
 }
 
-/// The angle from the eta axis of row `k` of so many.
+/// The angle from the eta axis of row `k` of a number of rows.
 fn direction(k: usize, rows: usize) -> f64 {
     PI * k as f64 / (rows + 1) as f64
 }
 
-/// Nodes with `xi > 0` on a row of half the length `chord`, if the longest row has `nodes`.
+/// Nodes with `xi > 0` on a row with half-length `chord`, if the longest row has `nodes`.
 fn half_chord(chord: f64, nodes: usize) -> usize {
     let longest = nodes as f64;
     let count = SHORTEST_CHORD.min(longest) + (longest - SHORTEST_CHORD).max(0.0) * chord;
@@ -251,7 +251,7 @@ mod tests {
         }
     }
 
-    /// A square root on either side of the circle, times polynomials: in polar coordinates in closed form.
+    /// A square root on either side of the circle, times polynomials: closed form in polar coordinates.
     #[test]
     fn split_rows_meet_the_edge() {
         for critical in [0.7, 0.9, 0.99] {

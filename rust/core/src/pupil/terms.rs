@@ -7,7 +7,7 @@ use super::quadrature::DiskQuadrature;
 use super::vectorial;
 use super::zernike::{Parity, Zernike};
 
-/// The physics that a pupil's terms and components follow from.
+/// The model that determines a pupil's terms and components.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Field {
     /// One scalar field.
@@ -22,7 +22,7 @@ impl Field {
         modes + self.fixed().len() + 3
     }
 
-    /// The terms whose coefficients are the microscope's, not the emitter's.
+    /// The terms whose coefficients are fixed by the microscope, not the emitter.
     fn fixed(self) -> &'static [Term] {
         match self {
             Self::Scalar(_) => &[],
@@ -44,7 +44,7 @@ impl Field {
         modes.iter().copied().chain(fixed).chain([z as f32, x as f32, y as f32])
     }
 
-    /// How a quadrature with so many rows is made: split where light is evanescent.
+    /// The quadrature with this number of rows, split if there is evanescent light.
     pub fn quadrature(self, optics: &Optics, rows: usize) -> DiskQuadrature {
         match self.critical_radius(optics) {
             None => DiskQuadrature::quarter(rows, rows - NODES_FEWER),
@@ -60,7 +60,7 @@ impl Field {
         }
     }
 
-    /// Radius beyond which light is evanescent, if there is such light.
+    /// Radius beyond which light is evanescent, if there is any.
     pub fn critical_radius(self, optics: &Optics) -> Option<f64> {
         match self {
             Self::Scalar(_) => None,
@@ -68,7 +68,7 @@ impl Field {
         }
     }
 
-    /// How many components the field has.
+    /// Number of components of the field.
     pub fn components(self) -> usize {
         match self {
             Self::Scalar(_) => 1,
@@ -77,7 +77,7 @@ impl Field {
     }
 }
 
-/// The longest row has so many nodes fewer than there are rows.
+/// The longest row has this many nodes fewer than there are rows.
 pub(crate) const NODES_FEWER: usize = 4;
 
 /// A basis function of the phase, in half-turns per unit of its coefficient.
@@ -91,8 +91,8 @@ pub(super) enum Term {
     ShiftY,
 }
 
-/// Cosine of the angle to the axis below which a slope is not taken for the estimate of the number of nodes: where a quadrature's
-/// nodes are dense towards that circle, and where it is split there.
+/// Minimum cosine of the angle to the axis for slopes in the estimate of the number of nodes: for quadratures whose
+/// nodes are dense near that circle, and for those that are split there.
 const LEAST_COSINE: [f64; 2] = [0.02, 0.25];
 
 impl Term {
@@ -142,13 +142,13 @@ pub(super) struct ParityClass {
     pub values: Vec<f32>,
 }
 
-/// Nodes whose phases are summed at a time.
+/// Nodes for which phases are summed at a time.
 pub(crate) const NODE_BLOCK: usize = 8;
 
-/// A component of the field where it has several: a complex amplitude on each node.
+/// A component of a field with several components: a complex amplitude on each node.
 #[derive(Debug, Clone)]
 pub(super) struct Component {
-    /// Which parity it has, as [`Parity::bits`].
+    /// Its parity, as [`Parity::bits`].
     pub parity: usize,
     pub amplitude: Vec<[f32; 2]>,
 }
@@ -158,22 +158,22 @@ pub(super) struct Component {
 pub(crate) struct PupilBasis {
     /// In the order of [`Parity::ALL`].
     pub(super) phase: [ParityClass; 4],
-    /// The same for the magnitude: Zernike modes alone, not divided by pi.
+    /// The same for the amplitude: only Zernike modes, not divided by pi.
     pub(super) magnitude: [ParityClass; 4],
-    /// Quadrature weights times what the components' intensities add up to, padded with zeros to whole blocks.
+    /// Quadrature weights times the summed intensity of the components, padded with zeros to whole blocks.
     pub weights: Vec<f32>,
-    /// 1 / integral of the pupil's intensity where no amplitude is the emitter's own.
+    /// 1 / integral of the pupil's intensity, without amplitude coefficients.
     pub(super) flat: f32,
-    /// The components of the field where there are several.
+    /// The components of the field, if there are several.
     pub(super) components: Vec<Component>,
-    /// Decay of each node's amplitude with the height above the coverslip, per um, where light is evanescent.
+    /// Decay of each node's amplitude with the height above the coverslip, per um, for evanescent light.
     pub(super) decay: Vec<f32>,
     /// Index of z among the terms.
     pub(super) height: usize,
 }
 
 impl PupilBasis {
-    /// How many values it holds, at most, for a quadrature of so many nodes.
+    /// Maximum number of values for a quadrature with this number of nodes.
     pub fn len(modes: usize, field: Field, nodes: usize) -> usize {
         let more = match field {
             Field::Scalar(_) => 0,
@@ -236,7 +236,7 @@ impl PupilBasis {
         }
     }
 
-    /// How many values this one holds.
+    /// The number of values.
     #[cfg(test)]
     pub fn values(&self) -> usize {
         self.phase.iter().chain(&self.magnitude).map(|class| class.values.len()).sum::<usize>()
@@ -245,7 +245,7 @@ impl PupilBasis {
             + self.weights.len()
     }
 
-    /// How many components the field has.
+    /// Number of components of the field.
     pub fn components(&self) -> usize {
         self.components.len().max(1)
     }

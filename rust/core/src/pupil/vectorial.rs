@@ -9,8 +9,8 @@
 //! a    = sqrt(cos t_i) / (n_s cos t_s)               T_p, T_s: Fresnel, sample -> coverslip times coverslip -> immersion
 //! ```
 //!
-//! The six are combinations of `A = (T_p cos t_s + T_s) / 2`, `B = (T_p cos t_s - T_s) / 2` and `C = -T_p sin t_s`, and their
-//! summed intensity is that of five fields, each of which is even or odd in xi and in eta:
+//! The six fields are combinations of `A = (T_p cos t_s + T_s) / 2`, `B = (T_p cos t_s - T_s) / 2` and `C = -T_p sin t_s`. Their
+//! summed intensity equals that of five fields, each of which is even or odd in xi and in eta:
 //! `sqrt2 A, sqrt2 B cos 2 phi, sqrt2 B sin 2 phi, C cos phi, C sin phi`.
 //!
 //! Above the critical angle `cos t_s` is `-i |cos t_s|`, and the amplitudes are complex.
@@ -18,7 +18,7 @@
 use super::optics::Optics;
 use super::zernike::Parity;
 
-/// Components of the field, and how each is even or odd.
+/// Components of the field, and their parities.
 pub(super) const PARITIES: [Parity; 5] =
     [Parity::EvenEven, Parity::EvenEven, Parity::OddOdd, Parity::OddEven, Parity::EvenOdd];
 
@@ -29,11 +29,11 @@ type Complex = [f64; 2];
 pub(super) fn amplitudes(optics: &Optics, xi: f64, eta: f64) -> [Complex; 5] {
     let rho2 = xi * xi + eta * eta;
     let [sample, coverslip, immersion] = optics.indices();
-    // n cos t in each medium, and of the sample as it is above the critical angle
+    // n cos t in each medium; in the sample also above the critical angle
     let axial = |index: f64| index * index - optics.na() * optics.na() * rho2;
     let (below, cover, outer) = (axial(sample), axial(coverslip).max(0.0).sqrt(), axial(immersion).max(0.0).sqrt());
     let inner = if below >= 0.0 { [below.sqrt(), 0.0] } else { [0.0, -(-below).sqrt()] };
-    // Fresnel's amplitudes times a, in which n_s cos t_s cancels, so that the critical angle is no pole
+    // Fresnel amplitudes times a; n_s cos t_s cancels, so there is no singularity at the critical angle
     let lens = (outer / immersion).sqrt();
     let second_s = 2.0 * cover / (cover + outer);
     let second_p =
@@ -60,7 +60,7 @@ pub(super) fn amplitudes(optics: &Optics, xi: f64, eta: f64) -> [Complex; 5] {
     ]
 }
 
-/// A real number over a complex one.
+/// A real number divided by a complex one.
 fn over(number: f64, [re, im]: Complex) -> Complex {
     let scale = number / (re * re + im * im);
     [scale * re, -scale * im]

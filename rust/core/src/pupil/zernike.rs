@@ -16,10 +16,10 @@ pub enum Parity {
 }
 
 impl Parity {
-    /// All four, in the order in which the pupil's code keeps them.
+    /// All four, in the order used by the pupil's code.
     pub const ALL: [Self; 4] = [Self::EvenEven, Self::OddEven, Self::EvenOdd, Self::OddOdd];
 
-    /// 2 where it is odd in `xi`, plus 1 where it is odd in `eta`: a product of functions has the exclusive or of theirs.
+    /// 2 if odd in `xi`, plus 1 if odd in `eta`: the parity of a product is the exclusive or of the parities.
     pub(crate) fn bits(self) -> usize {
         match self {
             Self::EvenEven => 0,
@@ -38,10 +38,10 @@ pub struct Zernike {
 }
 
 impl Zernike {
-    /// The mode of a Noll index; the first is 1 (piston).
+    /// The mode with a Noll index; the first is 1 (piston).
     ///
     /// # Panics
-    /// If `noll` is 0, which is no mode.
+    /// If `noll` is 0, which is not a mode.
     #[must_use]
     pub fn from_noll(noll: u32) -> Self {
         assert!(noll > 0, "Noll indices start at 1");

@@ -1,4 +1,4 @@
-//! Emitters a block at a time, from the top row of frames to the bottom: their stamps, and the rows that become whole with them.
+//! Emitters in blocks, from the top row of frames to the bottom: their stamps, and the rows that they complete.
 
 use std::ops::Range;
 
@@ -9,30 +9,30 @@ use super::splat::Band;
 use crate::psf::{Emitters, Psf};
 use crate::{Result, Stop};
 
-/// Bytes of stamps held at a time; they stay in cache from the transform to the frames.
+/// Bytes of stamps held at a time; they stay in the cache between transform and frames.
 const STAMP_BYTES: usize = 4 << 20;
 
-/// The same as a number of stamps, where these are large.
+/// Minimum number of stamps per block, for large stamps.
 const LEAST_STAMPS: usize = 64;
 
-/// Fewest rows of a task.
+/// Minimum number of rows per task.
 const LEAST_ROWS: usize = 16;
 
-/// The most stamps of so many pixels that are held at a time.
+/// The maximum number of stamps of this size that are held at a time.
 pub(super) fn stamps_at_a_time(pixels: usize) -> usize {
     (STAMP_BYTES / (4 * pixels)).max(LEAST_STAMPS)
 }
 
-/// Emitters whose stamps are at hand, and what becomes of the rows of every frame with them.
+/// A block of emitters with computed stamps, and its effect on the rows of every frame.
 pub(super) struct Block {
     emitters: Range<usize>,
-    /// The first row that is not whole yet.
+    /// The first row that is not complete yet.
     pub from: usize,
-    /// The first row that nothing has been added to; what is in it means nothing.
+    /// The first row to which nothing has been added; its contents are undefined.
     fresh: usize,
-    /// The end of the rows that this block adds to.
+    /// The end of the rows to which this block adds.
     to: usize,
-    /// The end of the rows that are whole with it.
+    /// The end of the rows that are complete after this block.
     pub whole: usize,
 }
 
@@ -65,7 +65,7 @@ impl Psf {
         Ok(())
     }
 
-    /// Adds a block of stamps to frame `t`. `cursor` is the first of its records that no block has added.
+    /// Adds a block of stamps to frame `t`. `cursor` is the first of its records that has not been added yet.
     #[allow(clippy::too_many_arguments, reason = "the inner part of two loops")]
     pub(super) fn add(
         &self,
@@ -81,7 +81,7 @@ impl Psf {
         let waiting = &placed.records[*cursor..placed.start[t + 1]];
         let now = &waiting[..waiting.partition_point(|r| (r.0 as usize) < block.emitters.end)];
         *cursor += now.len();
-        // Enough tasks for all threads even where there are few frames.
+        // Enough tasks for all threads, even with few frames.
         let frames = placed.start.len() - 1;
         let tasks = (4 * rayon::current_num_threads()).div_ceil(frames);
         let rows = (block.to - block.from).div_ceil(tasks).max(LEAST_ROWS);

@@ -1,4 +1,4 @@
-//! The Cramér-Rao bound of every record, on the pixels of its frame.
+//! The Cramér-Rao bound of every record, from the pixels of its frame.
 
 use std::ops::Range;
 
@@ -13,24 +13,26 @@ use crate::psf::{
 };
 use crate::{Error, Result, Stop};
 
-/// The most emitters that are bound together.
+/// The maximum number of emitters with a joint bound.
 pub const MOST_TOGETHER: usize = 250;
 
 /// Bytes of stamps and derivatives that are held at a time.
 const PLANES_BYTES: usize = 8 << 20;
 
-/// Parameters of an emitter of several that share a background.
+/// Parameters per emitter if several share a background.
 const OWN: usize = PARAMETERS - 1;
 
 impl Psf {
-    /// Fills `out`, `[record][5]`, with the bounds of a scene's records on the pixels of their frames that the emitters' stamps
-    /// cover: sigma of x and y in px, z in um, photons, and background photons per pixel; infinity where the pixels say nothing.
+    /// Fills `out`, `[record][5]`, with the bounds of a scene's records from the pixels of their frames that the emitters' stamps
+    /// cover: sigma of x and y in px, z in um, photons, and background photons per pixel; infinity if the pixels do not determine a
+    /// parameter.
     ///
-    /// `background` is of each frame, in photons per pixel, and that of the scene comes on top. An emitter is bound as if it were alone, or, where `joint`, together with
-    /// all those of its frame that its stamp touches, directly or by others, and one background for all of these.
+    /// `background` is per frame, in photons per pixel, in addition to that of the scene. Bounds are single-emitter bounds or, if
+    /// `joint`, joint bounds with all emitters of the frame whose stamps overlap, directly or through others, with one common
+    /// background.
     ///
     /// # Errors
-    /// Those of [`Psf::render`] and [`Psf::bounds`]; if more than [`MOST_TOGETHER`] emitters are to be bound together.
+    /// Those of [`Psf::render`] and [`Psf::bounds`]; if more than [`MOST_TOGETHER`] emitters overlap.
     #[allow(clippy::too_many_arguments, reason = "what frames are rendered from, and what they are counted by")]
     pub fn record_bounds(
         &self,
@@ -71,7 +73,7 @@ struct Frame<'a> {
     stop: &'a Stop,
 }
 
-/// A record that lights its frame: its number, its emitter's place among those placed, and its frame.
+/// A record whose emitter reaches its frame: its number, its emitter's index among those placed, and its frame.
 #[derive(Debug, Clone, Copy)]
 struct Lit {
     record: usize,
@@ -80,7 +82,7 @@ struct Lit {
 }
 
 impl Frame<'_> {
-    /// Records whose emitters are placed, ordered by `key` and then as they were given.
+    /// Records whose emitters are placed, ordered by `key` and then by their original order.
     fn lit<K: Ord>(&self, key: impl Fn(&Lit) -> K) -> Vec<Lit> {
         let mut ranks = vec![None; self.scene.emitters.xyz.len()];
         self.placed.chosen.iter().enumerate().for_each(|(rank, &(emitter, _))| ranks[emitter] = Some(rank));
@@ -109,7 +111,7 @@ impl Frame<'_> {
         PLANES * self.psf.size() * self.psf.size()
     }
 
-    /// Where a stamp's pixels lie in the frame: columns and rows, which may be none.
+    /// The columns and rows of the frame that a stamp covers; may be empty.
     fn window(&self, spot: &Spot) -> Window {
         let half = (self.psf.size() / 2) as i64;
         let [height, width] = self.shape.map(|n| n as i64);
@@ -120,7 +122,7 @@ impl Frame<'_> {
         [range(spot.x, width), range(spot.y, height)]
     }
 
-    /// The pixels of a stamp and its derivatives that lie in the frame.
+    /// The pixels of a stamp and its derivatives that are inside the frame.
     fn cut<'a>(&self, planes: &'a [f32], spot: &Spot, space: &'a mut Vec<f32>) -> &'a [f32] {
         let size = self.psf.size();
         let half = (size / 2) as i64;
@@ -140,12 +142,12 @@ impl Frame<'_> {
         space
     }
 
-    /// Whether pixels differ in more than the light that falls on them.
+    /// Whether pixels differ in more than their signal.
     fn pixels_differ(&self) -> bool {
         self.detector.maps.pixels() != 0 || self.scene.background.is_some()
     }
 
-    /// QE of a pixel, and the variance that it has without emitters.
+    /// QE of a pixel, and its variance without emitters.
     fn of_pixel(&self, frame: usize, x: i64, y: i64) -> [f64; 2] {
         let pixel = y as usize * self.shape[1] + x as usize;
         let area = self.shape[0] * self.shape[1];
@@ -154,7 +156,7 @@ impl Frame<'_> {
         self.detector.of_pixel(frame * area + pixel, background)
     }
 
-    /// The bound of a record by itself, on the pixels that its stamp covers.
+    /// The single-emitter bound of a record, from the pixels that its stamp covers.
     fn bound(&self, lit: &Lit, planes: &[f32]) -> [f64; PARAMETERS] {
         if !self.pixels_differ() {
             let background = self.background[lit.frame];
@@ -169,7 +171,7 @@ impl Frame<'_> {
 
     fn alone(&self, out: &mut [f64]) -> Result<()> {
         let lit = self.lit(|lit| lit.rank);
-        // the records of each emitter, and room for their bounds in that order
+        // the records of each emitter, and space for their bounds in that order
         let start: Vec<_> =
             (0..=self.placed.chosen.len()).map(|rank| lit.partition_point(|lit| lit.rank < rank)).collect();
         let mut bounds = vec![0.0; PARAMETERS * lit.len()];
@@ -195,7 +197,7 @@ impl Frame<'_> {
     }
 
     fn together(&self, out: &mut [f64]) -> Result<()> {
-        // by rows within a frame, as emitters are ranked
+        // by rows within a frame, in the order of emitters
         let lit = self.lit(|lit| (lit.frame, lit.rank));
         let mut clusters = vec![];
         for frame in lit.chunk_by(|a, b| a.frame == b.frame) {
@@ -237,7 +239,7 @@ impl Frame<'_> {
         Ok(())
     }
 
-    /// Groups the records of a frame whose stamps touch within it.
+    /// Groups the records of a frame whose stamps overlap inside it.
     fn clusters(&self, lit: &[Lit]) -> Vec<Vec<Lit>> {
         let size = self.psf.size() as i64;
         let mut group: Vec<usize> = (0..lit.len()).collect();
@@ -246,7 +248,7 @@ impl Frame<'_> {
             for (j, b) in lit[..i].iter().enumerate().rev() {
                 let other = self.placed.spots[b.rank];
                 if spot.y - other.y >= size {
-                    break; // those before lie higher still
+                    break; // earlier ones are even higher in the frame
                 }
                 if (spot.x - other.x).abs() < size {
                     let (a, b) = (root(&mut group, i), root(&mut group, j));
@@ -262,7 +264,7 @@ impl Frame<'_> {
         clusters
     }
 
-    /// The bounds of records together.
+    /// The joint bounds of records.
     fn joint(&self, cluster: &[Lit], planes: &[f32]) -> Vec<[f64; PARAMETERS]> {
         if let [alone] = cluster {
             let mut space = vec![];
@@ -315,7 +317,7 @@ impl Frame<'_> {
     }
 }
 
-/// The lower triangle of the information on x, y, z and photons of each stamp, and then the background.
+/// The lower triangle of the information on x, y, z and photons of each stamp, and the background.
 fn information(stamps: &[Stamp<'_>], weights: &Weights) -> Vec<f64> {
     let n = OWN * stamps.len() + 1;
     let mut matrix = vec![0.0; n * n];
@@ -353,7 +355,7 @@ fn information(stamps: &[Stamp<'_>], weights: &Weights) -> Vec<f64> {
     matrix
 }
 
-/// The representative of a group, halving the way to it.
+/// The representative of a group, with path halving.
 fn root(group: &mut [usize], mut i: usize) -> usize {
     while group[i] != i {
         group[i] = group[group[i]];
@@ -385,14 +387,14 @@ impl Stamp<'_> {
         f64::from(self.planes[((plane as i64 * self.size + row) * self.size + column) as usize])
     }
 
-    /// The derivatives of a pixel's light by x, y, z and photons.
+    /// The derivatives of a pixel's signal with respect to x, y, z and photons.
     fn derivatives(&self, x: i64, y: i64) -> [f64; OWN] {
         let [by_x, by_y, by_z] = [1, 2, 3].map(|plane| self.photons * self.at(plane, x, y));
         [by_x, by_y, by_z, self.at(0, x, y)]
     }
 }
 
-/// QE^2 / variance of each pixel that any stamp covers; of others, no number.
+/// QE^2 / variance of each pixel that any stamp covers; NaN for the others.
 struct Weights {
     window: Window,
     values: Vec<f64>,
@@ -408,7 +410,7 @@ impl Weights {
         self.values[self.place(x, y)]
     }
 
-    /// Of the pixels that are covered.
+    /// Number of covered pixels.
     fn sum(&self) -> f64 {
         self.values.iter().filter(|value| !value.is_nan()).sum()
     }

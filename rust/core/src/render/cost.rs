@@ -1,4 +1,4 @@
-//! What stamps and frames take, said before anything is made: quadrature rows and memory.
+//! The cost of stamps and frames, estimated in advance: quadrature rows and memory.
 
 use super::blocks::stamps_at_a_time;
 use crate::psf::{Spec, field_of, kernels, plan_bytes};
@@ -6,11 +6,11 @@ use crate::pupil::{Field, NodeRule, ROWS};
 use crate::transform::{AxisSampling, MOST_LANES, scratch_len};
 use crate::{Error, Result};
 
-/// What a [`Psf`](crate::Psf) of the same parameters would take. Made in a microsecond: neither samples nor matrices are.
+/// The cost of a [`Psf`](crate::Psf) with the same parameters. Created in a microsecond, without samples and matrices.
 #[derive(Debug, Clone, Copy)]
 pub struct Cost {
     spec: Spec,
-    /// None where the model has no pupil, and so no quadrature.
+    /// None if the model has no pupil, and thus no quadrature.
     field: Option<Field>,
 }
 
@@ -22,10 +22,10 @@ impl Cost {
         Ok(Self { spec, field: field_of(&spec)? })
     }
 
-    /// The quadrature rows that an emitter needs: x and y in px from the stamp's middle pixel, z in um, phase coefficients in
-    /// radians from Noll 1 on, of which those that are not given are zero. Samples beyond the stamp's rim, which pixels are
-    /// integrated with, are not counted: they can add up to 6 rows. A config's emitters need
-    /// [`MOST_ROWS`](crate::MOST_ROWS) at most without their aberrations.
+    /// The quadrature rows that an emitter needs: x and y in px from the stamp's central pixel, z in um, phase coefficients in
+    /// radians from Noll 1 on (missing ones are zero). Samples outside the stamp, which are needed for pixel
+    /// integration, are not counted: they can add up to 6 rows. Emitters of a config need at most
+    /// [`MOST_ROWS`](crate::MOST_ROWS) without their aberrations.
     ///
     /// # Errors
     /// If there are more coefficients than modes, or a number is not finite.
@@ -43,8 +43,8 @@ impl Cost {
         Ok(rule.needed::<pulp::Scalar>(&coefficients))
     }
 
-    /// Bytes, at most and on any processor, of the matrices for emitters that need from `fewest` to `most` rows, and of the work
-    /// space of so many threads.
+    /// Maximum bytes, on any processor, of the matrices for emitters that need from `fewest` to `most` rows, and of the scratch
+    /// space of this number of threads.
     #[must_use]
     pub fn transform_bytes(&self, fewest: f32, most: f32, threads: usize) -> usize {
         let Some(field) = self.field else { return 0 };
@@ -59,8 +59,8 @@ impl Cost {
         plans.sum::<usize>().saturating_add(threads.saturating_mul(space))
     }
 
-    /// Bytes that [`Psf::expose`](crate::Psf::expose) takes at most beside its result, in `space` and of its own, for so many emitters and pixels:
-    /// stamps, and photons where these do not fit into `space`.
+    /// Maximum bytes that [`Psf::expose`](crate::Psf::expose) needs in addition to its result, in `space` and elsewhere, for a number
+    /// of emitters and pixels: stamps, and photons if these do not fit into `space`.
     #[must_use]
     pub fn expose_bytes(&self, emitters: usize, pixels: usize) -> usize {
         let area = self.spec.size * self.spec.size;
@@ -82,7 +82,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// What is said of an emitter on the verge of being refused, and of its matrices, against what they are.
+        /// Estimates for an emitter at the limit, and for its matrices, against the actual values.
         #[test]
         fn what_is_said_holds(
             half in 0usize..40, na in 0.5..1.45f64, pixel in 60.0..3000.0f64, aberration in 0.0..1.0f32, model in 0usize..4,
@@ -112,7 +112,7 @@ mod tests {
                 let emitters = Emitters { xyz: &[xyz], phase: &phase, magnitude: None };
                 psf.stamps(&emitters, &[(0, xyz)], &mut stamp, &Stop::default()).is_ok()
             };
-            // a blur's samples reach over some of its widths: a few rows for each pixel
+            // the samples for a blur extend over some of its widths: a few rows per pixel
             let slack = (4.0 * blur * 0.54 * std::f64::consts::PI * optics.cutoff_per_pixel()[0]) as f32 + 1e-3;
             let (mut low, mut high) = (0.0, 5000.0);
             for _ in 0..12 {

@@ -1,4 +1,4 @@
-//! Frames: emitters' stamps, added where and when they shine, and exposed by a camera in the same pass.
+//! Frames: emitters' stamps, added at their positions and times, and exposed by a camera in the same pass.
 
 use rayon::prelude::*;
 
@@ -8,15 +8,15 @@ use crate::camera::{Camera, Exposure, Pixel};
 use crate::psf::Psf;
 use crate::{Error, Result, Stop};
 
-/// Bytes of a band of rows that is summed up and exposed at once; they stay in a core's second-level cache.
+/// Bytes of a band of rows that is summed and exposed at once; they stay in a core's second-level cache.
 const BAND_BYTES: usize = 256 << 10;
 
 impl Psf {
-    /// Overwrites `out`, frames `[t][y][x]` of `height` x `width` pixels, with expected photons. Emitters outside of these
-    /// still light the pixels that their stamps reach.
+    /// Overwrites `out`, frames `[t][y][x]` of `height` x `width` pixels, with expected photons. Emitters outside of the frames
+    /// still contribute to the pixels that their stamps reach.
     ///
-    /// Each emitter's stamp is computed once, whatever its number of records. Frames are sums in the order of the rows in which
-    /// emitters lie, then of emitters, then of records, so a frame's bits depend neither on the number of threads nor on the
+    /// Each emitter's stamp is computed once, regardless of its number of records. Frames are sums in the order of the emitters'
+    /// rows, then of emitters, then of records. So a frame is bit-identical, for any number of threads and any other
     /// frames rendered with it.
     ///
     /// # Errors
@@ -32,16 +32,16 @@ impl Psf {
         })
     }
 
-    /// Renders frames and exposes them: what [`Psf::render`] and then [`Camera::expose`] give, to the last bit.
+    /// Renders frames and exposes them: bit-identical to [`Psf::render`] followed by [`Camera::expose`].
     ///
-    /// `space` is work space of as many numbers as `out` has; what is in it before and after means nothing. Where the emitters'
-    /// stamps fit, it holds these, and photons are summed and exposed a few rows at a time; else it holds the photons.
+    /// `space` is scratch space of the same length as `out`; its contents before and after are undefined. If the emitters'
+    /// stamps fit, it holds these, and photons are summed and exposed a few rows at a time; otherwise it holds the photons.
     ///
-    /// `finished` is called with the index in `out` and the pixels of each frame as soon as it is whole, in any order, on the
-    /// thread that finished it, and tells whether to go on.
+    /// `finished` is called with the index in `out` and the pixels of each frame as soon as it is complete, in any order, on the
+    /// thread that finished it, and returns whether to continue.
     ///
     /// # Errors
-    /// As the two have them, [`Error::Length`] if `space` is shorter than `out`, and [`Error::Stopped`] also if `finished` said so.
+    /// As for both, [`Error::Length`] if `space` is shorter than `out`, and [`Error::Stopped`] also if `finished` returned false.
     #[allow(clippy::too_many_arguments, reason = "what the two steps take, and where the result goes")]
     pub fn expose<T: Pixel>(
         &self,
@@ -62,7 +62,7 @@ impl Psf {
         let area = height * width;
         let band = (BAND_BYTES / 4).div_ceil(width).min(height) * width;
         let exposing = camera.exposing(exposure, scene.background, out.len())?;
-        // Pixels from number `before` of `out` on, a whole number of rows.
+        // Pixels from index `before` of `out` on, a whole number of rows.
         let expose = |before: usize, image: &[f32], out: &mut [T]| {
             stop.check()?;
             let good = exposing.expose(first + before as u64, image, out);
@@ -117,7 +117,7 @@ mod tests {
     use std::sync::Mutex;
 
     proptest! {
-        /// Exposed at once, with few emitters and with more than stamps are held of, frames are those of two steps.
+        /// Exposed in one pass, with few emitters and with several blocks of stamps, frames equal those of the two steps.
         #[test]
         fn exposing_at_once_changes_no_bit(
             xyz in prop::collection::vec([-5.0..45.0, -5.0..25.0, -0.5..0.5], 1..120),

@@ -1,12 +1,12 @@
 //! From the positions and coefficients of emitters to frames.
 //!
 //! ```text
-//! scene         emitters and their records, checked, placed and sorted
-//! blocks        emitters a block at a time: their stamps, added to the rows that they reach
-//! splat         the adding of stamps to rows of pixels
-//! frames        frames of expected photons; the same, and the camera, in one pass
-//! bounds        the Cramér-Rao bound of every record, alone or with the others of its frame
-//! cost          what stamps take, said before they are made: quadrature rows, memory
+//! scene         emitters and their records: checked, placed and sorted
+//! blocks        blocks of emitters: their stamps, added to the rows that they reach
+//! splat         adds stamps to rows of pixels
+//! frames        frames of expected photons; or exposed by the camera in the same pass
+//! bounds        the Cramér-Rao bound of every record, single-emitter or joint
+//! cost          quadrature rows and memory, estimated in advance
 //! ```
 
 mod blocks;

@@ -1,4 +1,4 @@
-//! What is to be rendered: emitters and their records, in the order in which frames are summed.
+//! The input of rendering: emitters and their records, in the order in which frames are summed.
 
 use std::ops::Range;
 
@@ -7,45 +7,45 @@ use crate::camera::Background;
 use crate::psf::{Emitters, Psf};
 use crate::{Error, Result, Stop};
 
-/// Light of an emitter in a frame.
+/// Photons of an emitter in a frame.
 #[derive(Debug, Clone, Copy)]
 pub struct Records<'a> {
     /// Index of the emitter.
     pub emitter: &'a [u32],
     /// Frame, counted from the first one of the buffer.
     pub frame: &'a [u32],
-    /// Photons emitted.
+    /// Photons.
     pub photons: &'a [f32],
 }
 
-/// What is to be rendered to frames.
+/// The input of rendering.
 #[derive(Debug, Clone, Copy)]
 pub struct Scene<'a> {
-    /// Who emits.
+    /// The emitters.
     pub emitters: Emitters<'a>,
-    /// When, and how many photons.
+    /// The records: frames and photons of the emitters.
     pub records: Records<'a>,
-    /// Where pixel (0, 0) of the frames lies among the emitters: x and y in px.
+    /// Position of pixel (0, 0) of the frames in emitter coordinates: x and y in px.
     pub origin: [f64; 2],
-    /// Light of the frames beside that of the emitters, which only cameras see.
+    /// Background of the frames, used only by cameras.
     pub background: Option<Background<'a>>,
 }
 
-/// A scene on its frames: the emitters that light any pixel, ordered by row and then by index, and their records, ordered by
-/// frame and then by emitter, those of the same emitter in the order given.
+/// A scene on its frames: the emitters that reach any pixel, ordered by row and then by index, and their records, ordered by
+/// frame and then by emitter, those of the same emitter in their original order.
 pub(super) struct Placed {
     /// The first record of each frame, and the number of records.
     pub start: Vec<usize>,
     /// Emitter (in the order here) and photons.
     pub records: Vec<(u32, f32)>,
-    /// Where each emitter's stamp goes.
+    /// Position of each emitter's stamp.
     pub spots: Vec<Spot>,
-    /// Index, and position from the stamp's middle pixel.
+    /// Index, and position relative to the stamp's central pixel.
     pub chosen: Vec<(usize, [f64; 3])>,
 }
 
 impl Placed {
-    /// The records of frame `t` whose stamps reach any of `rows`, and maybe some beyond.
+    /// The records of frame `t` whose stamps reach any of `rows`, and possibly some more.
     pub fn reaching(&self, t: usize, rows: Range<usize>, half: usize) -> &[(u32, f32)] {
         let records = &self.records[self.start[t]..self.start[t + 1]];
         let y = |record: &(u32, f32)| self.spots[record.0 as usize].y;
@@ -55,7 +55,7 @@ impl Placed {
 }
 
 impl Psf {
-    /// Checks, sorts and places what is to be rendered to frames of `len` pixels altogether.
+    /// Checks, sorts and places a scene for frames with `len` pixels altogether.
     pub(super) fn placed(
         &self,
         scene: &Scene<'_>,
@@ -127,8 +127,8 @@ impl Records<'_> {
         Ok(())
     }
 
-    /// The first record of each frame and the number of records; and the rank of the emitter and the photons of each, ordered
-    /// by frame, then rank. Records of emitters without a rank are left out.
+    /// The first record of each frame and the number of records; and for each record the rank of its emitter and its photons, ordered
+    /// by frame, then rank. Records of emitters without a rank are omitted.
     fn sorted(&self, ranks: &[Option<u32>], frames: usize, stop: &Stop) -> Result<Sorted> {
         let ranked = || {
             let records = self.emitter.iter().zip(self.frame).zip(self.photons);

@@ -3,13 +3,13 @@
 use crate::simd::{dispatch, mul_add};
 use crate::{Result, Stop};
 
-/// Records that are added between two looks at the wish to stop.
+/// Records that are added between two checks for a stop request.
 const RECORDS: usize = 1024;
 
-/// Where an emitter's stamp goes.
+/// Position of an emitter's stamp.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spot {
-    /// The frame's column under the stamp's middle pixel; may lie outside the frame.
+    /// Column of the frame at the stamp's central pixel; may be outside the frame.
     pub x: i64,
     /// The row.
     pub y: i64,
@@ -20,10 +20,10 @@ pub(super) struct Band<'a> {
     pub pixels: &'a mut [f32],
     pub width: usize,
     pub first_row: usize,
-    /// Pixels along a stamp's side.
+    /// Side of a stamp in pixels.
     pub size: usize,
     pub stamps: &'a [f32],
-    /// The emitter whose stamp is the first.
+    /// The emitter of the first stamp.
     pub first_emitter: usize,
 }
 
@@ -72,7 +72,7 @@ impl pulp::WithSimd for Add<'_, '_> {
     }
 }
 
-/// The part of `0..limit` that `length` places from `start` on cover, and how many of them come before it.
+/// The part of `0..limit` that `length` indices from `start` on cover, and how many of them come before it.
 fn overlap(start: i64, length: usize, limit: usize) -> (std::ops::Range<usize>, usize) {
     let first = start.clamp(0, limit as i64);
     let last = (start + length as i64).clamp(first, limit as i64);

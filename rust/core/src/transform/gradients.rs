@@ -1,21 +1,21 @@
-//! Stamps and their derivatives by position and Zernike coefficients.
+//! Stamps and their derivatives with respect to position and Zernike coefficients.
 
 use pulp::Simd;
 
 use super::{Geometry, Intensity, Light, Plan, Scratch, image, image_len};
 use crate::pupil::{component, derivative, fill_pupil};
 
-/// A batch of emitters, one per lane, whose stamps are to be derived.
+/// A batch of emitters, one per lane, for stamps with derivatives.
 pub(crate) struct GradientBatch<'a, 'b> {
     pub plan: &'a Plan,
     pub geometry: &'a Geometry,
     /// `[term][lane]`; unused lanes are zero.
     pub phase: &'a [f32],
-    /// `[mode][lane]`, where any emitter has magnitude coefficients.
+    /// `[mode][lane]`, if any emitter has amplitude coefficients.
     pub magnitude: Option<&'a [f32]>,
-    /// Zernike modes, counted from 0, whose derivatives are wanted.
+    /// Zernike modes, counted from 0, for which derivatives are computed.
     pub modes: &'a [usize],
-    /// For each used lane the stamp, its derivatives by x, y and z, and by the modes, `size * size` each.
+    /// For each used lane the stamp, its derivatives with respect to x, y and z, and to the modes, `size * size` each.
     pub out: &'a mut [&'b mut [f32]],
     pub scratch: &'a mut Scratch,
 }
@@ -40,7 +40,7 @@ impl pulp::WithSimd for GradientBatch<'_, '_> {
             part
         });
         let [pupil, derived, weighted] = [pupil, derived, weighted].map(|parts| parts.as_chunks_mut::<8>().0);
-        // the stamp's field at the four mirror images of each sample
+        // the field of the stamp at the four mirror images of each sample
         let fields = fields.as_chunks_mut::<2>().0.as_chunks_mut::<4>().0;
         let energy = fill_pupil(simd, basis, phase, magnitude, pupil);
         let scale = simd.mul_f32s(simd.splat_f32s(g.pixel_area), energy.inverse);
@@ -48,13 +48,13 @@ impl pulp::WithSimd for GradientBatch<'_, '_> {
         for (c, along) in along.chunks_exact_mut(length).enumerate() {
             plan.along_xi(simd, component(simd, basis, c, pupil, weighted), along);
         }
-        // as a stamp alone has it: the weights' error can be a negative one
+        // as for a stamp without derivatives: errors of the weights can be negative
         image(simd, plan, g, along, memory, &mut Kept { fields }, out, 0, |sum| {
             simd.mul_f32s(scale, simd.max_f32s(sum, simd.splat_f32s(0.0)))
         });
 
         let twice = simd.add_f32s(scale, scale);
-        // of the light that passes, half of what is lost with z, as what follows is doubled
+        // half of the relative loss of light with z, as the following is doubled
         let lost = simd.mul_f32s(energy.slope, simd.splat_f32s(-0.5));
         let [x, y, z] = basis.position();
         for (place, term) in [x, y, z].into_iter().chain(modes.iter().copied()).enumerate() {
@@ -80,7 +80,7 @@ impl pulp::WithSimd for GradientBatch<'_, '_> {
 /// A field at the four mirror images of a sample.
 type Mirrored<V> = [[V; 2]; 4];
 
-/// The intensity of a field that is kept, `[component][sample]`.
+/// The intensity for a stored field, `[component][sample]`.
 struct Kept<'a, V> {
     fields: &'a mut [Mirrored<V>],
 }
@@ -96,7 +96,7 @@ impl<S: Simd> Light<S> for Kept<'_, S::f32s> {
 /// Half the derivative of an intensity, from that of the field.
 struct Slope<'a, V> {
     fields: &'a [Mirrored<V>],
-    /// What the field's derivative has more, as a part of the field.
+    /// Additional part of the field's derivative, as a fraction of the field.
     lost: Option<V>,
 }
 

@@ -2,7 +2,7 @@
 
 use pulp::Simd;
 
-/// A real matrix, cut into blocks of columns as wide as the registers allow.
+/// A real matrix, divided into blocks of columns as wide as the registers allow.
 #[derive(Debug)]
 pub(super) struct Matrix {
     depth: usize,
@@ -15,7 +15,7 @@ pub(super) struct Matrix {
 /// The widest block of columns.
 const MOST_COLUMNS: usize = 6;
 
-/// How many columns a CPU with this many vector registers keeps in them, four vectors each.
+/// How many columns fit into this number of vector registers, four vectors each.
 pub(crate) fn columns_in_registers(registers: usize) -> usize {
     if registers >= 32 { MOST_COLUMNS } else { 3 }
 }
@@ -33,7 +33,7 @@ impl Matrix {
         Self { depth, columns, block, values }
     }
 
-    /// How many values it holds.
+    /// The number of values.
     #[cfg(test)]
     pub fn values(&self) -> usize {
         self.values.len()
@@ -70,7 +70,7 @@ impl Matrix {
     }
 }
 
-/// A block of `B` columns, its sums kept in registers.
+/// A block of `B` columns, with its sums in registers.
 #[inline(always)]
 fn apply_block<S: Simd, const B: usize, const FIRST: usize, const THIRD: usize>(
     simd: S,
@@ -94,7 +94,7 @@ fn apply_block<S: Simd, const B: usize, const FIRST: usize, const THIRD: usize>(
     }
 }
 
-/// Writes vectors of emitters as each emitter's own values: `outputs[lane][start + i] = values[i][lane]`.
+/// Writes vectors of emitters to each emitter's own values: `outputs[lane][start + i] = values[i][lane]`.
 #[inline(always)]
 pub(super) fn transpose<S: Simd>(values: &[S::f32s], outputs: &mut [&mut [f32]], start: usize) {
     let lanes = S::F32_LANES;
@@ -115,7 +115,7 @@ pub(super) fn transpose<S: Simd>(values: &[S::f32s], outputs: &mut [&mut [f32]],
             }
         }
     }
-    // the last few values, and emitters that are no four
+    // the last few values, and emitters that do not fill four lanes
     let whole = outputs.len() / 4 * 4;
     for (lane, out) in outputs.iter_mut().enumerate() {
         let done = if lane < whole { rest } else { 0 };

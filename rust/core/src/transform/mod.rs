@@ -1,8 +1,8 @@
 //! The folded matrix transform: from the coefficients of a batch of emitters to their stamps.
 //!
-//! `psf = |Fourier transform of the pupil|^2`, and on a quadrature whose rows are chords the transform is a matrix
-//! product along xi and then one along eta. Splitting the pupil by its evenness in xi and in eta turns it into four
-//! real-matrix products over a quarter of the nodes and a quarter of the samples; sums and differences give all four
+//! `psf = |Fourier transform of the pupil|^2`, and for a quadrature whose rows are chords, the transform is a matrix
+//! product along xi followed by one along eta. Splitting the pupil by its parity in xi and in eta gives four
+//! real matrix products over a quarter of the nodes and a quarter of the samples; sums and differences give all four
 //! quadrants:
 //!
 //! ```text
@@ -10,11 +10,11 @@
 //!     = cos a cos b sum P + i sin a cos b sum s P + i cos a sin b sum t P - sin a sin b sum s t P
 //! ```
 //!
-//! A field of several components is several pupils: each goes the same way, and intensities are added before they become
-//! pixels. A derivative is one, too, with the field of the stamp itself: d|U|^2 = 2 Re(conj(U) dU).
+//! A field with several components consists of several pupils: each is transformed, and intensities are added before they become
+//! pixels. Derivatives are transformed in the same way, together with the field of the stamp: d|U|^2 = 2 Re(conj(U) dU).
 //!
-//! One emitter is one lane of a vector: every operation below works on as many emitters as the CPU has lanes, matrices are
-//! broadcast, no lane is ever wasted whatever the stamp's size, and an emitter's stamp has the same bits in any batch.
+//! One emitter is one lane of a vector: every operation below processes as many emitters as the CPU has lanes, and matrices are
+//! broadcast. So no lane is wasted for any stamp size, and an emitter's stamp is bit-identical in any batch.
 
 mod gradients;
 mod matrix;
@@ -30,7 +30,7 @@ use pulp::Simd;
 use self::matrix::{Matrix, transpose};
 use crate::pupil::{Field, NODE_BLOCK, Optics, PupilBasis, component, fill_pupil};
 
-/// Everything that is the same for all emitters with one number of quadrature rows.
+/// Everything that is shared by all emitters with the same number of quadrature rows.
 #[derive(Debug)]
 pub(crate) struct Plan {
     basis: PupilBasis,
@@ -74,17 +74,17 @@ impl Plan {
         Self { basis: PupilBasis::new(optics, modes, field, &quadrature), rows: along_xi, columns, tilt }
     }
 
-    /// Nodes, with those that fill the last block.
+    /// Nodes, including padding of the last block.
     fn nodes(&self) -> usize {
         self.basis.weights.len()
     }
 
-    /// How many values a plan holds whose quadrature has so many rows and nodes on a quarter of the disk.
+    /// How many values a plan with this number of rows and nodes on a quarter of the disk has.
     pub fn len(modes: usize, field: Field, [rows, nodes]: [usize; 2], [nx, ny]: [usize; 2]) -> usize {
         2 * (nodes * nx + rows * ny) + rows + PupilBasis::len(modes, field, nodes)
     }
 
-    /// Along xi: from a pupil's parts to the four sums with cos(a), then the four with sin(a), for each sample and row.
+    /// Along xi: from the parts of a pupil to the four sums with cos(a), then the four with sin(a), for each sample and row.
     #[inline(always)]
     fn along_xi<S: Simd>(&self, simd: S, parts: &[[S::f32s; 8]], along: &mut [S::f32s]) {
         let mut start = 0;
@@ -97,14 +97,14 @@ impl Plan {
         }
     }
 
-    /// What [`along_xi`](Self::along_xi) gives of the derivative by y: the phase of a shift along y is the same all along a row.
+    /// The result of [`along_xi`](Self::along_xi) for the derivative with respect to y: a shift along y has the same phase along a row.
     #[inline(always)]
     fn tilted<S: Simd>(&self, simd: S, along: &[S::f32s], out: &mut [S::f32s]) {
         let rows = self.rows.len();
         let eights = along.as_chunks::<8>().0.iter().zip(out.as_chunks_mut::<8>().0);
         for (place, (along, out)) in eights.enumerate() {
             let slope = simd.splat_f32s(self.tilt[place % rows]);
-            // i times an odd number: what was even in eta becomes odd, and the other way round
+            // i times an odd number: even in eta becomes odd, and vice versa
             for (to, from) in [(0, 2), (2, 0), (4, 6), (6, 4)] {
                 out[to] = simd.neg_f32s(simd.mul_f32s(slope, along[from + 1]));
                 out[to + 1] = simd.mul_f32s(slope, along[from]);
@@ -127,7 +127,7 @@ impl Plan {
         self.columns[1].apply::<S, 2, 6>(simd, column, odd, 1);
     }
 
-    /// How many values this plan holds.
+    /// The number of values of this plan.
     #[cfg(test)]
     pub fn values(&self) -> usize {
         self.rows.iter().flatten().chain(&self.columns).map(Matrix::values).sum::<usize>()
@@ -136,7 +136,7 @@ impl Plan {
     }
 }
 
-/// The stamps' geometry and what turns samples into pixels.
+/// The geometry of the stamps, and the filters from samples to pixels.
 #[derive(Debug)]
 pub(crate) struct Geometry {
     pub size: usize,
@@ -147,23 +147,23 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    /// Bytes that it holds.
+    /// Bytes in memory.
     pub fn bytes(&self) -> usize {
         self.x.bytes() + self.y.bytes()
     }
 }
 
-/// Vectors of work space, at most, for a batch whose quadrature has so many rows and nodes on a quarter of the disk, with so many
-/// samples on one side along x and y, and so many components of the field.
+/// Maximum vectors of scratch space for a batch whose quadrature has this number of rows and nodes on a quarter of the disk, this
+/// number of samples on one side along x and y, and this number of components of the field.
 pub(crate) fn scratch_len(components: usize, [rows, nodes]: [usize; 2], size: usize, [nx, ny]: [usize; 2]) -> usize {
     let copies = if components > 1 { 2 } else { 1 };
     8 * (copies * nodes.next_multiple_of(NODE_BLOCK) + components * nx * rows) + image_len(size, [nx, ny])
 }
 
-/// The most emitters in a batch, on any processor.
+/// The maximum number of emitters in a batch, on any processor.
 pub(crate) const MOST_LANES: usize = 16;
 
-/// Work space of a thread; grows to what the largest plan needs and is kept.
+/// Scratch space of a thread; grows to the size for the largest plan and is kept.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     memory: Vec<f32>,
@@ -187,7 +187,7 @@ pub(crate) struct Batch<'a, 'b> {
     pub geometry: &'a Geometry,
     /// `[term][lane]`; unused lanes are zero.
     pub phase: &'a [f32],
-    /// `[mode][lane]`, where any emitter has magnitude coefficients.
+    /// `[mode][lane]`, if any emitter has amplitude coefficients.
     pub magnitude: Option<&'a [f32]>,
     /// One stamp per used lane, `size * size` each.
     pub stamps: &'a mut [&'b mut [f32]],
@@ -215,20 +215,20 @@ impl pulp::WithSimd for Batch<'_, '_> {
             plan.along_xi(simd, component(simd, &plan.basis, c, parts, weighted), along);
         }
         image(simd, plan, g, along, rest, &mut Intensity, stamps, 0, |sum| {
-            // where there is no light, the weights' error can be a negative one
+            // if there is no light, errors of the weights can be negative
             simd.mul_f32s(scale, simd.max_f32s(sum, simd.splat_f32s(0.0)))
         });
     }
 }
 
-/// What is to become of the field at a sample.
+/// Processes the field at a sample.
 trait Light<S: Simd> {
-    /// Of the number of a sample `[component][x][y]` on a quarter of the grid, and the field there, at (+x, +y), (+x, -y), (-x, +y)
+    /// Gets the index of a sample `[component][x][y]` on a quarter of the grid, and the field there, at (+x, +y), (+x, -y), (-x, +y)
     /// and (-x, -y).
     fn of(&mut self, simd: S, place: usize, field: [[S::f32s; 2]; 4]) -> [S::f32s; 4];
 }
 
-/// Its intensity.
+/// The intensity.
 struct Intensity;
 
 impl<S: Simd> Light<S> for Intensity {
@@ -239,8 +239,8 @@ impl<S: Simd> Light<S> for Intensity {
     }
 }
 
-/// From what the transform along xi gives of each component to the pixels of stamps from `start` on: along eta, to what `light` makes
-/// of the field, summed over components, and to pixels, each the `finish` of its weighted sum.
+/// From the results of the transform along xi for each component to the pixels of stamps from `start` on: along eta, to what `light`
+/// computes from the field, summed over components, and to pixels, each the `finish` of its weighted sum.
 ///
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "the second half of two transforms")]
@@ -260,7 +260,7 @@ fn image<S: Simd>(
     let length = 8 * nx * plan.rows.len();
     let (transformed, rest) = space.split_at_mut(8 * ny);
     let (columns, rest) = rest.split_at_mut(FILTERED * grid_y);
-    // whole groups of lines, the last ones beyond the stamp where its size is no multiple
+    // whole groups of lines; the last ones are outside the stamp if its size is not a multiple
     let (filtered, pixels) = rest.split_at_mut(g.size.next_multiple_of(FILTERED) * grid_x);
     let (even, odd) = transformed.as_chunks_mut::<4>().0.split_at_mut(ny);
     // along eta: whole columns at +x and -x, filtered to pixels along y
@@ -282,7 +282,7 @@ fn image<S: Simd>(
         let places = [grid_x - nx + first, nx - 1 - first, grid_x - nx + second, nx - 1 - second];
         for (pixel, out) in filtered.chunks_exact_mut(grid_x).take(g.size).enumerate() {
             let sums = weighted_sums(simd, &g.y, pixel, columns, grid_y);
-            // of a single column at the end, the second half of `columns` is old: not written
+            // for a single column at the end, the second half of `columns` is stale and not written
             for (&at, sum) in places[..2 * pair.len()].iter().zip(sums) {
                 out[at] = sum;
             }
@@ -301,7 +301,7 @@ fn image<S: Simd>(
     }
 }
 
-/// Vectors of work space that [`image`] takes.
+/// Vectors of scratch space for [`image`].
 fn image_len(size: usize, [nx, ny]: [usize; 2]) -> usize {
     8 * ny + FILTERED * (2 * ny + size) + size.next_multiple_of(FILTERED) * 2 * nx
 }
@@ -335,7 +335,7 @@ fn weighted_sums<S: Simd>(
     sums
 }
 
-/// What `light` makes of a column of samples at +x and one at -x, from the sums with cos(b) and with sin(b): put there, or added.
+/// Applies `light` to a column of samples at +x and one at -x, given the sums with cos(b) and with sin(b); stores or adds the result.
 #[inline(always)]
 fn add_columns<S: Simd, const FIRST: bool>(
     simd: S,

@@ -1,17 +1,17 @@
 //! From samples of the intensity to pixels, along one axis.
 //!
-//! The intensity of an image is band-limited: it has no frequency above 2 NA / wavelength. Its integral over a pixel is
-//! therefore a short weighted sum of samples on any grid that is fine enough, and the grid need not be the pixels'
-//! own. The weights are the least-squares fit of the pixel's transfer function sinc(f) over that band, each frequency
-//! counted as strongly as the diffraction-limited transfer function lets it through.
+//! The intensity of an image is band-limited: it has no frequencies above 2 NA / wavelength. So its integral over a pixel
+//! is a short weighted sum of samples on any sufficiently fine grid, which need not coincide with the
+//! pixels. The weights are a least-squares fit of the pixel's transfer function sinc(f) over that band, with each frequency
+//! weighted by the diffraction-limited transfer function.
 //!
-//! A Gaussian blur is a factor of that function, `exp(-2 (pi sigma f)^2)`, and so a matter of weights alone.
+//! A Gaussian blur is a factor of the transfer function, `exp(-2 (pi sigma f)^2)`, so it only changes the weights.
 
 use std::f64::consts::PI;
 
 use crate::{Error, Result};
 
-/// What the value of a pixel is.
+/// How the value of a pixel is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sampling {
     /// The integral over the pixel.
@@ -25,7 +25,7 @@ pub enum Sampling {
 }
 
 impl Sampling {
-    /// The place of the last sample in a stamp, in pixels from its middle.
+    /// The position of the last sample in a stamp, in pixels from its centre.
     pub(crate) fn reach(self, size: usize) -> f64 {
         let half = size as f64 / 2.0;
         match self {
@@ -47,7 +47,7 @@ impl Sampling {
     }
 }
 
-/// What a pixel makes of the intensity along one axis.
+/// The filter from intensity to pixels along one axis.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kernel {
     pub sampling: Sampling,
@@ -56,7 +56,7 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    /// The pixel's transfer at so many cycles per pixel.
+    /// The pixel's transfer function at a frequency in cycles per pixel.
     fn transfer(self, f: f64) -> f64 {
         let pixel = match self.sampling {
             Sampling::Integrated => (PI * f).sin() / (PI * f),
@@ -66,7 +66,7 @@ impl Kernel {
         pixel * (-2.0 * (PI * self.blur * f).powi(2)).exp()
     }
 
-    /// Samples more than usual that it reaches over, on a grid that is just fine enough.
+    /// Additional samples on a grid that is just fine enough.
     fn more_taps(self, cutoff: f64) -> usize {
         let wide = matches!(self.sampling, Sampling::Binned(_)) && cutoff > LARGEST_CUTOFF;
         let reach = BLUR_REACH * self.blur + if wide { 0.5 } else { 0.0 };
@@ -77,7 +77,7 @@ impl Kernel {
 /// The samples that the pixels of a stamp need along one axis, and their weights.
 #[derive(Debug, Clone)]
 pub(crate) struct AxisSampling {
-    /// Sample positions x >= 0 in pixels from the middle pixel; the grid is these and their mirror images.
+    /// Sample positions x >= 0 in pixels from the central pixel; the grid is these and their mirror images.
     pub half: Vec<f64>,
     /// Samples per pixel.
     pub taps: usize,
@@ -87,20 +87,20 @@ pub(crate) struct AxisSampling {
     pub weights: Vec<f32>,
 }
 
-/// The largest estimated error of pixel integration, as a part of the peak of an image in focus: on a grid that has a
-/// sample at each pixel's centre, and on one that meets pixels anywhere. Out of focus the peak is lower and the error a larger
-/// part of it; with these numbers it stays below 3.5e-4.
+/// The maximum estimated error of pixel integration, as a fraction of the peak of an image in focus: on a grid that has a
+/// sample at each pixel's centre, and on one at any offset. Out of focus the peak is lower and the error a larger
+/// fraction of it; with these numbers it stays below 3.5e-4.
 const TOLERANCES: [f64; 2] = [1e-4, 5e-5];
 const MOST_TAPS: usize = 12;
-/// How far a blur is taken to reach, in standard deviations.
+/// Assumed extent of a blur, in standard deviations.
 const BLUR_REACH: f64 = 4.0;
-/// The largest cut-off, in cycles per pixel, at which so many samples integrate over a pixel.
+/// The largest cut-off, in cycles per pixel, at which this number of samples can integrate over a pixel.
 const LARGEST_CUTOFF: f64 = 1.9;
-/// The most samples per pixel and axis of [`Sampling::Binned`].
+/// The maximum number of samples per pixel and axis of [`Sampling::Binned`].
 pub const MOST_SAMPLES_PER_PIXEL: u32 = 64;
 
 impl AxisSampling {
-    /// For `size` pixels (odd) of a pitch at which the cut-off frequency is `cutoff` cycles per pixel.
+    /// For `size` pixels (odd), with a cut-off frequency of `cutoff` cycles per pixel.
     pub fn new(kernel: Kernel, size: usize, cutoff: f64) -> Self {
         match kernel.sampling {
             Sampling::Point if kernel.blur == 0.0 => Self::even(size, 1),
@@ -110,7 +110,7 @@ impl AxisSampling {
         }
     }
 
-    /// At least the number of samples on one side of the middle, without making the grid.
+    /// Upper limit of the number of samples on one side of the middle, without computing the grid.
     pub fn most_samples(kernel: Kernel, size: usize, cutoff: f64) -> usize {
         match kernel.sampling {
             Sampling::Point if kernel.blur == 0.0 => size / 2 + 1,
@@ -119,7 +119,7 @@ impl AxisSampling {
         }
     }
 
-    /// Bytes that it holds.
+    /// Bytes in memory.
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.half) + size_of_val(&*self.first) + size_of_val(&*self.weights)
     }
@@ -143,7 +143,7 @@ impl AxisSampling {
         Self { half, taps: k, first: (0..size).map(|j| j * k).collect(), weights: vec![1.0 / k as f32; count] }
     }
 
-    /// For pixels that are large in wavelengths: each is an odd number of equal parts, integrated one by one.
+    /// For pixels that are large in wavelengths: each is divided into an odd number of equal parts, which are integrated separately.
     fn in_parts(kernel: Kernel, size: usize, cutoff: f64) -> Self {
         let parts = ((cutoff / LARGEST_CUTOFF).ceil() as usize) | 1;
         let kernel = Kernel { blur: kernel.blur * parts as f64, ..kernel };
@@ -168,7 +168,7 @@ impl AxisSampling {
         Self { half: fine.half.iter().map(|x| x / parts as f64).collect(), taps, first, weights }
     }
 
-    /// The fewest samples whose weighted sums meet the tolerances.
+    /// The smallest number of samples whose weighted sums meet the tolerances.
     fn by_weights(kernel: Kernel, size: usize, cutoff: f64) -> Self {
         let reach = (size / 2) as f64;
         let band = Band::new(kernel, cutoff);
@@ -181,21 +181,21 @@ impl AxisSampling {
             })
         };
         let coarsest = |taps: usize| {
-            // A grid on the pixels' centres may be coarser than one that meets them anywhere.
+            // A grid on the pixels' centres may be coarser than one at any offset.
             for parts_of_pixel in 1..=4 {
                 let pitch = 1.0 / f64::from(parts_of_pixel);
                 if taps % 2 == 1 && pitch * cutoff < 0.5 && fits(taps, pitch, &[0.0], TOLERANCES[0]) {
                     return Some(pitch);
                 }
             }
-            // no finer than so many taps reach over a blur
+            // no finer than the number of taps can cover a blur
             let least = 2.0 * BLUR_REACH * kernel.blur / taps as f64;
             let (mut fine, mut coarse) = ((0.05 / cutoff).max(least), 0.5 / cutoff);
             for _ in 0..12 {
                 let middle = 0.5 * (fine + coarse);
                 if fits(taps, middle, &[0.0, 0.25, 0.5], TOLERANCES[1]) { fine = middle } else { coarse = middle }
             }
-            // A few taps this close reach over a part of a large pixel only. The most taps always do.
+            // At this pitch, few taps cover only a part of a large pixel. The maximum number always suffices.
             (taps == most || fits(taps, fine, &[0.0, 0.25, 0.5], TOLERANCES[1])).then_some(fine)
         };
         let (_, taps, pitch) = (fewest..=most)
@@ -206,13 +206,13 @@ impl AxisSampling {
             })
             .min_by_key(|&(samples, taps, ..)| (samples, taps))
             .expect("there is at least one number of taps");
-        // Within that pitch, samples at i * pitch or (i + 1/2) * pitch: whichever grid needs fewer.
+        // With that pitch, samples at i * pitch or (i + 1/2) * pitch: whichever grid needs fewer.
         let layout = |offset: f64| {
             let mut first = Vec::with_capacity(size);
             let mut last = 0;
             for j in 0..size {
                 let x = j as f64 - reach;
-                // the first of `taps` samples centred on x, as an index of the unbounded grid
+                // the first of `taps` samples centred on x, as an index into the unbounded grid
                 let low = (x / pitch - offset - 0.5 * (taps - 1) as f64).round() as i64;
                 first.push(low);
                 // a sample at index i and its mirror image at -i (or -i - 1 where the offset is 1/2)
@@ -240,7 +240,7 @@ impl AxisSampling {
     }
 }
 
-/// The frequencies that an image can have.
+/// The frequencies of an image.
 struct Band {
     /// Cycles per pixel, diffraction-limited transfer, pixel's transfer.
     frequencies: Vec<(f64, f64, f64)>,
@@ -268,7 +268,7 @@ impl Band {
         let mut waves = Vec::with_capacity(self.frequencies.len() * taps);
         for &(f, transfer, pixel) in &self.frequencies {
             let power = transfer * transfer;
-            // Cosines of samples evenly apart: each turns the last one on by the same angle.
+            // Cosines of equidistant samples: each is the previous one, rotated by the same angle.
             let (mut wave, mut lag, step) = (unit(2.0 * PI * f * low), [1.0, 0.0], unit(2.0 * PI * f * pitch));
             for (right, correlation) in right.iter_mut().zip(&mut correlation) {
                 *right += power * pixel * wave[0];
@@ -286,7 +286,7 @@ impl Band {
         solve(&mut gram, &mut right);
         let total: f64 = right.iter().sum();
         for weight in &mut right {
-            *weight /= total; // light is neither made nor lost
+            *weight /= total; // the sum of weights conserves the light
         }
         let (mut error, mut whole) = (0.0, 0.0);
         for (&(_, transfer, pixel), waves) in self.frequencies.iter().zip(waves.chunks_exact(taps)) {
@@ -313,7 +313,7 @@ fn turned([c, s]: [f64; 2], [by_c, by_s]: [f64; 2]) -> [f64; 2] {
     [c * by_c - s * by_s, s * by_c + c * by_s]
 }
 
-/// Solves a symmetric positive definite system given by its lower triangle (Cholesky), in place.
+/// Solves a symmetric positive definite system, given by its lower triangle, in place (Cholesky).
 fn solve(matrix: &mut [f64], right: &mut [f64]) {
     let n = right.len();
     for j in 0..n {
@@ -348,14 +348,14 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// A band-limited intensity, blurred and integrated over pixels by the weights and in closed form.
+        /// A band-limited intensity, blurred and integrated over pixels with the weights and in closed form.
         #[test]
         fn cosines_integrate_as_they_should(
             cutoff in prop_oneof![0.05f64..1.9, 1.9f64..20.0], part in 0.0f64..0.8, phase in 0.0f64..6.3, half in 0usize..20,
             blur in prop_oneof![Just(0.0), 0.1f64..2.0],
         ) {
             let size = 2 * half + 1;
-            // a blur of many wavelengths leaves nothing to be seen
+            // a blur of many wavelengths leaves no signal
             let kernel = Kernel { sampling: Sampling::Integrated, blur: blur / cutoff.max(1.0) };
             let axis = AxisSampling::new(kernel, size, cutoff);
             let mut grid: Vec<f64> = axis.half.iter().rev().map(|x| -x).collect();

@@ -1,13 +1,13 @@
-//! The PSF as the formula says it: a converged sum over the whole pupil in f64, row by row, nothing folded.
+//! The PSF from its formula: a converged sum over the whole pupil in f64, row by row, without symmetries.
 
 use std::f64::consts::PI;
 
 use simtiff_core::{Defocus, DiskQuadrature, Model, Optics, Spec, Zernike, gauss_legendre};
 
-/// Rows, and nodes on the longest row, far beyond what any case needs.
+/// Rows, and nodes on the longest row, far more than any case needs.
 const CONVERGED: [usize; 2] = [200, 200];
 
-/// Indices of sample and coverslip, and how far the focus was moved into the sample.
+/// Refractive indices of sample and coverslip, and the nominal focal depth in the sample.
 pub type Media = [f64; 3];
 
 /// A complex number.
@@ -53,7 +53,7 @@ pub struct Case {
     pub n_immersion: f64,
     pub pixel_nm: [f64; 2],
     pub defocus: Defocus,
-    /// Where the model is vectorial.
+    /// Vectorial parameters, if the model is vectorial.
     pub media: Option<Media>,
     pub size: usize,
     pub xyz: [f64; 3],
@@ -74,7 +74,7 @@ impl Case {
         Spec { model, defocus: self.defocus, ..plain }
     }
 
-    /// Rows of nodes of the whole disk, eta and for each node xi and its weight; or, where light is evanescent, rings on either
+    /// Rows of nodes of the whole disk, with eta and for each node xi and its weight; or, if there is evanescent light, rings on either
     /// side of the critical angle, in which each node is a row.
     fn rows(&self, [rows, nodes]: [usize; 2]) -> Vec<(f64, Vec<[f64; 2]>)> {
         let critical = self.media.map_or(2.0, |[sample, ..]| sample / self.na);
@@ -85,7 +85,7 @@ impl Case {
                 .map(|(eta, row)| (eta, row.nodes.iter().flat_map(|p| [[p.xi, p.weight], [-p.xi, p.weight]]).collect()))
                 .collect();
         }
-        // rho^2 = critical^2 -+ t^2, on which the square root's edge is smooth
+        // rho^2 = critical^2 -+ t^2, for which the square-root singularity is smooth
         let angles = 2 * nodes;
         let ring = |end: f64, sign: f64| {
             gauss_legendre(rows / 2).into_iter().flat_map(move |(u, w)| {
@@ -101,7 +101,7 @@ impl Case {
         ring(critical, -1.0).chain(ring((1.0 - critical * critical).sqrt(), 1.0)).collect()
     }
 
-    /// The six fields of a freely rotating dipole at a point of the pupil, with the phase and the decay of its height.
+    /// The six fields of a freely rotating dipole at a point of the pupil, with the phase and the decay due to its height.
     fn fields(&self, [sample, coverslip, depth]: Media, xi: f64, eta: f64) -> [Complex; 6] {
         let immersion = self.n_immersion;
         let (sine, azimuth) = (self.na * xi.hypot(eta), eta.atan2(xi));
@@ -123,7 +123,7 @@ impl Case {
         let p = [below.by(cos), below.by(sin), Complex(-sine / sample, 0.0)];
         let s = [-sin, cos, 0.0];
         let k = 2000.0 * PI / self.wavelength_nm;
-        // exp(i Phi_z), of which a complex cosine makes a decay
+        // exp(i Phi_z), which a complex cosine turns into a decay
         let height = below.times(Complex(0.0, -k * sample * self.xyz[2])).exp();
         let focus = outer.times(Complex(0.0, k * immersion * depth)).exp();
         let all = a.times(height).times(focus);
@@ -188,14 +188,14 @@ impl Case {
         self.point_by(CONVERGED)
     }
 
-    /// The same by so many rows, and nodes on the longest row, for emitters far out of focus.
+    /// The same with a given number of rows, and nodes on the longest row, for emitters far out of focus.
     pub fn point_by(&self, rows_and_nodes: [usize; 2]) -> Vec<f64> {
         let half = (self.size / 2) as f64;
         let at: Vec<f64> = (0..self.size).map(|i| i as f64 - half).collect();
         self.samples(&at, &at, rows_and_nodes)
     }
 
-    /// Each pixel integrated by 5 x 5 Gauss-Legendre points.
+    /// Each pixel integrated with 5 x 5 Gauss-Legendre points.
     pub fn integrated(&self) -> Vec<f64> {
         let half = (self.size / 2) as f64;
         let points = gauss_legendre(5);

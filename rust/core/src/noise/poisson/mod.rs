@@ -1,15 +1,15 @@
-//! Poisson numbers, exact for every mean from 0 to 2e9, a block of pixels at a time.
+//! Poisson variates, exact for every mean from 0 to 2e9, one block of pixels at a time.
 //!
-//! The sum of Poisson numbers is a Poisson number whose mean is the sum of the means. So a pixel is the sum of
+//! The sum of Poisson variates is a Poisson variate whose mean is the sum of the means. So a pixel is the sum of
 //! independent draws that are each cheap:
-//! - the flat background, from one alias table for its exact mean ([`BackgroundTable`]); where counts are rounded, the same
-//!   table has the read noise in it, since the nearest whole number to photons and noise is photons and the nearest to noise;
+//! - the flat background, from one alias table for its exact mean ([`BackgroundTable`]); if counts are rounded, the same
+//!   table includes the read noise, since rounding photons plus noise gives photons plus rounded noise;
 //! - the signal `s = 32 a + m + f` with whole `a` and `m < 32`, and `f` in [0, 1): two alias tables out of two
 //!   fixed sets, and a short inversion for `f` ([`Signal`]);
-//! - where a mean is too large for tables, one draw by rejection ([`rejection`]).
+//! - if a mean is too large for tables, one draw by rejection ([`rejection`]).
 //!
-//! Which way a pixel goes depends on the camera and on its own signal only, so its value does not depend on its
-//! neighbours; whole blocks skip what none of their pixels needs.
+//! The method for a pixel depends only on the camera and on its own signal, so its value does not depend on its
+//! neighbours; whole blocks skip steps that none of their pixels needs.
 mod rejection;
 mod signal;
 mod table;
@@ -21,16 +21,16 @@ pub(crate) use signal::{Signal, TABLE_LIMIT};
 
 use crate::noise::random::{BLOCK, Stream};
 
-/// Columns that a background's table can have.
+/// Maximum number of columns of a background's table.
 const COLUMNS: usize = 8192;
 
 /// The largest mean whose table fits into [`COLUMNS`].
 pub(crate) const BACKGROUND_LIMIT: f64 = 1e5;
 
-/// The alias table of the flat background, or of it and the read noise, rounded.
+/// The alias table of the flat background, or of background plus read noise, rounded.
 #[derive(Debug, Clone)]
 pub(crate) struct BackgroundTable {
-    /// The first `mask + 1` entries are the table; the fixed length spares a bounds check per draw.
+    /// The first `mask + 1` entries are the table; the fixed length avoids a bounds check per draw.
     entries: Box<[u64; COLUMNS]>,
     mask: u64,
     first: i32,
@@ -43,10 +43,10 @@ impl BackgroundTable {
         Self::of(first as i64, &probabilities)
     }
 
-    /// The table for the nearest whole number to `scale (background + normal noise) + offset` with a whole `scale`; `None` where it
+    /// The table for `scale (background + normal noise) + offset`, rounded, with a whole `scale`; `None` if it
     /// would be too wide.
     pub(crate) fn with_noise(mean: f64, sigma: f64, scale: u32, offset: f64) -> Option<Self> {
-        // The table reaches at least 9 standard deviations to both sides, and further where few photons have a long tail.
+        // The table extends at least 9 standard deviations to both sides, and further if few photons have a long tail.
         if mean > BACKGROUND_LIMIT || 18.0 * f64::from(scale) * (mean + sigma * sigma).sqrt() > COLUMNS as f64 {
             return None;
         }
@@ -69,7 +69,7 @@ impl BackgroundTable {
     pub(crate) fn draw(&self, stream: Stream, index: u64, counts: &mut [u32; BLOCK]) {
         let mut words = [0; BLOCK];
         stream.fill(index, &mut words);
-        // Copies, so that the compiler sees that they stay the same, and draws many numbers at once.
+        // Copies, so that the compiler knows that they are constant, and vectorises the draws.
         let (entries, mask, first) = (&*self.entries, self.mask, self.first as u32);
         let mut drawn = [0u32; BLOCK];
         for l in 0..BLOCK {

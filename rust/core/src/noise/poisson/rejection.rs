@@ -1,13 +1,13 @@
-//! Poisson numbers of large means.
+//! Poisson variates with large means.
 //!
 //! Transformed rejection with squeeze (`PTRS`): W. Hörmann, "The transformed rejection method for generating Poisson
 //! random variables", Insurance: Mathematics and Economics 12, 39 (1993). The logarithm of a probability is computed
-//! after C. Loader, "Fast and accurate computation of binomial probabilities" (2000): the obvious
+//! as by C. Loader, "Fast and accurate computation of binomial probabilities" (2000): the direct
 //! formula subtracts numbers of 1e10 at a mean of 1e9 and keeps only six digits of the difference.
 
 use crate::noise::random::Generator;
 
-/// A Poisson number with a mean from 10 to 2e9.
+/// A Poisson variate with a mean from 10 to 2e9.
 pub(crate) fn poisson_by_rejection(mean: f64, generator: &mut Generator) -> u32 {
     let b = 0.931 + 2.53 * mean.sqrt();
     let a = -0.059 + 0.024_83 * b;
@@ -46,7 +46,7 @@ fn stirling_error(k: f64) -> f64 {
         / k
 }
 
-/// k ln(k / mean) + mean - k without cancellation where the two are close.
+/// k ln(k / mean) + mean - k without cancellation if the two are close.
 fn deviance(k: f64, mean: f64) -> f64 {
     let difference = k - mean;
     if difference.abs() >= 0.1 * (k + mean) {

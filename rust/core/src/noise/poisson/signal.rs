@@ -1,4 +1,4 @@
-//! Poisson numbers whose mean differs from pixel to pixel.
+//! Poisson variates with a different mean for each pixel.
 use once_cell::race::OnceBox;
 use pulp::Simd;
 
@@ -6,7 +6,7 @@ use super::table::{alias_entries, outcome, probabilities};
 use crate::noise::random::{BLOCK, Purpose, Stream, unit_interval};
 use crate::simd::mul_add;
 
-/// Signals from here on are drawn by rejection.
+/// Signals from this value on are drawn by rejection.
 pub(crate) const TABLE_LIMIT: f32 = 1024.0;
 
 /// Fine tables have the means 0..STEP, coarse ones the multiples of STEP.
@@ -15,10 +15,10 @@ const STEP: u32 = 32;
 /// Columns of every fine table: enough for the mean 31.
 const FINE_COLUMNS: usize = 128;
 
-/// Room for the columns of all coarse tables.
+/// Maximum number of columns of all coarse tables.
 const COARSE_COLUMNS: usize = 32768;
 
-/// Terms of the distribution with mean f < 1 that every pixel computes; one draw in 10^4 is beyond.
+/// Terms of the distribution with mean f < 1 that are computed for every pixel; one draw in 10^4 is beyond.
 const TERMS: usize = 6;
 
 /// The alias tables of whole-number means, the same for every camera and built on first use.
@@ -59,13 +59,13 @@ impl Tables {
     }
 }
 
-/// A table on the heap, to be filled.
+/// An empty table on the heap.
 #[allow(clippy::unnecessary_box_returns, reason = "the table is too large for the stack")]
 fn zeros<const N: usize>() -> Box<[u64; N]> {
     Box::new([0; N])
 }
 
-/// Draws Poisson numbers for signals from 0 to [`TABLE_LIMIT`].
+/// Draws Poisson variates for signals from 0 to [`TABLE_LIMIT`].
 #[derive(Clone, Copy)]
 pub(crate) struct Signal {
     tables: &'static Tables,
@@ -85,7 +85,7 @@ impl Signal {
         }
     }
 
-    /// Adds draws for the pixels `index..index + BLOCK` to `counts`. Signals of [`TABLE_LIMIT`] and more add nothing.
+    /// Adds draws for the pixels `index..index + BLOCK` to `counts`. Signals of [`TABLE_LIMIT`] or more are skipped.
     #[inline(always)]
     pub(crate) fn add<S: Simd>(self, index: u64, signal: &[f32; BLOCK], counts: &mut [u32; BLOCK]) {
         let mut whole = [0u32; BLOCK];
@@ -132,8 +132,8 @@ impl Signal {
         }
     }
 
-    /// Inversion: the number of terms of the cumulative distribution that a uniform number reaches, counted
-    /// in single precision. Where that could differ from the exact count, the exact one replaces it.
+    /// Inversion: the number of terms of the cumulative distribution below a uniform number, counted
+    /// in single precision. If this could differ from the exact count, the exact one replaces it.
     #[inline(always)]
     fn add_fraction<S: Simd>(self, index: u64, fraction: &[f32; BLOCK], counts: &mut [u32; BLOCK]) {
         let mut words = [0; BLOCK];
@@ -157,11 +157,11 @@ impl Signal {
 /// 1/1, 1/2, ... for the recurrence of the terms.
 const INVERSE: [f32; TERMS - 1] = [1.0, 1.0 / 2.0, 1.0 / 3.0, 1.0 / 4.0, 1.0 / 5.0];
 
-/// Single precision is off by less than half of this.
+/// The error of single precision is less than half of this.
 const UNSURE: f32 = 2e-6;
 
-/// How many of the first [`TERMS`] cumulative probabilities of the mean a word's uniform number reaches, and how close
-/// it is to the nearest one; 0 where it reaches them all.
+/// How many of the first [`TERMS`] cumulative probabilities are below a word's uniform number, and the distance
+/// to the nearest one; 0 if all are below.
 #[inline(always)]
 fn quick_inversion<S: Simd>(mean: f32, word: u64) -> (u32, f32) {
     let uniform = f32::from_bits(0x3f80_0000 | (word >> 41) as u32) - 1.0;
@@ -178,7 +178,7 @@ fn quick_inversion<S: Simd>(mean: f32, word: u64) -> (u32, f32) {
     (count, if above < 0.0 { gap } else { 0.0 })
 }
 
-/// Replaces the counts that single precision leaves in doubt.
+/// Replaces the counts that are uncertain in single precision.
 #[cold]
 fn correct(words: &[u64; BLOCK], fraction: &[f32; BLOCK], gaps: &[f32; BLOCK], counts: &mut [u32; BLOCK]) {
     for l in 0..BLOCK {
@@ -188,12 +188,12 @@ fn correct(words: &[u64; BLOCK], fraction: &[f32; BLOCK], gaps: &[f32; BLOCK], c
     }
 }
 
-/// How many cumulative probabilities of a mean in [0, 1) a uniform number reaches.
+/// How many cumulative probabilities of a mean in [0, 1) are below a uniform number.
 fn inversion(mean: f64, uniform: f64) -> u32 {
     let mut term = exp_minus(mean);
     let mut cumulative = term;
     let mut count = 0;
-    // At the 20th term the sum is 1 to the last bit; the bound keeps rounding from making it endless.
+    // At the 20th term the sum is 1 to the last bit; the limit prevents an endless loop due to rounding.
     while uniform >= cumulative && count < 20 {
         count += 1;
         term *= mean / f64::from(count);

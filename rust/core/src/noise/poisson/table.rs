@@ -5,7 +5,7 @@
 //! column's threshold, so a probability is resolved to `2^-(48 + k)`. An entry is one `u64`: the threshold in the high
 //! 48 bits, the second outcome in the low 16. Words and entries are compared as signed numbers, because AVX2 has no
 //! unsigned comparison; the thresholds are shifted by half their range to make up for it.
-/// Outcomes rarer than this, relative to the most likely one, are left out: below the resolution of the thresholds.
+/// Outcomes rarer than this, relative to the most likely one, are omitted: below the resolution of the thresholds.
 const TAIL: f64 = 1e-20;
 
 /// Bits of an entry that hold the second outcome.
@@ -17,7 +17,7 @@ pub(super) fn probabilities(mean: f64) -> (usize, Vec<f64>) {
     let mode = mean.floor();
     let mut below = vec![];
     let (mut k, mut p) = (mode, 1.0);
-    // A tail decays at least geometrically once its terms fall, so cutting at a small term cuts a small sum.
+    // A tail decays at least geometrically, so cutting at a small term removes a small sum.
     while k > 0.0 && p > TAIL {
         p *= k / mean;
         k -= 1.0;
@@ -39,19 +39,19 @@ pub(super) fn probabilities(mean: f64) -> (usize, Vec<f64>) {
     (first, all)
 }
 
-/// The probabilities of `first`, `first + 1`, ... and `first` itself for the nearest whole number to `scale (n + r) + offset`, where
-/// n is a Poisson number with the given mean and r a normal one with the standard deviation `sigma`, more than 0.
+/// The probabilities of `first`, `first + 1`, ... and `first` itself for `scale (n + r) + offset`, rounded, where
+/// n is a Poisson variate with the given mean and r a normal one with the standard deviation `sigma`, above 0.
 ///
-/// With a whole `scale`, to round the sum is to round `scale r + offset`, so the two distributions are convolved.
+/// With a whole `scale`, rounding the sum is the same as rounding `scale r + offset`, so the two distributions are convolved.
 pub(super) fn rounded_probabilities(mean: f64, sigma: f64, scale: u32, offset: f64) -> (i64, Vec<f64>) {
     let (first, poisson) = probabilities(mean);
     let sigma = f64::from(scale) * sigma;
     let whole = offset.round_ties_even();
     let part = offset - whole;
-    // Beyond 9.7 sigma the probability is below 1e-21.
+    // Outside 9.7 sigma the probability is below 1e-21.
     let reach = (9.7 * sigma).ceil() as usize + 1;
     let beyond = |x: f64| 0.5 * libm::erfc(x / (sigma * std::f64::consts::SQRT_2));
-    // Of a step d, from d - 1/2 to d + 1/2; on the side where both ends are positive nothing cancels.
+    // For a step d, from d - 1/2 to d + 1/2; there is no cancellation on the side where both ends are positive.
     let of_step = |step: f64| match [step - 0.5, step + 0.5] {
         [low, high] if low < 0.0 && high > 0.0 => 1.0 - (beyond(-low) + beyond(high)),
         [low, high] if high <= 0.0 => beyond(-high) - beyond(-low),
@@ -140,12 +140,12 @@ mod tests {
             let at = |i: usize| (first + i as i64) as f64;
             let m: f64 = p.iter().enumerate().map(|(i, p)| p * at(i)).sum();
             let v: f64 = p.iter().enumerate().map(|(i, p)| p * (at(i) - mean).powi(2)).sum();
-            // Rounding adds the variance of a step (Sheppard), exactly so where a step is less than sigma.
+            // Rounding adds the variance of a step (Sheppard), exactly if a step is less than sigma.
             let expected = mean + sigma * sigma + 1.0 / 12.0;
             assert!((m - mean).abs() < 1e-8, "{mean}, {sigma}: {m}");
             assert!((v / expected - 1.0).abs() < 1e-6, "{mean}, {sigma}: variance {v}");
         }
-        // Next to no noise is none.
+        // Almost no noise gives none.
         let ((first, plain), (start, p)) = (probabilities(3.3), rounded_probabilities(3.3, 0.01, 1, 0.0));
         assert_eq!((first as i64, plain.len()), (start, p.len()));
         assert!(plain.iter().zip(&p).all(|(a, b)| (a - b).abs() < 1e-15));
