@@ -38,7 +38,7 @@ docs: build
 # The site alone, strictly: a link that leads nowhere is an error. In an environment of its own.
 DOCS := $(VENV)/docs
 site: $(DOCS)/installed
-	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build
 
 $(DOCS)/installed: requirements-docs.txt
 	$(PYTHON) -m venv $(DOCS)

@@ -1,4 +1,4 @@
-"""What the site needs besides MkDocs: files outside this folder that pages link to, links between pages of a language.
+"""What the site needs besides MkDocs: files outside this folder, and links between the pages of a language.
 
 The pages are written to be read as files, too, as in a repository's viewer.
 """

@@ -47,17 +47,18 @@ def groups(language: str) -> dict[str, str]:
 
 def _described(name: str, language: str) -> str:
     thing = _found(name)
-    parts = [f"### simtiff.{name}"]
+    short = name if re.match(r"(localizations|training)\.[^.]+$", name) else name.rpartition(".")[2]
+    parts = [f"### {short}"]
     if not (inspect.isclass(thing) and issubclass(thing, (Exception, dict))):
-        parts.append(f"```py\n{_signature(name.rpartition('.')[2], thing)}\n```")
+        parts.append(f"```py\n{_signature(f'simtiff.{name}', thing)}\n```")
     parts.append(_text(thing, language))
     if inspect.isclass(thing):
         for member, value in vars(thing).items():
             function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
             if not member.startswith("_") and inspect.isfunction(function) and function.__doc__:
-                short = f"{name.rpartition('.')[2]}.{member}"
-                line = short if isinstance(value, property) else _signature(short, function)
-                parts += [f"#### {short}", f"```py\n{line}\n```", _text(function, language)]
+                full = f"{name.rpartition('.')[2]}.{member}"
+                line = full if isinstance(value, property) else _signature(full, function)
+                parts += [f"#### {full}", f"```py\n{line}\n```", _text(function, language)]
     return "\n\n".join(parts)
 
 
@@ -73,7 +74,7 @@ def _signature(name: str, thing: Any) -> str:
         for each in inspect.signature(thing).parameters.values()
         if each.name not in {"self", "cls"}
     ]
-    words = str(inspect.Signature(parameters))[1:-1].split(", ")
+    words = str(inspect.Signature(parameters))[1:-1].replace("'", '"').split(", ")
     line = f"{name}({', '.join(words)})"
     return line if len(line) <= 100 else f"{name}(\n    " + ",\n    ".join(words) + ",\n)"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -23,7 +22,6 @@ from batch_helpers import (
     write_config,
 )
 from simtiff import BatchError, run_batch
-from simtiff.batch.events import Started
 from simtiff.batch.overview import Overview
 from simtiff.errors import ConfigError
 
@@ -38,7 +36,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-LOCAL = {"dashboard_address": None, "host": "127.0.0.1", "silence_logs": 50}
+LOCAL = {"dashboard_address": "127.0.0.1:0", "host": "127.0.0.1", "silence_logs": 50}
 FOUR = config(variables={"emitters.num_emitters": [10, 20, 30, 40]})
 
 
@@ -100,29 +98,31 @@ def test_a_shard_runs_on_a_cluster(cluster: Any, tmp_path: Path) -> None:
 
 
 def test_a_worker_opens_a_map_once(tmp_path: Path) -> None:
-    """A map is removed once the first job has run: the others find it in the memory of their worker."""
     zmap = tmp_path / "zmap.h5"
     subprocess.run([sys.executable, "-m", "simtiff", "zmap", "synth", str(zmap), "--size=64"], check=True)
     content = config(variables={"emitters.num_emitters": [10, 20, 30]})
     content["base_config"]["zmap_path"] = str(zmap)
-    started: list[str] = []
 
-    def watch(event: Any) -> None:
-        if isinstance(event, Started):
-            started.append(event.job)
+    def count_from_now() -> None:
+        from simtiff.aberrations.measured import MeasuredMap
+
+        open_map, MeasuredMap.count = MeasuredMap.__init__, 0
+
+        def counted(self: Any, *arguments: Any) -> None:
+            MeasuredMap.count += 1
+            open_map(self, *arguments)
+
+        MeasuredMap.__init__ = counted
+
+    def count() -> int:
+        from simtiff.aberrations.measured import MeasuredMap
+
+        return MeasuredMap.count
 
     with client_of(n_workers=1, threads_per_worker=1) as client:
-        run_batch(content, output_dir=tmp_path / "one", progress=watch, executor=client, max_workers=1)
-        assert len(started) == 3
-        opened = client.run(maps_in_memory)
-    assert list(opened.values()) == [1]
-
-
-def maps_in_memory() -> int:
-    """Return how many maps a worker has opened in its life."""
-    from simtiff.aberrations.maps import opened_maps
-
-    return opened_maps()
+        client.run(count_from_now)
+        assert run_batch(content, output_dir=tmp_path / "one", progress=False, executor=client).completed == 3
+        assert list(client.run(count).values()) == [1]
 
 
 def test_other_versions_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,10 +141,12 @@ def test_workers_that_do_not_share_the_folder_are_named(tmp_path: Path, monkeypa
     from simtiff.batch.lock import Fence
 
     output = tmp_path / "out"
-    monkeypatch.setattr("simtiff.batch.lock.FolderLock.fence", lambda lock: Fence("/elsewhere/.simtiff.lock", lock.token))
+    monkeypatch.setattr(
+        "simtiff.batch.lock.FolderLock.fence", lambda lock: Fence("/elsewhere/.simtiff.lock", lock.token)
+    )
     with (
         client_of(n_workers=1, threads_per_worker=1) as client,
-        pytest.raises(BatchError, match="/elsewhere: is not there on .*; all workers must share the output folder"),
+        pytest.raises(BatchError, match=r"/elsewhere: is not there on .*; all workers must share the output folder"),
     ):
         run_batch(FOUR, output_dir=output, progress=False, executor=client)
 
@@ -181,4 +183,4 @@ def test_what_is_no_executor_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"executor: got str, allowed: a concurrent\.futures\.Executor or"):
         run_batch(FOUR, output_dir=tmp_path / "out", progress=False, executor="tcp://127.0.0.1:8786")  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

@@ -189,6 +189,29 @@ def test_an_interrupted_movie_goes_on_from_its_journal(tmp_path: Path, name: str
     assert names(tmp_path) == [name, "whole"]
 
 
+def test_two_writers_of_one_movie_leave_it_whole(tmp_path: Path) -> None:
+    """A worker that was given up, but lives, is overtaken by the one that does its job again."""
+    pixels = movie(12)
+    options: dict[str, Any] = {"pixel_size_um": PIXEL_UM, "resume_key": "x", "journal_seconds": 0.0}
+    path, whole = tmp_path / "m.ome.tiff", tmp_path / "whole"
+    during: list[bytes] = []
+
+    class Frames(Source):
+        def hand_over(self, to: HandOver, first: int):
+            for frame in range(first, len(pixels)):
+                if frame == 6:
+                    ometiff.write_movie(path, [pixels], pixels.shape, pixels.dtype, **options)
+                    during.append(path.read_bytes())
+                to(frame, pixels[frame : frame + 1], None)
+                yield frame + 1
+
+    ometiff.write_movie(path, Frames(), pixels.shape, pixels.dtype, **options)
+    ometiff.write_movie(whole, [pixels], pixels.shape, pixels.dtype, **options)
+    assert during == [path.read_bytes()]
+    assert np.array_equal(tifffile.imread(path), pixels)
+    assert names(tmp_path) == ["m.ome.tiff", "whole"]
+
+
 def test_frames_are_taken_from_all_threads_in_any_order_and_none_may_be_missing(tmp_path: Path) -> None:
     pixels = movie(200)
     order = np.random.default_rng(1).permutation(len(pixels))

@@ -40,6 +40,7 @@ _PATIENCE_SECONDS = 5.0
 _DOOR_SECONDS = 600.0
 DOOR_NAME = ".simtiff-status.lock"
 _FENCE_SECONDS = 2.0
+_never_seen: set[str] = set()
 _SETTLE_SECONDS = 0.3
 # Do not block on a pipe, do not follow links. Windows has neither flag.
 _FLAGS = os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -168,7 +169,7 @@ class _Lock:
         """Return how many seconds a holder without a kernel lock is still valid, 0 for no limit; None if it is not."""
         if not holder:
             return None
-        if holder.get("host") == socket.gethostname():
+        if _is_here(holder):
             # A running holder gets here only on file systems without locks.
             return 0.0 if _is_alive(holder) and holder.get("pid") != os.getpid() else None
         age = self._age()
@@ -190,9 +191,13 @@ class _Lock:
         if fd < 0:
             return
         with contextlib.suppress(OSError):
-            if self.held and self._is_current(fd):
+            ours = self.held and self._is_current(fd)
+            if os.name == "nt":  # an open file cannot be removed there
+                os.close(fd)
+            if ours:
                 self.path.unlink()
-        os.close(fd)
+        if os.name != "nt":
+            os.close(fd)
 
     def _age(self) -> float:
         """Return the seconds since the lock was renewed, by the clock of its file system."""
@@ -329,7 +334,7 @@ def _living(path: Path) -> dict[str, Any] | None:
         holder = _read(fd)
         if locked:
             return holder
-        if holder.get("host") == socket.gethostname():
+        if _is_here(holder):
             alive = not has_locks(fd) and _is_alive(holder)
         else:
             alive = bool(holder) and time.time() - os.fstat(fd).st_mtime < STALE_SECONDS
@@ -393,7 +398,8 @@ class Fence:
         try:
             data = Path(self.path).read_bytes()
         except FileNotFoundError:
-            if not self._seen and self._missing_for() > 3 * _FENCE_SECONDS:
+            if not self._seen and (self.path in _never_seen or self._missing_for() > 3 * _FENCE_SECONDS):
+                _never_seen.add(self.path)  # the next job need not wait as long
                 raise UnsharedFolderError from None
             return None
         except OSError:
@@ -438,6 +444,11 @@ def _refuse(
             "{problem}; if that process no longer exists, try again in {seconds:.0f} s", problem=text, seconds=seconds
         )
     raise BatchError(text)
+
+
+def _is_here(holder: dict[str, Any]) -> bool:
+    """Return whether the holder is on this host and its pid can be checked; on Windows it cannot."""
+    return os.name == "posix" and holder.get("host") == socket.gethostname()
 
 
 def _is_alive(holder: dict[str, Any]) -> bool:

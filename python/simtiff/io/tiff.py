@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import tifffile
 
-from simtiff.errors import ConfigError, DataError, ShapeError
+from simtiff.errors import ConfigError, ShapeError
 from simtiff.io._framerun import FrameRun
 from simtiff.io.files import (
     JOURNAL_SUFFIX,
@@ -251,15 +251,19 @@ class _Partial:
     def __init__(self, path: Path, token: str | None, journal_seconds: float) -> None:
         refuse_special(path)
         self.final = path
-        self.path = partial_path(path, token)
-        self.journal = self.path.with_name(self.path.name.removesuffix(PARTIAL_SUFFIX) + JOURNAL_SUFFIX)
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-        self.fd = os.open(self.path, flags, 0o666)
-        if not try_lock(self.fd):
+        self._open(token)
+        if not try_lock(self.fd):  # a worker that was given up, perhaps on a machine out of reach, still writes there
             os.close(self.fd)
-            raise DataError(f"{path}: another process is writing this file")
+            self._open(None)
+            try_lock(self.fd)
+        self.journal = self.path.with_name(self.path.name.removesuffix(PARTIAL_SUFFIX) + JOURNAL_SUFFIX)
         self._journal_seconds = journal_seconds
         self._journal_due = time.monotonic() + journal_seconds
+
+    def _open(self, token: str | None) -> None:
+        self.path = partial_path(self.final, token)
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+        self.fd = os.open(self.path, flags, 0o666)
 
     def resume(self) -> tuple[int, int, int] | None:
         """Return frames done, CRC-32 so far and offset of the frames of an interrupted write; None if in doubt."""
