@@ -146,7 +146,7 @@ def test_workers_that_do_not_share_the_folder_are_named(tmp_path: Path, monkeypa
     )
     with (
         client_of(n_workers=1, threads_per_worker=1) as client,
-        pytest.raises(BatchError, match=r"/elsewhere: is not there on .*; all workers must share the output folder"),
+        pytest.raises(BatchError, match=r"/elsewhere: not found on .*; all workers must share the output folder"),
     ):
         run_batch(FOUR, output_dir=output, progress=False, executor=client)
 

@@ -44,7 +44,7 @@ def test_plain_lines() -> None:
     for event in SHOWN:
         lines(event)
     text = stream.getvalue()
-    assert "4 jobs, 1 done before, 3 to do with 2 workers\nof all\na: of one\na: odd\n" in text
+    assert "4 jobs, 1 already done, 3 to do with 2 workers\nof all\na: of one\na: odd\n" in text
     assert re.search(r"\n✓ job a done \(1.2 s\); progress: 2/4 \(50.0%\), about \S+ s left\n", text)
     assert re.search(r"\n✗ job b failed: no space; progress: 3/4 \(75.0%\), about \S+ s left\nTraceback ...\n", text)
     assert text.endswith("\n✓ job c done (0.04 s); progress: 4/4 (100.0%)\n")
@@ -58,7 +58,7 @@ def test_one_line_for_each_job_that_ends() -> None:
     for event in SHOWN:
         lines(event)
     first, *rest = stream.getvalue().splitlines()
-    assert first == "4 jobs, 1 done before, 3 to do with 2 workers"
+    assert first == "4 jobs, 1 already done, 3 to do with 2 workers"
     assert [line.partition(";")[0] for line in rest] == [
         "of all",
         "a: odd",

@@ -181,7 +181,7 @@ def test_a_killed_worker_leaves_a_true_status(executor: Any, tmp_path: Path, req
     except BatchError as error:
         problem = str(error)
         assert kind in {"ProcessPoolExecutor", "loky"}  # these take no more jobs
-        assert "the executor takes no more jobs" in problem
+        assert "the executor accepts no more jobs" in problem
         assert "running" not in str(status(output)["jobs"])
     else:
         if kind == "dask":  # the job is done elsewhere

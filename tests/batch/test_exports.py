@@ -56,7 +56,7 @@ def test_finished_jobs_get_exports_without_a_new_movie(output: Path) -> None:
     before = movie_bytes(output)
     started, movies, said = rerun(output, ALL)
     assert (started, movies, movie_bytes(output)) == ([A, B], [], before)
-    assert f"{A}: plots and exports are made, the rest is kept: thunderstorm.csv was not asked for before" in said
+    assert f"{A}: only plots and exports are written: thunderstorm.csv was not requested before" in said
     for job in (A, B):
         names = {path.name for path in (output / job).iterdir()}
         assert names == {"emitters.h5", "simulation.ome.tiff", "job.json"} | FILES

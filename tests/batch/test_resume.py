@@ -105,7 +105,7 @@ def test_changed_configs_are_done_again_when_asked(finished: Path) -> None:
     done, notes = rerun(finished, overrides=["tiff.noise_params.background=5"], overwrite=True)
     assert done == [A, B]
     why = "config changed (tiff.noise_params.background 100.0 -> 5.0)"
-    assert notes == [f"{A} is done again: {why}", f"{B} is done again: {why}"]
+    assert notes == [f"{A} is rerun: {why}", f"{B} is rerun: {why}"]
 
 
 def test_only_what_changed_is_done_again(finished: Path) -> None:
@@ -123,8 +123,8 @@ def test_missing_and_cut_files_are_made_again(finished: Path) -> None:
     before = movie_bytes(finished)
     done, notes = rerun(finished)
     assert done == [A, B]
-    assert f"{A} is done again: emitters.h5 is missing" in notes
-    assert any(f"{B} is done again: simulation.ome.tiff has" in note for note in notes)
+    assert f"{A} is rerun: emitters.h5 is missing" in notes
+    assert any(f"{B} is rerun: simulation.ome.tiff has" in note for note in notes)
     assert movie_bytes(finished)[A] == before[A]
     assert len(movie_bytes(finished)[B]) == len(before[B]) + 1
 
@@ -138,9 +138,7 @@ def test_plots_that_were_not_asked_for_before(finished: Path) -> None:
     before = movie_bytes(finished)
     done, notes = rerun(finished, overrides=["zernike.no_plot=false"])
     assert done == []  # the movies stay
-    assert (
-        f"{A}: plots and exports are made, the rest is kept: zernike_coefficients.png was not asked for before" in notes
-    )
+    assert f"{A}: only plots and exports are written: zernike_coefficients.png was not requested before" in notes
     for job in (A, B):
         picture = finished / job / "zernike_coefficients.png"
         info = status(finished)["jobs"][job]["files"][picture.name]
@@ -174,9 +172,7 @@ def test_a_plot_that_failed_costs_no_movie(tmp_path: Path) -> None:
     (tmp_path / A / "blinking_timeline.png").rmdir()
     done, notes = rerun(tmp_path, overrides=PLOTS, retry_failed=False)
     assert done == []
-    assert notes == [
-        f"{A}: plots and exports are made, the rest is kept: emitter_positions.png was not asked for before"
-    ]
+    assert notes == [f"{A}: only plots and exports are written: emitter_positions.png was not requested before"]
     assert movie_bytes(tmp_path) == before
     assert len(status(tmp_path)["jobs"][A]["files"]) == 5
 
@@ -272,7 +268,7 @@ def test_a_movie_of_another_name_is_not_kept_half_written(half: tuple[Path, Path
         "other.tif",
     ]
     (why,) = (note for note in notes.notes if "done again" in note)
-    assert "job_0000_seed_1 is done again: interrupted before; config changed" in why
+    assert "job_0000_seed_1 is rerun: interrupted before; config changed" in why
     assert "emitters.frames 20000 -> 50" in why
 
 
@@ -285,7 +281,7 @@ def test_half_written_movies_of_jobs_that_the_config_lost_are_removed(
     changed = ["variables.emitters.seed=[2]", FRAMES]
     run_batch(path, output_dir=output, overrides=changed, progress=notes, **options)
     assert stray_files(output) == []
-    removed = "removed what a killed run left unfinished in job_0000_seed_1; this one does not need it"
+    removed = "removed unfinished files of a killed run in job_0000_seed_1; this run does not need them"
     assert removed in notes.notes
     assert status(output)["completed_jobs"] == ["job_0000_seed_2"]
 
@@ -310,7 +306,7 @@ def age(output: Path, *jobs: str) -> None:
 def test_jobs_of_another_data_version_are_not_replaced_unasked(finished: Path) -> None:
     age(finished, A)
     before = movie_bytes(finished)
-    with pytest.raises(BatchError, match=f"{A}: made by data version 3, now it is {DATA_VERSION}"):
+    with pytest.raises(BatchError, match=f"{A}: made with data version 3, now {DATA_VERSION}"):
         rerun(finished)
     assert movie_bytes(finished) == before
     assert status(finished)["jobs"][A]["data_version"] == 3
@@ -318,7 +314,7 @@ def test_jobs_of_another_data_version_are_not_replaced_unasked(finished: Path) -
     done, notes = rerun(finished)
     assert done == [A]
     assert "last written by simtiff 0.0.9" in notes[0]
-    assert f"1 of 2 finished jobs have data version {DATA_VERSION}" in notes[0]
+    assert f"1 of 2 finished jobs have the current data version {DATA_VERSION}" in notes[0]
     age(finished, A, B)
     assert rerun(finished, overwrite=True)[0] == [A, B]
     assert rerun(finished) == ([], [])
@@ -331,7 +327,7 @@ def test_many_reasons_are_summed_up(tmp_path: Path) -> None:
     done, notes = rerun(tmp_path, many, overrides=["emitters.num_emitters=3"], overwrite=True)
     assert len(done) == 25
     assert len(notes) == 21
-    assert notes[-1] == "... and 5 more jobs are done again (config changed: 5)"
+    assert notes[-1] == "... and 5 more jobs are rerun (config changed: 5)"
 
 
 def test_a_damaged_status_without_job_files_is_refused_and_can_be_left_behind(finished: Path) -> None:
@@ -364,7 +360,7 @@ def test_a_status_is_made_again_from_the_jobs(finished: Path, lost: str) -> None
     assert verify_batch(finished).exit_code == 0
     done, notes = rerun(finished)
     assert done == []
-    assert f"batch_status.json is {lost}; made again from the job.json of 2 finished jobs" in notes[0]
+    assert f"batch_status.json is {lost}; rebuilt from the job.json of 2 finished jobs" in notes[0]
     after = status(finished)["jobs"]
     for job in (A, B):
         assert [after[job][key] for key in ("hash", "files", "frames")] == [

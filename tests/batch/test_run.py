@@ -167,7 +167,7 @@ def test_interrupts_stop_cleanly_and_soon(tmp_path: Path, number: int) -> None:
         assert time.monotonic() - begin < 2
         assert process.returncode == 130, stderr
         assert not any(child.is_running() for child in children)
-        assert "the same command goes on with the others: simtiff batch" in stderr
+        assert "rerun to resume: simtiff batch" in stderr
         assert "3 left (interrupted)" in stdout
         assert "Traceback" not in stderr
     last = log_lines(tmp_path / "log")[-1]
@@ -271,7 +271,7 @@ def test_workers_and_resume_may_be_given_by_position(tmp_path: Path) -> None:
 def test_an_unwritable_output_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(BatchError, match="cannot be made"):
+    with pytest.raises(BatchError, match="cannot be created"):
         run_batch(config(), output_dir=file / "out", progress=False)
     if hasattr(os, "geteuid") and os.geteuid() != 0:  # only POSIX has modes of folders; root is not bound by them
         (tmp_path / "locked").mkdir(mode=0o500)
@@ -349,7 +349,7 @@ def test_a_lock_that_somebody_removed_is_made_again(tmp_path: Path, removed: str
             while partials(output):
                 shutil.rmtree(output, ignore_errors=True)
         wait_for(lambda: lock.exists() and f'"pid": {process.pid}' in lock.read_text(), "the lock", process)
-        with pytest.raises(BatchError, match=f"another simtiff works in this folder .*pid {process.pid}"):
+        with pytest.raises(BatchError, match=f"another simtiff is using this folder .*pid {process.pid}"):
             run_batch(path, output_dir=output, progress=False)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
@@ -365,10 +365,10 @@ def test_a_batch_stops_if_another_took_its_folder(tmp_path: Path) -> None:
         (other / ".simtiff.lock").replace(output / ".simtiff.lock")
         stdout, stderr = process.communicate(timeout=30)
         assert process.returncode == 2, stdout + stderr
-        assert "another simtiff took the folder; this one stops" in stderr
+        assert "another simtiff has locked the folder; stopping" in stderr
         before = (output / "batch_status.json").read_bytes()
         assert (output / ".simtiff.lock").exists()
-        with pytest.raises(BatchError, match=f"another simtiff works in this folder .*pid {os.getpid()}"):
+        with pytest.raises(BatchError, match=f"another simtiff is using this folder .*pid {os.getpid()}"):
             run_batch(path, output_dir=output, progress=False)
     assert (output / "batch_status.json").read_bytes() == before
 
@@ -436,4 +436,4 @@ def test_a_log_that_cannot_be_written_is_refused_before_the_start(tmp_path: Path
 def test_a_full_disk_under_the_log_ends_the_log_alone(tmp_path: Path) -> None:
     events: list[Event] = []
     assert run_batch(config(), output_dir=tmp_path, progress=events.append, log_file="/dev/full").completed == 2
-    assert len([note for note in of(events, Message) if "going on without it" in note.text]) == 1
+    assert len([note for note in of(events, Message) if "continuing without a log" in note.text]) == 1

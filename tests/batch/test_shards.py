@@ -150,7 +150,7 @@ def test_who_may_work_beside_whom(holder: str | None, shard: str | None, refused
     output.mkdir()
     with FolderLock(output, None if holder is None else Shard.of(holder)):
         if refused:
-            with pytest.raises(BatchError, match="another simtiff works in this folder"):
+            with pytest.raises(BatchError, match="another simtiff is using this folder"):
                 run_batch(SIX, max_workers=1, output_dir=output, progress=False, shard=shard)
             assert [path.name for path in output.iterdir()] == [
                 ".simtiff.lock" if holder is None else ".simtiff-1-of-3.lock"
@@ -158,9 +158,9 @@ def test_who_may_work_beside_whom(holder: str | None, shard: str | None, refused
         else:
             assert run_batch(SIX, max_workers=1, output_dir=output, progress=False, shard=shard).completed == 2
             assert Overview(output).shards == [holder]
-            with pytest.raises(BatchError, match="another simtiff works in this folder"):
+            with pytest.raises(BatchError, match="another simtiff is using this folder"):
                 verify_batch(output, mark=True)
-            with pytest.raises(BatchError, match="another simtiff works in this folder"):
+            with pytest.raises(BatchError, match="another simtiff is using this folder"):
                 clean_folder(output, remove=True)
 
 
@@ -195,7 +195,7 @@ def test_three_at_once_one_killed_and_started_again(
         wait_for(lambda: len(partials(output)) == 3, "three movies that are being written")
         assert Overview(output).shards == ["1/3", "2/3", "3/3"]
         twice = subprocess.run(words[1], capture_output=True, text=True, check=False)
-        assert (twice.returncode, "another simtiff works in this folder" in twice.stderr) == (2, True)
+        assert (twice.returncode, "another simtiff is using this folder" in twice.stderr) == (2, True)
         unsharded = command(path, output, settings=SLOW)
         whole_run = subprocess.run(unsharded, capture_output=True, text=True, check=False)
         assert (whole_run.returncode, "(shard 1/3, host" in whole_run.stderr) == (2, True)

@@ -126,7 +126,7 @@ def test_a_status_that_cannot_be_saved_in_the_end(tmp_path: Path) -> None:
         stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 1, stdout + stderr
     assert "batch_status.json: cannot be saved (exists and is a folder, not a file" in stderr
-    assert "what this run finished is done again by the next" in stderr
+    assert "the next run will redo the jobs that this run finished" in stderr
     assert stray_files(output) == []
     (output / "batch_status.json").rmdir()
     assert run_batch(path, output_dir=output, overrides=FAST, progress=False).exit_code == 0

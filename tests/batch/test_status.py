@@ -125,8 +125,8 @@ def damaged(change: str) -> bytes:
         (damaged("file that is no text"), r"jobs\.a\.files\..*: is no name of a job or a file"),
         (damaged("no time"), "start_time: Input should be a valid string"),
         (damaged("newer schema"), "schema 2; this version reads schema 1"),
-        (damaged("foreign"), "not a status file of simtiff"),
-        (damaged("list"), "not a status file of simtiff"),
+        (damaged("foreign"), "not a simtiff status file"),
+        (damaged("list"), "not a simtiff status file"),
     ],
 )
 def test_a_damaged_file_is_refused_with_a_way_out(tmp_path: Path, content: bytes, message: str) -> None:
@@ -153,10 +153,10 @@ def test_why_a_job_is_done_again(tmp_path: Path) -> None:
     changed = JobRecord(hash="new", data_version=1, zmap="map")
     assert why(DONE, changed) == "config changed"
     assert why(DONE, JobRecord(hash="new", data_version=1, zmap="other")) == "content of the zmap changed"
-    assert why(DONE, JobRecord(hash="new", data_version=2, zmap="map")) == "made by data version 1, now it is 2"
-    assert why_not_done(DONE, DONE, tmp_path, ["other.tiff"]) == "other.tiff was not asked for before"
+    assert why(DONE, JobRecord(hash="new", data_version=2, zmap="map")) == "made with data version 1, now 2"
+    assert why_not_done(DONE, DONE, tmp_path, ["other.tiff"]) == "other.tiff was not requested before"
     (tmp_path / "movie.tiff").write_bytes(b"1234")
-    assert why(DONE) == "movie.tiff has 4 bytes, it was written with 5"
+    assert why(DONE) == "movie.tiff has 4 bytes, expected 5"
     (tmp_path / "movie.tiff").unlink()
     assert why(DONE) == "movie.tiff is missing"
 
@@ -205,7 +205,7 @@ def test_the_status_as_text(saved: Path) -> None:
     rows = {line.split()[0]: line for line in text.splitlines() if line}
     assert rows["one"].split()[1:5] == ["completed", "50", "10.0", "s"]
     assert "\ntwo    failed          5\n    No space left\nthree  " in text
-    assert "one worker: 5.0 frames/s, 10.0 s a job" in text
+    assert "per worker: 5.0 frames/s, 10.0 s per job" in text
     assert "estimated end" not in text
     assert "success rate" not in text  # no run is known
 
@@ -293,7 +293,7 @@ def test_rates_of_a_run_of_less_than_a_second(tmp_path: Path) -> None:
     status.save()
     seen = Overview(tmp_path)
     assert (seen.rates.frames_per_s, seen.rates.jobs_per_hour) == (400, 28_800)
-    assert "one worker: 250.0 frames/s, 0.20 s a job" in str(seen)
+    assert "per worker: 250.0 frames/s, 0.20 s per job" in str(seen)
     assert "last run: 400.0 frames/s, 28,800 jobs/h" in str(seen)
 
 

@@ -193,7 +193,7 @@ def test_a_study_that_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "plan: 27 done, 3 new, 33 to be renamed" in mine.run(study(more))
     assert "plan: 63 done, 6 new" in mine.run(study([*more, 31, 32]))
     fewer = [value for value in more if value not in {5, 6}]
-    assert "of other configs" in mine.run(study(fewer))
+    assert "from other configs" in mine.run(study(fewer))
     mine.run(study([*more, 31, 32]))
     mine.run(study([*more, 31, 32][::-1]))
 
@@ -211,7 +211,7 @@ def test_a_study_that_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
     # The index is lost, a job's own file is damaged, and both.
     (output / "batch_status.json").unlink()
-    assert "is missing; made again from the job.json" in mine.run(study(orders[0]))
+    assert "is missing; rebuilt from the job.json" in mine.run(study(orders[0]))
     damaged = next(output.glob("*/job.json"))
     damaged.write_text(damaged.read_text()[:50])
     held = len(mine.held())
@@ -230,9 +230,9 @@ def test_a_study_that_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert cli.main(["status", str(output)]) == 0
     shown = capsys.readouterr().out
     assert "60/60 jobs completed" in shown
-    assert f"{foreign} finished jobs of other configs" in shown
+    assert f"{foreign} finished jobs from other configs" in shown
     assert cli.main(["clean", str(output)]) == 0
-    assert f"{foreign} finished jobs of earlier configs" in capsys.readouterr().out
+    assert f"{foreign} finished jobs from earlier configs" in capsys.readouterr().out
     assert len(mine.held()) == 60 + foreign
     # A job that was killed before it had its job.json, and that nothing wants any more, is left to the user.
     untold = {path.name for path in output.iterdir() if path.is_dir() and not (path / "job.json").exists()}
@@ -265,10 +265,10 @@ def test_the_plan_as_text_and_as_json(tmp_path: Path, capsys: pytest.CaptureFixt
     words = ["batch", str(path), f"--output-dir={mine.output}", "--dry-run"]
     assert cli.main(words) == 0
     shown = capsys.readouterr().out
-    assert "plan: 1 done, 1 new, 1 to be made again, 1 to be renamed, 1 of other configs" in shown
+    assert "plan: 1 done, 1 new, 1 to be rerun, 1 to be renamed, 1 from other configs" in shown
     assert "job_0002_num_emitters_3: to be renamed: from job_0001_num_emitters_3" in shown
-    assert "job_0003_num_emitters_5: to be made again: emitters.h5 is missing" in shown
-    assert "of other configs: job_0002_num_emitters_4" in shown
+    assert "job_0003_num_emitters_5: to be rerun: emitters.h5 is missing" in shown
+    assert "from other configs: job_0002_num_emitters_4" in shown
     assert "--overwrite" not in shown
     assert cli.main([*words, "--set=tiff.roi_size=11"]) == 0
     assert "a run would stop here: it replaces finished jobs only with --overwrite" in capsys.readouterr().out
@@ -327,7 +327,7 @@ def test_a_user_s_files_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     shutil.copytree(target, mine.output / "favourite")
     assert cli.main(["clean", str(mine.output), "--yes"]) == 0
     assert (mine.output / "favourite" / "simulation.ome.tiff").exists()
-    assert "the folder stays, for it holds other files, too" in capsys.readouterr().out
+    assert "folder kept, it contains other files" in capsys.readouterr().out
     assert sorted(path.name for path in target.iterdir()) == ["more.txt", "notes.txt"]
 
 
@@ -343,7 +343,7 @@ def test_clean_leaves_what_the_config_wants(tmp_path: Path, capsys: pytest.Captu
     assert (done.returncode, "is in the way" in done.stderr) == (2, True)
     for _ in range(2):
         assert cli.main(["clean", str(mine.output), "--yes"]) == 0
-        assert "no finished jobs of earlier configs" in capsys.readouterr().out
+        assert "no finished jobs from earlier configs" in capsys.readouterr().out
         assert mine.movies() == before
         (mine.output / "job_0000_num_emitters_3" / "notes.txt").unlink()
         mine.run(small([3, 2, 4]))

@@ -144,17 +144,19 @@ def elsewhere(output: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "problem", "cure"),
     [
-        (in_place_of("", Path.touch), "job_0000_num_emitters_20 is no folder", "remove"),
-        pytest.param(in_place_of("", MAKE_PIPE), "job_0000_num_emitters_20 is no folder", "remove", marks=NEEDS_POSIX),
+        (in_place_of("", Path.touch), "job_0000_num_emitters_20 is not a folder", "remove"),
+        pytest.param(
+            in_place_of("", MAKE_PIPE), "job_0000_num_emitters_20 is not a folder", "remove", marks=NEEDS_POSIX
+        ),
         pytest.param(
             in_place_of("", lambda path: path.symlink_to("nowhere")),
-            "is a link that leads to no folder",
+            "is a link that does not point to a folder",
             "remove",
             marks=NEEDS_POSIX,
         ),
         pytest.param(
             in_place_of("", lambda path: path.symlink_to(path)),
-            "is a link that leads to no folder",
+            "is a link that does not point to a folder",
             "remove",
             marks=NEEDS_POSIX,
         ),
@@ -177,8 +179,8 @@ def elsewhere(output: Path) -> None:
         pytest.param(elsewhere, "its folder is a link", "remove", marks=NEEDS_POSIX),
         (lambda output: (output / A / MOVIE).unlink(), "simulation.ome.tiff is missing", "run simtiff batch"),
         (lambda output: shutil.rmtree(output / A), "emitters.h5 is missing", "run simtiff batch"),
-        (cut, "has 100 bytes, it was written with", "run simtiff batch"),
-        (lambda output: flip(output / A / MOVIE, 20_000), "was changed since it was written", "remove"),
+        (cut, "has 100 bytes, expected", "run simtiff batch"),
+        (lambda output: flip(output / A / MOVIE, 20_000), "has changed since it was written", "remove"),
         (lambda output: flip(output / A / TRUTH, 5000), "emitters.h5 was changed", "remove"),
         (folder_for_a_file, "is not a file", "remove"),
         (other_pixels, "these frames differ", "remove"),
@@ -190,7 +192,7 @@ def elsewhere(output: Path) -> None:
         ),
         (
             lambda output: (output / A / ".x.tiff.ab.partial").touch(),
-            "temporary files of a run that died",
+            "temporary files of a killed run",
             "run simtiff batch",
         ),
         (lambda output: (output / A / "job.json").unlink(), "job.json is missing", "run simtiff batch"),
@@ -254,11 +256,11 @@ def test_what_is_marked_is_mended(tmp_path: Path, damage: Callable[[Path], objec
 def test_marking_says_what_failed(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     swapped_bytes(output)
     assert cli.main(["verify", str(output), "--mark"]) == 1
-    assert "marked: run simtiff batch with its config, it mends them" in capsys.readouterr().out
+    assert "marked: rerun simtiff batch with its config to repair them" in capsys.readouterr().out
     content = json.loads((output / "batch_status.json").read_text())
     assert content["completed_jobs"] == [B]
     assert "simulation.ome.tiff was changed" in content["failed_jobs"][0]["error"]
-    with FolderLock(output), pytest.raises(BatchError, match="another simtiff works in this folder"):
+    with FolderLock(output), pytest.raises(BatchError, match="another simtiff is using this folder"):
         verify_batch(output, mark=True)
 
 
@@ -267,8 +269,8 @@ def test_what_is_strange_but_not_wrong(output: Path) -> None:
     (output / "my folder").mkdir()
     found = verify_batch(output)
     assert found.exit_code == 0
-    assert found.jobs[0].notes == ["not of this job: my notes.txt"]
-    assert "not of this batch: my folder" in str(found)
+    assert found.jobs[0].notes == ["not part of this job: my notes.txt"]
+    assert "not part of this batch: my folder" in str(found)
 
 
 def test_another_data_version_cannot_be_compared(output: Path) -> None:
@@ -276,7 +278,7 @@ def test_another_data_version_cannot_be_compared(output: Path) -> None:
     change_status(output, lambda status: [job.update(data_version=0) for job in status["jobs"].values()])
     first, second = verify_batch(output).jobs
     assert (first.is_good, first.files, first.frames) == (True, 2, 0)
-    assert "cannot be compared: made by data version 0" in first.notes[0]
+    assert "not compared: made with data version 0" in first.notes[0]
     assert not second.is_good  # checksums still count
 
 
@@ -286,7 +288,7 @@ def test_jobs_that_are_not_finished(output: Path) -> None:
     found = verify_batch(output)
     assert found.exit_code == 1
     assert [job.job_id for job in found.jobs] == [A]
-    assert "1 job not finished (1 interrupted): run simtiff batch again" in str(found)
+    assert "1 job not finished (1 interrupted): rerun simtiff batch to finish them" in str(found)
 
 
 def test_unusable_folders(tmp_path: Path) -> None:
@@ -300,7 +302,7 @@ def test_unusable_folders(tmp_path: Path) -> None:
 
 def test_the_command(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["verify", str(output), "--frames=1"]) == 0
-    assert f"ok    {A}: 2 files, 1 frame rendered again and the same\n" in capsys.readouterr().out
+    assert f"ok    {A}: 2 files, 1 frame rerendered, identical\n" in capsys.readouterr().out
     cut(output)
     assert cli.main(["verify", str(output)]) == 1
     shown = capsys.readouterr()
@@ -320,4 +322,4 @@ def test_sampled_frames() -> None:
 
 def test_nothing_finished_yet(tmp_path: Path) -> None:
     found = Verification(tmp_path, (), {"a": "pending", "b": "running"}, (), running=True)
-    assert "2 jobs not finished (1 pending, 1 running): a batch is at work on it" in str(found)
+    assert "2 jobs not finished (1 pending, 1 running): a batch is running" in str(found)

@@ -76,7 +76,7 @@ def test_a_config_replaces_that_of_the_file(folder: Path, tmp_path: Path, comman
         (["--format=decode", "--output=t.csv"], "--output: t.csv must end in .h5"),
         (["--format=decode", "--output=no/t.h5"], "folder no does not exist"),
         (["--format=decode", "--output={folder}/emitters.h5"], "is the input itself; choose another name"),
-        (["--output=t.h5"], "the arguments do not fit; usage: simtiff export EMITTERS --format=NAME"),
+        (["--output=t.h5"], "invalid arguments; usage: simtiff export EMITTERS --format=NAME"),
     ],
 )
 def test_wrong_exports(folder: Path, command: Command, words: list[str], message: str) -> None:
@@ -129,9 +129,9 @@ def test_a_table_for_people_and_a_page_of_pictures(folder: Path, tmp_path: Path,
     assert lines[2].startswith("Jaccard 0.")
     (bias,) = [line for line in lines if line.startswith("bias")]
     assert float(bias.split()[1]) == pytest.approx(12, abs=4)
-    for title in ("by z:", "by photons:", "by place in the field:"):
+    for title in ("by z:", "by photons:", "by position in the field:"):
         assert title in lines
-    assert "the truth has no bounds" not in said
+    assert "the truth has no CRLB" not in said
     assert lines[-1] == "s.png"
     png = (tmp_path / "s.png").read_bytes()
     assert png.startswith(b"\x89PNG")
@@ -146,10 +146,10 @@ def test_files_of_other_tools_as_truth(folder: Path, tmp_path: Path, command: Co
     said = command("score", storm, storm, "--pixel-size=100,120")
     assert "Jaccard 1.0000" in said
     assert "photons: as both files have them" in said
-    assert "the truth has no bounds" not in said  # the uncertainties of the file are its bounds
+    assert "the truth has no CRLB" not in said  # the uncertainties of the file are its bounds
     localizations.write({"frame": [0], "x_px": [1.0], "y_px": [2.0]}, tmp_path / "t.csv", "csv")
     said = command("score", tmp_path / "t.csv", storm, "--pixel-size=100,120", "--plot=s.png")
-    assert "the truth has no bounds" in said
+    assert "the truth has no CRLB" in said
     assert "by z:" not in said
 
 

@@ -209,7 +209,7 @@ def test_coefficients_are_computed_anew_for_kept_emitters(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("skip", ["skip_emitters", "skip_zernike"])
 def test_skipping_needs_files_that_fit(tmp_path: Path, skip: str) -> None:
-    with pytest.raises(DataError, match=f"no such file, but --{skip.replace('_', '-')} needs it"):
+    with pytest.raises(DataError, match=f"file not found, but --{skip.replace('_', '-')} needs it"):
         run_pipeline(job(), tmp_path, **{skip: True})
     assert names(tmp_path) == []
     run_job(job(), tmp_path)
@@ -225,7 +225,7 @@ def test_skipping_needs_files_that_fit(tmp_path: Path, skip: str) -> None:
 
 
 def test_one_pipeline_at_a_time_in_a_folder(tmp_path: Path) -> None:
-    with FolderLock(tmp_path), pytest.raises(BatchError, match="another simtiff works in this folder"):
+    with FolderLock(tmp_path), pytest.raises(BatchError, match="another simtiff is using this folder"):
         run_pipeline(job(), tmp_path)
     assert names(tmp_path) == []
 

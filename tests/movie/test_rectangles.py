@@ -142,4 +142,4 @@ def test_verify_renders_frames_of_a_rectangle_again(tmp_path: Path) -> None:
     assert names == ["job_0000_roi_size_70-24", "job_0001_roi_size_24-30", "job_0002_roi_size_20"]
     code, out, _ = run("verify", tmp_path / "out")
     assert code == 0
-    assert out.count("3 frames rendered again and the same") == 3
+    assert out.count("3 frames rerendered, identical") == 3

@@ -1,20 +1,20 @@
-"""Many jobs: run in worker processes, planned, locked, told of, verified.
+"""Batches: plan, run, monitor and verify many jobs.
 
-- `run`: run all jobs of a config, and go on where an earlier run stopped
-- `pipeline`: the guide's single pipeline, one job in a folder of its own
-- `events`: what happens in a batch, for whoever watches
-- `display`, `summary`: what a user sees of a running batch, and what came of it
-- `status`, `overview`: what a batch has done, and how far it is
+- `run`: run all jobs of a config, resuming an earlier run
+- `pipeline`: a single job in its own folder (``simtiff run``)
+- `events`: events of a batch and its workers
+- `display`, `summary`: progress on stderr, and the summary at the end
+- `status`, `overview`: the status file, and the report of ``simtiff status``
 - `table`: all jobs as one table
-- `verify`: check the finished jobs
-- `inputs`, `room`: what must be in order before a batch starts: its maps, disk and memory
-- `jobfile`, `found`: what a finished job says of itself, and what an output folder holds
-- `plan`, `moves`, `clean`: what a run does with each job, finished jobs that get other names, jobs of earlier configs
-- `folder`, `lock`, `shards`: the output folder, its locks, and the parts of a batch that run on several machines
+- `verify`: check finished jobs
+- `inputs`, `room`: checks before a batch starts: input files, disk and memory
+- `jobfile`, `found`: ``job.json`` of a finished job, and the contents of an output folder
+- `plan`, `moves`, `clean`: what a run does with each job, renaming finished jobs, removing jobs of earlier configs
+- `folder`, `lock`, `shards`: the output folder, its locks, and the shards of a batch on several machines
 - `cluster`: connect to a dask cluster
-- `signals`: signals and streams that a process is started with
-- `worker`: a worker process
-- `text`: words, numbers and tables for people
+- `signals`: signals to stop, and closed standard streams
+- `worker`: the main function of a worker process
+- `text`: durations, numbers and tables as text
 """
 
 __all__ = [

@@ -25,27 +25,27 @@ if TYPE_CHECKING:
     from simtiff.batch.lock import Fence
     from simtiff.movie.events import Event
 
-_LEAST_SUBMITTED = 64  # so that a cluster that scales by its load sees some
+_LEAST_SUBMITTED = 64  # an adaptive cluster needs queued jobs to scale up
 _COUNT_SECONDS = 5.0
 _STOP_SECONDS = 30.0
 
 
 class Dask(Executor):
-    """The workers of a dask cluster; jobs of a worker that is lost are run again by another.
+    """Runs jobs on a dask cluster; if a worker is lost, another worker reruns its jobs.
 
     Parameters
     ----------
     client : distributed.Client
-        It stays open.
+        It is not closed.
     fence : Fence
-        Of the run of the batch.
+        The fence of this run.
     most : int, optional
-        Most jobs at a time; default: as many as the cluster takes.
+        Maximum number of jobs submitted at a time; default: depends on the number of workers.
 
     Raises
     ------
     BatchError
-        Workers have another simtiff, or none.
+        A worker has another version of simtiff, or none.
     """
 
     on_this_machine = False
@@ -70,18 +70,18 @@ class Dask(Executor):
         """Do nothing: the cluster starts its workers itself."""
 
     def room(self) -> int:
-        """Return how many more jobs keep all workers busy, with one in reserve for each."""
+        """Return how many more jobs to submit: by default at least two per worker, so that none is idle."""
         return (self._limit or max(_LEAST_SUBMITTED, 2 * self.workers)) - len(self._tasks)
 
     def submit(self, task: Task) -> None:
-        """Hand a job to the scheduler."""
+        """Submit a job to the scheduler."""
         text = errand(task, self._fence, None)
         future = self._client.submit(_run, text, self._topic, key=f"{self._topic}-{task.job}", pure=False)
         self._tasks[future] = task
         future.add_done_callback(self._fetch)
 
     def next(self, timeout: float) -> Event | None:
-        """Wait for an event: while a job runs, those that are more than a second old, at its end the rest."""
+        """Wait for an event; workers send events about once a second, and the rest at the end of a job."""
         self._count()
         if not self._events:
             try:
@@ -89,7 +89,7 @@ class Dask(Executor):
             except Empty:
                 return None
             match news:
-                case str():  # from a job that runs
+                case str():  # from a running job
                     self._events.append(from_json(news))
                 case (Signalled(), _):
                     return Signalled()
@@ -98,9 +98,9 @@ class Dask(Executor):
         return self._events.pop(0) if self._events else None
 
     def close(self, request_stop: Callable[[], None]) -> None:
-        """Let all jobs stop at their next event, those that wait as soon as they begin, and wait for that."""
+        """Ask all jobs to stop, wait until they have stopped, and cancel the others."""
         futures = list(self._tasks)
-        with contextlib.suppress(Exception):  # also where the scheduler is gone
+        with contextlib.suppress(Exception):  # the scheduler may be gone
             if futures:
                 request_stop()
                 self._wait()
@@ -109,7 +109,7 @@ class Dask(Executor):
         self._tasks.clear()
 
     def _wait(self) -> None:
-        """Wait for jobs to end, where there is a worker that can end them."""
+        """Wait until all jobs have stopped; give up without workers or after a time limit."""
         deadline = time.monotonic() + _STOP_SECONDS
         while self._tasks and time.monotonic() < deadline and self._client.nthreads():
             with contextlib.suppress(Empty):
@@ -118,7 +118,7 @@ class Dask(Executor):
                         self._tasks.pop(future, None)
 
     def _count(self) -> None:
-        """Count the workers' threads, now and then: each takes a job."""
+        """Update the number of worker threads every few seconds; each thread runs one job."""
         if time.monotonic() >= self._count_due:
             self._count_due = time.monotonic() + _COUNT_SECONDS
             with contextlib.suppress(OSError, ValueError):
@@ -152,7 +152,7 @@ class Dask(Executor):
                 raise BatchError(text)
 
     def _fetch(self, future: Future) -> None:
-        """Get the result of a job that has ended, in a thread of the client's."""
+        """Fetch the result of a finished job, in a thread of the client."""
         try:
             result: Any = future.result(timeout=_STOP_SECONDS)
         except BaseException as error:
@@ -168,7 +168,7 @@ class Dask(Executor):
             case list():
                 return events_of(result)
             case KilledWorker():
-                text = Text("the workers that ran it exited, one after another; was their memory used up?")
+                text = Text("every worker that ran it exited; out of memory?")
                 return [Failed(0.0, task.frames, None, text, job=task.job)]
             case CancelledError() | OSError() | TimeoutError():
                 self._tasks[future] = task
@@ -191,12 +191,12 @@ def _lost(reason: str) -> BatchError:
 
 
 def _versions() -> tuple[str, int]:
-    """Return simtiff's version and data version; runs on workers."""
+    """Return simtiff's version and data version; also called on the workers."""
     return version(), DATA_VERSION
 
 
 def _run(text: str, topic: str) -> list[str]:
-    """Run a job on a worker, which computes with as many threads as dask gave it."""
+    """Run a job on a dask worker, with as many threads as the worker has."""
     from distributed import get_worker
 
     worker = get_worker()

@@ -1,7 +1,7 @@
-"""The seam between a batch and what runs its jobs: one interface for all executors.
+"""The interface between a batch and the executor that runs its jobs.
 
-`simtiff.batch._pool` has worker processes of this machine, `simtiff.batch._futures` any
-`concurrent.futures.Executor`, `simtiff.batch._dask` a dask cluster. One contract test holds for all of them
+Implementations: worker processes on this machine (`simtiff.batch._pool`), any `concurrent.futures.Executor`
+(`simtiff.batch._futures`) and a dask cluster (`simtiff.batch._dask`). All of them pass the same contract test
 (tests/batch/test_executors.py).
 """
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 class Executor(ABC):
     """Runs the jobs of one batch and reports their events.
 
-    For each job that was submitted, `next` returns `Started`, then the events of the job, then `Done` or `Failed`, each
-    with the job's id. If a worker is lost and its job is run again elsewhere, `Started` comes a second time.
+    For each submitted job, `next` returns `Started`, then the events of the job, then `Done` or `Failed`, each with the
+    job's id. If a worker is lost and another one reruns its job, `Started` is returned again.
 
     Attributes
     ----------
     workers : int
-        Jobs that run at a time, as far as known now.
+        Number of jobs that run at a time, as currently known.
     on_this_machine : bool
-        Whether its workers use the memory of this machine.
+        Whether the workers use the memory of this machine.
     news : SimpleQueue
-        What happened, in a form of its own; `Signalled` is put here, too.
+        Queue of events in the executor's own form; `Signalled` is put here, too.
     """
 
     workers: int
@@ -42,11 +42,11 @@ class Executor(ABC):
 
     @abstractmethod
     def expect(self, jobs: int) -> None:
-        """Take note of how many jobs are still to be submitted; 0: idle workers may end."""
+        """Announce how many jobs are still to be submitted; with 0, idle workers may exit."""
 
     @abstractmethod
     def room(self) -> int:
-        """Return how many more jobs it takes now."""
+        """Return how many more jobs can be submitted now."""
 
     @abstractmethod
     def submit(self, task: Task) -> None:
@@ -59,15 +59,15 @@ class Executor(ABC):
         Raises
         ------
         BatchError
-            No worker can run jobs any more.
+            No worker can run jobs.
         """
 
     @abstractmethod
     def close(self, request_stop: Callable[[], None]) -> None:
-        """End all jobs, and return when none runs any more.
+        """Stop all jobs and wait until they have stopped.
 
         Parameters
         ----------
         request_stop : callable
-            Called if running jobs cannot be ended otherwise: it lets them stop at their next event.
+            Called if running jobs cannot be killed: it makes them stop at their next event.
         """

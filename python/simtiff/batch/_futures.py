@@ -28,16 +28,16 @@ _SIGNAL_SECONDS = 0.2
 
 
 class Futures(Executor):
-    """The workers of a `concurrent.futures.Executor` of the caller's.
+    """Runs jobs on a `concurrent.futures.Executor` that the caller provides.
 
     Parameters
     ----------
     executor : concurrent.futures.Executor
-        It stays open.
+        It is not shut down.
     fence : Fence
-        Of the run of the batch.
+        The fence of this run.
     most : int, optional
-        Most jobs at a time; default: the executor's workers, where it tells their number, else the CPUs.
+        Maximum number of jobs at a time; default: the executor's number of workers if known, else of CPUs.
     """
 
     def __init__(self, executor: concurrent.futures.Executor, fence: Fence, most: int | None = None) -> None:
@@ -57,11 +57,11 @@ class Futures(Executor):
         """Do nothing: the executor starts its workers itself."""
 
     def room(self) -> int:
-        """Return how many more jobs keep all workers busy, with one in reserve for each."""
+        """Return how many more jobs to submit: two per worker, so that no worker is idle."""
         return (self._limit or 2 * self.workers) - len(self._tasks)
 
     def submit(self, task: Task) -> None:
-        """Hand a job to the executor."""
+        """Submit a job to the executor."""
         try:
             future = self._executor.submit(run_errand, errand(task, self._fence, self._threads))
         except (RuntimeError, OSError) as error:  # shut down, or broken
@@ -73,7 +73,7 @@ class Futures(Executor):
         future.add_done_callback(self.news.put)
 
     def next(self, timeout: float) -> Event | None:
-        """Wait for an event; those of a job come together at its end."""
+        """Wait for an event; apart from `Started`, the events of a job arrive when it ends."""
         if not self._events:
             try:
                 news = self.news.get(timeout=min(timeout, _LOOK_SECONDS))
@@ -86,7 +86,7 @@ class Futures(Executor):
         return self._events.pop(0) if self._events else None
 
     def close(self, request_stop: Callable[[], None]) -> None:
-        """Take back the jobs that wait, let the others stop at their next event, and wait for that."""
+        """Cancel queued jobs, ask running ones to stop at their next event, and wait for them."""
         for future in list(self._tasks):
             if future.cancel():
                 del self._tasks[future]
@@ -96,7 +96,7 @@ class Futures(Executor):
             self._tasks.clear()
 
     def _look(self) -> None:
-        """Report jobs that are running by now."""
+        """Report jobs that have started running."""
         for future, task in self._tasks.items():
             if task.job not in self._started and future.running():
                 self._started.add(task.job)
@@ -108,18 +108,18 @@ class Futures(Executor):
         try:
             lines = future.result()
         except concurrent.futures.BrokenExecutor as error:
-            self._tasks[future] = task  # interrupted, as far as the batch is concerned
-            if self._was_signalled():  # Ctrl-C in a terminal ends the executor's workers, too
+            self._tasks[future] = task  # counts as interrupted
+            if self._was_signalled():  # Ctrl-C in a terminal also stops the executor's workers
                 return [Signalled()]
             raise _broken(error) from error
         except BaseException as error:
-            with contextlib.suppress(AttributeError):  # pickled by loky: the text of the worker's traceback
+            with contextlib.suppress(AttributeError):  # loky sends the worker's traceback as the cause
                 error = error.__cause__ or error
             return [Failed(0.0, task.frames, None, in_words(error), job=task.job)]
         return [event for event in events_of(lines) if not (isinstance(event, Started) and task.job in self._started)]
 
     def _was_signalled(self) -> bool:
-        """Say whether a signal to stop is among the news, or comes in a moment."""
+        """Return whether a signal to stop has arrived, or arrives within a moment."""
         time.sleep(_SIGNAL_SECONDS)
         with contextlib.suppress(Empty):
             while True:
@@ -131,7 +131,7 @@ class Futures(Executor):
 def _broken(error: BaseException) -> BatchError:
     return BatchError(
         Text(
-            "the executor takes no more jobs ({reason}); finished jobs are kept; rerun with a new executor to resume",
+            "the executor accepts no more jobs ({reason}); finished jobs are kept; rerun with a new executor to resume",
             reason=in_words(error) if isinstance(error, Exception) else type(error).__name__,
         )
     )

@@ -1,8 +1,8 @@
-"""Worker processes on this machine: start them, give them jobs, read their events, notice when one exits.
+"""Worker processes on this machine: start them, send them jobs, read their events, detect when one exits.
 
-Workers are new interpreters: not forks, which would begin with the memory of the caller's program, and not
-`multiprocessing` children, so a script needs no ``if __name__ == "__main__"`` to run a batch. A worker exits when its
-stdin closes, which the end of the batch, in whatever way, brings about.
+Each worker is a new interpreter. Forks would inherit the memory of the calling program; `multiprocessing` would need
+``if __name__ == "__main__"`` in scripts. A worker exits when its stdin closes, and stdin closes when the batch ends,
+even if it is killed.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class _Worker:
     Attributes
     ----------
     ready : bool
-        Whether it has started up.
+        Whether it has started.
     task : Task or None
-        The job that it runs.
+        The job it is running.
     """
 
     def __init__(self, threads: int, news: SimpleQueue[Any], keep_open: tuple[int, ...], prepare: str | None) -> None:
@@ -56,7 +56,7 @@ class _Worker:
             else {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
         )
         with interrupts_held():
-            path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 - "" is meant, too
+            path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 - an entry may be ""
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter with our own code
                 [sys.executable, "-P", "-c", _MAIN, json.dumps(path)],
                 stdin=subprocess.PIPE,
@@ -69,23 +69,23 @@ class _Worker:
         threading.Thread(target=self._listen, args=(news,), name=f"worker {self._process.pid}", daemon=True).start()
 
     def run(self, task: Task) -> None:
-        """Give the worker a job; if it has exited meanwhile, its `Exited` says so."""
+        """Send a job to the worker; if it has exited, its `Exited` event reports that."""
         self.task = task
         self._send(task.to_json())
 
     def end(self) -> None:
-        """Close the worker's stdin, which lets it exit at once."""
+        """Close the worker's stdin, which makes it exit."""
         with contextlib.suppress(OSError):
             if self._process.stdin is not None:
                 self._process.stdin.close()
 
     def kill(self) -> None:
-        """End the worker at whatever it is doing; files it was writing keep their hidden names."""
+        """Kill the worker; files it was writing keep their temporary names."""
         with contextlib.suppress(OSError):
             self._process.kill()
 
     def wait(self) -> None:
-        """Wait until the process is gone."""
+        """Wait until the process has exited."""
         self._process.wait()
 
     def _send(self, line: str) -> None:
@@ -98,23 +98,23 @@ class _Worker:
         stdout = self._process.stdout
         if stdout is not None:
             for line in stdout:
-                with contextlib.suppress(ValueError):  # a line cut short when the worker was killed
+                with contextlib.suppress(ValueError):  # incomplete line of a killed worker
                     news.put((from_json(line), self))
             stdout.close()
         news.put((Exited(self._process.wait()), self))
 
 
 class Pool(Executor):
-    """Worker processes of one batch, as many as its jobs can use, each with its share of the CPUs.
+    """The worker processes of a batch: at most one per job, each with an equal share of the CPUs.
 
     Parameters
     ----------
     most : int
-        Most workers.
+        Maximum number of workers.
     keep_open : tuple of int
         File descriptors that workers inherit (the lock of the output folder).
     prepare : str, optional
-        The config of a job, as JSON, whose map new workers open while they wait for their first job.
+        Config of a job as JSON; workers open its map while they wait for their first job.
     """
 
     def __init__(self, most: int, keep_open: tuple[int, ...] = (), prepare: str | None = None) -> None:
@@ -129,7 +129,7 @@ class Pool(Executor):
         self._why_not_started = ""
 
     def expect(self, jobs: int) -> None:
-        """Start workers for the first jobs; let idle ones exit when no more jobs come."""
+        """Start the workers at the first call; let idle ones exit when no more jobs follow."""
         first = not self._all and not self._expected
         self._expected = jobs
         if first:
@@ -147,11 +147,11 @@ class Pool(Executor):
         return sum(worker.ready and worker.task is None for worker in self._all)
 
     def submit(self, task: Task) -> None:
-        """Give a job to an idle worker."""
+        """Send a job to an idle worker."""
         next(worker for worker in self._all if worker.ready and worker.task is None).run(task)
 
     def next(self, timeout: float) -> Event | None:
-        """Wait for an event; starts and exits of workers are dealt with here."""
+        """Wait for an event of a job; handle starts and exits of workers."""
         try:
             event, worker = self.news.get(timeout=timeout)
         except Empty:
@@ -176,7 +176,7 @@ class Pool(Executor):
         return None
 
     def close(self, request_stop: Callable[[], None]) -> None:  # noqa: ARG002
-        """Kill all workers and wait until they are gone."""
+        """Kill all workers and wait until they have exited."""
         for worker in self._all:
             worker.kill()
         for worker in self._all:
@@ -188,7 +188,7 @@ class Pool(Executor):
         self._all.append(_Worker(self._threads, self.news, self._keep_open, prepare))
 
     def _replace(self, worker: _Worker, why: str) -> Event | None:
-        """Drop a worker that has exited, start another if there are jobs for it; return the failure of its job."""
+        """Remove a worker that has exited and start a new one if needed; return the failure of its job."""
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= _STARTS_WITHOUT_SUCCESS:
@@ -202,15 +202,15 @@ class Pool(Executor):
 
 
 def describe_exit(returncode: int) -> str:
-    """Return in words how a worker ended."""
+    """Return how a worker exited, as text."""
     if returncode >= 0:
-        return Text("the worker process ended with exit code {code}", code=returncode)
+        return Text("the worker process exited with code {code}", code=returncode)
     try:
         name = signal.Signals(-returncode).name
     except ValueError:
         name = f"signal {-returncode}"
     text = Text("the worker process was killed by {signal}", signal=name)
     if -returncode == getattr(signal, "SIGKILL", None):
-        hint = Text("was the memory used up? Fewer workers or a smaller chunk_size need less")
+        hint = Text("out of memory? Fewer workers or a smaller chunk_size need less")
         text = Text("{what}; {hint}", what=text, hint=hint)
     return text

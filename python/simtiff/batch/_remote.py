@@ -1,4 +1,4 @@
-"""Jobs on workers that a batch did not start: those of a `concurrent.futures.Executor` or of a dask cluster."""
+"""Jobs on workers that the batch did not start: of a `concurrent.futures.Executor` or a dask cluster."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _of_thread = threading.local()
 
 
 def errand(task: Task, fence: Fence, threads: int | None) -> str:
-    """Return a job for `run_errand` as JSON: plain values, that any version of simtiff can read.
+    """Return a job for `run_errand` as JSON that any version of simtiff can read.
 
     Parameters
     ----------
     task : Task
         The job.
     fence : Fence
-        Of the run that it belongs to.
+        The fence of its run.
     threads : int, optional
-        Threads to compute with; default: as many as the worker's process is set to.
+        Threads per job; default: the setting of the worker process.
     """
     values = {
         "task": task.to_json(),
@@ -53,16 +53,16 @@ def errand(task: Task, fence: Fence, threads: int | None) -> str:
 
 
 def run_errand(text: str, report: Callable[[str], None] | None = None, threads: int | None = None) -> list[str]:
-    """Run a job on a worker and return its events, each as a line of JSON.
+    """Run a job on a worker and return its events, one line of JSON each.
 
     Parameters
     ----------
     text : str
-        From `errand`.
+        The job, from `errand`.
     report : callable, optional
-        Takes such lines while the job runs, in place of the result: of jobs that take more than a second.
+        Called with lines while the job runs, about once a second; those lines are not in the result.
     threads : int, optional
-        Threads to compute with; default: what the batch says. A worker in the process of the batch changes nothing.
+        Threads per job; default: set by the batch. Ignored if the worker runs in the process of the batch.
     """
     values = json.loads(text)
     lines: list[str] = []
@@ -71,7 +71,7 @@ def run_errand(text: str, report: Callable[[str], None] | None = None, threads: 
     def tell(event: Event) -> None:
         nonlocal due
         if isinstance(event, Progress) and report is None:
-            return  # nobody would see it before the end
+            return  # the events arrive only at the end
         lines.append(to_json(event))
         if report is not None and not isinstance(event, Done | Failed) and time.monotonic() >= due:
             due = time.monotonic() + _PROGRESS_SECONDS
@@ -90,8 +90,8 @@ def run_errand(text: str, report: Callable[[str], None] | None = None, threads: 
         run_task(task, tell, every=_PROGRESS_SECONDS, buffers=_buffers(), check=fence.check)
     except UnsharedFolderError:
         text = Text(
-            "{folder}: is not there on {host}, where a worker runs; all workers must share the output folder",
-            folder=os.path.dirname(fence.path),  # noqa: PTH120 - a path of the batch's machine
+            "{folder}: not found on {host}, where a worker runs; all workers must share the output folder",
+            folder=os.path.dirname(fence.path),  # noqa: PTH120 - a path on the batch's machine
             host=socket.gethostname(),
         )
         return [to_json(Broken(text))]
@@ -110,7 +110,7 @@ def events_of(lines: list[str]) -> list[Event]:
 
 
 def _buffers() -> Buffers:
-    """Return the memory that one job of this thread leaves to the next."""
+    """Return the buffers of this thread, reused from job to job."""
     if not hasattr(_of_thread, "buffers"):
         _of_thread.buffers = Buffers()
     buffers: Buffers = _of_thread.buffers
@@ -118,7 +118,7 @@ def _buffers() -> Buffers:
 
 
 def _version_problem(wanted: str, data_version: int) -> str | None:
-    """Return what is wrong if the batch runs another simtiff than this worker, else None."""
+    """Return an error text if the batch and this worker run different versions of simtiff, else None."""
     if (wanted, data_version) == (version(), DATA_VERSION):
         return None
     return Text(

@@ -1,4 +1,4 @@
-"""One job as a task: what travels to a worker, and how a worker runs it."""
+"""One job as a task: the message to a worker, and how the worker runs it."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ _MOST_OF_TRACEBACK = 20_000
 
 @dataclass(frozen=True)
 class Task:
-    """One job for a worker, in plain values.
+    """One job for a worker, as plain values.
 
     Attributes
     ----------
     job, number, variables : str, int, dict
-        Id, place in the batch, and what the batch varies.
+        Id, index in the batch, and the values of the varied parameters.
     config : str
         The job's config as JSON.
     directory : str
         Absolute path of the job's folder.
     replaced : tuple of str
-        Files of earlier runs to remove first.
+        Files of earlier runs, removed before the job starts.
     added_only : bool
-        Make only plots and exports; the movie and the truth stay as they are.
+        Write only plots and exports; the movie and the truth are kept.
     record : dict
-        What the status holds of the job (`JobRecord`).
+        The job's entry in the status (`JobRecord`).
     """
 
     job: str
@@ -72,13 +72,13 @@ class Task:
 
     @classmethod
     def from_json(cls, text: str) -> Task:
-        """Return the task of a line of `to_json`."""
+        """Return the task from a line of `to_json`."""
         values = json.loads(text)
         return cls(**values | {"replaced": tuple(values["replaced"])})
 
 
 class Reporter:
-    """Reports a job's events, and progress no more often than `every` seconds.
+    """Reports a job's events, and its progress at most every `every` seconds.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class Reporter:
     job : str
         Id of the job.
     every : float
-        Least time between two events of progress, in seconds.
+        Minimum time between two progress events, in seconds.
     """
 
     def __init__(self, tell: Watch, job: str, every: float) -> None:
@@ -109,7 +109,7 @@ class Reporter:
         begins = self._stage is None or event.stage != self._stage.stage
         if begins:
             self.end_stage()
-            # The first event of a movie that is resumed says how many frames an earlier run left.
+            # The first event of a resumed movie counts the frames of the earlier run.
             self._stage_first = event.done if event.stage == "frames" else 0
         self._stage = event
         if now >= self._due or begins:
@@ -117,7 +117,7 @@ class Reporter:
             self._tell(event)
 
     def end_stage(self) -> None:
-        """Report how long the stage took that ends now, and the job's peak memory so far."""
+        """Report the duration of the stage that ends now, and the peak memory of the job so far."""
         if (stage := self._stage) is None:
             return
         now = time.perf_counter()
@@ -129,7 +129,7 @@ class Reporter:
 def run_task(
     task: Task, tell: Watch, *, every: float, buffers: Buffers, check: Callable[[], None] = lambda: None
 ) -> None:
-    """Run a job; everything that happens is told, also its failure.
+    """Run a job and report its events; a failure is reported, not raised.
 
     Parameters
     ----------
@@ -138,11 +138,11 @@ def run_task(
     tell : callable
         Called with each event: `Started` first, `Done` or `Failed` last.
     every : float
-        Least time between two events of progress, in seconds.
+        Minimum time between two progress events, in seconds.
     buffers : Buffers
-        Memory that one job leaves to the next.
+        Buffers reused from job to job.
     check : callable, optional
-        Called with each event of the job; an exception that is no `Exception` ends the job without a `Failed`.
+        Called at each event. An exception that is not an `Exception` stops the job without `Failed`.
     """
     begin = time.perf_counter()
     _reset_peak_memory()
@@ -179,7 +179,7 @@ def run_task(
 
 
 def _make(task: Task, watch: Watch, buffers: Buffers) -> dict[str, FileInfo]:
-    """Make a job's files and return them by name."""
+    """Write a job's files and return them by name."""
     config = JobConfig.model_validate_json(task.config)
     directory = Path(task.directory)
     if task.added_only:
@@ -192,9 +192,9 @@ def _make(task: Task, watch: Watch, buffers: Buffers) -> dict[str, FileInfo]:
 def peak_memory() -> int | None:
     """Return the peak memory of this process in bytes; None where the system does not report it.
 
-    On Linux since the last job began, elsewhere since the process began.
+    On Linux since the job started, elsewhere since the process started.
     """
-    # Not ru_maxrss where it can be avoided: on Linux that begins with the memory of the parent.
+    # Not ru_maxrss on Linux: there it includes the memory of the parent process.
     with (
         contextlib.suppress(OSError, ValueError, StopIteration),
         Path("/proc/self/status").open(encoding="ascii") as file,

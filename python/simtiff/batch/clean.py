@@ -1,4 +1,4 @@
-"""Finished jobs of earlier configs in an output folder: listed, and removed when asked."""
+"""List the finished jobs of earlier configs in an output folder, and remove them on request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ForeignJob:
-    """A finished job of an earlier config: the name of its folder, bytes and number of the files that are there."""
+    """A finished job of an earlier config: folder name, total size in bytes and number of files."""
 
     name: str
     bytes: int
@@ -40,7 +40,7 @@ class Cleaning:
     removed : bool
         Whether they were removed.
     kept : tuple of str
-        Folders that stay, for there is something else in them.
+        Folders that were not removed, because they contain other files.
     """
 
     folder: Path
@@ -50,36 +50,36 @@ class Cleaning:
 
     def __str__(self) -> str:
         if not self.jobs:
-            return tr("{folder}: no finished jobs of earlier configs", folder=self.folder)
+            return tr("{folder}: no finished jobs from earlier configs", folder=self.folder)
         jobs = plural("{n} finished job", "{n} finished jobs", len(self.jobs))
         size = f"{sum(job.bytes for job in self.jobs) / 1e6:.1f} MB"
         rows = [(job.name, str(job.files), f"{job.bytes / 1e6:.1f} MB") for job in self.jobs]
         lines = [
-            tr("{folder}: {jobs} of earlier configs, {size}", folder=self.folder, jobs=jobs, size=size),
+            tr("{folder}: {jobs} from earlier configs, {size}", folder=self.folder, jobs=jobs, size=size),
             *aligned((Text("job"), Text("files"), Text("size")), rows, left={"job"}),
             tr("removed") if self.removed else tr("nothing was changed; --yes removes them"),
         ]
-        lines += [tr("{job}: the folder stays, for it holds other files, too", job=name) for name in self.kept]
+        lines += [tr("{job}: folder kept, it contains other files", job=name) for name in self.kept]
         return "\n".join(lines)
 
 
 def clean_folder(folder: Path, *, remove: bool = False) -> Cleaning:
-    """List the finished jobs that the last config did not want, and remove them if asked.
+    """List the finished jobs that are not in the last config, and remove them on request.
 
-    Only folders with a ``job.json`` that can be read count, and none that holds what the last config wants under
-    another name; only the files that it names go, itself, and what dead
-    runs left half-written. Links are not followed.
+    A folder counts if its ``job.json`` is readable, and if it is not a job of the last config that is still to be
+    renamed. Only the files listed in ``job.json``, ``job.json`` itself and temporary files of killed runs are removed.
+    Links are not followed.
 
     Raises
     ------
     DataError
-        The folder has no status: nothing says which jobs are of the last config.
+        The folder has no status, so the jobs of the last config are not known.
     BatchError
-        A batch is at work in the folder, or a file cannot be removed.
+        A batch is running in the folder, or a file cannot be removed.
     """
     if not remove:
         return Cleaning(folder, tuple(_foreign(_surveyed(folder))), removed=False)
-    _surveyed(folder)  # before a lock is put into a folder that is none of a batch
+    _surveyed(folder)  # raises before a lock file is created in a folder without a batch
     with FolderLock(folder):
         found = _surveyed(folder)
         jobs = tuple(_foreign(found))
@@ -89,7 +89,7 @@ def clean_folder(folder: Path, *, remove: bool = False) -> Cleaning:
                 if (content := found.job_file(job.name)) is None:
                     continue
                 path = folder / job.name
-                clear_job(path, [*content.files, JOB_FILE])  # last what says that the others are to go
+                clear_job(path, [*content.files, JOB_FILE])  # job.json last, so that a rerun finds the rest
                 with contextlib.suppress(OSError):
                     path.rmdir()
                 if path.exists():
@@ -112,8 +112,8 @@ def _surveyed(folder: Path) -> Found:
     if not found.has_status:
         raise DataError(
             Text(
-                "{folder}: no {name} there that says which jobs are of the last config; is it the output folder of a "
-                "batch? simtiff batch writes it again",
+                "{folder}: no {name}, so the jobs of the last config are not known; is it the output folder of a "
+                "batch? simtiff batch writes this file again",
                 folder=folder,
                 name=NAME,
             )
@@ -123,7 +123,7 @@ def _surveyed(folder: Path) -> Found:
 
 def _foreign(found: Found) -> list[ForeignJob]:
     status = found.current()
-    # What an interrupted run was about to rename is still wanted; the next batch goes on with it.
+    # A job that an interrupted run was about to rename is still needed by the next batch.
     lacking = {record.hash for name, record in status.jobs.items() if not whole(record, found.folder / name)}
     jobs = []
     for name, record in status.foreign.items():
@@ -131,7 +131,7 @@ def _foreign(found: Found) -> list[ForeignJob]:
         if name.startswith(MOVED) or record.hash in lacking:
             continue
         if path.is_symlink() or (content := found.job_file(name)) is None or content.name != name:
-            continue  # not what a batch put there: a copy, or one that somebody renamed
+            continue  # not written by a batch under this name: copied or renamed by a user
         sizes = [(path / file).lstat().st_size for file in (*content.files, JOB_FILE) if (path / file).is_file()]
         jobs.append(ForeignJob(name, sum(sizes), len(sizes)))
     return jobs

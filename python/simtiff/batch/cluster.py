@@ -1,4 +1,4 @@
-"""Connect to a dask cluster that a user has started."""
+"""Connect to a running dask cluster."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _CONNECT_SECONDS = 20
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[Client]:
-    """Connect to the scheduler of a dask cluster for the length of a ``with`` block.
+    """Connect to the scheduler of a dask cluster, for use in a ``with`` block.
 
     Parameters
     ----------
     address : str
-        Such as ``tcp://10.0.0.1:8786``.
+        Address of the scheduler, such as ``tcp://10.0.0.1:8786``.
 
     Raises
     ------
     ConfigError
-        dask is not installed, or the address is not one.
+        dask is not installed, or the address is invalid.
     BatchError
         No scheduler answers.
     """
@@ -56,5 +56,5 @@ def connected(address: str) -> Iterator[Client]:
     try:
         yield client
     finally:
-        with contextlib.suppress(Exception):  # a scheduler that is gone
+        with contextlib.suppress(Exception):  # the scheduler may be gone
             client.close()

@@ -1,4 +1,4 @@
-"""What a user sees of a running batch, on stderr: a live display on a terminal, plain lines elsewhere."""
+"""Progress of a running batch on stderr: a live display on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from simtiff.movie.events import Watch
 
 _PROGRESS_SECONDS = 30.0
-_LEAST_FOR_BARS = 60  # columns of the terminal; below, names have their room
+_LEAST_FOR_BARS = 60  # columns; on narrower terminals the names need the space
 
 
 class Lines:
-    """Prints one line for every job that ends, and for all else worth keeping.
+    """Prints one line for each job that ends, and messages.
 
     Parameters
     ----------
     stream : text file
         Default: stderr.
     verbose : bool
-        Also the stages of the jobs, and the tracebacks of those that fail.
+        Print the stages of the jobs and the tracebacks of failures, too.
     """
 
     def __init__(self, stream: IO[str] | None = None, *, verbose: bool = False) -> None:
@@ -84,11 +84,11 @@ class Lines:
                 "{to_do} to do with {workers}", to_do=todo, workers=plural("{n} worker", "{n} workers", workers)
             )
         jobs = plural("{n} job", "{n} jobs", total)
-        self._print(tr("{jobs}, {done} done before, {what}", jobs=jobs, done=total - todo, what=what))
+        self._print(tr("{jobs}, {done} already done, {what}", jobs=jobs, done=total - todo, what=what))
 
     def _end(self, job: str, text: str) -> None:
-        """Say how a job ended, and how far the batch is."""
-        if job in self._ended:  # done, but then its files were gone
+        """Print how a job ended, and the progress of the batch."""
+        if job in self._ended:  # reported as done, but its files were removed later
             self._print(text)
             return
         self._ended.add(job)
@@ -98,7 +98,7 @@ class Lines:
         self._print(tr("{ended}; {progress}", ended=text, progress=progress) if progress else text)
 
     def _progress(self) -> str:
-        """Return what the line of a job that ended says of the batch."""
+        """Return the progress of the batch, for the line of a job that ended."""
         left = (time.monotonic() - self._begin) / self._worked * (self._total - self._finished)
         share = percent(self._finished, self._total)
         text = tr("progress: {done}/{total} ({share})", done=self._finished, total=self._total, share=share)
@@ -111,7 +111,7 @@ class Lines:
 
 
 class Problems(Lines):
-    """Prints failed jobs and warnings alone."""
+    """Prints only failed jobs and warnings."""
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
@@ -124,7 +124,7 @@ class Problems(Lines):
 
 
 class Terminal(Lines):
-    """The same lines above a live display: jobs done, frames of the running jobs, time left."""
+    """Prints the same lines above a live display of finished jobs, frames of running jobs and time left."""
 
     def __init__(self, stream: IO[str] | None = None, *, verbose: bool = False) -> None:
         from rich.console import Console
@@ -142,7 +142,7 @@ class Terminal(Lines):
         from rich.text import Text as RichText
 
         class NameColumn(ProgressColumn):
-            """A name that ends in an ellipsis where there is not enough room."""
+            """A name, cut off with an ellipsis if it does not fit."""
 
             def render(self, task: Task) -> RichText:
                 return RichText(task.description, no_wrap=True, overflow="ellipsis")
@@ -150,7 +150,7 @@ class Terminal(Lines):
         super().__init__(stream, verbose=verbose)
         self._console = Console(file=self._stream, highlight=False, soft_wrap=True)
         self._display: RichProgress = RichProgress(
-            # Where there is not enough room, the bar and the name give way, never a stage or a number.
+            # If the width is not sufficient, the bar and the name are cut, never a stage or a number.
             NameColumn(),
             TextColumn("{task.fields[stage]}", table_column=Column(no_wrap=True)),
             *([BarColumn(bar_width=20)] if self._console.width >= _LEAST_FOR_BARS else []),
@@ -172,7 +172,7 @@ class Terminal(Lines):
                 self._bars[event.job] = self._display.add_task(event.job, total=None, stage=tr("starting"))
             case Progress():
                 self._move(event)
-                return  # in place of a line
+                return  # shown as a bar, not as a line
             case Done() | Failed() | Gone():
                 self._remove(event.job)
             case Ended():
@@ -195,7 +195,7 @@ class Terminal(Lines):
             self._show_share()
 
     def _show_share(self) -> None:
-        """Move the bar of all jobs; parts of running jobs count, so that the time left is known early."""
+        """Update the bar of all jobs; running jobs count by their fraction, so that the time left is known early."""
         if self._all_jobs is not None:
             self._display.update(self._all_jobs, completed=self._finished + sum(self._shares.values()))
 
@@ -206,16 +206,16 @@ class Terminal(Lines):
 
     def _progress(self) -> str:
         self._show_share()
-        return ""  # the display counts by itself
+        return ""  # the live display shows it
 
     def _print(self, message: str) -> None:
         self._console.print(message, markup=False)
 
 
 def display(stream: IO[str] | None = None, *, verbose: bool = False, quiet: bool = False) -> Watch:
-    """Return what fits where stderr goes: a live display on a terminal, else plain lines; nothing if it is closed.
+    """Return the display for stderr: live on a terminal, plain lines elsewhere, none if stderr is closed.
 
-    Where it is to be `quiet`, failures and warnings alone are shown, also on a terminal.
+    With `quiet` only failures and warnings are shown.
     """
     stream = stream or sys.stderr
     if stream is None:

@@ -1,4 +1,4 @@
-"""What happens in a batch and its workers, and all events as JSON, for a worker's pipe and for the log."""
+"""Events of a batch and its workers, and their JSON form for a worker's pipe and for the log."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Begun(Event):
-    """A batch begins its work.
+    """A batch starts its jobs.
 
     Attributes
     ----------
     simtiff, host, pid, output_dir : str, str, int, str
-        Version, machine, process and folder.
+        Version, host name, process id and output folder.
     jobs, to_do : int
-        All jobs of the config, and those of them that are run.
+        Number of jobs in the config, and number of jobs to run.
     workers : int
-        Worker processes.
+        Number of workers.
     """
 
     kind = "begin"
@@ -40,7 +40,7 @@ class Begun(Event):
 
 @dataclass(frozen=True)
 class Started(Event):
-    """A worker process has begun a job; its pid is None where that is not known yet."""
+    """A worker has started a job; its pid is None if not known yet."""
 
     kind = "started"
     worker_pid: int | None
@@ -48,18 +48,18 @@ class Started(Event):
 
 @dataclass(frozen=True)
 class StageEnded(Event):
-    """A stage of a job is through.
+    """A stage of a job has ended.
 
     Attributes
     ----------
     stage : str
         ``truth``, ``frames``, ``plots`` or ``exports``.
     seconds : float
-        How long it took.
+        Duration of the stage.
     frames : int
-        Frames that it did; fewer than the movie has where it went on with a movie that was begun before.
+        Frames done in this stage; fewer than the movie has if an earlier run was resumed.
     peak_memory_bytes : int or None
-        The most memory that the job's worker has had so far; None where the system does not say.
+        Peak memory of the worker so far; None if the system does not report it.
     """
 
     kind = "stage"
@@ -71,7 +71,7 @@ class StageEnded(Event):
 
 @dataclass(frozen=True)
 class Done(Event):
-    """A job is finished; `files` has what it made by name, the other attributes are as in `StageEnded`."""
+    """A job has finished; `files` are its files by name, the other attributes are as in `StageEnded`."""
 
     kind = "done"
     seconds: float
@@ -82,7 +82,7 @@ class Done(Event):
 
 @dataclass(frozen=True)
 class Failed(Event):
-    """A job failed; `traceback` is for those who look for the cause in the program."""
+    """A job failed; `traceback` is for debugging."""
 
     kind = "failed"
     seconds: float
@@ -94,7 +94,7 @@ class Failed(Event):
 
 @dataclass(frozen=True)
 class Gone(Event):
-    """At the end of the batch, files of a job that was `Done` are no longer there: it has failed after all."""
+    """At the end of the batch, files of a job that was `Done` are missing: the job counts as failed."""
 
     kind = "failed"
     frames: int
@@ -103,7 +103,7 @@ class Gone(Event):
 
 @dataclass(frozen=True)
 class Ended(Event):
-    """The batch is over, well or not; jobs are counted as in `BatchSummary`."""
+    """The batch has ended, with or without errors; jobs are counted as in `BatchSummary`."""
 
     kind = "end"
     completed: int
@@ -114,14 +114,14 @@ class Ended(Event):
 
 @dataclass(frozen=True)
 class Ready(Event):
-    """A worker process has started up."""
+    """A worker process has started."""
 
     kind = "ready"
 
 
 @dataclass(frozen=True)
 class Broken(Event):
-    """A worker process cannot start up."""
+    """A worker process cannot start."""
 
     kind = "broken"
     error: str
@@ -129,14 +129,14 @@ class Broken(Event):
 
 @dataclass(frozen=True)
 class Halted(Event):
-    """A job stopped, since the run that it belongs to is over."""
+    """A job stopped, because its run has ended."""
 
     kind = "halted"
 
 
 @dataclass(frozen=True)
 class Exited(Event):
-    """A worker process has ended, asked or not."""
+    """A worker process has exited, expectedly or not."""
 
     kind = "exited"
     returncode: int
@@ -144,7 +144,7 @@ class Exited(Event):
 
 @dataclass(frozen=True)
 class Signalled(Event):
-    """The batch was sent a signal to stop."""
+    """The batch received a signal to stop."""
 
     kind = "signal"
 
@@ -165,14 +165,14 @@ def as_json(event: Event) -> dict[str, Any]:
 
 
 def to_json(event: Event) -> str:
-    """Return an event for a worker's pipe: `as_json` with what is needed to show its texts in another language."""
+    """Return an event for a worker's pipe: `as_json`, and the parts of its texts, so that they can be translated."""
     values = as_json(event)
     marked = {name: value.packed() for name, value in values.items() if isinstance(value, Text)}
     return json.dumps(values | {"marked": marked} if marked else values)
 
 
 def from_json(text: str) -> Event:
-    """Return the event that a worker sent; ValueError for a line that its death cut off."""
+    """Return the event that a worker sent; ValueError if the line is incomplete."""
     values = json.loads(text)
     values |= {name: unpacked(packed) for name, packed in values.pop("marked", {}).items()}
     if "files" in values:

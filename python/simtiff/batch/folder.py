@@ -1,4 +1,4 @@
-"""A batch's output folder: made, and cleared of what killed runs left."""
+"""A batch's output folder: create it, and remove temporary files of killed runs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def made_folder(folder: Path) -> Iterator[None]:
-    """Make the output folder; if an error ends the block, take it away again, as far as it is empty."""
+    """Create the output folder; if the block raises, remove the created folders that are empty."""
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = in_words(error)
-        text = Text("{folder}: cannot be made ({reason}); choose another output folder", folder=folder, reason=reason)
+        text = Text(
+            "{folder}: cannot be created ({reason}); choose another output folder", folder=folder, reason=reason
+        )
         raise BatchError(text) from error
     try:
         yield
@@ -41,7 +43,7 @@ def made_folder(folder: Path) -> Iterator[None]:
 def refuse_own_files(
     folder: Path, jobs: Sequence[Job], inputs: Iterable[str], log_file: str | os.PathLike[str] | None
 ) -> None:
-    """Raise an error if one of a batch's own files is an input, or its log."""
+    """Raise an error if a file that the batch itself writes is also an input or its log."""
     refuse_overwriting((folder / name for name in OWN_NAMES), inputs)
     if log_file is None:
         return
@@ -53,26 +55,26 @@ def refuse_own_files(
 
 
 def clear_away(folder: Path, job_ids: Iterable[str]) -> list[str]:
-    """Remove what killed runs left half-written in some jobs' folders, and return where there was something."""
+    """Remove temporary files of killed runs from some jobs' folders; return the jobs that had any."""
     return [job_id for job_id in dict.fromkeys(job_ids) if clean(folder / job_id, keep_journaled=False)]
 
 
 def drop_begun(folder: Path, job_ids: Iterable[str]) -> None:
-    """Remove the folders of jobs that no config wants any more, where these got no further than the truth."""
+    """Remove folders of interrupted jobs that are not in the config any more, if they contain only the truth."""
     for job_id in dict.fromkeys(job_ids):
         path = folder / job_id
         if path.is_symlink() or (path / JOB_FILE).exists():
             continue
         with contextlib.suppress(OSError):
             names = {entry.name for entry in path.iterdir()}
-            if names <= {TRUTH_NAME}:  # neither a movie, which may be whole, nor a user's files
+            if names <= {TRUTH_NAME}:  # no movie, which may be complete, and no files of the user
                 (path / TRUTH_NAME).unlink(missing_ok=True)
                 path.rmdir()
 
 
 def clean(folder: Path, *, keep_journaled: bool = True) -> list[Path]:
-    """Remove what a dead worker left half-written, but usually not a movie that the next run can continue."""
+    """Remove temporary files of a killed worker; by default keep a movie that the next run can resume."""
     with contextlib.suppress(OSError):
-        if not folder.is_symlink():  # not a folder that a job has made
+        if not folder.is_symlink():  # a job never creates a link
             return remove_partials(folder, keep_journaled=keep_journaled)
     return []

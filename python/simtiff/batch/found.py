@@ -1,8 +1,8 @@
-"""What an output folder holds: its status, corrected by the ``job.json`` of each finished job.
+"""Contents of an output folder: its status, corrected by the ``job.json`` of each finished job.
 
-The status is an index. What a job's folder says of itself counts where it is newer than the index, where the index does
-not know it, or where there is no index any more. While the shards of a batch run, each keeps the status of its own jobs
-in a file of its own, a part, which counts before the index; at its end the shard moves it into the index.
+The status is an index. A ``job.json`` takes precedence if it is newer than the index, if the job is not in the index,
+or if there is no index. While the shards of a batch run, each shard keeps the status of its jobs in a separate file, a
+part, which takes precedence over the index. When the shard ends, it merges its part into the index.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MOVED = ".moved-"
-"""How the names of folders begin that are on their way to another name."""
+"""Prefix of the temporary names of folders that are being renamed."""
 _MOST_NOTES = 5
 
 
 @dataclass
 class Found:
-    """What an output folder holds.
+    """Contents of an output folder.
 
     Attributes
     ----------
     folder : Path
         The output folder.
     status : BatchStatus
-        Its status as it was written, with the parts of shards; an empty one where there is none.
+        Its status as stored, with the parts of shards; empty if there is none.
     has_status : bool
-        Whether there is one that can be read, and so is known which jobs are of the last config.
+        Whether there is a readable status, so that the jobs of the last config are known.
     finished : dict
-        What stands in each folder of a finished job, by the folder's name; whether all files are there is not checked.
+        The record of each finished job by folder name; whether its files exist is not checked.
     files : dict
-        The ``job.json`` of those that had to be read.
+        The ``job.json`` contents that were read.
     unlabelled : set of str
-        Finished jobs whose ``job.json`` is missing, damaged or has another name.
+        Finished jobs whose ``job.json`` is missing, damaged or contains another name.
     notes : list of str
-        What a user should know about it.
+        Notes for the user.
     """
 
     folder: Path
@@ -61,7 +61,7 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
     def job_file(self, name: str) -> JobFile | None:
-        """Return the ``job.json`` of a folder; None if it has none that can be read."""
+        """Return the ``job.json`` of a folder; None if it is missing or not readable."""
         if name not in self.files:
             with contextlib.suppress(DataError):
                 if (content := read_job_file(self.folder / name)) is not None:
@@ -69,7 +69,7 @@ class Found:
         return self.files.get(name)
 
     def settings(self, name: str) -> dict[str, Any] | None:
-        """Return the settings that a job was made with, where they differ from defaults; None if nothing tells."""
+        """Return the non-default settings that a job was made with; None if they are not known."""
         if (content := self.job_file(name)) is not None:
             return content.settings
         from simtiff.config.settings import JobConfig
@@ -83,9 +83,9 @@ class Found:
             return None
 
     def current(self) -> BatchStatus:
-        """Return the status with what finished since it was written, and with the jobs of other configs apart.
+        """Return the status, updated with jobs that finished later, and with jobs of other configs in `foreign`.
 
-        Without a status all finished jobs count as its jobs: nothing says which are of another config.
+        Without a status file, all finished jobs count as jobs of this config.
         """
         status = self.status
         status.foreign = {}
@@ -95,7 +95,7 @@ class Found:
                 (status.foreign if self.has_status else status.jobs)[name] = record
             elif known.hash == record.hash:
                 status.jobs[name] = record
-            elif known.state == "completed":  # another job has been put in its place
+            elif known.state == "completed":  # replaced by another job
                 status.jobs[name] = JobRecord(
                     hash=known.hash, data_version=known.data_version, zmap=known.zmap, frames=known.frames
                 )
@@ -107,16 +107,16 @@ class Found:
 
 
 def survey(folder: Path, *, resume: bool = True, only: Collection[str] | None = None) -> Found:
-    """Look at an output folder; nothing in it is changed.
+    """Read the contents of an output folder; nothing is changed.
 
     Parameters
     ----------
     folder : Path
-        Output folder of a batch; it need not exist.
+        Output folder of a batch; may not exist yet.
     resume : bool
-        False: go on without a status that is damaged or of another program.
+        False: ignore a status that is damaged or of another program.
     only : collection of str, optional
-        The jobs whose folders are looked at; default: all.
+        The jobs whose folders are read; default: all.
 
     Raises
     ------
@@ -135,29 +135,29 @@ def survey(folder: Path, *, resume: bool = True, only: Collection[str] | None = 
     found = Found(folder, status or BatchStatus(folder), has_status=status is not None)
     damaged: list[str] = []
     written_ns = _merge_parts(found, damaged)
-    # A finished job whose folder is gone, or a link, is still to be reported.
+    # Includes finished jobs whose folder is missing or a link, so that they are reported.
     found.finished = {name: record for name, record in found.status.jobs.items() if record.state == "completed"}
     for entry in _folders(folder):
         if only is None or entry.name in only:
             _look_into(found, entry, written_ns.get(entry.name, index_ns if status is not None else -1), damaged)
     if trouble is not None and resume and not found.files:
         raise trouble
-    found.notes += [Text("{problem}; it counts as none", problem=text) for text in damaged[:_MOST_NOTES]]
+    found.notes += [Text("{problem}; ignored", problem=text) for text in damaged[:_MOST_NOTES]]
     if len(damaged) > _MOST_NOTES:
         found.notes.append(Text("... and {more} more", more=len(damaged) - _MOST_NOTES))
     if status is None and found.files and resume:
         jobs = plural("{n} finished job", "{n} finished jobs", len(found.files))
         values = {"path": folder / NAME, "name": JOB_FILE, "jobs": jobs}
         if trouble is not None:
-            note = Text("{path} is damaged; made again from the {name} of {jobs}", **values)
+            note = Text("{path} is damaged; rebuilt from the {name} of {jobs}", **values)
         else:
-            note = Text("{path} is missing; made again from the {name} of {jobs}", **values)
+            note = Text("{path} is missing; rebuilt from the {name} of {jobs}", **values)
         found.notes.append(note)
     return found
 
 
 def _merge_parts(found: Found, damaged: list[str]) -> dict[str, int]:
-    """Take the parts of shards into the status; return when each part that knows a job was written, by job."""
+    """Merge the parts of shards into the status; return when the part of each job was written, by job."""
     written: dict[str, int] = {}
     living: set[Shard | None] | None = None
     parts: list[BatchStatus] = []
@@ -170,7 +170,7 @@ def _merge_parts(found: Found, damaged: list[str]) -> dict[str, int]:
         except DataError as error:
             damaged.append(in_words(error))
             continue
-        if part is None:  # its shard has just moved it into the index
+        if part is None:  # its shard has just merged it into the index
             continue
         if living is None:
             living = {holder.shard for holder in holders(found.folder)}
@@ -188,7 +188,7 @@ def _merge_parts(found: Found, damaged: list[str]) -> dict[str, int]:
 
 
 def absorb_parts(status: BatchStatus) -> None:
-    """Remove the parts and locks of shards that do not run, after the status that has them in it was saved."""
+    """Remove parts and locks of shards that are not running; call it after saving the merged status."""
     folder = status.path.parent
     for shard in {*shards_in(folder, ".json"), *shards_in(folder, ".lock")}:
         if all(holder.shard != shard for holder in holders(folder)):
@@ -197,7 +197,7 @@ def absorb_parts(status: BatchStatus) -> None:
 
 
 def close_part(lock: FolderLock, part: BatchStatus) -> None:
-    """Move a shard's part of the status into the index, at the end of the shard."""
+    """Merge a shard's part of the status into the index, at the end of the shard."""
     folder = part.path.parent
     with lock.door():
         index = BatchStatus.load(folder) or BatchStatus(folder, start_time=part.start_time)
@@ -208,10 +208,10 @@ def close_part(lock: FolderLock, part: BatchStatus) -> None:
 
 
 def current_status(folder: Path) -> BatchStatus:
-    """Return the status of a folder, put right by what its jobs say; `DataError` if there is neither."""
+    """Return the status of a folder, corrected by its ``job.json`` files; `DataError` if it has neither."""
     found = survey(folder)
     if not found.has_status and not found.files:
-        return BatchStatus.of(folder)  # says that there is none
+        return BatchStatus.of(folder)  # raises
     return found.current()
 
 
@@ -224,7 +224,7 @@ def _folders(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _look_into(found: Found, entry: os.DirEntry[str], written_ns: int, damaged: list[str]) -> None:
-    """Note what one folder holds, and read its ``job.json`` only where the status cannot know it."""
+    """Add one folder to `found`; its ``job.json`` is read only if it may be newer than the status."""
     name = entry.name
     if not is_plain(name) or (name.startswith(".") and not name.startswith(MOVED)):
         return
@@ -236,7 +236,7 @@ def _look_into(found: Found, entry: os.DirEntry[str], written_ns: int, damaged: 
         if known is not None:
             found.unlabelled.add(name)
         return
-    # A folder that was renamed changes its own time, not that of its file.
+    # Renaming a folder changes the folder's time, not that of its files.
     changed_ns = max(changed_ns, entry.stat(follow_symlinks=False).st_ctime_ns)
     if known is not None and changed_ns < written_ns:
         return
@@ -258,15 +258,15 @@ def _look_into(found: Found, entry: os.DirEntry[str], written_ns: int, damaged: 
 
 
 def _changed_ns(path: str | Path) -> int:
-    """Return when a file was last written, -1 if it is not there."""
+    """Return the modification time of a file, -1 if it is missing."""
     try:
-        return os.stat(path, follow_symlinks=False).st_mtime_ns  # noqa: PTH116 - many of them
+        return os.stat(path, follow_symlinks=False).st_mtime_ns  # noqa: PTH116 - faster, for many files
     except OSError:
         return -1
 
 
 def whole(record: JobRecord, folder: Path) -> bool:
-    """Say whether the movie and the truth of a finished job are there with their sizes."""
+    """Return whether the movie and the truth of a finished job exist with the right sizes."""
     names = [name for name in record.files if name not in ADDED_FILES]
     if TRUTH_NAME not in names or len(names) < 2:
         return False

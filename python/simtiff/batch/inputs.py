@@ -1,4 +1,4 @@
-"""Check what a batch needs before anything starts: its input files, and the libraries for its plots and exports."""
+"""Check the input files of a batch, and the libraries for its plots and exports, before it starts."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 class InputDigests:
-    """Digests of what is in the input files of jobs; each file is read once."""
+    """Digests of the contents of input files; each file is read once."""
 
     def __init__(self) -> None:
-        self._of_map = functools.cache(map_digest)  # of each map and wavelength
+        self._of_map = functools.cache(map_digest)  # cached by map and wavelength
         self._of_file = functools.cache(file_digest)
 
     def __call__(self, config: JobConfig) -> str:
@@ -39,7 +39,7 @@ class InputDigests:
         return joined_digest(digest_of(config, self._of_map), self.of_others(config))
 
     def of_others(self, config: JobConfig) -> dict[str, str]:
-        """Return the digests of the input files beside the aberration map, by dotted key."""
+        """Return the digests of the input files except the aberration map, by dotted key."""
         return {key: self._of_file(path) for key, path in _other_files(config)}
 
 
@@ -53,12 +53,12 @@ def file_digest(path: str) -> str:
 
 
 def jobs_of(batch: BatchConfig) -> list[Job]:
-    """Return the jobs of a batch, each with the number of frames of its own records, where the config says none."""
+    """Return the jobs of a batch; if the config sets no number of frames, it follows from a job's list of records."""
     return [replace(job, config=with_frames(job.config)) for job in expand_jobs(batch)]
 
 
 def _other_files(config: JobConfig) -> list[tuple[str, str]]:
-    """Return key and path of the input files beside the aberration map."""
+    """Return key and path of each input file except the aberration map."""
     return [(key, path) for key, path in input_paths(config).items() if key != ZMAP]
 
 
@@ -76,31 +76,31 @@ _CHECKS: dict[str, Callable[[JobConfig, str], object]] = {
     POSITIONS: lambda config, _: check_given(config),
     "drift.path": lambda config, path: read_path(path, config.emitters.frames),
 }
-"""What is checked of an input file of a key, if it is more than whether it can be read."""
+"""Checks by key of the input file; other files are only checked to be readable."""
 
 
 def check_inputs(
     jobs: Sequence[Job], batch: BatchConfig | None = None, *, keep: bool = False, named: str = "--zmap"
 ) -> list[str]:
-    """Read each map once, check that it covers fields or frames, and other files; return what a user should know.
+    """Check the maps, which must cover the fields or frames, and the other input files; return notes for the user.
 
     Parameters
     ----------
     jobs : sequence of Job
         The jobs.
     batch : BatchConfig, optional
-        Where they are from, for messages; default: one job, whose map is from where `named` says.
+        Their batch, for messages; default: a single job, whose map was given as `named`.
     keep : bool
-        Keep in memory what the jobs need of the last map; `open_field` then reads nothing again.
+        Keep the required part of the last map in memory, so that `open_field` does not read it again.
     named : str
-        Option or key that names the map of that one job.
+        Option or key of the map of the single job.
 
     Raises
     ------
     DataError
-        With everything that is wrong with the files.
+        An input file is invalid; the message lists all problems.
     ConfigError
-        Plots are asked for, but matplotlib is not installed; or an export to Parquet, but pyarrow is not.
+        Plots need matplotlib, or a Parquet export needs pyarrow, which is not installed.
     """
     good: dict[str, bool] = {}
     problems: list[Problem] = []
@@ -168,20 +168,20 @@ def check_inputs(
         )
         raise ConfigError(joined([batch.source, text], ": ") if batch is not None else text)
     if any("parquet" in job.config.export for job in jobs) and importlib.util.find_spec("pyarrow") is None:
-        text = Text("export: parquet needs pyarrow; install it (pip install pyarrow) or leave it out")
+        text = Text("export: parquet needs pyarrow; install it (pip install pyarrow) or remove it")
         raise ConfigError(joined([batch.source, text], ": ") if batch is not None else text)
     configs = [job.config for job in jobs]
     return [*map_notes(configs), *list_notes(configs)]
 
 
 def _drift_use(config: JobConfig) -> tuple[object, ...]:
-    """Return what it depends on whether a job's drift moves emitters too far."""
+    """Return the settings that determine whether a job's drift moves emitters too far."""
     blocks = (config.drift, config.optical, config.psf, config.tiff)
     return (config.emitters.frames, z_limits(config), *(block and block.model_dump_json() for block in blocks))
 
 
 def _key(key: str, path: str, batch: BatchConfig) -> str:
-    """Return where the path of an input file stands: as a variable, in a section that is one, or in the base."""
+    """Return the key of an input file in the config: in a variable, in a section that is varied, or in the base."""
     for variable, values in batch.variables.items():
         if key == variable or key.startswith(f"{variable}."):
             rest = key.removeprefix(variable)

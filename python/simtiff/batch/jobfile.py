@@ -1,4 +1,4 @@
-"""What a finished job is: ``job.json`` in its folder, from which the status of a batch can be made again."""
+"""``job.json`` in the folder of a finished job; the status of a batch can be rebuilt from these files."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ class JobFile:
     Attributes
     ----------
     hash, data_version, zmap : str, int, str
-        The job's identity, and two of its parts: the data version, and the digest of what is in its input files, the
-        map's first (`simtiff.config.inputs.joined_digest`).
+        Hash of everything that determines its files, and two parts of that: the data version, and the digest of its
+        input files, with the map's first (`simtiff.config.inputs.joined_digest`).
     number, name : int, str
-        Its place in the batch, from 0, and the name of its folder.
+        Its index in the batch, from 0, and the name of its folder.
     variables : dict
-        What the batch varies: dotted key to the value of this job.
+        The varied parameters: the job's values by dotted key.
     settings : dict
-        Settings that differ from their defaults and change a byte of movie or truth, by dotted key.
+        Non-default settings that affect the movie or the truth, by dotted key.
     noise_seed : int
         Seed of the camera noise.
     files : dict
         Size and CRC-32 of its files by name.
     frames, records : int
-        Frames of its movie, and records of emitters in them.
+        Number of frames and of emitter records.
     started, finished : str
         ISO 8601, UTC.
     seconds : float
-        How long it took.
+        Run time.
     simtiff_version : str
-        The simtiff that made it.
+        The version of simtiff that made it.
     """
 
     hash: Digest
@@ -74,7 +74,7 @@ class JobFile:
     schema: Literal[1] = 1
 
     def record(self) -> JobRecord:
-        """Return what the status of a batch keeps of it."""
+        """Return the job's record in the status of a batch."""
         return JobRecord(
             state="completed",
             hash=self.hash,
@@ -88,7 +88,7 @@ class JobFile:
         )
 
     def write(self, folder: Path) -> None:
-        """Write it to a job's folder; OSError if that cannot be done."""
+        """Write it to a job's folder; OSError if that fails."""
         content = asdict(self)
         text = json.dumps({"schema": content.pop("schema"), **content}, indent=1, allow_nan=False)
         write_whole(folder / JOB_FILE, text.encode())
@@ -96,21 +96,21 @@ class JobFile:
 
 @functools.cache
 def _checked() -> TypeAdapter[JobFile]:
-    """Return the check of a file's content; to make it takes 10 ms, which a first run need not spend."""
+    """Return the validator of a file's content; building it takes 10 ms, so it is built on first use."""
     return TypeAdapter(JobFile)
 
 
 def describe(job: Job, record: JobRecord, folder: Path) -> JobFile:
-    """Return what is to be written of a job whose files are in `folder` and whole.
+    """Return the ``job.json`` of a job whose files in `folder` are complete.
 
     Parameters
     ----------
     job : Job
         The job.
     record : JobRecord
-        Its identity, files and times.
+        Its hash, files and times.
     folder : Path
-        Its folder; the truth in it says how many records there are.
+        Its folder; the number of records is read from the truth.
 
     Raises
     ------
@@ -141,12 +141,12 @@ def describe(job: Job, record: JobRecord, folder: Path) -> JobFile:
 
 
 def read_job_file(folder: Path) -> JobFile | None:
-    """Return what a folder's ``job.json`` says, None if it has none.
+    """Return the content of a folder's ``job.json``, None if there is none.
 
     Raises
     ------
     DataError
-        It is damaged, or something else.
+        It is damaged or not a ``job.json`` of simtiff.
     """
     path = folder / JOB_FILE
     try:
@@ -161,4 +161,4 @@ def read_job_file(folder: Path) -> JobFile | None:
         key = printable(".".join(str(part) for part in first["loc"]))
         raise DataError(Text("{path}: damaged, {key}: {what}", path=path, key=key, what=first["msg"])) from None
     except (ValueError, RecursionError) as error:
-        raise DataError(Text("{path}: damaged, it is no JSON", path=path)) from error
+        raise DataError(Text("{path}: damaged, not valid JSON", path=path)) from error

@@ -1,13 +1,13 @@
 """Locks of an output folder: one batch at a time, or the shards of one batch.
 
-A lock is a file, ``.simtiff.lock`` (of shard 2 of 3: ``.simtiff-2-of-3.lock``), that names its holder and the time it
-was taken. On one machine the kernel decides: the holder and its workers keep the file locked, so the lock ends with the
-last of them, however they end. Between machines that share the folder, and where the file system has no locks (NFS
-without a lock service), the age of the file decides: the holder renews it all the time, and a file that was not renewed
-for two minutes, by the file server's own clock, belongs to a process that is gone.
+A lock is a file, ``.simtiff.lock`` (for shard 2 of 3: ``.simtiff-2-of-3.lock``), that contains its holder and the time
+it was acquired. On one machine the kernel's file lock decides: the holder and its workers keep the file locked, so the
+lock is released when the last of them exits, even if they are killed. Between machines that share the folder, and on
+file systems without locks (NFS without a lock service), the age of the file decides: the holder renews its time
+regularly, and a file that was not renewed for two minutes, by the clock of the file server, is stale.
 
-The file also serves workers on other machines as a fence: its ``token`` belongs to one run, and a job whose run is over
-stops at its next event (`Fence`).
+The file is also a fence for workers on other machines: its ``token`` belongs to one run, and jobs of a run that has
+ended stop at their next event (`Fence`).
 """
 
 from __future__ import annotations
@@ -42,30 +42,30 @@ DOOR_NAME = ".simtiff-status.lock"
 _FENCE_SECONDS = 2.0
 _never_seen: set[str] = set()
 _SETTLE_SECONDS = 0.3
-# Not to wait for the other end of a pipe, nor to follow a link out of the folder; Windows has neither.
+# Do not block on a pipe, do not follow links. Windows has neither flag.
 _FLAGS = os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 class _Lock:
-    """Hold a lock file for the length of a ``with`` block.
+    """A lock file, held during a ``with`` block.
 
     Parameters
     ----------
     path : Path
         The file.
     patience : float
-        How long to wait for a living holder, in seconds.
+        How long to wait for a running holder, in seconds.
 
     Attributes
     ----------
     fd : int
-        Descriptor of the locked file; a process that inherits it keeps the lock, too.
+        Descriptor of the locked file; a process that inherits it also holds the lock.
     held : bool
         Whether the lock is held.
     taken_over : str
-        The last holder, if it exited without releasing the lock; else empty.
+        The previous holder, if it exited without releasing the lock; else empty.
     token : str
-        Names this holding of the lock.
+        Identifies this acquisition of the lock.
     """
 
     def __init__(self, path: Path, patience: float = 0.0) -> None:
@@ -99,19 +99,19 @@ class _Lock:
         self._release()
 
     def note(self, **values: Any) -> None:
-        """Write values into the file, for other processes to read; OSError if that fails."""
+        """Add values to the file, for other processes to read; OSError if that fails."""
         self._more |= values
         self._write()
 
     def check(self) -> None:
-        """Make the lock, and the folder, again if somebody removed it.
+        """Create the lock file and the folder again if they were removed.
 
         Raises
         ------
         BatchError
-            Another simtiff has taken the folder meanwhile.
+            Another simtiff has locked the folder in the meantime.
         OSError
-            The lock cannot be made again now.
+            The lock file cannot be created now.
         """
         if self._is_current():
             return
@@ -126,8 +126,8 @@ class _Lock:
             os.close(fd)
         if not self.held:
             text = Text(
-                "{folder}: the lock {name} was removed while this batch was running, and another simtiff took the "
-                "folder; this one stops",
+                "{folder}: the lock {name} was removed while this batch was running, and another simtiff has locked "
+                "the folder; stopping",
                 folder=self.path.parent,
                 name=self.path.name,
             )
@@ -142,13 +142,13 @@ class _Lock:
         while True:
             self.fd = os.open(self.path, _FLAGS | os.O_CREAT, 0o666)
             if not stat.S_ISREG(os.fstat(self.fd).st_mode):
-                raise BatchError(Text("{path}: is no regular file; remove it", path=self.path))
+                raise BatchError(Text("{path}: is not a regular file; remove it", path=self.path))
             held = not try_lock(self.fd)
             holder = _read(self.fd)
             seconds = None if held else self._seconds_left(holder)
             if not held and seconds is None and self._is_current():
                 break
-            # The workers of a batch that was killed keep the lock for a moment, until they notice.
+            # The workers of a killed batch hold the lock for a moment, until they exit.
             if (held or seconds is not None) and (
                 time.monotonic() > deadline or (not self._patience and (seconds is not None or _is_alive(holder)))
             ):
@@ -160,17 +160,17 @@ class _Lock:
         self.taken_over = _name(holder) if holder else ""
         self._write()
         if not has_locks(self.fd):
-            time.sleep(_SETTLE_SECONDS)  # of two that found the file free at the same moment, the last one has it
+            time.sleep(_SETTLE_SECONDS)  # if two processes acquire it at the same moment, the last writer wins
             if (other := _read(self.fd)).get("token") != self.token:
                 self.held = False
                 _refuse(self.path, other)
 
     def _seconds_left(self, holder: dict[str, Any]) -> float | None:
-        """Return for how long a holder that the kernel does not know of still counts, 0 if for good; None: not."""
+        """Return how many seconds a holder without a kernel lock is still valid, 0 for no limit; None if it is not."""
         if not holder:
             return None
         if _is_here(holder):
-            # Reached with a living holder only where the file system has no locks.
+            # A running holder gets here only on file systems without locks.
             return 0.0 if _is_alive(holder) and holder.get("pid") != os.getpid() else None
         age = self._age()
         return STALE_SECONDS - age if age < STALE_SECONDS else None
@@ -181,7 +181,7 @@ class _Lock:
         content |= {"token": self.token, **self._more}
         os.lseek(self.fd, 0, os.SEEK_SET)
         data = json.dumps(content).encode()
-        os.write(self.fd, data)  # over what was there, so that no reader finds the file empty
+        os.write(self.fd, data)  # overwrite, so that no reader sees an empty file
         os.ftruncate(self.fd, len(data))
         os.fsync(self.fd)
 
@@ -200,7 +200,7 @@ class _Lock:
             os.close(fd)
 
     def _age(self) -> float:
-        """Return the time since the lock was renewed, by the clock of the file system that keeps it."""
+        """Return the seconds since the lock was renewed, by the clock of its file system."""
         probe = partial_path(self.path)
         probe.touch()
         try:
@@ -209,7 +209,7 @@ class _Lock:
             probe.unlink()
 
     def _is_current(self, fd: int | None = None) -> bool:
-        """Say whether the open file is still the one under the lock's name (its last holder removed it)."""
+        """Return whether the open file is still the lock file (a holder removes it on release)."""
         try:
             there, mine = self.path.stat(), os.fstat(self.fd if fd is None else fd)
         except FileNotFoundError:
@@ -223,22 +223,21 @@ class _Lock:
 
 
 class FolderLock(_Lock):
-    """Hold an output folder, or the place of one shard in it, for the length of a ``with`` block.
+    """The lock of an output folder, or of one shard in it, held during a ``with`` block.
 
-    A run of the whole batch and a shard exclude each other, and so do shards of different counts.
+    A run of the whole batch excludes shards, and shards I/N exclude shards with another N.
 
     Parameters
     ----------
     folder : Path
-        The folder; it exists.
+        The folder; must exist.
     shard : Shard, optional
         The shard; default: the whole batch.
 
     Raises
     ------
     BatchError
-        Another living process holds it (the message names host, pid and since when), or the folder cannot be
-        written.
+        Another running process holds it (the message gives host, pid and time), or the folder is not writable.
     """
 
     def __init__(self, folder: Path, shard: Shard | None = None) -> None:
@@ -247,7 +246,7 @@ class FolderLock(_Lock):
 
     @contextlib.contextmanager
     def door(self) -> Iterator[None]:
-        """Let one shard at a time read and write what all of them share; a run of the whole batch needs not wait."""
+        """Let one shard at a time access the shared files; a run of the whole batch does not wait."""
         if self.shard is None:
             yield
             return
@@ -255,7 +254,7 @@ class FolderLock(_Lock):
             yield
 
     def settle(self, jobs: str) -> list[Shard]:
-        """Say which jobs this shard runs, and return the other living shards that have done so.
+        """Record the jobs of this shard's config in its lock, and return the other running shards that have done so.
 
         Parameters
         ----------
@@ -265,7 +264,7 @@ class FolderLock(_Lock):
         Raises
         ------
         BatchError
-            A living shard has other jobs.
+            A running shard has other jobs.
         """
         settled = []
         for holder in holders(self.path.parent):
@@ -285,12 +284,12 @@ class FolderLock(_Lock):
         return [shard for shard in settled if shard is not None]
 
     def stop_workers(self) -> None:
-        """Let jobs on workers that this process cannot end stop at their next event; see `Fence`."""
+        """Ask jobs on workers that this process cannot kill to stop at their next event; see `Fence`."""
         with contextlib.suppress(OSError):
             self.note(stop=True)
 
     def fence(self) -> Fence:
-        """Return the fence of the workers of this run."""
+        """Return the fence for the workers of this run."""
         return Fence(str(self.path), self.token)
 
     def _refuse_others(self) -> None:
@@ -303,31 +302,31 @@ class FolderLock(_Lock):
 
 @dataclass(frozen=True)
 class Holder:
-    """A living holder of a lock: its shard, None for a run of the whole batch, and what its file says."""
+    """A running holder of a lock: its shard, None for a run of the whole batch, and the content of its file."""
 
     shard: Shard | None
     content: dict[str, Any]
 
 
 def holders(folder: Path) -> list[Holder]:
-    """Return who is at work in a folder now; nothing is changed."""
+    """Return the runs that are active in a folder; nothing is changed."""
     shards = (None, *shards_in(folder, ".lock"))
     return [Holder(shard, content) for shard in shards if (content := _living(folder / lock_name(shard))) is not None]
 
 
 def is_locked(folder: Path) -> bool:
-    """Say whether a batch, or a shard of one, is at work in a folder now; nothing is changed."""
+    """Return whether a batch, or a shard of one, is running in a folder; nothing is changed."""
     return bool(holders(folder))
 
 
 def _living(path: Path) -> dict[str, Any] | None:
-    """Return what a lock file says if its holder lives, else None."""
+    """Return the content of a lock file if its holder is running, else None."""
     try:
         fd = os.open(path, os.O_RDONLY | (_FLAGS & ~os.O_RDWR))
     except FileNotFoundError:
         return None
     except OSError as error:
-        return None if error.errno in {errno.ELOOP, errno.ENXIO} else {}  # a link or a socket is no lock
+        return None if error.errno in {errno.ELOOP, errno.ENXIO} else {}  # a link or a socket is not a lock
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return None
@@ -345,23 +344,23 @@ def _living(path: Path) -> dict[str, Any] | None:
 
 
 class StoppedError(KeyboardInterrupt):
-    """The run that a job belongs to is over."""
+    """The run that a job belongs to has ended."""
 
 
 class UnsharedFolderError(Exception):
-    """The output folder of a run is not there on the machine of a worker."""
+    """The output folder of a run does not exist on the machine of a worker."""
 
 
 @dataclass
 class Fence:
-    """What keeps jobs from going on when the run that they belong to is over.
+    """Stops jobs when the run that they belong to has ended.
 
     Attributes
     ----------
     path : str
         The lock file of the run.
     token : str
-        What the file says while the run lasts.
+        Token in the file while the run is active.
     """
 
     path: str
@@ -373,19 +372,19 @@ class Fence:
         self._missing_since: float | None = None
 
     def check(self) -> None:
-        """Look at the lock file, if it is time to.
+        """Read the lock file, at most every two seconds.
 
         Raises
         ------
         StoppedError
-            The run wants its jobs to stop, or another has taken its place.
+            The run has requested a stop, or another run has replaced it.
         UnsharedFolderError
-            The file was never there.
+            The file was never found.
         """
         if time.monotonic() < self._due:
             return
         while (content := self._content()) is None and not self._seen:
-            time.sleep(0.1)  # network file systems may show a new file late
+            time.sleep(0.1)  # a new file may appear late on network file systems
         self._due = time.monotonic() + _FENCE_SECONDS
         if content is not None:
             self._seen, self._missing_since = True, None
@@ -395,7 +394,7 @@ class Fence:
             raise StoppedError
 
     def _content(self) -> dict[str, Any] | None:
-        """Return what the lock file says; None if it is not there, empty if it cannot be read now."""
+        """Return the content of the lock file; None if it is missing, empty if it cannot be read now."""
         try:
             data = Path(self.path).read_bytes()
         except FileNotFoundError:
@@ -436,22 +435,24 @@ def _refuse(
     path: Path, holder: dict[str, Any], seconds: float | None = None, *, shard: Shard | None = None
 ) -> NoReturn:
     text = Text(
-        "{folder}: another simtiff works in this folder ({holder}); wait for it or choose another folder",
+        "{folder}: another simtiff is using this folder ({holder}); wait for it or choose another folder",
         folder=path.parent,
         holder=Text("shard {shard}, {holder}", shard=shard, holder=_name(holder)) if shard else _name(holder),
     )
     if seconds is not None:
-        text = Text("{problem}; if that process is dead, try again in {seconds:.0f} s", problem=text, seconds=seconds)
+        text = Text(
+            "{problem}; if that process no longer exists, try again in {seconds:.0f} s", problem=text, seconds=seconds
+        )
     raise BatchError(text)
 
 
 def _is_here(holder: dict[str, Any]) -> bool:
-    """Say whether the holder is on this host, where its pid tells whether it lives; on Windows it does not."""
+    """Return whether the holder is on this host and its pid can be checked; on Windows it cannot."""
     return os.name == "posix" and holder.get("host") == socket.gethostname()
 
 
 def _is_alive(holder: dict[str, Any]) -> bool:
-    """Say whether the holder, if it is on this host, still runs (a new process with its pid is another)."""
+    """Return whether the holder is running, or is on another host; the start time excludes a reused pid."""
     pid = holder.get("pid")
     if holder and holder.get("host") != socket.gethostname():
         return True
@@ -467,7 +468,7 @@ def _is_alive(holder: dict[str, Any]) -> bool:
 
 
 def _start_of(pid: int) -> str | None:
-    """Return when a process began, in clock ticks since the start of the machine, where /proc tells."""
+    """Return the start time of a process in clock ticks since boot; None without /proc."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
             fields = file.read().rpartition(")")[2].split()

@@ -1,7 +1,7 @@
-"""Give finished jobs' folders their new names, so that a kill at any moment loses none.
+"""Rename the folders of finished jobs; a kill at any moment loses none of them.
 
-Every folder goes through a hidden name of its own, so that swaps and circles work. Whatever its name, its ``job.json``
-says what it is: the next run finds it and goes on.
+Every folder is first renamed to a unique temporary name, so that swaps and cycles work. Its ``job.json`` identifies it
+under any name, so that the next run finds it and resumes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def apply_moves(plan: Plan, watch: Watch) -> None:
-    """Rename the folders of a plan, and write each ``job.json`` that is missing or tells another name.
+    """Rename the folders of a plan, and write each ``job.json`` that is missing or contains another name.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def apply_moves(plan: Plan, watch: Watch) -> None:
         for job_id in plan.labels:
             try:
                 _label(plan, job_id, folder / job_id)
-            except DataError as error:  # its truth is damaged, which verify finds
+            except DataError as error:  # its truth is damaged; verify reports it
                 watch(Message(in_words(error), job=job_id))
         hidden = {_hide(plan, source): target for source, target in plan.moves.items()}
         if hidden:
@@ -49,7 +49,7 @@ def apply_moves(plan: Plan, watch: Watch) -> None:
         for name, target in hidden.items():
             path = folder / name
             if target in plan.jobs:
-                _label(plan, target, path)  # with a time that is later than that of the status
+                _label(plan, target, path)  # makes it newer than the status
             _make_way(plan, target, path)
             path.rename(folder / target)
         if hidden:
@@ -70,7 +70,7 @@ def _label(plan: Plan, job_id: str, path: Path) -> None:
 
 
 def _hide(plan: Plan, source: str) -> str:
-    """Give a folder a hidden name, and return that."""
+    """Rename a folder to a temporary name and return that name."""
     if source.startswith(MOVED):
         return source
     folder = plan.found.folder
@@ -82,7 +82,7 @@ def _hide(plan: Plan, source: str) -> str:
 
 
 def _make_way(plan: Plan, target: str, incoming: Path) -> None:
-    """Clear away what dead runs, or a job that is to be replaced, left under a name; a user's files stay."""
+    """Remove files of killed runs or of a replaced job from a target folder; keep the user's files."""
     path = plan.found.folder / target
     if not path.exists():
         return
@@ -90,14 +90,14 @@ def _make_way(plan: Plan, target: str, incoming: Path) -> None:
     clear_job(path, [*names, *(job_files(plan.jobs[target].config) if target in plan.jobs else ())])
     for entry in list(path.iterdir()):
         if os.path.lexists(incoming / entry.name):
-            text = Text("{path}: is in the way of a finished job that gets this folder; move it elsewhere", path=entry)
+            text = Text("{path}: blocks renaming a finished job to this folder; move it elsewhere", path=entry)
             raise BatchError(text)
         entry.rename(incoming / entry.name)
     path.rmdir()
 
 
 def clear_job(path: Path, names: Iterable[str]) -> None:
-    """Remove some files of a job, and what dead runs left half-written."""
+    """Remove some files of a job, and temporary files of killed runs."""
     for name in dict.fromkeys(names):
         remove_old(path / name)
     remove_partials(path)

@@ -1,4 +1,4 @@
-"""How far a batch is: counts, rates, an estimate of its end and a table of jobs, as text and as JSON."""
+"""Progress of a batch as text and as JSON: counts, rates, estimated end and a table of jobs."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WIDTH = 80
-"""Columns of the table of jobs: what does not fit is cut, names in the middle; the JSON has all of it."""
+"""Width of the table of jobs: longer texts are cut, names in the middle; the JSON is complete."""
 _SHORTEST_NAME = 12
 
 
 @dataclass(frozen=True)
 class Rates:
-    """How fast a batch is.
+    """Speed of a batch.
 
     Attributes
     ----------
     worker_frames_per_s, seconds_per_job : float or None
-        Of one worker, over all finished jobs; None before the first.
+        Per worker, over all finished jobs; None before the first one.
     frames_per_s, jobs_per_hour : float or None
-        Of the last run as a whole, all its workers together.
+        Of the last run, all workers together.
     seconds_left : float or None
-        Of the running batch, if that can be told; None where no batch runs.
+        Until the running batch ends; None if not known or if no batch is running.
     """
 
     worker_frames_per_s: float | None = None
@@ -46,14 +46,14 @@ class Rates:
 
 
 class Overview:
-    """What `simtiff status` shows of an output folder; only looks.
+    """The report of ``simtiff status`` on an output folder; nothing is changed.
 
     Parameters
     ----------
     folder : Path
         Output folder of a batch.
     time : datetime, optional
-        Now.
+        The current time.
 
     Raises
     ------
@@ -75,7 +75,7 @@ class Overview:
         self.rates = self._rates()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it as plain values for JSON; what is not known is None."""
+        """Return the report as plain values for JSON; unknown values are None."""
         status, rates = self.status, self.rates
         return {
             "output_dir": str(self.folder),
@@ -122,10 +122,10 @@ class Overview:
             else tr("no batch is running"),
         ]
         if self.shards:
-            lines.append(tr("shards at work: {shards}", shards=listed(self.shards, 8)))
+            lines.append(tr("running shards: {shards}", shards=listed(self.shards, 8)))
         if status.foreign:
             jobs = plural("{n} finished job", "{n} finished jobs", len(status.foreign))
-            lines.append(tr("besides, {jobs} of other configs (see simtiff clean)", jobs=jobs))
+            lines.append(tr("also {jobs} from other configs (see simtiff clean)", jobs=jobs))
         which = Text("this run") if self.running else Text("last run")
         if self._asked() and _time(status.run_started) is not None:
             rate = success_rate(len(self._run), self._asked())
@@ -134,7 +134,7 @@ class Overview:
             lines.append(tr("{run}: {rate}", run=which, rate=rate))
         if rates.worker_frames_per_s is not None and rates.seconds_per_job is not None:
             frames, time = shown_rate(rates.worker_frames_per_s), duration(rates.seconds_per_job)
-            lines.append(tr("one worker: {frames} frames/s, {time} a job", frames=frames, time=time))
+            lines.append(tr("per worker: {frames} frames/s, {time} per job", frames=frames, time=time))
         if rates.frames_per_s is not None and rates.jobs_per_hour is not None:
             frames, hourly = shown_rate(rates.frames_per_s), shown_rate(rates.jobs_per_hour)
             lines.append(tr("{run}: {frames} frames/s, {jobs} jobs/h", run=which, frames=frames, jobs=hourly))
@@ -174,7 +174,7 @@ class Overview:
         )
 
     def _done_in_run(self) -> list[JobRecord]:
-        """Return the records of the jobs that the last run has finished."""
+        """Return the records of the jobs finished in the last run."""
         begin = _time(self.status.run_started)
         done = [record for record in self.status.jobs.values() if record.state == "completed"]
         return [record for record in done if begin and (end := _time(record.finished)) and end >= begin]
@@ -184,7 +184,7 @@ class Overview:
         return len(self._run) + len(self.status.jobs) - self._counts()["completed"]
 
     def _run_seconds(self, run: list[JobRecord]) -> float | None:
-        """Return for how long the last run has been at it, or was until it finished the last of its jobs."""
+        """Return the time since the last run started, or, if it has ended, the time until its last job finished."""
         begin = _time(self.status.run_started)
         ends = [end for record in run if (end := _time(record.finished)) is not None]
         end = self._now if self.running else max(ends, default=None)
@@ -192,10 +192,9 @@ class Overview:
         return seconds if seconds > 0 else None
 
     def _seconds_left(self, seconds_per_frame: float | None) -> float | None:
-        """Return the work that is left, at the pace of the finished jobs, shared by the workers.
+        """Return the remaining time, from the speed of the finished jobs and the number of workers.
 
-        Before the first job is finished, the pace of the running ones counts. How far these are is known of
-        the last update.
+        Before the first job has finished, the speed of the running jobs is used, as of the last update.
         """
         updated = _time(self.status.last_update)
         if not self.running or updated is None:
@@ -212,7 +211,7 @@ class Overview:
             seconds_per_frame = max(0.0, sum(pace) / len(pace))
         frames = [max(0, record.frames - record.frames_done) for record in left]
         workers = max(1, min(self.status.workers or 1, len(left)))
-        # No sooner than the longest job, and than all of them side by side.
+        # At least the longest job, and at least all of them spread over the workers.
         at_update = seconds_per_frame * max(sum(frames) / workers, max(frames, default=0))
         seconds = max(0.0, at_update - (self._now - updated).total_seconds())
         return seconds if math.isfinite(at_update) else None
@@ -233,7 +232,7 @@ class Overview:
         }
 
     def _table(self) -> list[str]:
-        """Return the lines of the table of jobs, none wider than `WIDTH`; errors go below their jobs."""
+        """Return the lines of the table of jobs, at most `WIDTH` wide, with errors below their jobs."""
         head = (Text("job"), Text("state"), Text("frames"), Text("time"), Text("frames/s"), Text("size"))
         rows: list[tuple[str, ...]] = []
         for name, record in self.status.jobs.items():
@@ -261,13 +260,13 @@ class Overview:
 
 
 def _rate(what: float, per: float) -> float | None:
-    """Return what / per, None where a strange file makes that no number."""
+    """Return what / per, None if the values in a damaged file make it infinite."""
     rate = what / per
     return rate if math.isfinite(rate) else None
 
 
 def _time(text: str) -> datetime | None:
-    """Return a time of the status; None for what is none."""
+    """Return a time from the status; None if it is not a time."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
@@ -276,6 +275,6 @@ def _time(text: str) -> datetime | None:
 
 
 def _shown(text: str) -> str:
-    """Return a time of the status to the second; as it stands, and harmless, where it is none."""
+    """Return a time from the status to the second; if it is not a time, the text in printable form."""
     time = _time(text)
     return printable(text) if time is None else time.isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""The guide's single pipeline: one job in a folder of its own, with stages that can be skipped."""
+"""A single job in its own folder (``simtiff run``), with stages that can be skipped."""
 
 from __future__ import annotations
 
@@ -37,30 +37,29 @@ def run_pipeline(
     skip_zernike: bool = False,
     skip_tiff: bool = False,
 ) -> list[Path]:
-    """Run the guide's single pipeline (emitters, coefficients, TIFF) in one folder and return its files.
+    """Run a single job (emitters, coefficients, TIFF) in one folder and return its files.
 
-    A skipped stage uses what the folder has from an earlier run.
+    A skipped stage uses the results of an earlier run in the folder.
 
     Parameters
     ----------
     config : JobConfig
-        The job, with its zmap.
+        Config of the job.
     output_dir : Path
         Folder of the results.
     watch : callable, optional
         Called with each event (`simtiff.movie.events`).
     skip_emitters : bool
-        Keep the emitters and records of ``emitters.h5`` and compute their coefficients anew.
+        Keep the emitters and records of ``emitters.h5`` and recompute their coefficients.
     skip_zernike : bool
-        Keep the coefficients, too. They belong to the emitters, so these are kept as well, and have to be
-        those of the config.
+        Keep the coefficients and the emitters that they belong to, which must match the config.
     skip_tiff : bool
-        Make no movie. One that belonged to an earlier truth is removed.
+        Write no movie. A movie of an earlier truth is removed.
 
     Raises
     ------
     DataError
-        What is to be used is not there or was made with other settings.
+        Results to be reused are missing or were made with other settings.
     ConfigError
         The folder belongs to a job of a batch.
     """
@@ -77,11 +76,11 @@ def run_pipeline(
             names = {each.tiff.filename for each in (config, before) if each is not None}
             _remove_movies(output_dir, names, making, watch)
         if skip_zernike:
-            watch(Message(Text("emitters and coefficients: those of the folder are used")))
-            if not kept:  # coefficients stay those of the map they came from
+            watch(Message(Text("emitters and coefficients: reusing those in the folder")))
+            if not kept:  # coefficients still belong to their original map
                 replace_config(path, config.model_copy(update={"zmap_path": before.zmap_path} if before else {}))
         elif skip_emitters:
-            watch(Message(Text("emitters: those of the folder are used")))
+            watch(Message(Text("emitters: reusing those in the folder")))
             replace_coefficients(path, config, open_field(config))
             watch(Message(Text("coefficients computed")))
         else:
@@ -94,7 +93,7 @@ def run_pipeline(
 
 
 def _refuse_job_folder(output_dir: Path) -> None:
-    """Raise `ConfigError` if a folder belongs to a job of a batch, whose status would no longer be true."""
+    """Raise `ConfigError` if a folder belongs to a job of a batch, as its status would become wrong."""
     folder = output_dir.resolve()
     ours = False
     with contextlib.suppress(DataError):
@@ -113,7 +112,7 @@ def _refuse_job_folder(output_dir: Path) -> None:
 
 
 def _config_before(path: Path) -> JobConfig | None:
-    """Return the config of the truth that is there, if any."""
+    """Return the config of the existing truth, if any."""
     try:
         return stored_config(path)
     except DataError:
@@ -121,7 +120,7 @@ def _config_before(path: Path) -> JobConfig | None:
 
 
 def _remove_movies(directory: Path, names: set[str], making: str | None, watch: Watch) -> None:
-    """Remove movies that do not belong to the truth that is made now; say so unless `making` takes the place."""
+    """Remove movies of an earlier truth; report each one except `making`, which is replaced."""
     for name in sorted(names):
         if (directory / name).exists():
             remove_old(directory / name)
@@ -130,16 +129,18 @@ def _remove_movies(directory: Path, names: set[str], making: str | None, watch: 
 
 
 def check_reuse(config: JobConfig, path: Path, *, coefficients: bool) -> None:
-    """Raise `DataError` unless a truth file holds the emitters (and coefficients) that a config asks for."""
+    """Raise `DataError` unless a truth file contains the emitters (and coefficients) of a config."""
     if not path.exists():
         skipped = "--skip-zernike" if coefficients else "--skip-emitters"
-        text = Text("{path}: no such file, but {option} needs it; run once without", path=path, option=skipped)
+        text = Text(
+            "{path}: file not found, but {option} needs it; run once without {option}", path=path, option=skipped
+        )
         raise DataError(text)
     with TruthFile(path, config, coefficients="stored" if coefficients else "unused") as truth:
         made_with, frames = truth.stored_config, config.emitters.frames
         if truth.n_frames != frames and (truth.states_frames or truth.n_frames > frames):
             text = Text(
-                "{path}: holds {frames} frames, emitters.frames asks for {asked}",
+                "{path}: contains {frames} frames, emitters.frames is {asked}",
                 path=path,
                 frames=truth.n_frames,
                 asked=frames,
@@ -148,15 +149,15 @@ def check_reuse(config: JobConfig, path: Path, *, coefficients: bool) -> None:
     if made_with is None:
         if coefficients and config.psf.phase_noll:
             text = Text(
-                "{path}: does not say whether its coefficients have psf.phase_noll in them; run with --skip-emitters, "
-                "which computes them anew",
+                "{path}: does not state whether its coefficients include psf.phase_noll; run with --skip-emitters to "
+                "recompute them",
                 path=path,
             )
             raise DataError(text)
         return
     before, wanted = flat_settings(made_with), flat_settings(config)
     sections: tuple[str, ...] = ("emitters.", "drift", "zernike.") if coefficients else ("emitters.", "drift")
-    if beam_of(made_with) != beam_of(config):  # records are as it lights them
+    if beam_of(made_with) != beam_of(config):  # the beam affects the records
         sections += ("illumination", "optical.pixel_size_nm")
     different: list[str] = [
         Text("{key} (made with {before}, now {now})", key=key, before=before.get(key), now=wanted.get(key))
@@ -166,14 +167,12 @@ def check_reuse(config: JobConfig, path: Path, *, coefficients: bool) -> None:
     ]
     if different:
         settings = joined(different, "; ")
-        text = Text(
-            "{path}: was made with other settings: {settings}; run without skipping", path=path, settings=settings
-        )
+        text = Text("{path}: made with other settings: {settings}; run without skipping", path=path, settings=settings)
         raise DataError(text)
 
 
 def _other_coefficients(key: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Say whether a setting outside of ``zernike`` makes coefficients other than those that were made before."""
+    """Return whether a setting outside ``zernike`` makes coefficients different from the stored ones."""
     if key == "psf.model":
-        return wanted[key] != "gaussian" and before.get(key) == "gaussian"  # which has none
+        return wanted[key] != "gaussian" and before.get(key) == "gaussian"  # the gaussian model has no coefficients
     return key == "psf.phase_noll" and wanted["psf.model"] != "gaussian" and bool(before.get(key) != wanted[key])

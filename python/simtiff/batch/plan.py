@@ -1,6 +1,6 @@
-"""What a run of a batch does with each job: nothing, a new name, plots and exports, the whole job, and why.
+"""What a run of a batch does with each job, and why: nothing, rename it, write plots and exports, or run it.
 
-Jobs are known by their hash. A finished job that stands under another name is given the name that the config wants.
+Jobs are identified by their hash. A finished job under another name is renamed to the name in the config.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ _MOST_SETTINGS = 3
 _IN_WORDS: dict[Action, Text] = {
     "done": Text("done"),
     "new": Text("new"),
-    "again": Text("to be made again"),
+    "again": Text("to be rerun"),
     "replace": Text("to be replaced"),
     "rename": Text("to be renamed"),
-    "plots": Text("with plots or exports to be made"),
+    "plots": Text("with plots or exports to write"),
     "left": Text("left alone"),
 }
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is done with one job.
+    """What a run does with one job.
 
     Attributes
     ----------
     action : str
-        ``done``: nothing; ``plots``: only plots and exports are made; ``rename``: a folder gets its name; ``new``;
-        ``again``: made again, for it failed, was interrupted, or files are missing; ``replace``: a finished job of
-        other settings gives way to it; ``left``: not asked for.
+        ``done``: nothing; ``plots``: only plots and exports are written; ``rename``: a folder is renamed; ``new``: it
+        is run; ``again``: it is rerun, because it failed, was interrupted, or files are missing; ``replace``: it
+        replaces a finished job with other settings; ``left``: not requested.
     reason : str
-        Why, for what is made again, replaced or drawn.
+        Why a job is rerun or replaced, or why plots and exports are written.
     source : str
-        The folder that is renamed, if one is.
+        The folder that is renamed, if any.
     """
 
     action: Action
@@ -62,26 +62,26 @@ class Step:
 
 @dataclass
 class Plan:
-    """What one run of a batch does.
+    """The plan of one run of a batch.
 
     Attributes
     ----------
     steps : dict
-        What is done with each job of the config, in their order.
+        The step of each job, in the order of the config.
     pending : list of str
-        Jobs that a worker gets, in their order.
+        Jobs to run, in order.
     added_only : set of str
-        Those whose movie and truth are good, and only plots or exports are to be made.
+        Those of them whose movie and truth are complete, so that only plots or exports are written.
     replaced : dict
-        Files of earlier runs by job, which go before the job writes its own.
+        Files of earlier runs by job, removed before the job writes its own.
     moves : dict
-        Folders that get another name: the old one to the new one.
+        Folders to rename: old name to new name.
     labels : list of str
-        Finished jobs whose ``job.json`` is to be written again.
+        Finished jobs whose ``job.json`` is rewritten.
     records, foreign : dict
-        The status at the start: of the config's jobs, and of finished jobs that it does not want.
+        The status at the start: of the config's jobs, and of finished jobs that are not in the config.
     resume : bool
-        Whether finished jobs count.
+        Whether finished jobs are skipped.
     """
 
     found: Found
@@ -98,13 +98,13 @@ class Plan:
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know about it."""
+        """Notes for the user."""
         if not self.resume:
             return []
         return [*_version_notes(self.found), *_added_notes(self), *_reason_notes(self)]
 
     def limited_to(self, names: Collection[str]) -> Plan:
-        """Return what a run does that has only some of the jobs."""
+        """Return the plan of only some of the jobs."""
         steps = {job_id: step for job_id, step in self.steps.items() if job_id in names}
         return replace(self, steps=steps, pending=[job_id for job_id in self.pending if job_id in names])
 
@@ -119,21 +119,21 @@ class Plan:
             tr("{n} {words}", n=counts[action], words=words) for action, words in _IN_WORDS.items() if counts[action]
         ]
         if self.foreign:
-            parts.append(tr("{n} of other configs (kept; simtiff clean lists them)", n=len(self.foreign)))
+            parts.append(tr("{n} from other configs (kept; simtiff clean lists them)", n=len(self.foreign)))
         return tr("plan: {counts}", counts=tr(", ").join(parts))
 
     def changes(self, job_id: str) -> dict[str, tuple[Any, Any]]:
-        """Return which settings differ from those of the job that stands in the folder: value then, value now."""
+        """Return the settings that differ from those of the job in the folder: old value, new value."""
         if self.steps[job_id].action not in {"again", "replace"}:
             return {}
         before = self.found.settings(job_id)
         changes = {} if before is None else setting_changes(before, self.jobs[job_id].config)
-        if CONFIG_CHANGED not in self.steps[job_id].reason:  # the seed follows from the map's content, too
+        if CONFIG_CHANGED not in self.steps[job_id].reason:  # the seed also depends on the content of the map
             changes.pop("noise_seed", None)
         return changes
 
     def why(self, job_id: str) -> str:
-        """Return the reason of a step with the settings that differ."""
+        """Return the reason of a step, with the settings that differ."""
         reason = self.steps[job_id].reason
         changed = [printable(f"{key} {then} -> {now}") for key, (then, now) in self.changes(job_id).items()]
         if not changed:
@@ -141,22 +141,22 @@ class Plan:
         return Text("{reason} ({settings})", reason=reason, settings=listed(changed, _MOST_SETTINGS))
 
     def lines(self) -> Iterator[str]:
-        """Yield the plan as text: the counts, and what is done with jobs that are not simply done or new."""
+        """Yield the plan as text: the counts, and each job that is neither done nor new."""
         yield str(self)
         for action in ("again", "replace", "rename", "plots"):
             jobs = [job_id for job_id, step in self.steps.items() if step.action == action]
             for job_id in jobs[:_MOST_JOBS]:
                 step = self.steps[job_id]
                 why = Text("from {folder}", folder=step.source) if step.action == "rename" else self.why(job_id)
-                what = Text("plots or exports to be made") if step.action == "plots" else _IN_WORDS[step.action]
+                what = Text("plots or exports to write") if step.action == "plots" else _IN_WORDS[step.action]
                 yield f"  {job_id}: {shown(what)}: {shown(why)}"
             if len(jobs) > _MOST_JOBS:
                 yield tr("  ... and {more} more {words}", more=len(jobs) - _MOST_JOBS, words=_IN_WORDS[action])
         if self.foreign:
-            yield tr("  of other configs: {jobs}", jobs=listed(list(self.foreign), 3))
+            yield tr("  from other configs: {jobs}", jobs=listed(list(self.foreign), 3))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain values for JSON."""
+        """Return the plan as plain values for JSON."""
         jobs = []
         for job_id, step in self.steps.items():
             job: dict[str, Any] = {"job": job_id, "action": step.action}
@@ -213,13 +213,13 @@ def make_plan(
     jobs : dict
         All jobs of the config by id.
     wanted : dict
-        Their records as they are wanted now (hash, data version, zmap, frames).
+        Their records according to the config (hash, data version, zmap, frames).
     found : Found
-        What the folder holds.
+        Contents of the folder.
     resume : bool
-        False: make all jobs, also finished ones.
+        False: run all jobs, also finished ones.
     retry_failed : bool
-        Only jobs that failed before; nothing is renamed.
+        Run only jobs that failed; nothing is renamed.
     moving : bool
         False: rename nothing.
     """
@@ -268,17 +268,17 @@ class _Planner:
         return result
 
     def _record(self, job_id: str) -> JobRecord | None:
-        """Return what is known of the job that stands, or was to stand, in a folder."""
+        """Return the record of the job in a folder, or of the job that was to be run there."""
         return self.found.finished.get(job_id) or self.found.status.jobs.get(job_id)
 
     def _why(self, job_id: str) -> tuple[str | None, bool]:
-        """Return why a job is to be done, and whether that is only for plots or exports."""
+        """Return why a job is run, and whether only plots or exports are missing."""
         config, wanted, folder = self.jobs[job_id].config, self.wanted[job_id], self.found.folder / job_id
         record = self._record(job_id)
         names, every = [TRUTH_NAME, config.tiff.filename], job_files(config)
         if record is None:
             return "new", False
-        # A job that failed or was killed at its plots or exports has a truth and a movie that are whole.
+        # A job that failed or was killed during its plots or exports has a complete truth and movie.
         at_plots = record.files and record.state in {"failed", "running", "interrupted"}
         done = replace(record, state="completed") if at_plots else record
         if why_not_done(_only(done, names), wanted, folder, names) is not None:
@@ -287,7 +287,7 @@ class _Planner:
         return reason, reason is not None
 
     def _find_elsewhere(self, at_home: set[str]) -> dict[str, str]:
-        """Return the folders that hold what jobs want that do not have it, by job."""
+        """Return by job the folders that contain finished jobs under another name."""
         spare: dict[str, list[str]] = {}
         for name, record in self.found.finished.items():
             if name not in at_home:
@@ -303,7 +303,7 @@ class _Planner:
                 path = folder / name
                 if name == job_id or path.is_symlink() or not whole(self.found.finished[name], path):
                     continue
-                # Without a job.json, only the truth tells what it is; one that is damaged cannot.
+                # Without a job.json, only a readable truth identifies it.
                 if name not in self.found.unlabelled or self.found.settings(name) is not None:
                     moves[job_id] = name
         return moves
@@ -314,7 +314,7 @@ class _Planner:
             known = self.found.status.jobs.get(job_id)
             if known is None or known.state != "failed" or is_home:
                 return Step("left")
-        reason, added_only = self.why.get(job_id, (Text("made again with --no-resume"), False))
+        reason, added_only = self.why.get(job_id, (Text("rerun with --no-resume"), False))
         if is_home:
             return Step("plots", reason or "") if added_only else Step("done")
         standing = self.found.finished.get(job_id) if job_id not in leaving else None
@@ -333,18 +333,18 @@ class _Planner:
         return Step("again", reason or "")
 
     def _unknown(self, job_id: str) -> Step:
-        """Return what is done with a job in whose folder, without a status, a movie may be of which nothing tells."""
+        """Return the step of a job that has no record but may have a movie in its folder."""
         config = self.jobs[job_id].config
         if not (self.found.folder / job_id / config.tiff.filename).is_file():
             return Step("new")
         settings = self.found.settings(job_id)
-        if settings is None:  # no truth that can be read, so no finished movie
+        if settings is None:  # no readable truth, so no finished movie
             return Step("new")
-        reason = Text("nothing says whether the movie there is finished: no {name} that can be read", name=JOB_FILE)
+        reason = Text("no readable {name}, so it is not known whether the movie is complete", name=JOB_FILE)
         return Step("replace" if setting_changes(settings, config) else "again", reason)
 
     def _take(self, job_id: str, step: Step) -> None:
-        """Note what a step means for the run."""
+        """Enter a step into the plan."""
         result, wanted, record = self.result, self.wanted[job_id], self._record(job_id)
         folder = self.found.folder / job_id
         config = self.jobs[job_id].config
@@ -375,7 +375,7 @@ class _Planner:
             result.replaced[job_id] = tuple(record.files)
 
     def _home(self, name: str) -> str:
-        """Let a folder that was on its way go back to the name it had, if that is free; return its name."""
+        """Plan to rename a folder with a temporary name back to its old name, if that is free; return its name."""
         content = self.found.job_file(name) if name.startswith(MOVED) else None
         if content is None or content.name in {*self.jobs, *self.result.moves.values()}:
             return name
@@ -387,7 +387,7 @@ class _Planner:
 
 
 def _settled(record: JobRecord, *, added_only: bool) -> JobRecord:
-    """Return the record of a job whose movie is whole: done, if that was all, else no longer running."""
+    """Return the record of a job with a complete movie: completed, or, if plots are missing, not running."""
     if record.state == "completed":
         return record
     if not added_only:
@@ -400,7 +400,7 @@ def _only(record: JobRecord, names: list[str]) -> JobRecord:
 
 
 def _without_gone(record: JobRecord, folder: Path) -> JobRecord:
-    """Return the record without plots and exports that somebody removed."""
+    """Return the record without plots and exports that were removed."""
     return replace(record, files={name: info for name, info in record.files.items() if (folder / name).exists()})
 
 
@@ -409,8 +409,8 @@ def _version_notes(found: Found) -> list[str]:
         return []
     same = sum(record.data_version == DATA_VERSION for record in found.finished.values())
     note = Text(
-        "the folder was last written by simtiff {before}, this is {now}: {same} of {jobs} finished jobs have data "
-        "version {data_version} as this one has",
+        "the folder was last written by simtiff {before}, this is {now}: {same} of {jobs} finished jobs have the "
+        "current data version {data_version}",
         before=printable(found.status.version),
         now=version(),
         same=same,
@@ -422,7 +422,7 @@ def _version_notes(found: Found) -> list[str]:
 
 def _added_notes(plan: Plan) -> list[str]:
     notes: list[str] = [
-        Text("{job}: plots and exports are made, the rest is kept: {reason}", job=job_id, reason=step.reason)
+        Text("{job}: only plots and exports are written: {reason}", job=job_id, reason=step.reason)
         for job_id, step in plan.steps.items()
         if step.action == "plots"
     ]
@@ -432,10 +432,8 @@ def _added_notes(plan: Plan) -> list[str]:
 
 def _reason_notes(plan: Plan) -> list[str]:
     jobs = [job_id for job_id, step in plan.steps.items() if step.action in {"again", "replace"}]
-    notes: list[str] = [
-        Text("{job} is done again: {why}", job=job_id, why=plan.why(job_id)) for job_id in jobs[:_MOST_JOBS]
-    ]
+    notes: list[str] = [Text("{job} is rerun: {why}", job=job_id, why=plan.why(job_id)) for job_id in jobs[:_MOST_JOBS]]
     if rest := Counter(plan.steps[job_id].reason for job_id in jobs[_MOST_JOBS:]):
         reasons = joined((joined([reason, str(count)], ": ") for reason, count in rest.most_common(5)), ", ")
-        notes.append(Text("... and {more} more jobs are done again ({reasons})", more=rest.total(), reasons=reasons))
+        notes.append(Text("... and {more} more jobs are rerun ({reasons})", more=rest.total(), reasons=reasons))
     return notes

@@ -1,4 +1,4 @@
-"""Whether a batch's files and workers will fit on the disk and into the memory; what cannot fit is refused."""
+"""Estimate the disk space and memory of a batch, and refuse a batch that does not fit."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Estimate(Event):
-    """What a batch needs and what there is, in bytes.
+    """Required and available disk space and memory of a batch, in bytes.
 
     Attributes
     ----------
     disk, disk_free : float
-        Files to be written, and the space they may take: free, and freed by the files that they replace.
+        Size of the files to be written, and the available space: free, or freed by replaced files.
     memory : float
-        Of all workers together at their peak.
+        Peak memory of all workers together.
     memory_available : float or None
-        None where the system does not say.
+        None if the system does not report it.
     workers, most_workers : int
-        Workers asked for, and how many fit into the memory.
+        Number of workers requested, and number that fit into memory.
     folder : Path
         Output folder.
     truth : float
-        The part of `disk` that is truth.
+        The share of the truth files in `disk`.
     memory_key : str
-        The key that the memory of the largest job depends on most.
+        The key with the largest effect on the memory of the largest job.
     """
 
     kind = "estimate"
@@ -79,7 +79,7 @@ class Estimate(Event):
         return tr("{estimate} ({memory} available)", estimate=text, memory=show_bytes(self.memory_available))
 
     def problems(self) -> list[str]:
-        """Return what cannot fit, with what to change; empty if all fits."""
+        """Return what does not fit, with what to change; empty if everything fits."""
         found = []
         if self.disk > self.disk_free:
             found.append(disk_problem(self.disk, self.disk_free, self.folder, self.truth))
@@ -100,9 +100,9 @@ class Estimate(Event):
         return found
 
     def check(self) -> None:
-        """Raise `BatchError` if something cannot fit."""
+        """Raise `BatchError` if something does not fit."""
         if problems := self.problems():
-            raise BatchError(joined([*problems, Text("(--force starts all the same)")]))
+            raise BatchError(joined([*problems, Text("(--force starts anyway)")]))
 
 
 def estimate_batch(
@@ -113,20 +113,20 @@ def estimate_batch(
     *,
     elsewhere: bool = False,
 ) -> Estimate:
-    """Return what the jobs that are still to do need.
+    """Return the estimate for the jobs to run.
 
     Parameters
     ----------
     folder : Path
-        Output folder; it exists.
+        Output folder; must exist.
     todo : sequence of (job id, config)
         The jobs.
     workers : int
-        Worker processes at work together.
+        Number of workers.
     threads : int
-        Threads of each.
+        Threads per worker.
     elsewhere : bool
-        Whether the workers are on other machines, whose memory is not known.
+        Whether the workers run on other machines, whose memory is not known.
     """
     movies, truth, replaced = 0.0, 0.0, 0.0
     memory: list[float] = []
@@ -159,12 +159,12 @@ def estimate_batch(
 
 
 def _field(config: JobConfig) -> tuple[object, ...]:
-    """Return what of a job says which part of its map is kept in memory, and in which form."""
+    """Return the settings that determine which part of a job's map is kept in memory, and in which form."""
     return config.emitters.area_px, config.zernike.crop_offset, config.zernike.interpolation_method == "cubic"
 
 
 def _memory_key(config: JobConfig, field: FieldMap) -> str:
-    """Return the key to make smaller for less memory: that of what takes more than half of it."""
+    """Return the key to reduce for less memory: the one responsible for more than half of it."""
     if transform_bytes(config, field.modes, 1) > worker_bytes(config, field) / 2:
         return "psf.size_px" if config.tiff.use_direct_rendering else "tiff.hr_size"
     none = config.emitters.model_copy(update={"num_emitters": 0, "density_per_um2": None})
@@ -173,10 +173,10 @@ def _memory_key(config: JobConfig, field: FieldMap) -> str:
 
 
 def available_memory() -> float | None:
-    """Return the memory in bytes that new processes can take; None where the system does not say.
+    """Return the memory in bytes available to new processes; None if the system does not report it.
 
-    The least of what the kernel calls available and what the limits of the control groups leave (those of a
-    container or a cluster's job).
+    The minimum of the kernel's available memory and of what the limits of control groups leave (containers, jobs of
+    a cluster).
     """
     found = []
     try:  # on Linux
@@ -189,7 +189,7 @@ def available_memory() -> float | None:
 
 
 def control_group_room(root: Path = ROOT, own: Path = OWN) -> list[float]:
-    """Return what the memory limits of this process's control groups leave, for both versions of these."""
+    """Return the memory left by the limits of this process's control groups (version 1 and 2)."""
     room = []
     for group, version in control_groups("memory", root, own):
         limit, usage = (
@@ -205,7 +205,7 @@ def control_group_room(root: Path = ROOT, own: Path = OWN) -> list[float]:
 
 
 def _cache(group: Path) -> float:
-    """Return what the kernel would give back first: file pages that nobody used lately."""
+    """Return the inactive file cache, which the kernel reclaims first."""
     try:
         fields = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         return float(fields.get("total_inactive_file", fields.get("inactive_file", 0)))
@@ -214,7 +214,7 @@ def _cache(group: Path) -> float:
 
 
 def _replaced_bytes(folder: Path, config: JobConfig) -> int:
-    """Return the size of the files in a job's folder that go before, or when, the job writes its own."""
+    """Return the size of the files in a job's folder that the job removes or replaces."""
     try:
         paths = [
             path

@@ -1,4 +1,4 @@
-"""Run all jobs of a config in worker processes, keep their status, and go on where an earlier run stopped."""
+"""Run all jobs of a config in worker processes, keep their status, and resume an earlier run."""
 
 from __future__ import annotations
 
@@ -68,71 +68,72 @@ def run_batch(
     shard: str | None = None,
     executor: FuturesExecutor | Client | None = None,
 ) -> BatchSummary:
-    """Run all jobs of a batch config and return what came of them.
+    """Run all jobs of a batch config and return a summary.
 
-    A job's files are in a folder with its id: the truth ``emitters.h5``, the movie as OME-TIFF (frames, y, x), and
-    the plots and exports that were asked for; ``job.json`` says what it is. Finished jobs whose config, zmap and files
-    have not changed are skipped, also those that stood under another name: they are renamed. One job's failure, or the
-    death of its worker, leaves the others running.
+    The files of a job are in a folder named after its id: the truth ``emitters.h5``, the movie as OME-TIFF (frames, y,
+    x), the requested plots and exports, and the job's description ``job.json``. Finished jobs whose config, zmap and
+    files have not changed are skipped; if they have another name now, they are renamed. If a job fails or its worker
+    exits, the other jobs continue.
 
-    Ctrl-C, SIGTERM and SIGHUP stop the batch at once: workers are ended, the status is saved, and the summary
-    says so (``interrupted``). The same call goes on later.
+    Ctrl-C, SIGTERM and SIGHUP stop the batch at once: the workers are stopped, the status is saved, and the summary has
+    ``interrupted`` set. Repeat the call to resume.
 
     Parameters
     ----------
     config : path, dict or BatchConfig
-        The batch's config.
+        Config of the batch.
     max_workers : int, optional
-        Worker processes, instead of the config's; default: one for each CPU that this process may use. Each gets its
-        share of these CPUs as threads. See `simtiff.set_threads` for what counts.
+        Number of worker processes, instead of the config's; default: one per CPU available to this process. The CPUs
+        are shared equally between the workers as threads; `simtiff.set_threads` explains which CPUs count.
     resume : bool
         False: run all jobs, also finished ones.
     output_dir : path, optional
-        Folder of the results, instead of the config's ``base_output_dir``.
+        Output folder, instead of the config's ``base_output_dir``.
     retry_failed : bool
-        Run only the jobs that failed before.
+        Run only jobs that failed before.
     overwrite : bool
-        Replace finished jobs that were made with other settings; without it, and with `resume`, these stop the batch
-        before it starts.
+        Replace finished jobs that were made with other settings. By default such jobs raise an error before the batch
+        starts (unless `resume` is False).
     overrides : sequence of str
         ``KEY=VALUE`` texts that replace values of the config.
     progress : bool or callable
-        True: shown on stderr; False: not shown; or a function that is called with each event, at once and in the
-        thread of the call: small objects of `simtiff.batch.events` and `simtiff.movie.events`, such as
-        ``Started``, ``Progress`` (in frames), ``Message``, ``Done`` (in seconds) and ``Failed``, each with its
-        ``job``. What the function raises ends the batch.
+        True: show progress on stderr; False: do not; or a function called with each event in the calling thread.
+        Events are objects of `simtiff.batch.events` and `simtiff.movie.events`, such as ``Started``, ``Progress``
+        (in frames), ``Message``, ``Done`` (in seconds) and ``Failed``, each with its ``job``. An exception in the
+        function stops the batch.
     force : bool
-        Start also if the disk or the memory seems too small.
+        Start even if the disk space or memory seems insufficient.
     log_file : path, optional
-        File that one JSON object a line is appended to, for what happens; with seconds, frames and bytes.
+        Append events to this file, one JSON object per line, with seconds, frames and bytes.
     shard : str, optional
-        ``I/N``: run only shard I of N, from 1 to N: the jobs j (from 0) with j mod N = I - 1. All shards of one batch
-        may run at once, on any number of machines that share the folder; job numbers, names and bytes are those of the
-        whole batch.
+        ``I/N``: run only shard I (from 1 to N): the jobs j (from 0) with j mod N = I - 1. The shards of a batch may
+        run at the same time on any number of machines that share the folder. Job numbers, names and files are identical
+        to those of the whole batch.
     executor : concurrent.futures.Executor or distributed.Client, optional
-        Runs the jobs in place of worker processes of this machine: a `~concurrent.futures.ProcessPoolExecutor`, one of
-        loky or ``mpi4py.futures``, or the client of a dask cluster (the extra ``dask``). Its workers must share the
-        output folder and the input files, under the same paths, and have the same simtiff. It stays open.
-        `max_workers` is then the most jobs at a time. A `~concurrent.futures.Executor` reports progress only when a job
-        ends; if one of its workers exits it takes no more jobs, and the batch ends with an error that says so.
+        Runs the jobs instead of worker processes on this machine: a `~concurrent.futures.ProcessPoolExecutor`, an
+        executor of loky or ``mpi4py.futures``, or the client of a dask cluster (optional dependency ``dask``). Its
+        workers must see the output folder and the input files under the same paths and have the same version of
+        simtiff. It is not shut down. `max_workers` then limits the number of jobs at a time. With a
+        `~concurrent.futures.Executor`, progress is reported only when a job ends; if one of its workers exits, it
+        accepts no more jobs, and the batch raises an error.
 
     Returns
     -------
     BatchSummary
-        How many jobs were ``completed``, ``failed`` or ``skipped``, the ``errors`` by job, the ``seconds`` it
-        took, and the ``exit_code`` of the command.
+        The numbers of jobs ``completed``, ``failed`` and ``skipped``, the ``errors`` by job, the ``seconds`` elapsed,
+        and the ``exit_code`` of the command.
 
     Raises
     ------
     ConfigError, DataError
-        The config or an input is wrong; nothing was written.
+        The config or an input file is invalid; nothing was written.
     BatchError
-        Finished jobs would be replaced, the output folder or the log file cannot be written, the folder is in use
-        by another batch, the disk or the memory is too small, workers cannot start, or an executor is broken.
+        Finished jobs would be replaced, the output folder or the log file is not writable, another batch is using the
+        folder, disk space or memory is insufficient, workers cannot start, or an executor is broken.
 
     Examples
     --------
-    Two movies that differ in their background, in photons per pixel:
+    Two movies with different backgrounds, in photons per pixel:
 
     >>> import tempfile
     >>> from simtiff import run_batch
@@ -173,12 +174,13 @@ def run_batch(
         run = _Run(lock, show, jobs, resume=resume)
         workers = _executor(executor, lock, max_workers or batch.max_workers, run)
         inside.callback(workers.close, lock.stop_workers)
-        if run.is_first:  # every job is to be done: workers start while the inputs are checked
+        if run.is_first:  # all jobs are run, so workers start while the inputs are checked
             workers.expect(len(run.mine))
         run.check(batch)
         if lock.taken_over:
             holder = lock.taken_over
-            run.tell(Message(Text("the run before this one died at its work ({holder}); taking over", holder=holder)))
+            text = Text("the previous run exited without finishing ({holder}); taking over its lock", holder=holder)
+            run.tell(Message(text))
         with lock.door():
             run.choose(retry_failed=retry_failed, overwrite=overwrite)
             run.refuse_overwriting(inputs)
@@ -199,12 +201,12 @@ def plan_batch(
     retry_failed: bool = False,
     shard: str | None = None,
 ) -> Plan:
-    """Return what `run_batch` would do with each job now; nothing is changed.
+    """Return what `run_batch` would do with each job; nothing is changed.
 
     Raises
     ------
     ConfigError, DataError
-        The config, an input or the folder's status is wrong.
+        The config, an input file or the status is invalid.
     """
     part = None if shard is None else Shard.of(shard)
     jobs = jobs_of(batch)
@@ -215,7 +217,7 @@ def plan_batch(
 
 
 def _executor(given: FuturesExecutor | Client | None, lock: FolderLock, most: int | None, run: _Run) -> Executor:
-    """Return what runs the jobs of a run: worker processes, or what the caller gave."""
+    """Return the executor of a run: worker processes, or the one that the caller provides."""
     if given is None:
         return Pool(most or cores(), (lock.fd,), run.first_config())
     if isinstance(given, FuturesExecutor):
@@ -231,7 +233,7 @@ def _executor(given: FuturesExecutor | Client | None, lock: FolderLock, most: in
 
 
 def _identified(batch: BatchConfig, jobs: Sequence[Job]) -> tuple[dict[str, Job], dict[str, JobRecord]]:
-    """Return the jobs with their seeds by id, and what determines the files of each."""
+    """Return the jobs with their seeds by id, and for each a record with the hash of its config and inputs."""
     digest = InputDigests()
     identified = {job.id: job for job in with_own_seeds(batch, jobs, digest)}
     wanted = {}
@@ -271,7 +273,7 @@ class _Run:
 
     @property
     def is_first(self) -> bool:
-        """Whether all jobs are to be done, as far as can be told at a glance."""
+        """Whether all jobs are run; a quick check for existing results."""
         return not self.resume or not any(entry.is_dir() or entry.suffix == ".json" for entry in self.folder.iterdir())
 
     def first_config(self) -> str:
@@ -279,7 +281,7 @@ class _Run:
         return next(iter(self.jobs.values())).config.model_dump_json()
 
     def tell(self, event: Event) -> None:
-        """Pass an event on to the status, the display and the log."""
+        """Pass an event to the status, the display and the log."""
         for watch in self.watchers:
             watch(event)
 
@@ -287,27 +289,27 @@ class _Run:
         self.status.watch(event)
 
     def check(self, batch: BatchConfig) -> None:
-        """Check the jobs' inputs, and hash what determines the jobs' files."""
+        """Check the input files of the jobs, and compute the hashes of the jobs."""
         for note in check_inputs(list(self.jobs.values()), batch):
             self.tell(Message(Text("note: {note}", note=note)))
         self.jobs, self.wanted = _identified(batch, list(self.jobs.values()))
 
     def choose(self, *, retry_failed: bool, overwrite: bool) -> None:
-        """Decide which jobs to run, and say why those are run again that once were done.
+        """Decide which jobs to run, and report why jobs are rerun.
 
-        The first shard plans for all of them, since finished jobs may have to be renamed.
+        The first shard plans for all shards, since finished jobs may have to be renamed.
 
         Raises
         ------
         BatchError
-            Finished jobs would be replaced, and nobody asked for that; or another shard runs with another config.
+            Finished jobs would be replaced without `overwrite`, or another shard runs with another config.
         """
         shard = self.lock.shard
         if shard is not None:
             digest = hashlib.sha256("".join(f"{name} {record.hash} " for name, record in self.wanted.items()).encode())
             self._others = self.lock.settle(digest.hexdigest())
         jobs = {name: self.jobs[name] for name in self.mine} if self._others else self.jobs
-        with contextlib.suppress(OSError):  # left by a run that was killed while it saved the status
+        with contextlib.suppress(OSError):  # from a run that was killed while saving the status
             for name in [part_name(shard)] if shard is not None else [STATUS_NAME]:
                 remove_partials(self.folder, of=name)
         self.found = survey(self.folder, resume=self.resume, only=jobs if self._others else None)
@@ -337,7 +339,7 @@ class _Run:
         refuse_overwriting(outputs, inputs)
 
     def check_room(self, executor: Executor, *, force: bool) -> None:
-        """Say how much disk and memory the chosen jobs need; raise `BatchError` if they cannot have it."""
+        """Report the disk space and memory that the chosen jobs need; raise `BatchError` if they do not fit."""
         todo = [(job_id, self.jobs[job_id].config) for job_id in self.pending if job_id not in self.plan.added_only]
         if not todo:
             return
@@ -348,10 +350,10 @@ class _Run:
             estimate.check()
         self.tell(estimate)
         for problem in estimate.problems():
-            self.tell(Message(Text("{problem} (going on: --force)", problem=problem), warning=True))
+            self.tell(Message(Text("{problem} (continuing because of --force)", problem=problem), warning=True))
 
     def begin(self, executor: Executor) -> None:
-        """Rename finished jobs, write the status as it is at the start, and clear away what is of no use any more."""
+        """Rename finished jobs, write the initial status, and remove leftovers of earlier runs."""
         before = dict(self.found.status.jobs)
         earlier = [*before, *self.found.finished]
         plan, index = self.plan, self.found.status if self.resume else BatchStatus(self.folder)
@@ -385,16 +387,16 @@ class _Run:
                 index.jobs[name] = before[name]
 
     def _clear_away(self, before: Mapping[str, JobRecord], earlier: Sequence[str]) -> None:
-        """Remove what killed runs left half-written in jobs that nobody runs again."""
+        """Remove temporary files of killed runs from jobs that are not run again."""
         records = self.plan.records
-        waiting = {name for name, record in records.items() if record.state != "completed"}  # for another run
+        waiting = {name for name, record in records.items() if record.state != "completed"}  # kept for another run
         kept = {*self.plan.pending} | waiting
         cleared = clear_away(self.folder, [name for name in (*records, *earlier) if name not in kept])
         begun = {name for name, record in before.items() if record.state in {"running", "interrupted"}}
         drop_begun(self.folder, begun - records.keys() - self.plan.foreign.keys())
         if cleared:
             where = listed(cleared, 1)
-            text = Text("removed what a killed run left unfinished in {where}; this one does not need it", where=where)
+            text = Text("removed unfinished files of a killed run in {where}; this run does not need them", where=where)
             self.tell(Message(text))
 
     def work(self, executor: Executor) -> None:
@@ -413,7 +415,7 @@ class _Run:
                 self.tell(Ended(len(self.completed), len(self.errors), self.skipped, self.interrupted))
 
     def summary(self, seconds: float) -> BatchSummary:
-        """Return what came of it."""
+        """Return the summary of the run."""
         return BatchSummary(
             total=len(self.mine),
             completed=len(self.completed),
@@ -440,7 +442,7 @@ class _Run:
             self._save()
 
     def _submit(self, executor: Executor) -> None:
-        """Give the next job to a worker."""
+        """Submit the next job."""
         job_id = self.pending.popleft()
         self.submitted.add(job_id)
         if not self.resume:
@@ -462,7 +464,7 @@ class _Run:
         executor.expect(len(self.pending))
 
     def _handle(self, event: Event) -> None:
-        if event.job and event.job not in self.submitted:  # late news of a job that has ended
+        if event.job and event.job not in self.submitted:  # late event of a job that has ended
             return
         match event:
             case Done():
@@ -472,42 +474,42 @@ class _Run:
                 self.submitted.remove(event.job)
                 self.errors[event.job] = event.error
                 clean(self.folder / event.job)
-            case Halted():  # somebody stopped its worker, but not this run
+            case Halted():  # its worker was stopped, but not this run
                 self.submitted.remove(event.job)
                 self.pending.append(event.job)
                 self.status.update(event.job, state="interrupted")
         self.tell(event)
 
     def _save(self, *, force: bool = False) -> None:
-        """Save the status; trouble with that is said once and does not end the batch."""
+        """Save the status; a failure is reported once and does not stop the batch."""
         try:
             try:
                 self.status.save(force=force)
-            except FileNotFoundError:  # somebody removed the folder; jobs make their own part of it again
+            except FileNotFoundError:  # the folder was removed; jobs create their own folders again
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self.status.save(force=True)
         except OSError as error:
             message = Text("{path}: cannot be saved ({reason})", path=self.status.path, reason=in_words(error))
             if force:
-                text = Text("{problem}; what this run finished is done again by the next", problem=message)
+                text = Text("{problem}; the next run will redo the jobs that this run finished", problem=message)
                 raise UnsavedError(text) from error
             if not self._warned:
                 self._warned = True
-                self.tell(Message(Text("{problem}; going on", problem=message), warning=True))
+                self.tell(Message(Text("{problem}; continuing", problem=message), warning=True))
 
     def _leave_in_order(self) -> None:
-        """Write the last status: only jobs whose files are there are done, none is running."""
+        """Write the final status: no job is running, and completed jobs have all their files."""
         for job_id in self.submitted:
             if self.status.jobs[job_id].state == "running":
                 self.status.update(job_id, state="interrupted")
             clean(self.folder / job_id)
         self.submitted.clear()
-        if not self.lock.held:  # the status is another batch's now
+        if not self.lock.held:  # another batch has locked the folder and writes the status
             return
         for job_id in list(self.completed):
             gone = [name for name in self.status.jobs[job_id].files if not (self.folder / job_id / name).exists()]
             if gone:
-                error = Text("{files}: gone; removed while the batch was running?", files=", ".join(gone))
+                error = Text("{files}: missing; removed while the batch was running?", files=", ".join(gone))
                 self.completed.remove(job_id)
                 self.errors[job_id] = error
                 self.tell(Gone(self.wanted[job_id].frames, error, job=job_id))
@@ -515,7 +517,7 @@ class _Run:
         if self.lock.shard is not None:
             try:
                 close_part(self.lock, self.status)
-            except (OSError, DataError, BatchError) as error:  # readers take the part into account
+            except (OSError, DataError, BatchError) as error:  # not critical: readers merge the part
                 self.tell(Message(in_words(error), warning=True))
 
 

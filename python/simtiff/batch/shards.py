@@ -1,4 +1,4 @@
-"""Shards: parts of a batch that several machines run at once in one shared folder."""
+"""Shards: parts of a batch that run at the same time on several machines that share a folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Shard:
 
     @classmethod
     def of(cls, text: str) -> Shard:
-        """Return the shard that a text such as ``2/3`` names; `ConfigError` if it names none."""
+        """Return the shard for a text such as ``2/3``; `ConfigError` if it is invalid."""
         match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text, re.ASCII)
         index, count = map(int, match.groups()) if match is not None else (0, 0)
         if not 1 <= index <= count <= MOST_SHARDS:
@@ -44,7 +44,7 @@ class Shard:
         return f"{self.index}/{self.count}"
 
     def has(self, number: int) -> bool:
-        """Say whether the shard runs the job of this number, from 0."""
+        """Return whether the shard runs the job with this number, from 0."""
         return number % self.count == self.index - 1
 
 
@@ -54,7 +54,7 @@ def lock_name(shard: Shard | None) -> str:
 
 
 def part_name(shard: Shard) -> str:
-    """Return the name of a shard's own part of the status."""
+    """Return the file name of a shard's part of the status."""
     return f".simtiff-{shard.index}-of-{shard.count}.json"
 
 

@@ -22,7 +22,7 @@ _until = float("-inf")
 
 
 def note_interrupt() -> bool:
-    """Take note of a signal to stop; return whether it is a new wish, not one soon after another."""
+    """Record a signal to stop; return False if it closely follows another one."""
     global _until  # noqa: PLW0603
     now = time.monotonic()
     new = now >= _until
@@ -31,14 +31,15 @@ def note_interrupt() -> bool:
 
 
 class Interrupts:
-    """Makes SIGTERM, which a cluster's scheduler sends, stop the run as cleanly as Ctrl-C, in a ``with`` block.
+    """Makes SIGTERM, which cluster schedulers send, stop the run as cleanly as Ctrl-C, in a ``with`` block.
 
-    A signal soon after another is the same wish (``timeout`` sends two): it must not tear what cleans up.
+    A signal that closely follows another one is ignored (``timeout`` sends two), so that it does not interrupt the
+    cleanup.
 
     Parameters
     ----------
     ends_process : bool
-        Whether the process ends after the block, so that what is ignored then stays ignored.
+        Whether the process exits after the block; ignored signals then stay ignored.
     """
 
     def __init__(self, *, ends_process: bool) -> None:
@@ -58,7 +59,7 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def ignore(self) -> None:
-        """Ignore further signals in the block."""
+        """Ignore further signals during the block."""
         self._ignored = True
         for number in self._before:
             signal.signal(number, signal.SIG_IGN)
@@ -71,8 +72,8 @@ class Interrupts:
 
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Block Ctrl-C while a worker starts: it inherits that, so an interrupt is the batch's alone."""
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows, where workers are in a process group of their own
+    """Block SIGINT while a worker starts; the worker inherits this, so that only the batch gets Ctrl-C."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows: workers have their own process group
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -84,13 +85,13 @@ def interrupts_held() -> Iterator[None]:
 
 @contextlib.contextmanager
 def signals_as_news(news: SimpleQueue[Any]) -> Iterator[None]:
-    """Put `Signalled` into the news of an executor for a signal to stop, in place of an exception at any step."""
+    """Put `Signalled` into the queue of an executor at a signal to stop, instead of raising an exception."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        note_interrupt()  # one that comes just after the block is the same wish
+        note_interrupt()  # so that one just after the block is ignored
         news.put((Signalled(), None))  # SimpleQueue.put may be called from a handler
 
     before: dict[int, Any] = {}
@@ -106,7 +107,7 @@ def signals_as_news(news: SimpleQueue[Any]) -> Iterator[None]:
 
 
 def open_closed_streams() -> None:
-    """Lead stdin, stdout and stderr that are closed to nowhere: else the next files take their places."""
+    """Open closed standard streams on the null device, so that no other file gets their descriptors."""
     for number in range(3):
         try:
             os.fstat(number)

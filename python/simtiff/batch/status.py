@@ -1,4 +1,4 @@
-"""What a batch has done: ``batch_status.json`` in its output folder, always whole on the disk."""
+"""The status of a batch: ``batch_status.json`` in its output folder, written atomically."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 NAME = OWN_NAMES[0]
 SCHEMA = 1
-_CURE = Text("move it away, or start all jobs again with --no-resume")
+_CURE = Text("move it elsewhere, or rerun all jobs with --no-resume")
 _LARGEST_BYTES = 1 << 30
-# Saving may take this share of the time of many small jobs; what a crash can lose is redone.
+# Maximum fraction of the time spent on saving; jobs that a crash loses are rerun.
 _SAVE_SHARE = 0.05
 _SAVE_SECONDS = 0.25
 _PROGRESS_SECONDS = 10.0
@@ -39,26 +39,26 @@ CONFIG_CHANGED = Text("config changed")
 
 
 class DamagedStatusError(DataError):
-    """A status file that simtiff wrote is damaged; it can be made again from the jobs' ``job.json``."""
+    """A status file is damaged; it can be rebuilt from the jobs' ``job.json``."""
 
 
 State = Literal["pending", "running", "completed", "failed", "interrupted"]
 
 
 def is_plain(name: str) -> bool:
-    """Say whether simtiff can have given a name: of one file, and without what a terminal acts on."""
+    """Return whether a name is a single, printable file name, as simtiff writes it."""
     return name not in {"", ".", ".."} and name.isprintable() and not any(character in "/\\" for character in name)
 
 
 def _plain(name: str) -> str:
     if not is_plain(name):
-        raise ValueError("is no name of a job or a file")
+        raise ValueError("is not a name of a job or a file")
     return name
 
 
 def _sized(info: FileInfo) -> FileInfo:
     if not (0 <= info.size < 1 << 63 and 0 <= info.crc32 < 1 << 32):
-        raise ValueError("is no size and CRC-32 of a file")
+        raise ValueError("is not a size and CRC-32 of a file")
     return info
 
 
@@ -74,22 +74,22 @@ def now() -> str:
 
 @dataclass(frozen=True)
 class JobRecord:
-    """What is known of one job.
+    """The record of one job.
 
     Attributes
     ----------
     hash, data_version, zmap : str, int, str
-        What determines its files: hash of everything, and two of its parts, to say why a job is redone.
+        Hash of everything that determines its files, and two parts of that, to explain why a job is rerun.
     frames : int
         Frames of its movie.
     frames_done : int
-        While it runs: frames rendered so far, renewed every few seconds.
+        While it runs: frames rendered so far, updated every few seconds.
     files : dict
         Finished files by name.
     started, finished : str
-        ISO 8601, UTC; empty where it did not come to that.
+        ISO 8601, UTC; empty if it did not start or finish.
     seconds : float
-        How long it took.
+        Run time.
     error : str
         Why it failed.
     """
@@ -109,7 +109,7 @@ class JobRecord:
 
 @dataclass(frozen=True)
 class _Stored:
-    """What is read of the file; the rest follows from it."""
+    """The part of the file that is read; the rest is derived from it."""
 
     start_time: str
     last_update: str
@@ -121,7 +121,7 @@ class _Stored:
 
 
 class BatchStatus:
-    """The status of all jobs of an output folder, in memory and on the disk.
+    """The status of all jobs of an output folder, in memory and on disk.
 
     Parameters
     ----------
@@ -132,18 +132,18 @@ class BatchStatus:
     start_time : str
         When the batch was first started.
     name : str
-        Name of the file; a shard has its own (`simtiff.batch.shards.part_name`).
+        Name of the file; each shard has a separate one (`simtiff.batch.shards.part_name`).
 
     Attributes
     ----------
     run_started : str
-        When the last run of the batch began its jobs.
+        When the last run of the batch started its jobs.
     workers : int
-        Its worker processes.
+        Its number of workers.
     version : str
-        The simtiff that wrote the file; empty before that.
+        The version of simtiff that wrote the file; empty if it was not written yet.
     foreign : dict
-        Finished jobs of other configs in the same folder, by the names of their folders.
+        Finished jobs of other configs in the same folder, by folder name.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class BatchStatus:
         DamagedStatusError
             The file is damaged.
         DataError
-            It is by another version or program, or cannot be read.
+            It was written by another version or program, or cannot be read.
         """
         path = folder / name
         try:
@@ -183,10 +183,10 @@ class BatchStatus:
         except OSError as error:
             raise DataError(Text("{path}: cannot be read ({reason})", path=path, reason=os_reason(error))) from error
         except (ValueError, RecursionError) as error:
-            text = Text("{path}: damaged, it is no JSON ({reason}); {cure}", path=path, reason=error, cure=_CURE)
+            text = Text("{path}: damaged, not valid JSON ({reason}); {cure}", path=path, reason=error, cure=_CURE)
             raise DamagedStatusError(text) from error
         if not isinstance(content, dict) or "schema" not in content:
-            raise DataError(Text("{path}: not a status file of simtiff; {cure}", path=path, cure=_CURE))
+            raise DataError(Text("{path}: not a simtiff status file; {cure}", path=path, cure=_CURE))
         if content["schema"] != SCHEMA:
             raise DataError(
                 Text(
@@ -211,9 +211,9 @@ class BatchStatus:
 
     @classmethod
     def of(cls, folder: Path) -> BatchStatus:
-        """Return the status of a folder; `DataError` as from `load`, and if it has none."""
+        """Return the status of a folder; `DataError` as from `load`, or if there is none."""
         if (status := cls.load(folder)) is None:
-            text = Text("{folder}: no {name} there; is it the output folder of a batch?", folder=folder, name=NAME)
+            text = Text("{folder}: no {name}; is it the output folder of a batch?", folder=folder, name=NAME)
             raise DataError(text)
         return status
 
@@ -224,10 +224,10 @@ class BatchStatus:
         self._changed = True
 
     def watch(self, event: Event) -> None:
-        """Note what happens to a job; how far it is alone is not saved more often than every ten seconds."""
+        """Update the record of a job from an event; progress alone is saved at most every ten seconds."""
         if (record := self.jobs.get(event.job)) is None:
             return
-        done = record.state == "completed"  # and only its plots or exports are made: done it stays
+        done = record.state == "completed"  # only its plots or exports are written: it stays completed
         match event:
             case Started() if not done:
                 self.update(event.job, state="running", started=now(), error="")
@@ -238,7 +238,7 @@ class BatchStatus:
             case MovieMade():
                 self.update(event.job, files=event.files, frames_done=record.frames)
             case Done():
-                files = {**record.files, **event.files}  # where only these were made, the others are of before
+                files = {**record.files, **event.files}  # the new files may be only plots or exports
                 seconds = record.seconds + (0 if done else event.seconds)
                 finished = record.finished if done else now()
                 self.update(event.job, finished=finished, state="completed", files=files, seconds=seconds)
@@ -253,24 +253,24 @@ class BatchStatus:
         return [name for name, record in self.jobs.items() if record.state in states]
 
     def states(self, *, running: bool) -> dict[str, State]:
-        """Return the jobs' states; where no batch is `running`, jobs that were at it have been interrupted."""
+        """Return the jobs' states; if no batch is `running`, jobs recorded as running were interrupted."""
         return {
             name: "interrupted" if record.state == "running" and not running else record.state
             for name, record in self.jobs.items()
         }
 
     def due_in(self) -> float | None:
-        """Return in how many seconds `save` is wanted, None if nothing changed."""
+        """Return in how many seconds `save` is due, None if nothing changed."""
         return max(0.0, self._due - time.monotonic()) if self._changed else None
 
     def save(self, *, force: bool = False) -> None:
-        """Write the file if it is due, or whatever `force`; OSError if that cannot be done."""
+        """Write the file if it is due, or with `force`; OSError if that fails."""
         begin = time.monotonic()
         if not force and not (self._changed and begin >= self._due):
             return
         self.last_update = now()
         text = json.dumps(self.as_dict(), indent=1, allow_nan=False)
-        self._due = begin + _SAVE_SECONDS  # also after an error: try again, but not all the time
+        self._due = begin + _SAVE_SECONDS  # also limits retries after an error
         write_whole(self.path, text.encode())
         self._changed = False
         end = time.monotonic()
@@ -306,7 +306,7 @@ def _as_plain(jobs: Mapping[str, JobRecord]) -> dict[str, dict[str, Any]]:
 
 
 def _stored(path: Path, content: dict[str, Any]) -> _Stored:
-    """Return the content of a status file; `DataError` that names the key if it is not what simtiff writes."""
+    """Return the content of a status file; `DataError` with the key if it is not valid."""
     try:
         return TypeAdapter(_Stored).validate_python(content)
     except ValidationError as error:
@@ -318,18 +318,18 @@ def _stored(path: Path, content: dict[str, Any]) -> _Stored:
 
 
 def why_not_done(record: JobRecord | None, wanted: JobRecord, folder: Path, names: Iterable[str]) -> str | None:
-    """Return why a job has to be done (again), None if it is done.
+    """Return why a job has to be run (again), None if it is finished.
 
     Parameters
     ----------
     record : JobRecord or None
-        What the status says of the job.
+        The job's record in the status.
     wanted : JobRecord
-        The job as it is wanted now: hash, data_version and zmap.
+        The record according to the config: hash, data_version and zmap.
     folder : Path
         The job's folder.
     names : iterable of str
-        Files the job must have.
+        Files that the job must have.
     """
     if record is None or record.state == "pending":
         return "new"
@@ -344,24 +344,22 @@ def why_not_done(record: JobRecord | None, wanted: JobRecord, folder: Path, name
         return changed
     for name in names:
         if name not in record.files:
-            return Text("{name} was not asked for before", name=name)
+            return Text("{name} was not requested before", name=name)
     for name, info in record.files.items():
         try:
             size = (folder / name).stat().st_size
         except OSError:
             return Text("{name} is missing", name=name)
         if size != info.size:
-            return Text(
-                "{name} has {size} bytes, it was written with {written}", name=name, size=size, written=info.size
-            )
+            return Text("{name} has {size} bytes, expected {written}", name=name, size=size, written=info.size)
     return None
 
 
 def what_changed(record: JobRecord, wanted: JobRecord) -> str:
-    """Return in what a job differs from the one that is wanted: data version, input files or settings."""
+    """Return what differs between a job and its config: data version, input files or settings."""
     if record.data_version != wanted.data_version:
         before, now_is = record.data_version, wanted.data_version
-        return Text("made by data version {before}, now it is {now}", before=before, now=now_is)
+        return Text("made with data version {before}, now {now}", before=before, now=now_is)
     files = changed_files(record.zmap, wanted.zmap)
     if not files:
         return CONFIG_CHANGED

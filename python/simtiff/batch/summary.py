@@ -1,4 +1,4 @@
-"""What came of a batch."""
+"""The summary of a batch."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BatchSummary:
-    """What came of a batch; as text, what ``simtiff batch`` prints at its end.
+    """The summary of a batch; as text, what ``simtiff batch`` prints at the end.
 
     Attributes
     ----------
     total : int
-        Jobs of the config.
+        Number of jobs in the config.
     completed, failed : int
-        Jobs that were finished, or failed, in this run.
+        Number of jobs that finished or failed in this run.
     skipped : int
-        Jobs that were not run: done before, or (with ``retry_failed``) not among the failed ones.
+        Number of jobs not run: already finished, or (with ``retry_failed``) not failed before.
     interrupted : bool
-        Whether a signal ended the run before all jobs were through.
+        Whether a signal stopped the run before all jobs had ended.
     seconds : float
-        Time of this run.
+        Duration of this run.
     errors : dict
-        Why jobs failed, by id.
+        Error of each failed job, by id.
     output_dir : Path
-        Folder of the results.
+        Output folder.
     """
 
     total: int
@@ -45,19 +45,19 @@ class BatchSummary:
 
     @property
     def exit_code(self) -> int:
-        """Exit code of the command: 0 all done, 1 a job failed, 130 interrupted."""
+        """Exit code of the command: 0 all jobs finished, 1 a job failed, 130 interrupted."""
         if self.interrupted:
             return 130
         return 1 if self.failed else 0
 
     @property
     def asked(self) -> int:
-        """Jobs that the run was to make: all but those that it skipped."""
+        """Number of jobs that the run had to do: all except the skipped ones."""
         return self.total - self.skipped
 
     @property
     def left(self) -> int:
-        """Jobs that the run did not come to."""
+        """Number of jobs that the run did not get to."""
         return self.asked - self.completed - self.failed
 
     def __str__(self) -> str:
@@ -81,13 +81,13 @@ class BatchSummary:
                 first, *more = shown(error).splitlines() or [""]
                 lines.append(f"  {job_id}: {first}")
                 lines += [f"    {line}" for line in more]
-            lines.append(tr("run the same command again to try them once more (--retry-failed: them alone)"))
+            lines.append(tr("rerun the same command to retry them (--retry-failed: only these)"))
         lines.append(tr("results: {folder}", folder=self.output_dir))
         return "\n".join(lines)
 
 
 def success_rate(completed: int, asked: int) -> Text:
-    """Return in words how many of the jobs that a run was to make it has finished."""
+    """Return as text the fraction of its jobs that a run has finished."""
     if not asked:
         return Text("success rate: no job was run")
     jobs = plural("{n} job", "{n} jobs", asked)

@@ -1,4 +1,4 @@
-"""All jobs of a batch as one table: what they vary, what came of them, where their files are."""
+"""All jobs of a batch as one table: varied parameters, results, paths of the files."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
     from simtiff.batch.status import JobRecord
 
-# pandas' names of the columns' types; between the two are the settings.
+# Column types, as pandas names them; the columns of settings are between the two groups.
 _OF_EVERY_JOB = {"number": "int64", "name": "string", "state": "string"}
 _OF_THE_FINISHED = {"frames": "Int64", "records": "Int64", "seconds": "float64", "movie": "string", "truth": "string"}
 
 
 def table(folder: str | os.PathLike[str]) -> pd.DataFrame:
-    """Return a table of all jobs of a batch, one row each, as pandas has it (the extra ``tables``).
+    """Return a table of all jobs of a batch as a pandas DataFrame, one row per job (optional dependency ``tables``).
 
-    Columns are ``number`` (from 0), ``name`` and ``state``; by its dotted key every variable, and every setting that
-    differs between finished jobs; ``frames``, ``records``, ``seconds``, and the paths ``movie`` and ``truth``. Of a job
-    that is not finished only the first three are known. Values that are lists are JSON texts.
+    The columns are ``number`` (from 0), ``name`` and ``state``; one for each varied parameter and each setting that
+    differs between finished jobs, named by its dotted key; ``frames``, ``records``, ``seconds``, and the paths
+    ``movie`` and ``truth``. For unfinished jobs only the first three are known. Lists are given as JSON.
 
     Parameters
     ----------
@@ -49,23 +49,23 @@ def table(folder: str | os.PathLike[str]) -> pd.DataFrame:
     Raises
     ------
     ConfigError
-        If pandas is not installed.
+        pandas is not installed.
     DataError
-        The folder has no status, or a damaged one, or the truth of a finished job is damaged.
+        The status is missing or damaged, or the truth of a finished job is damaged.
     """
     return JobTable.of(folder).as_pandas()
 
 
 @dataclass(frozen=True)
 class JobTable:
-    """The table of `table`, without pandas.
+    """The table of all jobs, without pandas.
 
     Attributes
     ----------
     columns : tuple of str
         Names of the columns.
     rows : list of dict
-        Values by column, of one job each: numbers, texts, truth values, or None where there is none.
+        For each job the values by column: numbers, texts, booleans or None.
     """
 
     columns: tuple[str, ...]
@@ -91,7 +91,7 @@ class JobTable:
         return cls(columns, rows)
 
     def as_csv(self) -> str:
-        """Return it as CSV: a line of names, then a line for each job; nothing between commas is no value."""
+        """Return the table as CSV: a header, then one line per job; missing values are empty."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(map(printable, self.columns))
@@ -100,7 +100,7 @@ class JobTable:
         return text.getvalue()
 
     def as_pandas(self) -> pd.DataFrame:
-        """Return it as pandas has it; `ConfigError` if pandas is not installed."""
+        """Return the table as a DataFrame; `ConfigError` if pandas is not installed."""
         try:
             import pandas as pd
         except ImportError as error:
@@ -116,12 +116,12 @@ class JobTable:
         return pd.DataFrame(columns)
 
     def write(self, path: Path) -> None:
-        """Write it whole or not at all, as Parquet where the name ends so, else as CSV.
+        """Write the table atomically, as Parquet if the name ends in ``.parquet``, else as CSV.
 
         Raises
         ------
         ConfigError
-            If Parquet is asked for, but pandas or pyarrow are not installed.
+            Parquet needs pandas and pyarrow, which are not installed.
         OSError
             The file cannot be written.
         """
@@ -129,7 +129,7 @@ class JobTable:
             write_whole(path, self.as_csv().encode())
             return
         try:
-            import pyarrow  # noqa: F401 - what pandas writes with
+            import pyarrow  # noqa: F401 - used by pandas
         except ImportError as error:
             raise ConfigError(
                 "Parquet needs pandas and pyarrow, which are not installed: pip install pandas pyarrow"
@@ -141,7 +141,7 @@ class JobTable:
 
 @dataclass(frozen=True)
 class _Made:
-    """What is known of a finished job: settings by dotted key, those that the batch varies, and its results."""
+    """A finished job: its settings by dotted key, the keys that the batch varies, and its results."""
 
     settings: dict[str, Any]
     variables: tuple[str, ...]
@@ -149,7 +149,7 @@ class _Made:
 
     @classmethod
     def of(cls, folder: Path, record: JobRecord) -> _Made | None:
-        """Return what the files in a job's folder say; None of a job that is not finished."""
+        """Read the files in a job's folder; None if the job is not finished."""
         if record.state != "completed":
             return None
         truth = folder / TRUTH_NAME
@@ -157,15 +157,15 @@ class _Made:
         variables: dict[str, Any] = {}
         records = None
         described = None
-        with contextlib.suppress(DataError):  # the truth tells most of it, too
+        with contextlib.suppress(DataError):  # the truth has most of it, too
             described = read_job_file(folder)
         if described is not None:
             variables = described.variables
             settings = _defaults() | described.settings | variables
             if any(settings.get(f"emitters.{key}") is not None for key in OF_NUMBER if key != "num_emitters"):
-                settings["emitters.num_emitters"] = None  # which the default is not
+                settings["emitters.num_emitters"] = None  # not the default: the number follows from another key
             records = described.records
-        elif truth.exists():  # made before there was such a file
+        elif truth.exists():  # made by a version that did not write job.json
             config = stored_config(truth)
             settings = {} if config is None else flat_settings(config)
             with open_hdf5(truth) as file:
@@ -183,21 +183,21 @@ class _Made:
 
 @functools.cache
 def _defaults() -> dict[str, Any]:
-    """Return the settings of a job that asks for nothing; without those that a ``job.json`` leaves out."""
+    """Return the default settings of a job, except those that a ``job.json`` omits."""
     return {key: value for key, value in default_settings(JobConfig).items() if not without_effect(key)}
 
 
 def _shown_keys(made: Sequence[_Made]) -> list[str]:
-    """Return every variable, then every setting that differs between jobs, in the order of the config."""
+    """Return the varied parameters, then the settings that differ between jobs, in the order of the config."""
     variables = dict.fromkeys(key for one in made for key in one.variables)
     first: dict[str, Any] = {}
     varied = {key for one in made for key, value in one.settings.items() if first.setdefault(key, value) != value}
-    known = [*variables, *(key.rpartition(".")[0] for key in variables)]  # of psf.phase_noll.6, psf.phase_noll, too
+    known = [*variables, *(key.rpartition(".")[0] for key in variables)]  # for psf.phase_noll.6 also psf.phase_noll
     return [*variables, *(key for key in first if key in varied and key not in known)]
 
 
 def _plain(value: Any) -> Any:
-    """Return a setting as one cell: lists and the like as JSON."""
+    """Return a setting as one cell; lists and dicts as JSON."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
 
 
@@ -208,7 +208,7 @@ def _text(value: Any) -> str:
 
 
 def _kind(values: Sequence[Any]) -> str:
-    """Return pandas' name of the type that holds all values, some of which may be None."""
+    """Return the pandas type for all values, some of which may be None."""
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {bool}:
         return "boolean"

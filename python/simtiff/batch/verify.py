@@ -1,4 +1,4 @@
-"""Check the finished jobs of a batch: every file against the status, some frames against a new rendering."""
+"""Check the finished jobs of a batch: all files against the status, some frames by rendering them again."""
 
 from __future__ import annotations
 
@@ -35,39 +35,39 @@ if TYPE_CHECKING:
     from simtiff.movie.events import Watch
 
 FRAMES = 3
-"""Frames of a job that are rendered again, unless told otherwise."""
+"""Default number of frames per job that are rendered again."""
 
 _RENDERED_WITH = ("camera.maps_path",)
-"""Keys of the files that frames are rendered with; what is made with others stands in the truth."""
+"""Keys of the input files used for rendering; the effect of other files is stored in the truth."""
 
-_AGAIN = Text("run simtiff batch with its config again: it makes this job anew")
+_AGAIN = Text("rerun simtiff batch with its config to redo this job")
 
 
 def _rewrite(path: Path) -> Text:
-    return Text("remove {path}, then run simtiff batch with its config again: it writes this file", path=path)
+    return Text("remove {path}, then rerun simtiff batch with its config to write this file", path=path)
 
 
 def _remove(path: Path) -> Text:
-    return Text("remove {path}, then run simtiff batch with its config again: it makes this job anew", path=path)
+    return Text("remove {path}, then rerun simtiff batch with its config to redo this job", path=path)
 
 
 @dataclass
 class JobCheck:
-    """What was found out about one job.
+    """The result of checking one job.
 
     Attributes
     ----------
     job_id : str
     files : int
-        Files that are as they were written.
+        Number of unchanged files.
     frames : int
-        Frames that were rendered again and are the same, pixel by pixel.
+        Number of frames rendered again with identical pixels.
     problems : list of (str, str)
-        What is wrong, and what to do about it.
+        Each problem, and how to fix it.
     notes : list of str
-        What is to know, but not wrong.
+        Notes that are not problems.
     wrong_files : set of str
-        Files that are wrong; ``""`` stands for the whole job.
+        Files with problems; ``""`` means the whole job.
     """
 
     job_id: str
@@ -79,11 +79,11 @@ class JobCheck:
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there is no problem."""
         return not self.problems
 
     def wrong(self, problem: str, cure: str, name: str | None = "") -> None:
-        """Add a problem of one file, or of the whole job (``""``); None: of nothing that belongs to it."""
+        """Add a problem of a file, of the whole job (``""``), or of no file of the job (None)."""
         self.problems.append((problem, cure))
         if name is not None:
             self.wrong_files.add(name)
@@ -93,9 +93,7 @@ class JobCheck:
         if self.files:
             parts.append(shown(plural("{n} file", "{n} files", self.files)))
         if self.frames:
-            frames = plural(
-                "{n} frame rendered again and the same", "{n} frames rendered again and the same", self.frames
-            )
+            frames = plural("{n} frame rerendered, identical", "{n} frames rerendered, identical", self.frames)
             parts.append(shown(frames))
         checked = f": {tr(', ').join(parts)}" if parts and self.is_good else ""
         lines = [f"{tr('ok   ') if self.is_good else tr('WRONG')} {self.job_id}{checked}"]
@@ -114,23 +112,23 @@ class Checked(Event):
 
 @dataclass(frozen=True)
 class Verification:
-    """What `simtiff verify` found in an output folder; as text, its last lines.
+    """The result of ``simtiff verify``; as text, its last lines.
 
     Attributes
     ----------
     folder : Path
     jobs : tuple of JobCheck
-        One for each finished job.
+        The check of each finished job.
     unfinished : dict
         State of each job that is not finished.
     strays : tuple of str
-        Files and folders beside the jobs that the status does not know.
+        Files and folders that do not belong to the batch.
     running : bool
-        Whether a batch is at work in the folder.
+        Whether a batch is running in the folder.
     foreign : int
-        Finished jobs of other configs, which are not checked.
+        Number of finished jobs of other configs, which are not checked.
     marked : bool
-        Whether the next run of the batch mends what is wrong.
+        Whether the problems are marked, so that the next run of the batch repairs them.
     """
 
     folder: Path
@@ -143,7 +141,7 @@ class Verification:
 
     @property
     def exit_code(self) -> int:
-        """Exit code of the command: 0 all jobs are finished and right, 1 something is wrong or missing."""
+        """Exit code of the command: 0 all jobs are finished and correct, 1 something is wrong or missing."""
         return int(bool(self.unfinished) or not all(job.is_good for job in self.jobs))
 
     def __str__(self) -> str:
@@ -158,24 +156,24 @@ class Verification:
             )
         ]
         if self.marked and good < len(self.jobs):
-            lines.append(tr("marked: run simtiff batch with its config, it mends them"))
+            lines.append(tr("marked: rerun simtiff batch with its config to repair them"))
         elif good < len(self.jobs):
-            lines.append(tr("to mend all at once: simtiff verify --mark, then simtiff batch with its config"))
+            lines.append(tr("to repair all: simtiff verify --mark, then simtiff batch with its config"))
         if self.foreign:
             jobs = plural("{n} finished job", "{n} finished jobs", self.foreign)
-            lines.append(tr("not checked: {jobs} of other configs (see simtiff clean)", jobs=jobs))
+            lines.append(tr("not checked: {jobs} from other configs (see simtiff clean)", jobs=jobs))
         if self.unfinished:
             states = list(self.unfinished.values())
             counts = tr(", ").join(
                 tr("{n} {words}", n=states.count(state), words=STATES[state]) for state in dict.fromkeys(states)
             )
-            todo = Text("run simtiff batch again: it goes on with them")
+            todo = Text("rerun simtiff batch to finish them")
             if self.running:
-                todo = Text("a batch is at work on it")
+                todo = Text("a batch is running")
             jobs = plural("{n} job", "{n} jobs", len(states))
             lines.append(tr("{jobs} not finished ({states}): {what}", jobs=jobs, states=counts, what=todo))
         if self.strays:
-            lines.append(tr("not of this batch: {names}", names=listed(self.strays, 5)))
+            lines.append(tr("not part of this batch: {names}", names=listed(self.strays, 5)))
         return "\n".join(lines)
 
 
@@ -186,31 +184,31 @@ def verify_batch(
     *,
     mark: bool = False,
 ) -> Verification:
-    """Check every finished job of an output folder; nothing in it is changed, unless that is asked for.
+    """Check every finished job of an output folder; nothing is changed unless `mark` is set.
 
     Parameters
     ----------
     folder : Path
         Output folder of a batch.
     frames : int
-        Frames of each movie to render again from its ``emitters.h5`` and compare with the file, all pixels
-        exactly; which ones depends on the job alone.
+        Number of frames of each movie that are rendered again from its ``emitters.h5`` and compared with the file,
+        pixel by pixel. The choice of frames depends only on the job.
     watch : callable, optional
-        Called with each event: `Progress` of the stage ``jobs``, and `Checked` as soon as a job is.
+        Called with each event: `Progress` of the stage ``jobs``, and `Checked` after each job.
     mark : bool
-        Mark what is wrong, so that the next run of the batch mends it: a job whose movie or truth is wrong counts as
-        failed then, a plot, an export or a ``job.json`` that is wrong is removed.
+        Mark the problems, so that the next run of the batch repairs them: a job with a wrong movie or truth is marked
+        as failed; a wrong plot, export or ``job.json`` is removed.
 
     Raises
     ------
     DataError
-        The folder has no status and no finished jobs, or the status is of another program.
+        The folder has no status and no finished jobs, or the status was written by another program.
     BatchError
-        A batch is at work in the folder whose jobs are to be marked, or it cannot be written.
+        With `mark`: a batch is running in the folder, or it is not writable.
     """
     if not mark:
         return _verify(folder, current_status(folder), frames, watch, running=is_locked(folder))
-    current_status(folder)  # before a lock is put into a folder that is none of a batch
+    current_status(folder)  # raises before a lock file is created in a folder without a batch
     with FolderLock(folder):
         status = current_status(folder)
         found = _verify(folder, status, frames, watch, running=False)
@@ -226,9 +224,9 @@ def verify_batch(
 
 
 def _mark(folder: Path, check: JobCheck, status: BatchStatus) -> None:
-    """Take away what makes the next run believe that a job is done."""
+    """Change a job with problems so that the next run does not skip it."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        return  # what is there is for the user to remove
+        return  # only the user can remove it
     names = check.wrong_files & {*ADDED_FILES, JOB_FILE}
     if names != check.wrong_files:
         error = joined([problem for problem, _ in check.problems], "; ")
@@ -260,7 +258,7 @@ def check_job(folder: Path, job_id: str, record: JobRecord, frames: int = FRAMES
     """Check one finished job; see `verify_batch`."""
     check = JobCheck(job_id)
     if not record.files:
-        check.wrong(Text("the status names no files of it"), _AGAIN)
+        check.wrong(Text("the status file lists no files for this job"), _AGAIN)
         return check
     if (wrong := _no_folder(folder)) is not None:
         check.wrong(wrong, _remove(folder))
@@ -269,7 +267,7 @@ def check_job(folder: Path, job_id: str, record: JobRecord, frames: int = FRAMES
         _check_file(check, folder / name, info)
     _check_job_file(check, folder, record)
     if folder.is_symlink() and not check.is_good:
-        check.wrong(Text("its folder is a link, and simtiff batch writes into none"), _remove(folder))
+        check.wrong(Text("its folder is a link, which simtiff batch does not write to"), _remove(folder))
     _check_folder(check, folder, record)
     if check.is_good and frames > 0:
         try:
@@ -280,12 +278,12 @@ def check_job(folder: Path, job_id: str, record: JobRecord, frames: int = FRAMES
 
 
 def _no_folder(folder: Path) -> str | None:
-    """Say what stands where a job's folder should be; None for a folder, or nothing."""
+    """Return an error text if a job's folder is something else; None if it is a folder or missing."""
     if folder.is_dir() or not (folder.is_symlink() or folder.exists()):
         return None
     if folder.is_symlink():
-        return Text("{name} is a link that leads to no folder", name=folder.name)
-    return Text("{name} is no folder", name=folder.name)
+        return Text("{name} is a link that does not point to a folder", name=folder.name)
+    return Text("{name} is not a folder", name=folder.name)
 
 
 def _check_file(check: JobCheck, path: Path, info: FileInfo) -> None:
@@ -296,7 +294,7 @@ def _check_file(check: JobCheck, path: Path, info: FileInfo) -> None:
             return
         if found.st_size != info.size:
             text = Text(
-                "{name} has {size:,} bytes, it was written with {written:,}",
+                "{name} has {size:,} bytes, expected {written:,}",
                 name=path.name,
                 size=found.st_size,
                 written=info.size,
@@ -313,12 +311,12 @@ def _check_file(check: JobCheck, path: Path, info: FileInfo) -> None:
         return
     if content != info:
         text = Text(
-            "{name} was changed since it was written: CRC-32 {found:08x}, expected {expected:08x}",
+            "{name} has changed since it was written: CRC-32 {found:08x}, expected {expected:08x}",
             name=path.name,
             found=content.crc32,
             expected=info.crc32,
         )
-        check.wrong(text, _remove(path), path.name)  # its size is right, so a resume alone would not notice
+        check.wrong(text, _remove(path), path.name)  # its size is right, so resuming would not detect it
         return
     check.files += 1
 
@@ -331,26 +329,26 @@ def _check_job_file(check: JobCheck, folder: Path, record: JobRecord) -> None:
         check.wrong(in_words(error), _rewrite(path), JOB_FILE)
         return
     if content is None:
-        if check.is_good:  # else the job is made again with all its files
-            cure = Text("run simtiff batch with its config again: it writes this file")
+        if check.is_good:  # else the job is rerun with all its files
+            cure = Text("rerun simtiff batch with its config to write this file")
             check.wrong(Text("{name} is missing", name=JOB_FILE), cure, JOB_FILE)
     elif (content.hash, content.files) != (record.hash, record.files):
         check.wrong(
-            Text("{name} tells of other files than {status}", name=JOB_FILE, status=NAME), _rewrite(path), JOB_FILE
+            Text("{name} lists other files than {status}", name=JOB_FILE, status=NAME), _rewrite(path), JOB_FILE
         )
 
 
 def _check_folder(check: JobCheck, folder: Path, record: JobRecord) -> None:
     try:
         names = sorted(path.name for path in folder.iterdir() if path.name not in {*record.files, JOB_FILE})
-    except OSError:  # what that means for its files is said already
+    except OSError:  # already reported for its files
         return
     temporary = [name for name in names if name.endswith((PARTIAL_SUFFIX, JOURNAL_SUFFIX))]
     if temporary:
-        problem = Text("temporary files of a run that died: {names}", names=listed(temporary, 5))
-        check.wrong(problem, Text("run simtiff batch with its config again: it removes them"), None)
+        problem = Text("temporary files of a killed run: {names}", names=listed(temporary, 5))
+        check.wrong(problem, Text("rerun simtiff batch with its config to remove them"), None)
     if extra := [name for name in names if name not in temporary]:
-        check.notes.append(Text("not of this job: {names}", names=listed(extra, 5)))
+        check.notes.append(Text("not part of this job: {names}", names=listed(extra, 5)))
 
 
 def _check_frames(check: JobCheck, folder: Path, record: JobRecord, count: int) -> None:
@@ -359,8 +357,8 @@ def _check_frames(check: JobCheck, folder: Path, record: JobRecord, count: int) 
 
     if record.data_version != DATA_VERSION:
         note = Text(
-            "its frames cannot be compared: made by data version {before}, this simtiff renders data version {now}; "
-            "its files are as they were written",
+            "frames not compared: made with data version {before}, this simtiff renders data version {now}; the files "
+            "are unchanged",
             before=record.data_version,
             now=DATA_VERSION,
         )
@@ -371,10 +369,10 @@ def _check_frames(check: JobCheck, folder: Path, record: JobRecord, count: int) 
         with TruthFile(path) as truth:
             config = truth.config
             if job_hash(config, record.zmap) != record.hash:
-                check.wrong(Text("{name} is of another config than the status says", name=TRUTH_NAME), _remove(path))
+                check.wrong(Text("{name} belongs to another config than the status", name=TRUTH_NAME), _remove(path))
                 return
             if (files := _other_files(config, record)) is not None:
-                check.notes.append(Text("its frames cannot be compared: {files}", files=files))
+                check.notes.append(Text("frames not compared: {files}", files=files))
                 return
             _compare(
                 check, config, truth, folder / config.tiff.filename, sample_frames(record.hash, truth.n_frames, count)
@@ -384,7 +382,7 @@ def _check_frames(check: JobCheck, folder: Path, record: JobRecord, count: int) 
 
 
 def _other_files(config: JobConfig, record: JobRecord) -> str | None:
-    """Say which files that frames are rendered with, beside the truth, are not as they were; None if they all are."""
+    """Return which input files used for rendering have changed, as text; None if none has."""
     from simtiff.batch.inputs import file_digest
     from simtiff.config.inputs import input_paths, split_digest
 
@@ -419,21 +417,21 @@ def _compare(check: JobCheck, config: JobConfig, truth: Any, path: Path, frames:
     check.frames = len(frames) - len(different)
     if different:
         text = Text(
-            "{name}: rendered again from {truth}, these frames differ: {frames}",
+            "{name}: these frames differ when rerendered from {truth}: {frames}",
             name=path.name,
             truth=TRUTH_NAME,
             frames=", ".join(f"{frame} ({pixels:,} px)" for frame, pixels in different),
         )
         cure = Text(
-            "the files are as they were written, so either another build or kind of processor made them, or one of "
-            "the two runs went wrong: {cure}",
+            "the files are unchanged since they were written, so either another build or type of processor made them, "
+            "or one of the two runs computed something wrong: {cure}",
             cure=_remove(path),
         )
         check.wrong(text, cure)
 
 
 def sample_frames(key: str, total: int, count: int) -> list[int]:
-    """Return `count` of `total` frames, spread over the movie, in order; the same for the same key."""
+    """Return `count` of `total` frames in order, spread over the movie, determined by the key."""
     count = min(count, total)
     if count < 1:
         return []
@@ -458,6 +456,6 @@ def read_frames(path: Path, frames: list[int], total: int) -> Iterator[tuple[int
                 yield frame, np.asarray(tiff.pages[frame].asarray())
     except (SimtiffError, OSError, MemoryError):
         raise
-    except Exception as error:  # a damaged file makes tifffile raise nearly anything
+    except Exception as error:  # with a damaged file, tifffile may raise nearly anything
         reason = f"{type(error).__name__}: {error}"
         raise DataError(Text("{path}: cannot be read as TIFF ({reason})", path=path, reason=reason)) from error

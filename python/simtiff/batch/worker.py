@@ -1,7 +1,7 @@
-"""A worker process: reads jobs as JSON lines from stdin, writes events as JSON lines to stdout, runs many jobs.
+"""A worker process: reads jobs as JSON lines from stdin and writes events as JSON lines to stdout.
 
-When stdin closes, the batch has ended, in whatever way, and the worker exits at once. Ctrl-C in the terminal is left to
-the batch.
+When stdin closes, the batch has exited, even if it was killed, and the worker exits at once. The worker ignores Ctrl-C;
+the batch handles it.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _PROGRESS_SECONDS = 0.1
 def main() -> None:
     """Run jobs until stdin closes; started by the pool."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.disable()  # until everything is imported
+    gc.disable()  # faster imports
     commands, out = _take_streams()
     settings = json.loads(commands.readline() or "null")
     if settings is None:
         return
     tell = _writer(out)
     try:
-        from simtiff.batch._task import Task, run_task  # what a job needs is imported now, before one waits for it
+        from simtiff.batch._task import Task, run_task  # import before the first job arrives
         from simtiff.imaging.rendering import set_threads
         from simtiff.movie.frames import Buffers
     except (ImportError, MemoryError, SystemError) as error:
@@ -45,7 +45,7 @@ def main() -> None:
     jobs: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_listen, args=(commands, jobs), daemon=True).start()
     buffers = Buffers()
-    gc.freeze()  # imported objects stay: collections between chunks need not look at them again
+    gc.freeze()  # imported objects are permanent, so the garbage collector can skip them
     gc.enable()
     tell(Ready())
     if settings["prepare"] is not None:
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _prepare(config_json: str) -> None:
-    """Open a job's map before the job comes; the job itself will report an error in it."""
+    """Open a job's map before the job arrives; the job itself reports errors in it."""
     import numpy as np
 
     from simtiff.aberrations.maps import field_coefficients, open_field
@@ -67,7 +67,7 @@ def _prepare(config_json: str) -> None:
 
 
 def _take_streams() -> tuple[IO[str], IO[str]]:
-    """Return the channel to the batch, out of reach of everything else that reads stdin or prints."""
+    """Return the pipe to the batch; redirect stdin and stdout, so that no other code can use it."""
     open_closed_streams()
     commands = os.fdopen(os.dup(0), "r", encoding="utf-8")
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -79,7 +79,7 @@ def _take_streams() -> tuple[IO[str], IO[str]]:
 
 
 def _writer(out: IO[str]) -> Watch:
-    """Return a function that writes events to the batch, and ends the process if the batch is gone."""
+    """Return a function that sends events to the batch, and exits if the batch has exited."""
 
     def tell(event: Event) -> None:
         try:

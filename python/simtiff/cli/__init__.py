@@ -1,11 +1,11 @@
-"""The command ``simtiff``: its arguments, its commands, and what it shows on a terminal.
+"""The command ``simtiff``: arguments, commands and terminal output.
 
-- `process`: `main`: language, signals, errors and exit code of the command's process
-- `commands`: what each command does
-- `start`: a first movie, and config files to begin with, from `templates/`
-- `exchange`, `scoretable`: the truth to other tools' files, and these against it
-- `arguments`: the usage, and how arguments are read
-- `terminal`: results, how far a single movie is, exit codes
+- `process`: `main`: language, signals, errors and exit code
+- `commands`: the implementation of each command
+- `start`: `demo` and `init`: a first movie, and config files from `templates/`
+- `exchange`, `scoretable`: `export` and `score`: export the truth, score localizations
+- `arguments`: the usage text and the parser
+- `terminal`: results, progress of a single movie, exit codes
 """
 
 __all__ = ["arguments", "commands", "exchange", "process", "scoretable", "start", "terminal"]

@@ -1,4 +1,4 @@
-"""The command line: usage, and parsing with a word about what is wrong."""
+"""The command line: usage text, and parsing with helpful error messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from simtiff.language import Text, joined
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-USAGE = """Single-molecule localization microscopy movies with the exact PSF of every place in the field.
+USAGE = """Simulate single-molecule localization microscopy movies with the exact PSF at every field position.
 
 Usage:
   simtiff demo [--output-dir=DIR]
@@ -40,80 +40,80 @@ Usage:
   simtiff zmap info FILE [--plot=PNG]
 
 Commands:
-  demo      Make a first movie and a picture of it, to see that all works; takes a few seconds.
-  init      Write a commented config to start from, never replacing a file.
-  batch     Make all movies of a config: variables, samples or one job; finished jobs are skipped.
+  demo      Make a first movie and a picture of it, to test the installation; takes a few seconds.
+  init      Write a commented config to start from; existing files are not overwritten.
+  batch     Make all movies of a config: parameter sweeps, repeats or one job; skips finished jobs.
   run       Make one movie: emitters, coefficients, TIFF.
-  stream    Make the movie of an existing emitters.h5, chunk by chunk in constant memory.
-  export    Write the truth of a movie in another tool's format, and its camera's numbers beside it.
-  score     Compare localizations with the truth: how many were found, and how precisely.
-  status    Show what a batch has done, how fast it is, and when it will end.
-  table     Print a table of all jobs as CSV, or write it: variables, results, paths.
-  verify    Check the files of finished jobs, and render some of their frames again.
-  clean     List the finished jobs of earlier configs in a folder, and remove them if asked.
-  validate  Check a config and its map without running it; count jobs, frames and emitters in a frame.
+  stream    Render the movie of an existing emitters.h5, chunk by chunk in constant memory.
+  export    Export the ground truth of a movie, and its camera parameters, for other software.
+  score     Score localizations against the ground truth: detection and precision.
+  status    Show the progress, speed and estimated end of a batch.
+  table     Print or save a table of all jobs: varied parameters, results, paths.
+  verify    Check the files of finished jobs, and rerender some frames for comparison.
+  clean     List the finished jobs of earlier configs in a folder; remove them with --yes.
+  validate  Check a config and its map without running it; count jobs, frames and emitters per frame.
   schema    Print the JSON schema of the config, for editors.
-  camera    List the camera presets, or print one as a block of the config.
-  preview   Save a frame of a movie as a PNG, the brightest or a given one.
-  zmap      Write the built-in synthetic aberration map, or show what a map holds.
+  camera    List the camera presets, or print one as a section of the config.
+  preview   Save the brightest or a given frame of a movie as PNG.
+  zmap      Write the built-in synthetic aberration map, or summarize a map.
 
 Options:
-  --batch-config=FILE  The config, as CONFIG: a batch's or a job's; - reads it from stdin.
-  --config=FILE        A job's config, or a batch's base_config (run: default settings without it; else its
-                       values replace those of the h5 file's own config); - reads it from stdin.
-  --output-dir=DIR     Folder of the results (batch: instead of base_output_dir; run: default "output";
-                       demo: default "simtiff_demo").
-  --kind=KIND          What the config is for: dstorm, paint, tracking, sweep or training [default: dstorm].
-  --max-workers=N      Worker processes, instead of the config's max_workers.
-  --no-resume          Make every job again, also finished ones.
-  --retry-failed       Only jobs that failed.
-  --overwrite          Replace finished jobs of other settings; else these stop the batch.
+  --batch-config=FILE  Same as CONFIG: the config of a batch or a job; - reads it from stdin.
+  --config=FILE        Config of a job, or of a batch, whose base_config is used; - reads it from stdin.
+                       run: default settings without it; else: its values replace those stored in the h5 file.
+  --output-dir=DIR     Output folder (batch: instead of base_output_dir; run: default "output"; demo: default
+                       "simtiff_demo").
+  --kind=KIND          Type of config: dstorm, paint, tracking, sweep or training [default: dstorm].
+  --max-workers=N      Number of worker processes, instead of the config's max_workers.
+  --no-resume          Rerun all jobs, also finished ones.
+  --retry-failed       Run only jobs that failed.
+  --overwrite          Replace finished jobs with other settings; by default these stop the batch.
   --set=KEY=VALUE      Replace a value of the config, such as emitters.frames=5; may be repeated.
-  --dry-run            Print what would be done with each job, and all settings, and touch nothing.
-  --force              Start even if the disk or the memory seems too small.
-  --log-file=FILE      Append what happens as JSON, one object a line: stages, times, memory, errors.
-  --shard=I/N          Run only part I of N of the jobs; the other parts may run at once on other machines
-                       that share the folder.
+  --dry-run            Print what would be done with each job, and all settings; change nothing.
+  --force              Start even if the disk space or memory seems insufficient.
+  --log-file=FILE      Append events as JSON, one object per line: stages, times, memory, errors.
+  --shard=I/N          Run only shard I of N of the jobs; the others may run at the same time on other
+                       machines that share the folder.
   --scheduler=ADDRESS  Run the jobs on the dask cluster of this scheduler (tcp://HOST:8786).
-  --quiet              Show only what goes wrong, and the summary.
-  --json               Print the score, the status, or with --dry-run the plan, as JSON, with names and
-                       errors as they are; the table of the status cuts them to fit 80 columns.
-  --frames=N           Frames of each movie to render again and compare [default: 3].
-  --mark               Mark the jobs that are wrong, so that the next simtiff batch mends them.
-  --yes                Remove what is listed.
+  --quiet              Show only errors, warnings and the summary.
+  --json               Print the score, the status, or with --dry-run the plan, as JSON, with full names and
+                       errors; the table of the status cuts them to fit 80 columns.
+  --frames=N           Number of frames of each movie to rerender and compare [default: 3].
+  --mark               Mark jobs with errors, so that the next simtiff batch repairs them.
+  --yes                Remove the listed jobs.
   --zmap=FILE          Aberration map (HDF5), or builtin:oil, instead of the config's zmap_path.
-  --skip-emitters      Keep the emitters of the emitters.h5 that is in the output folder.
-  --skip-zernike       Keep its coefficients.
-  --skip-tiff          Make no movie.
-  --truth              Mark the emitters that shine in the frame: of the emitters.h5 beside the movie.
-  --h5=FILE            The emitters.h5 to render; with preview, the one to mark the emitters of.
-  --output=FILE        The movie (.tif, .tiff), the picture (.png), the table (.csv, .parquet) or the export
-                       (.csv, .hdf5, .h5 or .parquet, as its format has it) to write.
+  --skip-emitters      Keep the emitters of the emitters.h5 in the output folder.
+  --skip-zernike       Keep its coefficients, too.
+  --skip-tiff          Write no movie.
+  --truth              Mark the emitters that are on in the frame, from the emitters.h5 beside the movie.
+  --h5=FILE            The emitters.h5 to render; with preview, the one whose emitters are marked.
+  --output=FILE        File to write: movie (.tif, .tiff), picture (.png), table (.csv, .parquet) or export
+                       (.csv, .hdf5, .h5 or .parquet, depending on the format).
   --format=NAME        thunderstorm, picasso, decode, smlm-challenge or parquet.
-  --radius=NM          How far an emitter and its localization may be apart, in the plane [default: 250].
-  --dz=NM              And along z, where both have one [default: 500].
-  --pixel-size=NM      Size of a pixel, or x,y, where no file says it.
-  --frame=N            Frame to show, from 0; without it the brightest of up to 32 evenly spread frames.
-  --chunk-size=N       Frames rendered and written at a time.
-  --size=N             Side of the map in pixels [default: 256].
+  --radius=NM          Maximum lateral distance between an emitter and its localization [default: 250].
+  --dz=NM              Maximum axial distance, if both have a z [default: 500].
+  --pixel-size=NM      Pixel size, or x,y, if no file contains it.
+  --frame=N            Frame to show, from 0; default: the brightest of up to 32 evenly spaced frames.
+  --chunk-size=N       Number of frames rendered and written at a time.
+  --size=N             Side length of the map in pixels [default: 256].
   --seed=N             Seed of the map [default: 0].
-  --plot=PNG           Save pictures of the coefficient planes, or of the score.
-  --verbose            Show every stage of every job, and add the traceback to an error.
+  --plot=PNG           Save a picture of the map's coefficients, or of the score.
+  --verbose            Show every stage of every job, and the traceback of an error.
   --version            Print the version.
   -h, --help           Print this help.
 
-Underscores may stand for hyphens: --max_workers, --no_resume, --chunk_size.
-Exit codes: 0 all done, 1 a job failed (verify: something is wrong), 2 command line, config or input is wrong,
+Options may be written with underscores: --max_workers, --no_resume, --chunk_size.
+Exit codes: 0 success, 1 a job failed (verify: errors found), 2 invalid command line, config or input,
 130 interrupted.
 """
 
 
 class UsageError(SimtiffError):
-    """The command line is wrong; the message says what, and what was probably meant."""
+    """The command line is invalid; the message says why, and suggests a correction."""
 
 
 def _usage_lines() -> dict[str, str]:
-    """Return each command's usage, with the option values' names: from ``batch`` to its line of `USAGE`."""
+    """Return the usage line of each command in `USAGE`, by name such as ``batch``."""
     block = USAGE.split("Usage:\n")[1].split("\n\n", maxsplit=1)[0]
     lines = [" ".join(part.split()) for part in re.split(r"\n  (?=simtiff )", "\n" + block) if part.strip()]
     usage: dict[str, str] = {}
@@ -125,12 +125,12 @@ def _usage_lines() -> dict[str, str]:
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """Return the command (``batch``, ``zmap info``, ...) and its arguments as docopt names them.
+    """Return the command (``batch``, ``zmap info``, ...) and its arguments, keyed as in docopt.
 
     Raises
     ------
     UsageError
-        If the arguments fit no usage; with the nearest command or option for a misspelt one.
+        The arguments are invalid; the message suggests the nearest command or option for a misspelt one.
     """
     from docopt import DocoptExit, docopt
 
@@ -143,7 +143,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[str, dict[str, Any]]:
     try:
         arguments = docopt(USAGE, argv=words, default_help=False)
     except DocoptExit:
-        raise UsageError(Text("the arguments do not fit; usage: {usage}", usage=line)) from None
+        raise UsageError(Text("invalid arguments; usage: {usage}", usage=line)) from None
     return command, dict(arguments)
 
 
@@ -175,7 +175,7 @@ def _command(words: Sequence[str], commands: Sequence[str]) -> str:
     second_words = [command.split()[1] for command in commands if command.startswith("zmap ")]
     second = words[1] if len(words) > 1 else ""
     if second not in second_words:
-        problem = Text("zmap needs a second word")
+        problem = Text("zmap needs a subcommand")
         if second:
             problem = Text('unknown command "{word}"', word=f"zmap {second}")
         raise UsageError(_with_nearest(problem, second, second_words))
@@ -183,7 +183,7 @@ def _command(words: Sequence[str], commands: Sequence[str]) -> str:
 
 
 def _check_options(words: Sequence[str], command: str, takes_value: dict[str, bool]) -> None:
-    # docopt would guess at misspelt options; a guess that starts hours of work must be refused.
+    # docopt accepts abbreviated options; a wrong guess could start hours of work.
     position = 0
     given: set[str] = set()
     while position < len(words) and words[position] != "--":
@@ -193,7 +193,7 @@ def _check_options(words: Sequence[str], command: str, takes_value: dict[str, bo
             continue
         name, equals, _ = word.partition("=")
         if name not in takes_value:
-            problem = Text('simtiff {command} has no option "{option}"', command=command, option=name)
+            problem = Text('simtiff {command}: unknown option "{option}"', command=command, option=name)
             raise UsageError(_with_nearest(problem, name, list(takes_value)))
         if takes_value[name] and not equals:
             if position >= len(words):
@@ -207,17 +207,17 @@ def _check_options(words: Sequence[str], command: str, takes_value: dict[str, bo
 
 
 def _with_nearest(problem: Text, word: str, valid: Sequence[str]) -> Text:
-    """Return what is wrong with a word, and what was probably meant, or what is allowed."""
+    """Return the problem with a word, and the closest valid word, or all valid ones."""
     matches = difflib.get_close_matches(word[:200].lower(), valid, n=1, cutoff=0.6)
     if matches:
         return Text('{problem}; did you mean "{match}"?', problem=problem, match=matches[0])
     if valid:
         return Text("{problem}; allowed: {allowed}", problem=problem, allowed=", ".join(valid))
-    return Text("{problem}; it takes no options", problem=problem)
+    return Text("{problem}; this command has no options", problem=problem)
 
 
 def whole_number(arguments: dict[str, Any], option: str, low: int, high: int) -> int | None:
-    """Return an option's value as an integer from `low` to `high`, or None where it is not given."""
+    """Return an option's value as an integer from `low` to `high`; None if it is not given."""
     text = arguments[option]
     if text is None:
         return None
@@ -234,12 +234,12 @@ def whole_number(arguments: dict[str, Any], option: str, low: int, high: int) ->
 
 
 def positive_number(arguments: dict[str, Any], option: str) -> float:
-    """Return the value of an option that has a default as a number above 0."""
+    """Return the value of an option with a default as a number above 0."""
     return _positive(option, arguments[option], Text("a number above 0"))
 
 
 def pixel_size(arguments: dict[str, Any], option: str) -> tuple[float, float] | None:
-    """Return an option's value, one number or ``x,y``, as a size along x and y; None where it is not given."""
+    """Return an option's value, a number or ``x,y``, as sizes along x and y; None if it is not given."""
     text = arguments[option]
     if text is None:
         return None
@@ -264,7 +264,7 @@ def _not_allowed(option: str, text: str, allowed: Text) -> Text:
 
 
 def output_path(text: str, option: str, endings: tuple[str, ...], *sources: str | Path | None) -> Path:
-    """Return the path of a file to write; `UsageError` if it cannot be written or is an input itself."""
+    """Return the path of an output file; `UsageError` if it cannot be written or is an input."""
     from simtiff.io.files import target_problem
 
     path = Path(text)

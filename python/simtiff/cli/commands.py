@@ -1,7 +1,7 @@
 """The commands of ``simtiff``: see `USAGE`.
 
-Each command imports what it needs when it runs, so that ``simtiff --help`` answers at once. Results go to
-stdout and nothing else does; an error is one readable block on stderr.
+Each command imports what it needs when it runs, so that ``simtiff --help`` is fast. Only results are written to
+stdout; errors are written to stderr as one readable block.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _batch(arguments: Arguments) -> int:
     overrides = list(arguments["--set"])
     config = load_batch_config(arguments["CONFIG"] or arguments["--batch-config"], overrides)
     if arguments["--json"] and not arguments["--dry-run"]:
-        raise UsageError(Text("--json goes with --dry-run: it prints the plan"))
+        raise UsageError(Text("--json needs --dry-run: it prints the plan"))
     if arguments["--dry-run"]:
         print_text(_dry_run(config, output_dir or config.base_output_dir, arguments))
         return DONE
@@ -106,7 +106,7 @@ def _dry_run(config: BatchConfig, output_dir: str, arguments: Arguments) -> str:
 
 
 def _totals(jobs: Sequence[Job]) -> Text:
-    """Return the number of jobs and frames and the size of all movies, in words."""
+    """Return the number of jobs and frames and the size of all movies, as text."""
     from simtiff.movie.estimate import pixel_bytes, show_bytes
 
     frames = sum(job.config.emitters.frames for job in jobs)
@@ -192,12 +192,12 @@ def _counting_line() -> CountingLine:
 
     from simtiff.cli.terminal import CountingLine
 
-    gc.freeze()  # what is imported stays: collections between chunks need not look at it again
+    gc.freeze()  # imported objects are permanent, so the garbage collector can skip them
     return CountingLine()
 
 
 def _output_dir(arguments: Arguments) -> str | None:
-    """Return the folder that is given for the results, if any; `UsageError` if it cannot be one."""
+    """Return the output folder, if given; `UsageError` if its name is not allowed."""
     from simtiff.config.names import folder_problem
 
     folder: str | None = arguments["--output-dir"]
@@ -242,7 +242,7 @@ def _verify(arguments: Arguments) -> int:
 
         def watch(event: Event) -> None:
             if isinstance(event, Checked):
-                line.clear()  # what counts goes below what is told
+                line.clear()  # the counting line stays below the results
                 print_text(str(event.check))
             else:
                 line(event)
@@ -307,7 +307,7 @@ def _camera(arguments: Arguments) -> int:
         return DONE
     if name not in CAMERA_PRESETS:
         names = ", ".join(CAMERA_PRESETS)
-        raise UsageError(Text('"{name}" is no camera preset; allowed: {names}', name=name, names=names))
+        raise UsageError(Text('unknown camera preset "{name}"; allowed: {names}', name=name, names=names))
     preset = CAMERA_PRESETS[name]
     block = {"_note": f"{preset.model}: {preset.source}", **preset.settings}
     print_text(json.dumps({"camera": block}, indent=2, ensure_ascii=False))
@@ -344,7 +344,7 @@ def _preview(arguments: Arguments) -> int:
     config = None
     if arguments["--config"]:
         if not h5:
-            raise UsageError(Text("--config goes with --truth or --h5: it says where the frame was cut from the field"))
+            raise UsageError(Text("--config needs --truth or --h5: it sets the position of the frame in the field"))
         config = load_job_config(arguments["--config"], needs_zmap=False, otherwise=stored_config(h5))
     preview(tiff, png, frame, truth=h5 or False, config=config)
     print_text(str(png))
@@ -365,7 +365,7 @@ def _zmap_synth(arguments: Arguments) -> int:
 
 
 def _refuse_measured(out: Path) -> None:
-    """Refuse to replace anything but an earlier synthetic map: a measured one cannot be made again."""
+    """Refuse to replace anything but an earlier synthetic map: a measured map cannot be regenerated."""
     from simtiff.io.hdf5 import attribute, open_hdf5
 
     if not out.exists() or (out.is_file() and out.stat().st_size == 0):
@@ -373,7 +373,7 @@ def _refuse_measured(out: Path) -> None:
     with contextlib.suppress(SimtiffError), open_hdf5(out) as file:
         if attribute(file, "source") == "simtiff zmap synth":
             return
-    text = Text("{path}: exists and is no synthetic map; choose another name or remove it first", path=out)
+    text = Text("{path}: exists and is not a synthetic map; choose another name or remove it first", path=out)
     raise UsageError(text)
 
 

@@ -1,4 +1,4 @@
-"""The commands ``simtiff export`` and ``simtiff score``: the truth to other tools, and what comes back."""
+"""The commands ``simtiff export`` and ``simtiff score``: export the truth, score localizations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def export(arguments: dict[str, Any]) -> int:
-    """Write the truth of a movie in the format of another tool, and print the files."""
+    """Export the truth of a movie to the format of other software, and print the files."""
     from simtiff.config.exports import EXPORT_NAMES
 
     h5, kind = Path(arguments["EMITTERS"]), arguments["--format"]
@@ -33,7 +33,7 @@ def export(arguments: dict[str, Any]) -> int:
 
 
 def score(arguments: dict[str, Any]) -> int:
-    """Print how good localizations are."""
+    """Score localizations and print the result."""
     truth, found = Path(arguments["TRUTH"]), Path(arguments["LOCS"])
     size = pixel_size(arguments, "--pixel-size")
     radius, dz = positive_number(arguments, "--radius"), positive_number(arguments, "--dz")
@@ -62,7 +62,7 @@ def score(arguments: dict[str, Any]) -> int:
 
 
 def _config(arguments: dict[str, Any], h5: Path) -> JobConfig | None:
-    """Return the config that is given in place of a truth file's own, with the values of that where it says nothing."""
+    """Return the config given with ``--config``, if any; unset values are taken from the truth file."""
     if not arguments["--config"]:
         return None
 

@@ -1,4 +1,4 @@
-"""The process of the command: its language, its signals, its errors, its exit code."""
+"""The process of the command: language, signals, errors and exit code."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv
-        The arguments after the program's name; default: those of the process.
+        Arguments without the program's name; default: those of the process.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if argv is None:
         open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # names with any character must not stop a run; None where closed
+        if hasattr(stream, "reconfigure"):  # file names with any character must be printable; a closed stream is None
             stream.reconfigure(errors="backslashreplace")
     verbose = "--verbose" in words
     words = [word for word in words if word != "--verbose"]
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _language() -> str:
-    """Return the language to speak: the user's, if both streams can write it."""
+    """Return the output language: the user's, if both streams can encode it, else English."""
     language = language_of(os.environ)
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -71,7 +71,7 @@ def _language() -> str:
 
 
 def _drop_output() -> None:
-    """Forget what stdout could not take (its reader is gone, its disk is full): exit would try again."""
+    """Discard what stdout could not write (closed pipe, full disk), as Python would try again at exit."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -119,14 +119,12 @@ def _report(message: str, *, verbose: bool) -> None:
 
 
 def _how_to_go_on(words: list[str]) -> Text:
-    # What --no-resume was to replace and has not yet come to is still there, and may be of other settings.
+    # Jobs that --no-resume has not replaced yet still exist, possibly with other settings.
     instead = [] if "--overwrite" in words else ["--overwrite"]
     parts = (instead if word in {"--no-resume", "--no_resume"} else [word] for word in words)
     again = shlex.join(["simtiff", *(word for part in parts for word in part)])
     if words and words[0] == "batch":
-        return Text(
-            "interrupted; finished jobs are kept; the same command goes on with the others: {command}", command=again
-        )
+        return Text("interrupted; finished jobs are kept; rerun to resume: {command}", command=again)
     return Text(
-        "interrupted; no unfinished file was left under its final name; start again with: {command}", command=again
+        "interrupted; no incomplete file was left under its final name; to start again: {command}", command=again
     )

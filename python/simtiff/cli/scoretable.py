@@ -1,4 +1,4 @@
-"""A score as a table for a terminal."""
+"""A score as text for a terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOTHING = "-"
 
 
 def score_lines(found: FileScore) -> Iterator[str]:
-    """Yield the lines of a score: of all, then by z, photons, density and place in the field."""
+    """Yield the lines of a score: overall, then by z, photons, density and field position."""
     score, whole = found.score, found.score.metrics
     yield tr(
         "{found} against {truth}, pairs within {radius:g} nm laterally and {dz:g} nm axially",
@@ -37,12 +37,12 @@ def score_lines(found: FileScore) -> Iterator[str]:
     yield from aligned(("", "x, nm", "y, nm", Text("lateral, nm"), "z, nm", Text("photons")), _errors(whole), {""})
     yield tr("photons: {what}", what=found.photons)
     if not found.has_bounds:
-        yield tr("error / bound: the truth has no bounds; truth.crlb: true in the config puts them into emitters.h5")
+        yield tr("error / bound: the truth has no CRLB; set truth.crlb: true in the config to store it in emitters.h5")
     parts: list[tuple[str, tuple[Bin, ...]]] = [
         (Text("by z"), score.by_z),
         (Text("by photons"), score.by_photons),
         (Text("by density: other emitters within 1 um, per um^2"), score.by_density),
-        (Text("by place in the field"), score.by_field),
+        (Text("by position in the field"), score.by_field),
     ]
     for title, bins in parts:
         if bins:

@@ -13,7 +13,7 @@ from simtiff.cli.terminal import DONE, CountingLine, print_text
 from simtiff.language import Text, joined, shown, spoken, tr
 
 KINDS = ("dstorm", "paint", "tracking", "sweep", "training")
-"""What configs `init` writes."""
+"""The types of config that `init` writes."""
 
 _DEMO_FOLDER = "simtiff_demo"
 _DEMO_CONFIG = "demo.json"
@@ -23,7 +23,7 @@ _LANGUAGES = {"en": "", "zh": ".zh"}  # between a template's name and .json
 
 
 def demo(arguments: dict[str, Any]) -> int:
-    """Make a small movie and a picture of its brightest frame, and print where they are and what to do next."""
+    """Make a small movie and a picture of its brightest frame; print their paths and the next commands."""
     from simtiff.batch.pipeline import run_pipeline
     from simtiff.config.identity import TRUTH_NAME
     from simtiff.config.loading import load_job_config
@@ -46,7 +46,7 @@ def demo(arguments: dict[str, Any]) -> int:
     files = {
         movie: Text("the movie, for Fiji, napari or any reader of TIFF files"),
         picture: Text("its brightest frame"),
-        truth: Text("the truth: place and photons of each molecule in each frame"),
+        truth: Text("the ground truth: position and photons of each molecule in each frame"),
         settings: Text("the config that the movie was made from"),
     }
     commands = {
@@ -59,7 +59,7 @@ def demo(arguments: dict[str, Any]) -> int:
 
 
 def _refuse_other_files(settings: Path, others: tuple[Path, ...]) -> None:
-    """Raise `UsageError` if the demo would replace a file that it has not made: its config says that it has."""
+    """Raise `UsageError` if the demo would replace files not made by it, as its unchanged config file shows."""
     own = {_template("demo", language).encode() for language in _LANGUAGES}
     if settings.is_file() and settings.read_bytes() in own:
         return
@@ -72,7 +72,7 @@ def _refuse_other_files(settings: Path, others: tuple[Path, ...]) -> None:
 
 
 def init(arguments: dict[str, Any]) -> int:
-    """Write a config file, and what it needs beside it, and print what to run next."""
+    """Write a config file and the files it needs; print the next commands."""
     kind, path = arguments["--kind"], _config_path(arguments["NAME"])
     if kind not in KINDS:
         allowed = ", ".join(KINDS)
@@ -95,7 +95,7 @@ def init(arguments: dict[str, Any]) -> int:
 
 
 def _config_path(name: str) -> Path:
-    """Return the path of a config to write; `UsageError` if there can be none."""
+    """Return the path of the config to write; `UsageError` if the name is not allowed."""
     from simtiff.config.names import name_problem
 
     path = Path(name)
@@ -110,7 +110,7 @@ def _config_path(name: str) -> Path:
 
 
 def _files(path: Path, kind: str) -> dict[Path, str]:
-    """Return the files of a config of a kind: what lies beside it, then itself, with their texts."""
+    """Return the contents of the files to write by path: the files that the config needs, then the config."""
     values: dict[str, object] = {"name": path.name, "stem": path.stem}
     files: dict[Path, str] = {}
     if kind == "tracking":
@@ -124,13 +124,13 @@ def _files(path: Path, kind: str) -> dict[Path, str]:
 
 
 def _template(name: str, language: str | None = None) -> str:
-    """Return the text of a template in a language, by default that of the command."""
+    """Return the text of a template, by default in the language of the command."""
     middle = _LANGUAGES.get(language or spoken(), "")
     return (_TEMPLATES / f"{name}{middle}.json").read_text(encoding="utf-8")
 
 
 def _write_new(path: Path, text: str) -> None:
-    """Write a file that does not exist yet; nothing is left of it if that fails."""
+    """Write a new file; raise `FileExistsError` if it exists; leave nothing behind on failure."""
     try:
         with path.open("xb") as file:
             file.write(text.encode())
@@ -142,7 +142,7 @@ def _write_new(path: Path, text: str) -> None:
 
 
 def _columns(texts: dict[str, Text]) -> list[str]:
-    """Return a line for each name with what it is, aligned."""
+    """Return one line per name with its description, aligned."""
     from simtiff.batch.text import cells
 
     width = max(map(cells, texts))

@@ -1,4 +1,4 @@
-"""What a command gives its user: results on stdout, how far a single movie is on stderr, and an exit code."""
+"""Output of a command: results on stdout, progress of a single movie on stderr, exit codes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _CLEAR = "\r\x1b[K"
 
 
 def print_text(text: str) -> None:
-    """Write a result and the end of its line to stdout, where there is one."""
+    """Print a result to stdout, unless stdout is closed."""
     if sys.stdout is not None:
         sys.stdout.write(text + "\n")
 
 
 class CountingLine:
-    """Prints lines worth keeping, and on a terminal a last line that counts frames; for a ``with`` block."""
+    """Prints messages, and on a terminal a last line that counts frames; for a ``with`` block."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
@@ -49,7 +49,7 @@ class CountingLine:
                 self._count(event.stage, event.done, event.total)
 
     def clear(self) -> None:
-        """Take the counting line away."""
+        """Erase the counting line."""
         if self._is_terminal:
             self._write(_CLEAR)
 
