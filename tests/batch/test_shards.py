@@ -126,6 +126,21 @@ def test_shards_replace_nothing_unasked(whole: Path, tmp_path: Path) -> None:
     assert run_shard(other, output, "1/3", overwrite=True).completed == 2
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_shard_leaves_failed_jobs_of_others_to_them(resume: bool, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    for job in JOBS[:3]:
+        (output / job / "emitters.h5").mkdir(parents=True)  # in the way
+    assert run_batch(SIX, max_workers=1, output_dir=output, progress=False).failed == 3
+    for job in JOBS[:3]:
+        (output / job / "emitters.h5").rmdir()
+    assert run_shard(SIX, output, "1/3", retry_failed=resume, resume=resume).failed == 0
+    states = Overview(output).states
+    assert [job for job, state in states.items() if state == "failed"] == JOBS[1:3]
+    assert [run_shard(SIX, output, f"{index}/3", retry_failed=True).completed for index in (2, 3)] == [1, 1]
+    assert set(Overview(output).states.values()) == {"completed"}
+
+
 @pytest.mark.parametrize(
     ("holder", "shard", "refused"),
     [("1/3", "1/3", True), ("1/3", None, True), (None, "1/3", True), ("1/3", "1/2", True), ("1/3", "2/3", False)],

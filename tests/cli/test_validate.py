@@ -69,7 +69,7 @@ def test_validate_says_the_number_that_a_density_comes_to(command: Command, tmp_
     said = command("validate", path, "--set=emitters.blinking.states.dark.on=10000")
     assert "on average 1,000 on at a time" in said
     wrong = command("validate", path, "--set=emitters.density_per_um2=1", code=2)
-    assert re.search(r"emitters.density_per_um2: 1 comes to [\d.]+e\+10 emitters in the whole movie, of which", wrong)
+    assert re.search(r"emitters.density_per_um2: 1 requires [\d.]+e\+10 emitters in the whole movie, each on", wrong)
     assert command("batch", path, "--dry-run", "--set=emitters.density_per_um2=1", code=2) == wrong
 
 
@@ -86,7 +86,7 @@ def test_validate_refuses_a_drift_out_of_what_can_be_computed(command: Command, 
         assert command("batch", path, *(f"--set=drift.{word}" for word in words), code=2) == wrong
     water = ["--set=psf.model=vectorial", "--set=optical.n_sample=1.33", "--set=emitters.z_um=[0,1]"]
     down = command("validate", path, *water, "--set=drift.velocity_nm=[0,0,-1e-4]", code=2)
-    assert "drift: emitters drift down to z = -0.0009999 um, within the coverslip: optical.n_sample" in down
+    assert "drift: emitters drift down to z = -0.0009999 um, into the coverslip: optical.n_sample" in down
 
 
 def test_one_pixel_size_alone_is_noted(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

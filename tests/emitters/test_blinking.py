@@ -1,4 +1,4 @@
-"""Blinking: each law as a distribution at fixed seeds, and light against a slow list of events."""
+"""Blinking: distributions at fixed seeds, and records against a slow list of events."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def test_times_on_and_off_of_paint_are_exponential() -> None:
     cfg = config({"kind": "paint", "on_frames": 4, "off_frames": 30}, num_emitters=2000, frames=3000)
     records, blinks = truth(cfg)
     begun = blinks[blinks.t0 >= 0]
-    early = begun.t0 < 2500  # whose end is far from the movie's
+    early = begun.t0 < 2500  # these end long before the movie does
     assert stats.kstest(begun.on_time[early][::7], stats.expon(scale=4).cdf).pvalue > 1e-3
-    off = gaps(blinks[blinks.t0 < 2500])  # with the next blink seen, up to 500 frames later
+    off = gaps(blinks[blinks.t0 < 2500])  # the next blink is seen, up to 500 frames later
     assert stats.kstest(off[::7], stats.truncexpon(2500 / 30, scale=30).cdf).pvalue > 1e-3
     lit = np.bincount(records.frame_ix, minlength=3000).mean() / 2000
     assert chain_of(cfg.blinking).mean_in_frame(3000) == pytest.approx(lit, rel=0.01)
@@ -74,7 +74,7 @@ def test_first_frames_are_as_bright_as_the_rest() -> None:
         assert np.abs(light - mean).max() < 4.5 * spread
         assert np.abs(light[:3].mean() - mean) < 4 * spread
         assert light.mean() == pytest.approx(mean, rel=0.01)
-        # A sojourn that lasts at time 0 is twice as long, on average: it is as old as it lives on.
+        # A blink that is on at time 0 is twice as long, on average: its past is as long as its future.
         first = blinks[blinks.t0 < 0]
         assert len(first) == pytest.approx(mean, abs=4 * spread)
         mean_on = {"paint": 4.0}.get(cfg.blinking.kind, 2.0)
@@ -83,12 +83,12 @@ def test_first_frames_are_as_bright_as_the_rest() -> None:
 
 
 def test_blinks_before_bleaching_are_geometric() -> None:
-    """Of dyes that go dark at 0.4 and bleach at 0.1, a fifth bleaches at each blink."""
+    """Of dyes that go dark at a rate of 0.4 and bleach at 0.1, a fifth bleaches at each blink."""
     states = {"on": {"dark": 0.4, "bleached": 0.1}, "dark": {"on": 0.5}}
     cfg = config(kinetics(states, start="on"), frames=600)
     _, blinks = truth(cfg)
     counts = np.bincount(np.bincount(blinks.emitter, minlength=20_000))[1:]
-    assert counts.sum() == 20_000  # all began on, and by the end all are bleached
+    assert counts.sum() == 20_000  # all start in a bright state, and all are bleached by the end
     law = stats.geom(0.2)
     last = int(np.flatnonzero(20_000 * law.pmf(np.arange(1, len(counts) + 1)) >= 10)[-1])
     observed = np.append(counts[:last], counts[last:].sum())
@@ -115,7 +115,7 @@ def test_means_over_the_movie_are_those_of_the_matrix_exponential() -> None:
     np.testing.assert_allclose(chain.occupation(300), mean, rtol=1e-4)
     _, blinks = truth(cfg)
     assert len(blinks) == pytest.approx(20_000 * chain.blinks(400), rel=0.02)
-    # In equilibrium, without the two states that are never left.
+    # In the steady state, without the two absorbing states.
     np.testing.assert_allclose(chain.start, [0.05 / 0.45, 0.4 / 0.45, 0, 0], rtol=1e-12)
     stiff = np.array([[0, 3e-6, 0], [2e3, 0, 1e-4], [0.5, 4.0, 0]])
     flow = stiff - np.diag(stiff.sum(axis=1))
@@ -125,7 +125,7 @@ def test_means_over_the_movie_are_those_of_the_matrix_exponential() -> None:
 
 
 def test_fast_blinking_adds_up_within_a_frame() -> None:
-    """Rates of 5 per frame: the light of a frame against a slow list of all events."""
+    """Rates of 5 per frame: the photons of a frame against a slow list of all events."""
     states = {"on": {"dark": 5.0, "dim": 2.0}, "dark": {"on": 5.0}, "dim": {"dark": 6.0}}
     cfg = config(kinetics(states, brightness={"on": 1.0, "dim": 0.3}), num_emitters=60, frames=50)
     pieces = list(iter_truth(cfg))
@@ -142,7 +142,7 @@ def test_fast_blinking_adds_up_within_a_frame() -> None:
     found[records.frame_ix, records.id] = records.phot
     np.testing.assert_allclose(found, light, rtol=2e-6, atol=1e-4)
     assert np.count_nonzero(light) == len(records)
-    # And in distribution: on average each state has its share of the light.
+    # And on average: each state emits its fraction of the photons.
     on, dark, dim = equilibrium(chain_of(cfg.blinking).rates)
     assert light.sum() / (50 * intensity.sum()) == pytest.approx(on + 0.3 * dim, rel=0.03)
     assert on + dark + dim == pytest.approx(1)
@@ -169,7 +169,7 @@ def test_a_bright_state_that_is_never_left_shines_to_the_end() -> None:
 
 
 def test_values_are_stable() -> None:
-    """Guard the data version: other numbers for an unchanged config mean that it must be raised."""
+    """Guard the data version: raise it if the numbers change for an unchanged config."""
     _, blinks = truth(config(kinetics(DYE), num_emitters=3, frames=60))
     assert blinks.emitter.tolist() == [2, 0, 1, 0, 2, 0]
     np.testing.assert_allclose(blinks.t0[:3], [6.292636639969467, 7.276488766031846, 11.800541565841328], rtol=1e-12)

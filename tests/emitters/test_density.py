@@ -1,4 +1,4 @@
-"""How many emitters a config means, and how bright they are: each law at fixed seeds."""
+"""Number and photons of emitters from a config: distributions at fixed seeds."""
 
 from __future__ import annotations
 
@@ -87,11 +87,11 @@ def test_photons_follow_their_law(name: str, law: Any) -> None:
     light = {"intensity_mu": 1000, "intensity_sigma": 250, "photon_distribution": name}
     emitters, _ = sample_truth(job(num_emitters=30_000, **light).emitters)
     assert stats.kstest(emitters.intensity, law.cdf).pvalue > 1e-3
-    # Another law changes neither places nor times.
+    # Another photon distribution changes neither positions nor on-times.
     others, _ = sample_truth(job(num_emitters=30_000).emitters)
     assert emitters.xyz.tobytes() == others.xyz.tobytes()
     assert emitters.on_time.tobytes() == others.on_time.tobytes()
-    # A spread far above the mean: shapes of the gamma law far below 1.
+    # A spread far above the mean: gamma distributions with a shape far below 1.
     light = {"intensity_mu": 10, "intensity_sigma": 40, "photon_distribution": name}
     wide, _ = sample_truth(job(num_emitters=30_000, **light).emitters)
     laws = {

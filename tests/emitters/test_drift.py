@@ -1,4 +1,4 @@
-"""Drift: velocity, walk and file, added; what is wrong with a file."""
+"""Drift: the sum of velocity, walk and file; errors in a file."""
 
 from __future__ import annotations
 
@@ -65,18 +65,18 @@ def test_walk_has_independent_normal_steps() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "line 1: has the columns of an empty file; allowed: frame, x_nm, y_nm, z_nm"),
+        ("", "line 1: has the columns none (empty file); allowed: frame, x_nm, y_nm, z_nm"),
         ("frame,x,y,z\n0,1,2,3\n", "line 1: has the columns frame, x, y, z; allowed: frame, x_nm, y_nm, z_nm"),
-        ("frame,x_nm,y_nm,z_nm\n", "has no rows; allowed: one for frame 0 at least"),
+        ("frame,x_nm,y_nm,z_nm\n", "has no rows; allowed: at least one, for frame 0"),
         ("frame,x_nm,y_nm,z_nm\n0,1,2,3\n99,nan,2,3\n", "line 3, column x_nm: nan; allowed: numbers"),
         ("frame,x_nm,y_nm,z_nm\n0,1,2,3\n99,1,two,3\n", "line 3, column y_nm: two; allowed: numbers"),
-        ("frame,x_nm,y_nm,z_nm\n0,1,2,3\n99,1,2\n", "line 3, column frame: is missing, or the line has another number"),
-        ("frame,x_nm,y_nm,z_nm\n0,1,2,3\n99,1,2,\n", "line 3, column z_nm: is missing"),
-        ("frame,x_nm,y_nm,z_nm\n0,1,2,3\n4.5,1,2,3\n", "line 3, column frame: 4.5; allowed: whole numbers that rise"),
-        ("frame,x_nm,y_nm,z_nm\n0,1,2,3\n9,1,2,3\n9,1,2,3\n", "line 4, column frame: 9; allowed: whole numbers that"),
-        ("frame,x_nm,y_nm,z_nm\n-1,1,2,3\n99,1,2,3\n", "line 2, column frame: -1; allowed: whole numbers that rise"),
-        ("frame,x_nm,y_nm,z_nm\n0,1,2,3\n98,1,2,3\n", "column frame: goes from 0 to 98; allowed: from 0 to 99"),
-        ("frame,x_nm,y_nm,z_nm\n1,1,2,3\n99,1,2,3\n", "column frame: goes from 1 to 99; allowed: from 0 to 99"),
+        ("frame,x_nm,y_nm,z_nm\n0,1,2,3\n99,1,2\n", "line 3, column frame: missing, or wrong number of columns"),
+        ("frame,x_nm,y_nm,z_nm\n0,1,2,3\n99,1,2,\n", "line 3, column z_nm: missing"),
+        ("frame,x_nm,y_nm,z_nm\n0,1,2,3\n4.5,1,2,3\n", "line 3, column frame: 4.5; allowed: increasing whole numbers"),
+        ("frame,x_nm,y_nm,z_nm\n0,1,2,3\n9,1,2,3\n9,1,2,3\n", "line 4, column frame: 9; allowed: increasing whole"),
+        ("frame,x_nm,y_nm,z_nm\n-1,1,2,3\n99,1,2,3\n", "line 2, column frame: -1; allowed: increasing whole numbers"),
+        ("frame,x_nm,y_nm,z_nm\n0,1,2,3\n98,1,2,3\n", "column frame: covers 0 to 98; allowed: from 0 to 99"),
+        ("frame,x_nm,y_nm,z_nm\n1,1,2,3\n99,1,2,3\n", "column frame: covers 1 to 99; allowed: from 0 to 99"),
         ("frame,x_nm,y_nm,z_nm\n0,1e10,2,3\n99,1,2,3\n", "line 2, column x_nm: 1e10; allowed: numbers up to 1e+09"),
     ],
 )
@@ -89,5 +89,5 @@ def test_bad_files_are_named_with_line_and_column(tmp_path: Path, text: str, pro
     with pytest.raises(DataError, match="cannot be read"):
         nm(path=str(tmp_path / "missing.csv"))
     path.write_bytes(b"frame,x_nm,y_nm,z_nm\n0,\xff,2,3\n")
-    with pytest.raises(DataError, match="is no CSV file"):
+    with pytest.raises(DataError, match="is not a CSV file"):
         nm(path=str(path))

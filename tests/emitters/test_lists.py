@@ -1,4 +1,4 @@
-"""Lists of molecules and records: read, checked, put in order, handed out."""
+"""Lists of molecules and records: read, checked, sorted, handed out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def job(**emitters: Any) -> JobConfig:
 
 
 def rows(count: int = 2000, frames: int = 40, **columns: Any) -> dict[str, Any]:
-    """Return records in no order, of ids that are in a frame once."""
+    """Return unsorted records with each id at most once per frame."""
     rng = np.random.default_rng(3)
     return {
         "frame": rng.integers(0, frames, count),
@@ -82,7 +82,7 @@ def test_records_come_by_frame_then_id_and_as_they_are() -> None:
 
 
 def test_neither_memory_nor_blocks_change_their_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A list that lies in temporary files, sorted in small blocks; and one that is in order from the first."""
+    """A list in temporary files, sorted in small blocks; and one that is already sorted."""
     table, path = rows(), tmp_path / "list.csv"
     expected = records_of(table)
     localizations.write(table, path, "csv")
@@ -100,7 +100,7 @@ def test_rows_without_ids_light_or_height() -> None:
     table = rows(10, frames=1, photons=np.arange(10.0))
     del table["id"], table["z_um"]
     found = records_of(table)
-    assert found.id.tolist() == list(range(1, 10))  # a row each, and no record where there is no light
+    assert found.id.tolist() == list(range(1, 10))  # the row number; no record without photons
     assert not found.xyz[:, 2].any()
 
 
@@ -154,7 +154,7 @@ def test_a_number_or_a_density_does_not_go_with_a_list() -> None:
 
 
 def test_what_a_list_comes_to(tmp_path: Path) -> None:
-    """Emitters, those on at a time, and records, as `validate` says them."""
+    """Emitters, emitters on at a time, and records, as `validate` reports them."""
     localizations.write(rows(id=np.arange(2000) // 4, frame=np.arange(2000) % 4 + 5), tmp_path / "records.csv", "csv")
     localizations.write(molecules(), tmp_path / "molecules.csv", "csv")
     fiducials = {"count": 3, "photons": 9}
@@ -190,7 +190,7 @@ def test_molecules_are_where_the_list_says_each_once(kind: str) -> None:
 
 
 def test_an_order_of_the_list_is_no_order_of_time() -> None:
-    """Molecules of a list that is sorted along x are on in any order."""
+    """The on-times of molecules are not in the order of a list sorted along x."""
     table = {"x_px": np.sort(rows()["x_px"]), "y_px": np.zeros(2000)}
     parts = [piece.emitters for piece in pieces_of("once", table) if len(piece.emitters)]
     found = Emitters.concatenate([part for part in parts if isinstance(part, Emitters)])
@@ -235,7 +235,7 @@ def test_tables_of_pandas_are_as_good() -> None:
 
 
 def test_memory_does_not_grow_with_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    """But for 8 bytes of an id, while ids are counted; a record itself has 28."""
+    """Except 8 bytes per id while ids are counted; a record itself has 28."""
     monkeypatch.setattr(lists, "KEPT_ROWS", 1 << 14)
     monkeypatch.setattr(lists, "BLOCK_ROWS", 1 << 14)
 

@@ -1,4 +1,4 @@
-"""Truth: laws of the emitters, records against a slow obvious version, slabs, seeds."""
+"""Truth: distributions of emitters, records against a slow obvious version, slabs, seeds."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_no_photon_is_lost_between_frames() -> None:
 @pytest.mark.parametrize("lifetime", [0.05, 2.5, 70.0])
 def test_records_are_those_of_the_obvious_loop(lifetime: float) -> None:
     cfg = config(num_emitters=600, frames=150, lifetime_avg=lifetime)
-    emitters, records = sample_truth(cfg, block_records=300)  # several blocks a slab
+    emitters, records = sample_truth(cfg, block_records=300)  # several blocks per slab
     assert as_list(records) == obvious_records(emitters, cfg.frames)
 
 
@@ -159,14 +159,14 @@ def test_seeds_give_unrelated_and_repeatable_truth() -> None:
     assert truths[0].xyz.tobytes() == truths[3].xyz.tobytes()
     columns = np.array([np.concatenate([t.xyz[:, 0], t.intensity, t.on_time]) for t in truths])
     for a, b in [(0, 1), (0, 2), (1, 2), (0, 4)]:
-        later = truths[a].t0[truths[a].t0 > -5]  # at two lifetimes before the movie those begin who are on then
+        later = truths[a].t0[truths[a].t0 > -5]  # two mean on-times before the movie, the steady state begins
         assert not np.isin(later, truths[b].t0).any()
         parts = np.split(columns[a], 3), np.split(columns[b], 3)
         assert all(abs(np.corrcoef(p, q)[0, 1]) < 0.1 for p, q in zip(*parts, strict=True))
 
 
 def test_values_are_stable() -> None:
-    """Guard the data version: other numbers for an unchanged config mean that it must be raised."""
+    """Guard the data version: raise it if the numbers change for an unchanged config."""
     emitters, records = sample_truth(config(num_emitters=3, frames=2))
     t0 = [-1.4062399191075592, 1.7374014269244076, 7.083294866284077]
     np.testing.assert_allclose(emitters.t0, t0, rtol=1e-12)

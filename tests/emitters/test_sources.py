@@ -1,4 +1,4 @@
-"""What every source of emitters must do: whole frames in order, and the same numbers however the movie is cut."""
+"""Contract of every source of emitters: whole frames in order, independent of chunking."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def config(**values: Any) -> EmitterConfig:
 
 
 def truth_of(name: str, **values: Any) -> Callable[[int], Iterator[Piece]]:
-    """Return what makes the truth of a case, by the number of records of a block."""
+    """Return a function that makes the truth of a case for a number of records per block."""
     cfg = config(**CASES[name] | values)
     if name != "records":
         return lambda block: pieces_of(sources_of(name, cfg), cfg, block)
@@ -122,7 +122,7 @@ def test_cutting_the_movie_into_other_pieces_changes_nothing(name: str) -> None:
 
 
 def test_the_number_of_threads_changes_nothing() -> None:
-    make = truth_of("kinetics", num_emitters=20_000, frames=40)  # several lots of molecules for each thread
+    make = truth_of("kinetics", num_emitters=20_000, frames=40)  # several blocks of molecules for each thread
     before = threads()
     try:
         found = []
@@ -162,7 +162,7 @@ def test_pieces_stay_small_however_long_the_movie(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["always", "paint", "kinetics", "all kinds of light together, kinetics"])
 def test_a_longer_movie_begins_as_a_shorter_one(name: str) -> None:
-    """Of emitters that are there from the begin; those that shine once are spread over the whole movie."""
+    """Not for emitters that are on once: their activations are spread over the whole movie."""
     short, blinks = joined(list(truth_of(name)(BLOCK_RECORDS)))
     long, more_blinks = joined(list(truth_of(name, frames=900)(BLOCK_RECORDS)))
     assert columns(long[long.frame_ix < 400]) == columns(short)
@@ -205,7 +205,7 @@ def test_margins_and_fiducials_are_where_they_belong() -> None:
     assert max(np.abs(x - 31.5).max(), np.abs(y - 31.5).max()) <= 48
     counts, _, _ = np.histogram2d(x[:-500], y[:-500], bins=6, range=[[-16.5, 79.5], [-16.5, 79.5]])
     expected = (40_000 + count) / 36
-    assert ((counts - expected) ** 2 / expected).sum() < 80  # chi-squared of 35: 5e-5 lie above 80
+    assert ((counts - expected) ** 2 / expected).sum() < 80  # chi-squared, 35 degrees of freedom: P(> 80) = 5e-5
     pieces = list(iter_truth(cfg))
     fiducials = [part for part in emitters if isinstance(part, Emitters) and part.id[0] >= 40_000 + count]
     assert np.concatenate([part.on_time for part in fiducials]).tolist() == [1.0] * 500

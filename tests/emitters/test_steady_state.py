@@ -1,4 +1,4 @@
-"""The first frame and the last are like all others: who is on, for how long still, and how much light there is."""
+"""The first and the last frame are like all others: emitters on, their remaining on-times, and their photons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEEDS = 200
 
 @pytest.mark.parametrize(("lifetime", "frames"), [(0.1, 6), (0.3, 12), (2.5, 12), (20.0, 30), (20.0, 5), (50.0, 1)])
 def test_every_frame_is_equally_bright(lifetime: float, frames: int) -> None:
-    """Movies of many lifetimes, and movies shorter than one."""
+    """Movies of many mean on-times, and movies shorter than one."""
     births, per_lifetime = 300.0, np.array([birth_range(EmitterConfig(frames=frames, lifetime_avg=lifetime))])
     span = float(np.diff(per_lifetime)[0, 0])
     number = round(births * span / lifetime) if lifetime > 1 else round(births * span)
@@ -33,7 +33,7 @@ def test_every_frame_is_equally_bright(lifetime: float, frames: int) -> None:
     expected = number / span * lifetime
     error = light.std(axis=0, ddof=1) / np.sqrt(SEEDS)
     assert (np.abs(light.mean(axis=0) - expected) < 4.5 * error).all()
-    # Those who are on when the movie begins have, of an exponential time, an exponential rest.
+    # The remaining on-time of emitters that are on when the movie begins is exponential, too.
     assert stats.kstest(np.concatenate(left), stats.expon(scale=lifetime).cdf).pvalue > 1e-4
     assert np.mean([len(part) for part in left]) == pytest.approx(expected, rel=0.02)
     assert stats.kstest(np.concatenate(on_times), stats.expon(scale=lifetime).cdf).pvalue > 1e-4

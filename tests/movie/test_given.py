@@ -340,7 +340,7 @@ def test_what_validate_says(tmp_path: Path) -> None:
     )
     assert unused_note([config]) == "given, but without effect: emitters.margin_px (with emitters.positions_path)"
     (note,) = list_notes([config, config])
-    assert re.search(r"list.csv: \d+ of 150 rows lie outside the field of view", note)
+    assert re.search(r"list.csv: \d+ of 150 rows are outside the field of view", note)
     (tmp_path / "sites.csv").write_text("x_px,y_px,photons\n1,2,300\n")
     paint = {"kind": "paint", "on_frames": 2, "off_frames": 8}
     (note,) = list_notes([load_job_config(job(tmp_path / "sites.csv", blinking=paint))])

@@ -1,4 +1,4 @@
-"""Batches for networks: drawn by the laws of a movie, targets where the light is, and always the same."""
+"""Training batches: distributions as in a movie, targets match the frames, and batches are reproducible."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def together(frames: Frames, count: int) -> Batch:
 
 
 def test_a_crop_is_a_piece_of_a_movie() -> None:
-    """Mean, variance and the law of pixels, in the middle and at the edges, which neighbours light."""
+    """Mean, variance and distribution of pixels, in the middle and at the edges, where neighbours contribute."""
     config = job(
         emitters={"density_per_um2": 1.5, "margin_px": 10, "lifetime_avg": 1.5}, zernike={"extrapolate": "nearest"}
     )
@@ -60,7 +60,7 @@ def test_a_crop_is_a_piece_of_a_movie() -> None:
         emitters={"density_per_um2": 1.5, "margin_px": 10, "lifetime_avg": 1.5}, zernike={"extrapolate": "nearest"}
     )
     crops = together(Frames(inner, size=20, batch=500, seed=3), 8).frames[:, 0].astype(float)
-    error = np.sqrt(movie.var() * (1 / 8000 + 1 / 4000))  # pixels of a frame go together: some 40 of them
+    error = np.sqrt(movie.var() * (1 / 8000 + 1 / 4000))  # pixels of a frame are correlated: some 40 of them
     assert abs(crops.mean() - movie.mean()) < SIGMAS * error
     assert abs(crops.var() / movie.var() - 1) < 0.1
     edges = np.concatenate([crops[:, 0].ravel(), crops[:, -1].ravel(), crops[:, :, 0].ravel(), crops[:, :, -1].ravel()])
@@ -75,7 +75,7 @@ def test_emitters_are_where_and_as_bright_as_in_a_movie() -> None:
     config = job(emitters={"density_per_um2": 1.0, "lifetime_avg": 2.5})
     batch = together(Frames(config, size=32, batch=400, seed=1), 5)
     count = batch.mask.sum(axis=1)
-    expected = 1.0 * PIXEL_UM2 * 32**2 * (1 + 1 / 2.5)  # those on at a time, and those that come within the frame
+    expected = 1.0 * PIXEL_UM2 * 32**2 * (1 + 1 / 2.5)  # on at the start of the frame, or activated within it
     assert abs(count.mean() - expected) < SIGMAS * np.sqrt(expected / len(count))
     assert abs(count.var() / count.mean() - 1) < SIGMAS * np.sqrt(2 / len(count))
     xyz, photons = batch.xyz[batch.mask].astype(float), batch.photons[batch.mask]
@@ -109,7 +109,7 @@ KINETICS = {
     ids=["once", "paint", "kinetics", "always"],
 )
 def test_emitters_blink_as_the_config_says(blinking: dict[str, Any], stays: float) -> None:
-    """As many are on as asked for, for as long, and a movie has as much light."""
+    """Number of emitters on, on-times and photons are as requested and as in a movie."""
     emitters = {"density_per_um2": 0.8, "blinking": blinking, "intensity_sigma": 0, "frames": 100}
     config = job(emitters=emitters)
     frames = Frames(config, size=32, batch=400, window=3, seed=5)
@@ -118,11 +118,11 @@ def test_emitters_blink_as_the_config_says(blinking: dict[str, Any], stays: floa
     light = (batch.photons * batch.mask).sum(axis=1) / 800
     assert abs(light.mean() - on) < SIGMAS * np.sqrt(on / len(light))
     count = batch.mask.sum(axis=1).mean()
-    expected = on * (1 + 1 / stays)  # but for emitters that come back within a frame
+    expected = on * (1 + 1 / stays)  # except for emitters that return within a frame
     assert abs(count - expected) < SIGMAS * np.sqrt(expected / len(light)) + 0.02 * on
     whole = 0.99 * batch.photons[batch.mask].max()
     share = (batch.photons[batch.mask] > whole).mean()
-    if np.isfinite(stays):  # on for the whole of a frame: on at its beginning, and for a frame more
+    if np.isfinite(stays):  # on throughout a frame: on at its start, and for one more frame
         assert abs(share - np.exp(-1 / stays) / (1 + 1 / stays)) < 0.03
         movie = simtiff.Simulation(config).records
         assert abs(movie.phot.sum() / 800 / (100 * 96 * 80 * PIXEL_UM2) - 0.8) < 0.08
@@ -131,12 +131,12 @@ def test_emitters_blink_as_the_config_says(blinking: dict[str, Any], stays: floa
 
 
 def test_molecules_that_bleach_in_a_few_frames_have_the_light_of_the_movie() -> None:
-    """A window begins with a frame of the movie, of which the first has the most light."""
+    """A window starts at any frame of the movie, whose first frame is the brightest."""
     bleaching = {"kind": "kinetics", "states": {"on": {"bleached": 0.2}}, "start": "on"}
     config = job(emitters={"density_per_um2": 0.8, "blinking": bleaching, "intensity_sigma": 0, "frames": 21})
     batch = together(Frames(config, size=32, batch=400), 4)
     light = (batch.photons * batch.mask).sum(axis=1) / 800
-    on = 0.8 * PIXEL_UM2 * 32**2  # mean over the movie, as densities are
+    on = 0.8 * PIXEL_UM2 * 32**2  # densities are means over the movie
     assert abs(light.mean() - on) < SIGMAS * np.sqrt(on / len(light))
 
 
@@ -157,7 +157,7 @@ def test_targets_are_where_the_light_is() -> None:
             near = batch.frames[k, 0, max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3]
             assert near.max() > 0.05 * photons[bright]
         left.append(batch.frames[k, 0] - own)
-    # what is left is light of neighbours beyond the crop: never negative, and none far from the edges
+    # the rest is the signal of neighbours outside the crop: never negative, and none far from the edges
     rest = np.array(left)
     assert rest.min() > -1e-2
     assert rest[:, 9:-9, 9:-9].max() < 1e-2
@@ -206,7 +206,7 @@ def test_ranges_are_drawn_for_each_crop() -> None:
     frames = Frames(job(), size=32, batch=800, seed=4, density_per_um2=(0.2, 4), photons=(300, 3000))
     batch = frames.batch(0)
     count = batch.mask.sum(axis=1)
-    assert count.var() > 4 * count.mean()  # more than a Poisson number's
+    assert count.var() > 4 * count.mean()  # more than for a Poisson distribution
     mean = 2.1 * PIXEL_UM2 * 32**2 * 1.4
     assert abs(count.mean() / mean - 1) < 0.1
     brightest = np.where(batch.mask, batch.photons, 0).max(axis=1)[count > 3]
@@ -231,7 +231,7 @@ def test_bounds_are_those_of_the_crop() -> None:
 
 
 def test_bounds_know_the_camera_s_maps_and_the_background_of_the_place(tmp_path: Path) -> None:
-    """They are those of a movie of the same emitters on the same pixels."""
+    """The bounds equal those of a movie with the same emitters on the same pixels."""
     random = np.random.default_rng(4)
     with h5py.File(tmp_path / "camera.h5", "w") as file:
         for name, low, high in [("gain_adu_per_e", 1, 3), ("variance_adu2", 1, 90), ("quantum_efficiency", 0.3, 0.9)]:
@@ -285,7 +285,7 @@ def test_a_batch_is_a_function_of_config_seed_number_and_rank() -> None:
     out = frames.empty()
     filled = frames.batch(4, out)
     assert filled.frames is out.frames
-    assert equal(frames.batch(5, out), first[5])  # nothing of the other batch is left
+    assert equal(frames.batch(5, out), first[5])  # nothing is left of the other batch
     others = [Frames(config, **make, seed=10), Frames(config, **make, seed=9, rank=1, ranks=2)]
     for other in (*(o.batch(0) for o in others), *first[1:]):
         assert not (first[0].frames == other.frames).all()
@@ -300,7 +300,7 @@ def test_a_density_holds_where_a_movie_would_have_less_than_one_emitter() -> Non
 
 
 def test_fiducials_lie_in_the_field_alone() -> None:
-    """In its margin there are emitters, but no fiducials: what is seen at the edge lacks a half of its light."""
+    """The margin has emitters, but no fiducials: at the edge, half of their signal is missing."""
     marks = {"num_emitters": 0, "margin_px": 12, "area_px": 24, "fiducials": {"count": 300, "photons": 1000}}
     gaussian = {"model": "gaussian", "sigma_nm": 200, "size_px": 15}
     frames = Frames(job(emitters=marks, psf=gaussian, tiff={"add_noise": False}), size=24, batch=64)
@@ -322,7 +322,7 @@ def test_fiducials_have_room() -> None:
 
 def test_light_that_nothing_shapes_is_refused() -> None:
     dark = job(illumination={"fwhm_um": 3}, tiff={"noise_params": {"background": 0}})
-    with pytest.raises(ConfigError, match="that of the config is 0, whose shape it would scale"):
+    with pytest.raises(ConfigError, match="background is 0 and cannot be scaled"):
         Frames(dark, size=24, background=50)
 
 
@@ -332,7 +332,7 @@ def test_more_emitters_than_expected_are_not_lost() -> None:
     one, other = full.batch(0), narrow.batch(0)
     assert other.mask.shape[1] == one.mask.sum(axis=1).max()
     assert_array_equal(other.xyz[other.mask], one.xyz[one.mask])
-    with pytest.raises(ShapeError, match=r"emitters, and out has room for 5 \(max_emitters\)"):
+    with pytest.raises(ShapeError, match=r"emitters, but out holds 5 \(max_emitters\)"):
         narrow.batch(0, narrow.empty())
 
 

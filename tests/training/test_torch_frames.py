@@ -21,13 +21,13 @@ import pytest
 from simtiff import localizations, training
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # PyTorch's own
+    warnings.simplefilter("ignore")  # from PyTorch
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (the extra torch)")
     from simtiff.training.torch import Frames
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # those of PyTorch, and of any fork of a process with threads
+pytestmark = pytest.mark.filterwarnings("ignore")  # from PyTorch, and from forks of a process with threads
 
-SECONDS = 60  # longer than anything here takes; then it hangs
+SECONDS = 60  # longer than any test here; beyond it, a test hangs
 CONFIG = {
     "zmap_path": "builtin:oil",
     "emitters": {"area_px": 64, "num_emitters": 100, "frames": 20},
@@ -47,7 +47,7 @@ TRAINER = ROOT / "examples/train_localizer.py"
 
 
 def assert_is(found: dict[str, Any], expected: training.Batch) -> None:
-    """Compare a dict of tensors to a batch, to the last bit."""
+    """Compare a dict of tensors to a batch, bit by bit."""
     assert found["index"] == expected.index
     named = {name for name in training.Batch.__slots__ if getattr(expected, name) is not None}
     assert found.keys() == named
@@ -58,7 +58,7 @@ def assert_is(found: dict[str, Any], expected: training.Batch) -> None:
 @pytest.mark.parametrize("used", [False, True], ids=["new", "used"])
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way['num_workers']} {way.get('multiprocessing_context', '')}")
 def test_a_data_loader_gives_the_same_batches_in_the_same_order(way: dict[str, Any], used: bool) -> None:
-    """Also where the parent has made batches before, on threads that a forked child does not have."""
+    """Also after the parent has made batches on threads, which a forked child does not have."""
     data = Frames(CONFIG, **ASKED)
     if used:
         next(iter(data))
@@ -105,9 +105,9 @@ def test_the_page_on_training_data_runs(page: str, tmp_path: Path, monkeypatch: 
 
 
 def test_the_example_learns(tmp_path: Path) -> None:
-    """Some seconds of training find emitters of a movie, which the untrained network does not."""
+    """After some seconds of training, the network finds the emitters of a movie; untrained, it does not."""
     words = [str(TRAINER), "--field=64", "--steps=300", "--frames=8", f"--output={tmp_path}"]
-    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # more wait for each other where cores are shared
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # more threads wait for each other on shared cores
     done = subprocess.run(
         [sys.executable, *words], env=one_thread, capture_output=True, text=True, check=False, timeout=10 * SECONDS
     )

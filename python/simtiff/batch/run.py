@@ -364,6 +364,7 @@ class _Run:
         if self.lock.shard is not None:
             records = {name: plan.records[name] for name in self.mine}
             self.status = BatchStatus(self.folder, records, index.start_time, part_name(self.lock.shard))
+            self._keep_unfinished(index, before)
         if self.pending:
             self.status.run_started = now()
             self.status.workers = min(executor.workers, len(self.pending))
@@ -378,6 +379,12 @@ class _Run:
             raise BatchError(text) from error
         if not self._others:
             self._clear_away(before, earlier)
+
+    def _keep_unfinished(self, index: BatchStatus, before: Mapping[str, JobRecord]) -> None:
+        """Leave jobs of other shards that failed or were interrupted as they are, for these shards to find."""
+        for name in index.jobs.keys() & before.keys() - set(self.mine):
+            if index.jobs[name].state == "pending" and before[name].state in {"failed", "interrupted"}:
+                index.jobs[name] = before[name]
 
     def _clear_away(self, before: Mapping[str, JobRecord], earlier: Sequence[str]) -> None:
         """Remove temporary files of killed runs from jobs that are not run again."""

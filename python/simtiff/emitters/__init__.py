@@ -1,15 +1,15 @@
-"""Where emitters are, when they shine and how brightly: the truth of a movie.
+"""The truth of a movie: positions of emitters, when they are on, and how many photons they emit.
 
-- `sources`: all emitters of a movie and their light, piece by piece, whatever kind they are of
-- `sampling`: emitters that shine once, drawn by a config, in slabs of time
-- `molecules`: molecules and sites that blink, and emitters that are always on
-- `chain`: the states of those that blink, and the rates between them
-- `density`: how many emitters a config means, and how many give light to a frame
-- `given`, `lists`: molecules and records of a file or a table, in place of drawn ones
-- `places`: positions and intensities, drawn from derived streams
-- `drift`: how the sample moves
-- `tables`: emitters, their blinks, and the light that they give to frames
-- `tracks`: example tracks of molecules that diffuse
+- `sources`: all emitters of a movie and their records, piece by piece, for every kind of blinking
+- `sampling`: emitters that are on once, drawn in time slabs
+- `molecules`: molecules and binding sites that blink, and emitters that are always on
+- `chain`: the states of blinking molecules and the transition rates between them
+- `density`: the number of emitters that a density gives, and how many emit in a frame
+- `given`, `lists`: molecules and records from a file or a table, instead of drawn ones
+- `places`: positions and intensities, drawn from derived random streams
+- `drift`: sample drift
+- `tables`: tables of emitters, blinks and records
+- `tracks`: example tracks of diffusing molecules
 """
 
 __all__ = [

@@ -1,7 +1,7 @@
-"""The states of molecules that blink: rates, equilibrium, and how many molecules are in each over the time.
+"""The states of blinking molecules: transition rates, steady state, and occupation over time.
 
-Everything here is plain arithmetic, in the same order everywhere: how many molecules a density comes to, and where
-they begin, depend neither on a library nor on the processor.
+All sums are plain arithmetic in a fixed order. The number of molecules that a density gives, and their initial states,
+therefore depend neither on a library nor on the processor.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _TERMS = 12
 
 @dataclass(frozen=True)
 class Chain:
-    """States, and the rates between them.
+    """States and the transition rates between them.
 
     Attributes
     ----------
     names : tuple of str
         The states; `Blinks.state` counts them from 0.
     rates : list of lists
-        Transitions per frame from a state (row) to another (column).
+        Transitions per frame from one state (row) to another (column).
     brightness : list
-        Part of a molecule's photons that each state gives.
+        Fraction of a molecule's photons emitted in each state.
     start : list
         Probability of each state at time 0.
     """
@@ -43,22 +43,22 @@ class Chain:
     start: list[float]
 
     def occupation(self, frames: float) -> list[float]:
-        """Return the mean probability of each state over the first `frames` frames."""
+        """Return the probability of each state, averaged over the first `frames` frames."""
         _, integral = _exponential(self.rates, frames)
         return [_dot(self.start, [row[state] for row in integral]) / frames for state in range(len(self.names))]
 
     def at_frames(self, count: int) -> list[float]:
-        """Return the probability of each state at the begin of a frame, mean over the first `count` frames."""
+        """Return the probability of each state at the start of a frame, averaged over the first `count` frames."""
         after, _ = _exponential(self.rates, 1.0)
         each = _sum_of_powers(after, count)
         return [_dot(self.start, [row[state] for row in each]) / count for state in range(len(self.names))]
 
     def mean_bright(self, frames: float) -> float:
-        """Return the probability to be bright, mean over the first `frames` frames."""
+        """Return the probability of being bright, averaged over the first `frames` frames."""
         return _total(p for p, light in zip(self.occupation(frames), self.brightness, strict=True) if light > 0)
 
     def mean_in_frame(self, frames: float) -> float:
-        """Return the probability to be bright at some time of a frame, mean over the first `frames` frames."""
+        """Return the probability of being bright at some time in a frame, averaged over the first `frames` frames."""
         stopped = [
             [0.0] * len(row) if light > 0 else row for row, light in zip(self.rates, self.brightness, strict=True)
         ]
@@ -67,7 +67,7 @@ class Chain:
         return _dot(self.occupation(frames), hit)
 
     def blinks(self, frames: float) -> float:
-        """Return how many sojourns in bright states there are in the first `frames` frames, on average."""
+        """Return the mean number of blinks (sojourns in bright states) in the first `frames` frames."""
         bright = [light > 0 for light in self.brightness]
         into = [_total(r for r, lit in zip(row, bright, strict=True) if lit) for row in self.rates]
         begun = _total(p for p, lit in zip(self.start, bright, strict=True) if lit)
@@ -80,7 +80,7 @@ def state_names(blinking: BlinkingConfig) -> tuple[str, ...]:
 
 
 def chain_of(blinking: BlinkingConfig) -> Chain:
-    """Return the states of molecules of the kinds that blink, ``kinetics`` and ``paint``."""
+    """Return the chain of states for ``blinking.kind`` ``kinetics`` or ``paint``."""
     if blinking.kind == "paint":
         on_frames, off_frames = blinking.on_frames, blinking.off_frames
         if on_frames is None or off_frames is None:
@@ -97,26 +97,26 @@ def chain_of(blinking: BlinkingConfig) -> Chain:
 
 
 def shares(blinking: BlinkingConfig, frames: int) -> tuple[float, float, float]:
-    """Return means over the first `frames` of molecules that blink.
+    """Return three means over the first `frames` frames for molecules that blink.
 
-    They are the probability to be bright at a time, that to be bright at some time of a frame, and the number of
-    sojourns in bright states.
+    They are the probability of being bright at a given time, the probability of being bright at some time in a
+    frame, and the number of blinks.
     """
     return _shares(type(blinking), blinking.model_dump_json(), frames)
 
 
-@functools.lru_cache(maxsize=4096)  # a sweep asks for the same again and again
+@functools.lru_cache(maxsize=4096)  # a sweep calls it with the same config many times
 def _shares(model: type[BlinkingConfig], text: str, frames: int) -> tuple[float, float, float]:
     chain = chain_of(model.model_validate_json(text))
     return min(1.0, chain.mean_bright(frames)), min(1.0, chain.mean_in_frame(frames)), chain.blinks(frames)
 
 
 def shares_of_window(blinking: BlinkingConfig, frames: int, window: int) -> tuple[tuple[float, ...], float]:
-    """Return probabilities of states as a window of a movie begins, and that to be bright, mean over the movie."""
+    """Return the state probabilities at the start of a window of frames, and the movie's mean bright probability."""
     return _shares_of_window(type(blinking), blinking.model_dump_json(), frames, window)
 
 
-@functools.lru_cache(maxsize=256)  # every batch of a training asks for the same
+@functools.lru_cache(maxsize=256)  # every training batch calls it with the same config
 def _shares_of_window(
     model: type[BlinkingConfig], text: str, frames: int, window: int
 ) -> tuple[tuple[float, ...], float]:
@@ -125,10 +125,10 @@ def _shares_of_window(
 
 
 def _start_in_equilibrium(blinking: BlinkingConfig, rates: Matrix) -> list[float]:
-    """Return the equilibrium of the states that are left, without the transitions into those that are not."""
+    """Return the steady state without the absorbing states and the transitions into them."""
     names = blinking.names
     kept = [i for i, name in enumerate(names) if name not in blinking.absorbing]
-    # Only states that lead to each other have a part in it: those that all others lead to, and no others follow.
+    # Only a closed set of states that can all reach each other is occupied in the steady state.
     after = {i: _after(i, kept, rates) for i in kept}
     closed = [i for i in kept if all(i in after[j] for j in after[i])]
     parts = equilibrium([[rates[i][j] if i != j else 0.0 for j in closed] for i in closed])
@@ -149,10 +149,10 @@ def _after(state: int, kept: list[int], rates: Matrix) -> set[int]:
 
 
 def equilibrium(rates: Matrix) -> list[float]:
-    """Return the equilibrium of states that all lead to each other.
+    """Return the steady state of states that can all reach each other.
 
-    By elimination without subtractions (Grassmann, Taksar & Heyman, Oper. Res. 33, 1107, 1985), which keeps all digits
-    also where rates differ by many orders of magnitude.
+    Elimination without subtractions (Grassmann, Taksar & Heyman, Oper. Res. 33, 1107, 1985) keeps full precision even
+    where rates differ by many orders of magnitude.
     """
     left = [row[:] for row in rates]
     count = len(left)
@@ -171,10 +171,10 @@ def equilibrium(rates: Matrix) -> list[float]:
 
 
 def _exponential(rates: Matrix, time: float) -> tuple[Matrix, Matrix]:
-    """Return the probabilities to be in a state (column) after a time from another (row), and their integral over it.
+    """Return the transition probabilities from a state (row) to another (column) over a time, and their integral.
 
-    By a power series over a short step and doublings of it; rows of probabilities are kept at 1, those of the integral
-    at the time.
+    A power series over a short step, then repeated doubling. Each row of probabilities is normalised to 1, and each row
+    of the integral to the elapsed time.
     """
     count = len(rates)
     flow = [[rate if i != j else 0.0 for j, rate in enumerate(row)] for i, row in enumerate(rates)]
@@ -204,9 +204,9 @@ def _exponential(rates: Matrix, time: float) -> tuple[Matrix, Matrix]:
 
 
 def _sum_of_powers(matrix: Matrix, count: int) -> Matrix:
-    """Return the sum of the powers 0 to ``count - 1`` of probabilities, by doubling the number of terms."""
+    """Return the sum of the powers 0 to ``count - 1`` of a transition matrix, by doubling the number of terms."""
     one = [[1.0 if i == j else 0.0 for j in range(len(matrix))] for i in range(len(matrix))]
-    terms, total, power = 1, one, matrix  # the power is that of so many terms
+    terms, total, power = 1, one, matrix  # `power` is matrix**terms
     for digit in bin(count)[3:]:
         total, power, terms = _sum(total, _product(power, total)), _product(power, power), 2 * terms
         if digit == "1":
@@ -229,7 +229,7 @@ def _dot(one: list[float], other: list[float] | tuple[float, ...]) -> float:
 
 
 def _total(values: Iterable[float]) -> float:
-    """Add numbers one after another, which `sum` does in some versions of Python alone."""
+    """Add numbers one after another; `sum` compensates rounding in newer versions of Python."""
     total = 0.0
     for value in values:
         total += value

@@ -1,9 +1,9 @@
-"""Emitters of crops for a few frames: what any part of a movie holds at any time, drawn anew for each.
+"""Emitters of training crops: a few frames anywhere in a movie, with new emitters for each crop.
 
-A crop is a square of the field and a window of consecutive frames. The emitters on it, and around it as far as their
-light reaches, are Poisson numbers of the density that the movie has on average. They blink as the config says, and a
-crop sees them in the steady state of single intervals and DNA-PAINT. Molecules with kinetics are in states as in all
-windows of the movie together, the first ones with their light and the last ones, where many are bleached.
+A crop is a square of the field and a window of consecutive frames. The number of emitters on it, and around it as far
+as their PSFs reach, is Poisson distributed with the movie's mean density. They blink according to the config. Emitters
+that are on once and DNA-PAINT sites are in the steady state. Molecules with kinetics have the state probabilities of a
+random window of the movie, from the first windows, with many bright molecules, to the last, where many are bleached.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CropEmitters:
-    """Emitters that give light to some crops, ordered by crop.
+    """Emitters whose signal reaches some crops, ordered by crop.
 
     Attributes
     ----------
     crop : (n,) int64
-        The crop of each.
+        The crop of each emitter.
     xyz : (n, 3) float64
         Position in the crop: x and y in px (integers are pixel centres), z in um.
     light : (n, window) float64
-        Photons that each gives to each frame of the window.
+        Photons of each emitter in each frame of the window.
     """
 
     crop: NDArray[np.int64]
@@ -50,7 +50,7 @@ class CropEmitters:
 
 @dataclass(frozen=True, slots=True)
 class _Shining:
-    """Intervals in which emitters are on, (m,) each, and the crop of each emitter, (n,)."""
+    """Intervals during which emitters are on, (m,) each, and the crop of each emitter, (n,)."""
 
     crop: NDArray[np.int64]
     emitter: NDArray[np.int64]
@@ -60,9 +60,9 @@ class _Shining:
 
 
 def density_on(job: JobConfig) -> float:
-    """Return how many emitters of a job are on at a time, on each px^2 of its field, mean over the movie."""
+    """Return the mean number of a job's emitters that are on at a time, per px^2 of its field."""
     config, optical = job.emitters, job.optical
-    if config.density_per_um2 is not None:  # not by the number of a movie's emitters, which is whole
+    if config.density_per_um2 is not None:  # the number of emitters of a movie is rounded
         return config.density_per_um2 * optical.pixel_size_nm_x * optical.pixel_size_nm_y * 1e-6
     width, height = config.area
     return config.num_emitters * share_on(config) / (width * height)
@@ -78,24 +78,24 @@ def draw_emitters(
     brightness: NDArray[np.float64],
     random: np.random.Generator,
 ) -> CropEmitters:
-    """Draw the emitters that give light to crops.
+    """Draw the emitters whose signal reaches crops.
 
     Parameters
     ----------
     config
         The job's ``emitters`` section.
     origins
-        (n, 2): the field pixel x, y under pixel (0, 0) of each crop.
+        (n, 2): the field pixel x, y at pixel (0, 0) of each crop.
     size, window
-        Pixels along a crop's side, and frames of it.
+        Side of a crop in pixels, and its number of frames.
     reach
-        How far beyond a crop emitters still light it, in px.
+        How far outside a crop emitters still contribute signal to it, in px.
     density
-        (n,): emitters on at a time, per px^2, of each crop.
+        (n,): emitters on at a time per px^2, for each crop.
     brightness
-        (n,): what the photons of each crop's emitters are multiplied by.
+        (n,): factor on the photons of each crop's emitters.
     random
-        Uniform random numbers.
+        Source of uniform random numbers.
     """
     side = size + 2 * reach
     shining = _shining(config, density * side * side, window, random)
@@ -113,7 +113,7 @@ def draw_emitters(
     low, high = config.z_limits
     xyz[:, 2] = low + (high - low) * random.random(len(crop))
     kept = light.any(axis=1)
-    # The field ends somewhere, and fiducials do with it.
+    # The margin has emitters, but no fiducials.
     margin = np.where(np.arange(len(crop)) < len(shining.crop), config.margin_px, 0.0)
     for axis, length in enumerate(config.area):
         place = xyz[:, axis] + origins[crop, axis]
@@ -124,7 +124,7 @@ def draw_emitters(
 
 
 def _counts(mean: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.int64]:
-    """Draw Poisson numbers."""
+    """Draw from Poisson distributions."""
     counts = random.random(mean.shape)
     poisson(counts.reshape(-1), random.random(mean.size), np.ascontiguousarray(mean).reshape(-1))
     return counts.astype(np.int64)
@@ -138,12 +138,12 @@ def _times(count: int, random: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _shining(config: EmitterConfig, mean: NDArray[np.float64], window: int, random: np.random.Generator) -> _Shining:
-    """Draw emitters on the crops, of which `mean` are on at a time, and when they are on between 0 and `window`."""
+    """Draw emitters on the crops, with a mean of `mean` on at a time, and their on-times between 0 and `window`."""
     crops = np.arange(len(mean))
     match config.blinking.kind:
         case "once":
             lifetime = config.lifetime_avg
-            there = np.repeat(crops, _counts(mean, random))  # whose time left is that of new ones: it has no memory
+            there = np.repeat(crops, _counts(mean, random))  # on already; the time left is exponential, too
             born = np.repeat(crops, _counts(mean * (window / lifetime), random))
             start = np.concatenate([np.zeros(len(there)), window * random.random(len(born))])
             stop = start + lifetime * _times(len(start), random)
@@ -162,8 +162,8 @@ def _blinking(
 ) -> _Shining:
     """Follow molecules from state to state through the window.
 
-    Only those are drawn that are bright at its beginning, or leave their dark state within it: of Poisson numbers of
-    molecules in each state, these are Poisson numbers, too.
+    Only molecules that are bright at its start, or leave a dark state within it, are drawn. Their number is Poisson
+    distributed, since it is a random subset of a Poisson number of molecules in each state.
     """
     shares, total = shares_of_window(config.blinking, config.frames, window)
     bright = np.array(chain.brightness) > 0
@@ -185,7 +185,7 @@ def _blinking(
         rows = np.repeat(np.arange(len(mean)), _counts(mean * (share / total * leaving[1]), random))
         begin, now = np.zeros(len(rows)), np.full(len(rows), index)
         if not bright[index]:
-            begin = leaving[1] * random.random(len(rows))  # before the window's end, by inversion
+            begin = leaving[1] * random.random(len(rows))  # before the window's end; turned into times by inversion
             exponential(begin)
             begin /= flow[index]
             now = (random.random(len(rows))[:, None] >= reached[index]).sum(axis=1)
@@ -208,8 +208,8 @@ def _blinking(
 
 
 def _light(config: EmitterConfig, shining: _Shining, window: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """Return the photons of each emitter in each frame, the exact overlap of its intervals with it."""
-    if config.blinking.kind == "paint":  # each binding has an intensity of its own
+    """Return the photons of each emitter in each frame, from the exact overlap of its intervals with the frame."""
+    if config.blinking.kind == "paint":  # each binding event has its own intensity
         photons_of = random.random(len(shining.emitter))
         photons(photons_of, random.random(len(photons_of)), config.photon_law)
     else:

@@ -1,6 +1,7 @@
-"""How many emitters a config means: the number that a density comes to, and how many give light to a frame.
+"""Numbers of emitters: how many a density gives, and how many emit in a frame.
 
-`density_per_um2` is the mean over the movie of emitters in a bright state, in each square micrometre of the field.
+`density_per_um2` is the number of emitters in a bright state per square micrometre of the field, averaged over the
+movie.
 """
 
 from __future__ import annotations
@@ -26,16 +27,20 @@ if TYPE_CHECKING:
 
 
 def with_number(job: JobConfig, given: Summary | None = None) -> EmitterConfig:
-    """Return the ``emitters`` section of a job with ``num_emitters`` in place of a density or a list.
+    """Return the ``emitters`` section of a job with ``num_emitters`` instead of a density or a list.
 
-    That is the density times the area, over the share of the time that an emitter is on: of a single interval its
-    mean length over the time in which emitters are born, of a site on / (on + off), of molecules with states the
-    probability of the bright ones, mean over the movie, of emitters that are always on 1.
+    The number is the density times the area, divided by the fraction of the time that an emitter is on: for emitters
+    that are on once, the mean on-time over the time range in which they are activated; for a binding site,
+    on / (on + off); for molecules with states, the probability of the bright ones, averaged over the movie; for
+    emitters that are always on, 1.
 
-    `ConfigError` where that is more than ``num_emitters`` may be.
+    A list of molecules (`given`, or the job's ``positions_path``) sets the number to its own, with none in the margin;
+    for records the number is 0.
 
-    Molecules of a list (`given`, or that of the job's ``positions_path``) are as many as it has, and there are none in
-    the margin; of records the number is 0.
+    Raises
+    ------
+    ConfigError
+        The number is more than ``num_emitters`` may be.
     """
     config = job.emitters
     if (listed := given or summary_of(job)) is not None:
@@ -50,8 +55,8 @@ def with_number(job: JobConfig, given: Summary | None = None) -> EmitterConfig:
     number = round(on / share) if share > 0 else 0
     if number > MOST_EMITTERS:
         text = Text(
-            "emitters.density_per_um2: {density:g} comes to {number:.3g} emitters in the whole movie, of which each is "
-            "on for {share:.3g} of the time; allowed: up to {most:,}",
+            "emitters.density_per_um2: {density:g} requires {number:.3g} emitters in the whole movie, each on for "
+            "{share:.3g} of the time; allowed: up to {most:,}",
             density=config.density_per_um2,
             number=number,
             share=share,
@@ -62,7 +67,7 @@ def with_number(job: JobConfig, given: Summary | None = None) -> EmitterConfig:
 
 
 def share_on(config: EmitterConfig) -> float:
-    """Return the part of the movie that an emitter is on for, on average."""
+    """Return the mean fraction of the movie during which an emitter is on."""
     match config.blinking.kind:
         case "once":
             first, last = birth_range(config)
@@ -74,20 +79,20 @@ def share_on(config: EmitterConfig) -> float:
 
 
 def margin_emitters(config: EmitterConfig) -> int:
-    """Return how many emitters lie in the margin: as many to an area as in the field."""
+    """Return the number of emitters in the margin, which has the same density as the field."""
     width, height = config.area
     return round(config.num_emitters * margin_area(config) / (width * height))
 
 
 def fiducials(config: EmitterConfig) -> int:
-    """Return how many fiducials there are."""
+    """Return the number of fiducials."""
     return 0 if config.fiducials is None else config.fiducials.count
 
 
 def all_emitters(job: JobConfig, given: Summary | None = None) -> int:
-    """Return how many emitters there are in the whole movie: in the field, in the margin, and fiducials.
+    """Return the number of emitters in the whole movie: in the field, in the margin, and fiducials.
 
-    Of records that are given (or the job's own) their distinct ids are counted.
+    For records from a list, the number of distinct ids.
     """
     config = with_number(job, given)
     listed = given or summary_of(job)
@@ -96,9 +101,9 @@ def all_emitters(job: JobConfig, given: Summary | None = None) -> int:
 
 
 def emitters_on(job: JobConfig) -> float:
-    """Return how many emitters are on at a time, mean over the movie; a frame, in which they come and go, has more.
+    """Return the mean number of emitters that are on at a time; more emit during a frame, since some switch within it.
 
-    Of records, those of a frame count: nothing is known of when in it their emitters are on.
+    For records, the mean number of records per frame, since the on-times within a frame are not known.
     """
     config, listed = with_number(job), summary_of(job)
     if listed is not None and listed.per_frame is not None:
@@ -107,10 +112,9 @@ def emitters_on(job: JobConfig) -> float:
 
 
 def expected_records(job: JobConfig, frames: int, given: Summary | None = None) -> float:
-    """Return how many records so many frames of a movie have: an upper mean.
+    """Return the expected number of records in the fullest `frames` consecutive frames of a movie.
 
-    Of molecules that bleach, the first frames have the most. Of records that are given (or the job's own), so many
-    frames on end have this many at most.
+    For molecules that bleach, these are the first frames. For records from a list, the number is exact.
     """
     config, listed = with_number(job, given), given or summary_of(job)
     frames = min(frames, config.frames)
@@ -121,7 +125,7 @@ def expected_records(job: JobConfig, frames: int, given: Summary | None = None) 
 
 
 def _most_together(per_frame: NDArray[np.int64], frames: int) -> float:
-    """Return how many records some frames on end have at most."""
+    """Return the largest number of records in so many consecutive frames."""
     until = np.concatenate([[0], np.cumsum(per_frame)])
     if frames >= len(per_frame):
         return float(until[-1])
@@ -129,19 +133,19 @@ def _most_together(per_frame: NDArray[np.int64], frames: int) -> float:
 
 
 def expected_blinks(job: JobConfig, given: Summary | None = None) -> float:
-    """Return how many rows a movie's blinks have, on average."""
+    """Return the expected number of blinks in a movie."""
     config = with_number(job, given)
-    if not config.blinking.blinks:  # of records num_emitters is 0
+    if not config.blinking.blinks:  # for records, num_emitters is 0
         return 0.0
     return (config.num_emitters + margin_emitters(config)) * shares(config.blinking, config.frames)[2]
 
 
 def _in_a_frame(config: EmitterConfig, frames: int) -> float:
-    """Return the probability that an emitter gives light to a frame, mean over the fullest `frames`."""
+    """Return the probability that an emitter emits in a frame, averaged over the fullest `frames` frames."""
     match config.blinking.kind:
         case "once":
             first, last = birth_range(config)
-            # An emitter that is on for a time T touches T + 1 frames on average.
+            # An emitter that is on for a time T emits in T + 1 frames on average.
             return min(1.0, (1 + config.lifetime_avg) / (last - first))
         case "always":
             return 1.0

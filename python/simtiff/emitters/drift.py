@@ -1,6 +1,7 @@
-"""How the sample moves against the camera: a steady drift, a random walk and a path from a file, added up.
+"""Sample drift relative to the camera: the sum of a steady drift, a random walk and a path from a file.
 
-Drift is constant within a frame and 0 in frame 0. A record lies where its emitter does plus the drift of its frame.
+Drift is constant within a frame and 0 in frame 0. A record's position is that of its emitter plus the drift of its
+frame.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ _MOST_NM = 1e9
 
 
 def drift_of(config: JobConfig) -> NDArray[np.float64] | None:
-    """Return a job's drift, (frames, 3) in px, px and um; None where it has none.
+    """Return a job's drift, (frames, 3) in px, px and um; None if it has none.
 
-    A longer movie has the steady drift and the walk of a shorter one in its first frames.
+    The first frames of a longer movie have the same steady drift and random walk as a shorter one.
 
     Raises
     ------
@@ -60,9 +61,9 @@ def drift_of(config: JobConfig) -> NDArray[np.float64] | None:
 
 
 def check_drift(job: JobConfig) -> None:
-    """Raise `DataError` if the steady drift or that of a file moves emitters to where no PSF can be computed.
+    """Raise `DataError` if steady drift or a drift file moves emitters to a z at which no PSF can be computed.
 
-    What a random walk adds, and records that a job is given, whose heights may follow the drift, are not looked at.
+    The random walk is not checked. Neither are records from a list, whose z may already follow the drift.
     """
     drift, listed = job.drift, summary_of(job)
     if drift is None or (listed is not None and listed.per_frame is not None):
@@ -75,8 +76,8 @@ def check_drift(job: JobConfig) -> None:
     low, high = low + float(moved.min()), high + float(moved.max())
     if job.psf.model == "vectorial" and job.optical.has_mismatch and low < 0:
         text = Text(
-            "emitters drift down to z = {z:g} um, within the coverslip: optical.n_sample is not n_immersion, so "
-            "z is the height above it; allowed: from 0 on in all {frames} frames",
+            "emitters drift down to z = {z:g} um, into the coverslip: optical.n_sample differs from n_immersion, so "
+            "z is the height above the coverslip; allowed: 0 or more in all {frames} frames",
             z=low,
             frames=frames,
         )
@@ -93,7 +94,7 @@ def check_drift(job: JobConfig) -> None:
 
 
 def drifted(records: Records, drift: NDArray[np.float64] | None) -> Records:
-    """Return records where the drift of their frames has moved them."""
+    """Return records shifted by the drift of their frames."""
     if drift is None or not len(records):
         return records
     xyz = (records.xyz + drift[records.frame_ix]).astype(np.float32)
@@ -101,30 +102,31 @@ def drifted(records: Records, drift: NDArray[np.float64] | None) -> Records:
 
 
 def read_path(path: str, frames: int) -> NDArray[np.float64]:
-    """Read a drift file and return the drift of each frame, (frames, 3) in nm, less that of frame 0.
+    """Read a drift file and return the drift of each frame relative to frame 0, (frames, 3) in nm.
 
     Parameters
     ----------
     path
-        A CSV file whose first line names the columns ``frame``, ``x_nm``, ``y_nm`` and ``z_nm``, in any order; frames
-        count from 0 and rise. Between two of them drift is linear.
+        A CSV file whose first line names the columns ``frame``, ``x_nm``, ``y_nm`` and ``z_nm``, in any order. Frames
+        count from 0 and increase. Drift is interpolated linearly between rows.
     frames
-        Frames of the movie. The first row is of frame 0, the last one of the movie's last frame or a later one.
+        Number of frames of the movie. The first row must be frame 0, the last row the movie's last frame or a later
+        one.
 
     Raises
     ------
     DataError
-        That names file, line and column.
+        The file is missing, damaged or incomplete; names the file, line and column.
     """
     rows = np.array(list(_rows(path)))
     if not len(rows):
-        raise DataError(Text("{path}: has no rows; allowed: one for frame 0 at least", path=printable(path)))
+        raise DataError(Text("{path}: has no rows; allowed: at least one, for frame 0", path=printable(path)))
     known = rows[:, 0]
     last = frames - 1
     if known[0] != 0 or known[-1] < last:
         text = Text(
-            "{path}: column frame: goes from {first:g} to {end:g}; allowed: from 0 to {last}, the movie's last frame, "
-            "or beyond",
+            "{path}: column frame: covers {first:g} to {end:g}; allowed: from 0 to {last} (the movie's last frame) "
+            "or later",
             path=printable(path),
             first=known[0],
             end=known[-1],
@@ -151,7 +153,7 @@ def _rows(path: str) -> Iterator[tuple[float, ...]]:
                 text = Text(
                     "{path}: line 1: has the columns {found}; allowed: {wanted}",
                     path=shown,
-                    found=printable(", ".join(names)) or Text("of an empty file"),
+                    found=printable(", ".join(names)) or Text("none (empty file)"),
                     wanted=", ".join(COLUMNS),
                 )
                 raise DataError(text)
@@ -163,7 +165,7 @@ def _rows(path: str) -> Iterator[tuple[float, ...]]:
                 row = tuple(_number(cells, names, at, shown, lines.line_num) for at in order)
                 if row[0] != int(row[0]) or row[0] <= previous:
                     text = Text(
-                        "{path}: line {line}, column frame: {value:g}; allowed: whole numbers that rise from 0 on",
+                        "{path}: line {line}, column frame: {value:g}; allowed: increasing whole numbers from 0",
                         path=shown,
                         line=lines.line_num,
                         value=row[0],
@@ -174,7 +176,7 @@ def _rows(path: str) -> Iterator[tuple[float, ...]]:
     except OSError as error:
         raise DataError(Text("{path}: cannot be read ({reason})", path=shown, reason=os_reason(error))) from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(Text("{path}: is no CSV file ({reason})", path=shown, reason=error)) from None
+        raise DataError(Text("{path}: is not a CSV file ({reason})", path=shown, reason=error)) from None
 
 
 def _number(cells: list[str], names: list[str], at: int, path: str, line: int) -> float:
@@ -189,7 +191,7 @@ def _number(cells: list[str], names: list[str], at: int, path: str, line: int) -
             path=path,
             line=line,
             column=names[at],
-            cell=printable(cell) if cell else Text("is missing, or the line has another number of columns"),
+            cell=printable(cell) if cell else Text("missing, or wrong number of columns in this line"),
             most=_MOST_NM,
         )
         raise DataError(text)

@@ -1,7 +1,7 @@
-"""A movie's own molecules or localizations: those of ``emitters.positions_path``, or of a table.
+"""The user's own molecules or localizations: from ``emitters.positions_path`` or from a table.
 
-Molecules lie where the list says, and blink by the config; their order is that of the list. Records are taken as they
-stand.
+Molecules are at the listed positions, in the order of the list, and blink according to the config. Records are used
+unchanged.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from simtiff.config.settings import JobConfig
 
 _MOST_KNOWN = 256
-_known: dict[tuple[Any, ...], Summary] = {}  # of files that were read
-_last: dict[tuple[Any, ...], Given] = {}  # the last one, if it is small: jobs of a sweep read the same
+_known: dict[tuple[Any, ...], Summary] = {}  # summaries of files already read
+_last: dict[tuple[Any, ...], Given] = {}  # the last list, if small: jobs of a sweep read the same file
 
 
 def open_given(job: JobConfig) -> Given | None:
-    """Read the molecules or records of a job's ``emitters.positions_path``; None where it has none.
+    """Read the molecules or records of a job's ``emitters.positions_path``; None if it has none.
 
     Raises
     ------
     DataError
-        The file is damaged or has a row that cannot be, or lies beyond the movie; names row and column.
+        The file is damaged, or a row has a value out of range or a frame after the movie's last; names row and column.
     """
     if job.emitters.positions_path is None:
         return None
@@ -54,7 +54,7 @@ def open_given(job: JobConfig) -> Given | None:
 
 
 def given_table(rows: Any, job: JobConfig) -> Given:
-    """Return a pandas table, a mapping of columns or `Localizations` as what a job is given; errors as `open_given`."""
+    """Read a pandas table, a mapping of columns or `Localizations` as a job's list; raises as `open_given`."""
     whole = Localizations.of(rows, "emitters")
     table = Table("emitters", whole.columns, lambda: iter([whole]))
     given = read_list(table, job.emitters.area)
@@ -63,7 +63,7 @@ def given_table(rows: Any, job: JobConfig) -> Given:
 
 
 def summary_of(job: JobConfig) -> Summary | None:
-    """Return what a job's ``emitters.positions_path`` comes to, as `open_given`; the same file is read once."""
+    """Return the summary of a job's ``emitters.positions_path``; raises as `open_given`. Each file is read once."""
     if job.emitters.positions_path is None:
         return None
     found = _known.get(_key(job))
@@ -75,9 +75,9 @@ def summary_of(job: JobConfig) -> Summary | None:
 
 
 def with_frames(job: JobConfig) -> JobConfig:
-    """Return a job with the number of frames that its records have, where its config does not say one.
+    """Return a job with the number of frames of its records, if its config sets none.
 
-    A list that cannot be read is an error later.
+    A list that cannot be read raises later, when it is opened.
     """
     if "frames" in job.emitters.model_fields_set:
         return job
@@ -89,7 +89,7 @@ def with_frames(job: JobConfig) -> JobConfig:
 
 
 def with_frames_of(job: JobConfig, summary: Summary) -> JobConfig:
-    """Return a job with the number of frames of some records, where its config does not say one."""
+    """Return a job with the number of frames of the given records, if its config sets none."""
     if summary.per_frame is None or "frames" in job.emitters.model_fields_set:
         return job
     emitters = job.emitters.model_copy(update={"frames": len(summary.per_frame)})
@@ -97,14 +97,14 @@ def with_frames_of(job: JobConfig, summary: Summary) -> JobConfig:
 
 
 def with_list(job: JobConfig, path: str) -> JobConfig:
-    """Return a job with another ``positions_path``, and no number of its own."""
+    """Return a job with another ``positions_path``, and without its own number or density of emitters."""
     emitters = job.emitters.model_copy(update={"positions_path": path, "density_per_um2": None})
     emitters.model_fields_set.discard("num_emitters")
     return job.model_copy(update={"emitters": emitters})
 
 
 def without_list(job: JobConfig, number: int | None = None) -> JobConfig:
-    """Return a job without a ``positions_path``, and with another number of emitters where one is given."""
+    """Return a job without a ``positions_path``, and with `number` emitters if given."""
     own = {} if number is None else {"num_emitters": number, "density_per_um2": None}
     if job.emitters.positions_path is None and not own:
         return job
@@ -112,21 +112,21 @@ def without_list(job: JobConfig, number: int | None = None) -> JobConfig:
 
 
 def check_given(job: JobConfig) -> None:
-    """Raise `DataError` if a job's own molecules or records are not there, or lie where no PSF can be computed."""
+    """Raise `DataError` if a job's list is missing or damaged, or has a z at which no PSF can be computed."""
     summary = summary_of(job)
     if summary is not None:
         check_heights(job, summary)
 
 
 def check_heights(job: JobConfig, summary: Summary) -> None:
-    """Raise `DataError` if a list has a z that cannot be computed with a job's optics."""
+    """Raise `DataError` if a list has a z at which no PSF can be computed with a job's optics."""
     if summary.heights is None:
         return
     low, high = summary.heights
     if job.psf.model == "vectorial" and job.optical.has_mismatch and low < 0:
         text = Text(
-            "{path}: column z_um: goes down to {low:g} um, within the coverslip: optical.n_sample is not n_immersion, "
-            "so z is the height above it; allowed: from 0 on",
+            "{path}: column z_um: goes down to {low:g} um, into the coverslip: optical.n_sample differs from "
+            "n_immersion, so z is the height above the coverslip; allowed: 0 or more",
             path=summary.name,
             low=low,
         )
@@ -143,10 +143,10 @@ def check_heights(job: JobConfig, summary: Summary) -> None:
 
 
 def list_notes(jobs: Iterable[JobConfig]) -> list[str]:
-    """Return what a user should know of the lists of jobs, a sentence each.
+    """Return warnings about the lists of jobs, a sentence each.
 
-    That is how many rows lie outside the field, and that the photons of molecules are not used where each binding
-    draws its own.
+    They are the number of rows outside the field, and that the photons of molecules are not used where each binding
+    event draws its own.
     """
     notes: dict[tuple[str, str], str] = {}
     for job in jobs:
@@ -155,22 +155,23 @@ def list_notes(jobs: Iterable[JobConfig]) -> list[str]:
             continue
         if summary.outside:
             notes[summary.name, "outside"] = Text(
-                "{path}: {outside} of {rows} rows lie outside the field of view (emitters.area_px); what of their "
-                "light reaches a frame is rendered, with the coefficients of the nearest place of the field",
+                "{path}: {outside} of {rows} rows are outside the field of view (emitters.area_px); their signal that "
+                "reaches a frame is rendered, with the coefficients at the nearest position in the field",
                 path=summary.name,
                 outside=f"{summary.outside:,}",
                 rows=f"{summary.rows:,}",
             )
         if summary.per_frame is None and summary.has_photons and job.emitters.blinking.kind == "paint":
             notes[summary.name, "photons"] = Text(
-                "{path}: column photons is not used: with emitters.blinking.kind paint each binding draws its own",
+                "{path}: column photons is not used: with emitters.blinking.kind paint, each binding event draws its "
+                "own photon rate",
                 path=summary.name,
             )
     return list(notes.values())
 
 
 def unused_keys(job: JobConfig) -> list[str]:
-    """Return the keys of ``emitters`` that are given and that a job's own list leaves without effect."""
+    """Return the non-default keys of ``emitters`` that have no effect with a job's list."""
     summary, emitters = summary_of(job), job.emitters
     if summary is None:
         return []
@@ -186,13 +187,13 @@ def unused_keys(job: JobConfig) -> list[str]:
 
 
 def z_limits(job: JobConfig) -> tuple[float, float]:
-    """Return the lowest and the highest z of a job's emitters in um: of its own list, else as its config draws them."""
+    """Return the lowest and the highest z of a job's emitters in um: of its list if it has one, else of its config."""
     summary = summary_of(job)
     return job.emitters.z_limits if summary is None or summary.heights is None else summary.heights
 
 
 class Handed:
-    """Hands out molecules in the place of draws, each once, and in turn; see `simtiff.emitters.places`.
+    """Supplies listed molecules instead of drawn ones, each once and in order; see `simtiff.emitters.places`.
 
     Parameters
     ----------
@@ -209,11 +210,11 @@ class Handed:
 
     @property
     def has_photons(self) -> bool:
-        """Whether molecules have photons of their own."""
+        """Whether the list has photons per molecule."""
         return self._given.photons is not None
 
     def places(self, random: np.random.Generator, count: int) -> NDArray[np.float32]:
-        """Return the positions of the next molecules (n, 3); z is drawn where the list has none."""
+        """Return the positions of the next molecules (n, 3); z is drawn if the list has none."""
         self._rows = slice(self._next, self._next + count)
         self._next += count
         xyz: NDArray[np.float32] = self._given.xyz[self._rows].copy()
@@ -222,7 +223,7 @@ class Handed:
         return xyz
 
     def photons(self, _random: np.random.Generator, _count: int) -> NDArray[np.float32]:
-        """Return the photons per frame of the molecules whose positions came last."""
+        """Return the photons per frame of the molecules that `places` returned last."""
         if self._given.photons is None:
             raise ValueError(self._given.summary.name)
         photons: NDArray[np.float32] = self._given.photons[self._rows]
@@ -241,7 +242,7 @@ def _pixel_size(job: JobConfig) -> tuple[float, float]:
 
 
 def _key(job: JobConfig) -> tuple[Any, ...]:
-    """Return what a summary follows from; a file that is not there has none."""
+    """Return what determines a summary; a missing file counts as empty."""
     path = str(job.emitters.positions_path)
     try:
         found = Path(path).stat()
@@ -252,7 +253,7 @@ def _key(job: JobConfig) -> tuple[Any, ...]:
 
 
 def _check_frames(job: JobConfig, summary: Summary, table: Table | None) -> None:
-    """Raise `DataError` if records lie after the frames that a job's config says."""
+    """Raise `DataError` if records are after the last frame that a job's config sets."""
     frames = job.emitters.frames
     if summary.per_frame is None or "frames" not in job.emitters.model_fields_set or len(summary.per_frame) <= frames:
         return

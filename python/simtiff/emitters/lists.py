@@ -1,7 +1,7 @@
-"""Lists of molecules and of localizations, read in bounded memory, checked, and put in order.
+"""Lists of molecules and of localizations: read in bounded memory, checked and sorted.
 
-A list is a file of any kind that `simtiff.localizations` reads, or a table. Rows with frame and photons are records as
-they stand; rows without a frame are molecules.
+A list is a table, or a file of any format that `simtiff.localizations` reads. Rows with frame and photons are records,
+used unchanged; rows without a frame are molecules.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from simtiff.localizations import Localizations
 
 KEPT_ROWS = 1 << 22
-"""Rows of records that are kept in memory; more go to temporary files that have no name."""
+"""Rows of records kept in memory; longer lists go to anonymous temporary files."""
 
 BLOCK_ROWS = 1 << 20
-"""Rows that are sorted at a time."""
+"""Rows sorted at a time."""
 
 MOST_FRAMES = 10**7
-# What is larger is garbage, or has other units; the first three are in px, px and um.
+# Larger values are garbage or in other units; the first three are in px, px and um.
 _MOST = {"x_px": 1e7, "y_px": 1e7, "z_um": 1000.0, "photons": 1e9}
 
 
@@ -42,11 +42,9 @@ class Table:
     Attributes
     ----------
     name : str
-        The file, or what the table is called.
-    columns : tuple of str
-        Names of its columns.
+        The file, or the name of the table. columns : tuple of str Names of the columns.
     chunks : callable
-        Returns all rows, in some tables.
+        Returns all rows, split into several tables.
     """
 
     name: str
@@ -56,26 +54,26 @@ class Table:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a list comes to.
+    """Summary of a list.
 
     Attributes
     ----------
     name : str
-        The file, or what the table is called.
+        The file, or the name of the table.
     emitters : int
-        Molecules; or distinct ids of records, of which each is one of its own where the list has no ids.
+        Number of molecules; for records, of distinct ids, or of rows if the list has no ids.
     per_frame : (frames,) int64 or None
-        Records in each frame, up to the last one that has any; None of molecules.
+        Records in each frame, up to the last frame listed; None for molecules.
     next_id : int
-        An id that is larger than all of records.
+        An id larger than those of all records.
     heights : (float, float) or None
-        The lowest and the highest z in um; None where the list has no z.
+        The lowest and the highest z in um; None if the list has no z.
     has_photons : bool
         Whether the list has photons.
     outside : int
-        Rows that lie outside the field.
+        Rows outside the field.
     rows : int
-        All rows.
+        Number of all rows.
     """
 
     name: str
@@ -90,18 +88,18 @@ class Summary:
 
 @dataclass(frozen=True)
 class Given:
-    """Emitters that are given in place of being drawn: `records`, or molecules.
+    """Emitters from a list instead of drawn ones: `records`, or molecules.
 
     Attributes
     ----------
     summary : Summary
-        What they come to.
+        Their summary.
     xyz : (n, 3) float32
-        Positions of molecules in px, px, um; z is 0 where the list has none.
+        Positions of molecules in px, px, um; z is 0 if the list has none.
     photons : (n,) float32 or None
-        Photons per frame of molecules, where the list has them.
+        Photons per frame of molecules, if the list has them.
     records : Records or None
-        All records, by frame, then by id; None of molecules.
+        All records, by frame, then by id; None for molecules.
     """
 
     summary: Summary
@@ -123,8 +121,8 @@ def read_list(table: Table, area: tuple[float, float]) -> Given:
     Raises
     ------
     DataError
-        The list is empty, has frames without photons, or a value that cannot be: names row and column. Records of one
-        frame have the same id.
+        The list is empty, has frames but no photons, has a value out of range, or has an id twice in a frame; names row
+        and column.
     """
     if "frame" in table.columns and "photons" not in table.columns:
         text = Text(
@@ -147,13 +145,13 @@ def _read(table: Table, area: tuple[float, float], read: _RecordReader | _Molecu
         read.take(chunk, xyz, rows)
         rows += len(chunk)
     if rows == 0:
-        raise DataError(Text("{path}: has no rows; allowed: one at least", path=table.name))
+        raise DataError(Text("{path}: has no rows; allowed: at least one", path=table.name))
     heights = (low, high) if "z_um" in table.columns else None
     return read.given(table, heights, outside, rows)
 
 
 def _check(table: Table, chunk: Localizations, start: int) -> None:
-    """Raise `DataError` for the first value of a chunk that is too large, or below 0; its first row is `start`."""
+    """Raise `DataError` for the first value of a chunk that is out of range; `start` is the number of its first row."""
     for name, most in _MOST.items():
         values, least = getattr(chunk, name), 0.0 if name == "photons" else -most
         if values is not None:
@@ -167,7 +165,7 @@ def _check(table: Table, chunk: Localizations, start: int) -> None:
 def refuse_row(
     name: str, column: str, values: NDArray[Any], bad: NDArray[np.bool_], allowed: str, start: int = 0
 ) -> None:
-    """Raise `DataError` that names the first row for which `bad` is true, if there is one; rows count from `start`."""
+    """Raise `DataError` naming the first row for which `bad` is true, if there is one; rows count from `start`."""
     if bad.any():
         at = int(np.argmax(bad))
         text = Text(
@@ -182,9 +180,9 @@ def refuse_row(
 
 
 def refuse_late(table: Table, frames: int) -> None:
-    """Raise `DataError` for the first row that lies after so many frames, if there is one."""
+    """Raise `DataError` for the first row after the movie's `frames` frames, if there is one."""
     start = 0
-    allowed = Text("up to {last}, the last of the movie (emitters.frames)", last=frames - 1)
+    allowed = Text("up to {last}, the movie's last frame (emitters.frames)", last=frames - 1)
     for chunk in table.chunks():
         if chunk.frame is not None:
             refuse_row(table.name, "frame", chunk.frame, chunk.frame >= frames, allowed, start)
@@ -200,7 +198,7 @@ def _positions(chunk: Localizations) -> NDArray[np.float32]:
 
 
 class _Column:
-    """A column whose length is not known yet: in memory, and from so many rows on in a temporary file."""
+    """A column of unknown length: in memory, or in a temporary file if it has more than `KEPT_ROWS` rows."""
 
     def __init__(self, files: ExitStack, dtype: str, tail: tuple[int, ...] = ()) -> None:
         self._files, self._dtype, self._tail = files, np.dtype(dtype), tail
@@ -213,7 +211,7 @@ class _Column:
         self._rows += len(values)
         if self._rows > KEPT_ROWS:
             if self._file is None:
-                self._file = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it is
+                self._file = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
             for part in self._parts:
                 self._file.write(part.tobytes())
             self._parts.clear()
@@ -221,12 +219,12 @@ class _Column:
     def whole(self) -> NDArray[Any]:
         if self._file is None:
             return np.concatenate(self._parts) if self._parts else np.empty((0, *self._tail), self._dtype)
-        self._file.flush()  # it stays as long as it is mapped
+        self._file.flush()  # the mapping keeps the file alive
         return np.memmap(self._file, self._dtype, "r+", shape=(self._rows, *self._tail))
 
 
 def _room(like: NDArray[Any]) -> NDArray[Any]:
-    """Return a column of the same shape, in memory or in a temporary file as that one is."""
+    """Return an empty column of the same shape, in memory or in a temporary file like the given one."""
     if not isinstance(like, np.memmap):
         return np.empty_like(like)
     with tempfile.TemporaryFile() as file:
@@ -234,7 +232,7 @@ def _room(like: NDArray[Any]) -> NDArray[Any]:
 
 
 class _MoleculeReader:
-    """Takes rows without frames."""
+    """Collects rows without frames."""
 
     def __init__(self) -> None:
         self._xyz: list[NDArray[np.float32]] = []
@@ -252,7 +250,7 @@ class _MoleculeReader:
 
 
 class _RecordReader:
-    """Takes rows with frame and photons, and brings them in the order of frames, then of ids."""
+    """Collects rows with frame and photons, and sorts them by frame, then by id."""
 
     def __init__(self, files: ExitStack) -> None:
         self._columns = {
@@ -280,7 +278,7 @@ class _RecordReader:
         for name, values in columns.items():
             self._columns[name].append(values)
         frames, ids = columns["frame_ix"], columns["id"]
-        # A frame without light counts, too: the movie is as long as the list says.
+        # Frames of rows with 0 photons count, too: they set the length of the movie.
         counts = np.bincount(frames, minlength=int(chunk.frame.max(initial=-1)) + 1)
         if len(counts) > len(self._counts):
             counts[: len(self._counts)] += self._counts
@@ -307,10 +305,10 @@ class _RecordReader:
 
 
 def _in_order(columns: dict[str, NDArray[Any]], counts: NDArray[np.int64], table: Table) -> dict[str, NDArray[Any]]:
-    """Return columns by frame, then by id; where they lie in files, the ordered ones do, too."""
+    """Return columns sorted by frame, then by id; those in files are sorted into files."""
     ordered = {name: _room(column) for name, column in columns.items()}
     begin = np.concatenate([[0], np.cumsum(counts)])
-    free = begin[:-1].copy()  # the next place of each frame
+    free = begin[:-1].copy()  # the next free row of each frame
     total = int(begin[-1])
     for start in range(0, total, BLOCK_ROWS):
         rows = slice(start, min(start + BLOCK_ROWS, total))
@@ -345,7 +343,7 @@ def _refuse_twice(table: Table, frame: int, number: int) -> None:
         if chunk.id is not None:
             same = (chunk.frame == frame) & (chunk.id == number)
             seen = np.cumsum(same) + before
-            allowed = Text("an id once in a frame, and frame {frame} has it before", frame=frame)
+            allowed = Text("each id once per frame; it occurs in frame {frame} before", frame=frame)
             refuse_row(table.name, "id", chunk.id, same & (seen > 1), allowed, start)
             before = int(seen[-1]) if len(seen) else before
         start += len(chunk)

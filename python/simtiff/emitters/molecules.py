@@ -1,8 +1,8 @@
-"""Emitters that are there from the first frame on: molecules and sites that blink, and emitters that are always on.
+"""Emitters that exist from the first frame on: molecules and binding sites that blink, and emitters that are always on.
 
-Those that blink are in one of several states, which they leave after exponential times (`simtiff.emitters.chain`). The
-core takes all of them through the frames slab by slab, each with a random stream of its own, so their truth does not
-depend on the slabs, and memory is set by the number of molecules and the records of a slab.
+Blinking emitters are in one of several states, with exponential dwell times (`simtiff.emitters.chain`). The core
+advances all of them slab by slab, each with an independent random stream. Their truth therefore does not depend on the
+slabs, and memory is set by the number of molecules and the records of a slab.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
     from simtiff.config.blocks import EmitterConfig
 
 BLOCK_EMITTERS = 1 << 18
-"""Emitters that are drawn at a time, from a stream of their own."""
+"""Emitters drawn at a time; each block has its own random stream."""
 
-_BLINKING = 0x626C696E  # "blin": the streams of molecules, apart from those of their places
+_BLINKING = 0x626C696E  # "blin": separates the streams of blinking from those of positions
 
 
 class _Population:
-    """Emitters whose places and brightness are drawn before the movie begins.
+    """Emitters whose positions and intensities are drawn before the movie begins.
 
     Parameters
     ----------
     config
         The job's ``emitters`` section.
     count, first_id
-        How many there are, and the id of the first.
+        Number of emitters, and the id of the first.
     purpose, places
-        What their streams are of, and what draws their positions.
+        Purpose of their random streams, and the function that draws their positions.
     brightness
-        Draws their photons per frame; None: the config's law does, or that of each binding.
+        Draws their photons per frame; None: drawn from the config's distribution, for DNA-PAINT for each binding event.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class _Population:
         self.intensity = np.empty(0, np.float32)
 
     def draw(self) -> Iterator[AnyEmitters]:
-        """Draw all emitters and yield them block by block; the second time there are none."""
+        """Draw all emitters and yield them block by block; a second call yields none."""
         if len(self.xyz) == self.count:
             return
         self.xyz = np.empty((self.count, 3), np.float32)
@@ -73,11 +73,11 @@ class _Population:
             self.xyz[rows] = self._places(random, number)
             if self._brightness is not None:
                 self.intensity[rows] = self._brightness(random, number)
-            elif self.config.blinking.kind != "paint":  # whose bindings have intensities of their own
+            elif self.config.blinking.kind != "paint":  # each binding event has its own intensity
                 self.intensity[rows] = intensities(self.config, random, number)
             yield self._table(rows, random)
 
-    def _table(self, rows: slice, random: np.random.Generator) -> AnyEmitters:  # noqa: ARG002 - for those that draw more
+    def _table(self, rows: slice, random: np.random.Generator) -> AnyEmitters:  # noqa: ARG002 - used by subclasses
         xyz, intensity = self.xyz[rows], self.intensity[rows]
         ids = np.arange(self.first_id + rows.start, self.first_id + rows.stop, dtype=np.int64)
         match self.config.blinking.kind:
@@ -91,15 +91,15 @@ class _Population:
 
 
 class OnceAtPlaces(_Population):
-    """A source of emitters that are on once, at places that are known (`simtiff.emitters.sources.Source`).
+    """A source of emitters that are on once, at given positions (`simtiff.emitters.sources.Source`).
 
-    Their times are those of `SingleIntervals`, but each is drawn by itself, so that an emitter keeps its id.
+    Their on-times have the distribution of `SingleIntervals`, but are not sorted: the id is the row of the list.
     """
 
     _frame = 0
 
-    def emitters(self, until: float) -> Iterator[AnyEmitters]:  # noqa: ARG002 - all are there at once
-        """Yield all emitters, the first time."""
+    def emitters(self, until: float) -> Iterator[AnyEmitters]:  # noqa: ARG002 - all exist from the start
+        """Yield all emitters on the first call."""
         if len(self.xyz) < self.count:
             self._t0, self._end = np.empty(self.count), np.empty(self.count)
         yield from self.draw()
@@ -116,7 +116,7 @@ class OnceAtPlaces(_Population):
         return Emitters(self.xyz[rows], self.intensity[rows], t0, on_time, ids)
 
     def light(self, stop: int) -> tuple[Records, Blinks | None]:
-        """Return the records from the frame after the last ones to ``stop - 1``."""
+        """Return the records of the next frames, up to ``stop - 1``."""
         on = np.flatnonzero((self._t0 < stop) & (self._end > self._frame)) if self.count else np.empty(0, np.int64)
         t0 = self._t0[on]
         seen = Emitters(self.xyz[on], self.intensity[on], t0, self._end[on] - t0, on + self.first_id)
@@ -126,16 +126,16 @@ class OnceAtPlaces(_Population):
 
 
 class AlwaysOn(_Population):
-    """A source of emitters that give each frame their intensity (`simtiff.emitters.sources.Source`)."""
+    """A source of emitters that emit their intensity in every frame (`simtiff.emitters.sources.Source`)."""
 
     _frame = 0
 
-    def emitters(self, until: float) -> Iterator[AnyEmitters]:  # noqa: ARG002 - all are there at once
-        """Yield all emitters, the first time."""
+    def emitters(self, until: float) -> Iterator[AnyEmitters]:  # noqa: ARG002 - all exist from the start
+        """Yield all emitters on the first call."""
         yield from self.draw()
 
     def light(self, stop: int) -> tuple[Records, Blinks | None]:
-        """Return the records from the frame after the last ones to ``stop - 1``."""
+        """Return the records of the next frames, up to ``stop - 1``."""
         frames = stop - self._frame
         lit = np.flatnonzero(self.intensity > 0)
         records = Records(
@@ -149,16 +149,16 @@ class AlwaysOn(_Population):
 
 
 class Blinkers(_Population):
-    """A source of emitters of the kinds that blink, kinetics and paint (`simtiff.emitters.sources.Source`)."""
+    """A source of blinking emitters, ``kinetics`` or ``paint`` (`simtiff.emitters.sources.Source`)."""
 
     _blinking: Blinking | None = None
 
-    def emitters(self, until: float) -> Iterator[AnyEmitters]:  # noqa: ARG002 - all are there at once
-        """Yield all molecules, the first time."""
+    def emitters(self, until: float) -> Iterator[AnyEmitters]:  # noqa: ARG002 - all exist from the start
+        """Yield all molecules on the first call."""
         yield from self.draw()
 
     def light(self, stop: int) -> tuple[Records, Blinks | None]:
-        """Return records and blinks from the frame after the last ones to ``stop - 1``."""
+        """Return records and blinks of the next frames, up to ``stop - 1``."""
         if self._blinking is None:
             self._blinking = self._started()
         records, sojourns = self._blinking.advance(stop)

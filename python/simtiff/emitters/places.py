@@ -1,7 +1,7 @@
-"""Where emitters lie and how bright they are: draws from derived streams of uniform random numbers.
+"""Positions and intensities of emitters, drawn from derived streams of uniform random numbers.
 
-A stream is the seed's, and of one purpose: emitters of the field, of the margin, fiducials. What is drawn for one
-purpose changes with no other.
+A stream is derived from the seed and a purpose: emitters of the field, of the margin, or fiducials. Draws for one
+purpose do not depend on the others.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ MARGIN = 0x6D617267  # "marg"
 FIDUCIALS = 0x66696475  # "fidu"
 
 Places = Callable[[np.random.Generator, int], "NDArray[np.float32]"]
-"""Draws the positions (n, 3) of so many emitters: px, px, um."""
+"""Draws the positions of n emitters, (n, 3) in px, px, um."""
 
 Brightness = Callable[[np.random.Generator, int], "NDArray[np.float32]"]
-"""Draws the photons per frame (n,) of so many emitters, those whose positions were drawn last."""
+"""Draws the photons per frame, (n,), of the n emitters whose positions were drawn last."""
 
 
 def generator(seed: int, purpose: int, stream: int) -> np.random.Generator:
-    """Return the uniform random numbers of one stream of a purpose."""
+    """Return the generator of uniform random numbers for one stream of a purpose."""
     return np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence(seed, spawn_key=(purpose, stream))))
 
 
 def field_places(config: EmitterConfig) -> Places:
-    """Return what draws places uniformly in the field [-0.5, side - 0.5), and z in its range."""
+    """Return a function that draws positions uniformly in the field [-0.5, side - 0.5), and z in its range."""
     sides = config.area
 
     def draw(random: np.random.Generator, count: int) -> NDArray[np.float32]:
@@ -50,18 +50,18 @@ def field_places(config: EmitterConfig) -> Places:
 
 
 def margin_area(config: EmitterConfig) -> float:
-    """Return the area around the field that has emitters, in px^2."""
+    """Return the area of the margin around the field, in px^2."""
     (width, height), margin = config.area, config.margin_px
     return 2 * margin * (width + 2 * margin) + 2 * margin * height
 
 
 def margin_places(config: EmitterConfig) -> Places:
-    """Return what draws places uniformly within `margin_px` around the field, and z in its range."""
+    """Return a function that draws positions uniformly within `margin_px` around the field, and z in its range."""
     (width, height), margin = config.area, config.margin_px
     below, beside = margin * (width + 2 * margin), margin * height
 
     def draw(random: np.random.Generator, count: int) -> NDArray[np.float32]:
-        # Two strips along x, as wide as field and margins, then two along y between them.
+        # Two strips along x across field and margins, then two along y between them.
         along, across = margin_area(config) * random.random(count), margin * random.random(count)
         is_below = along < 2 * below
         along = np.where(is_below, along, along - 2 * below)
@@ -80,14 +80,14 @@ def margin_places(config: EmitterConfig) -> Places:
 
 
 def intensities(config: EmitterConfig, random: np.random.Generator, count: int) -> NDArray[np.float32]:
-    """Draw photons per frame for so many emitters."""
+    """Draw photons per frame for `count` emitters."""
     drawn = random.random(count)
     photons(drawn, random.random(count), config.photon_law)
     return drawn.astype(np.float32)
 
 
 def heights(config: EmitterConfig, uniform: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn uniform numbers into heights in a config's range."""
+    """Map uniform numbers to z in a config's range, in um."""
     if config.z_um is None:
         return config.z_range_um * (2 * uniform - 1)
     low, high = config.z_um
@@ -95,6 +95,6 @@ def heights(config: EmitterConfig, uniform: NDArray[np.float64]) -> NDArray[np.f
 
 
 def _last_before(bound: float) -> np.float32:
-    """Return the largest float32 below `bound`: the field is half open."""
+    """Return the largest float32 below `bound`: the field is a half-open interval."""
     value = np.float32(bound)
     return value if float(value) < bound else np.nextafter(value, np.float32(-np.inf))

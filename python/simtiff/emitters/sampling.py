@@ -1,17 +1,17 @@
-"""Emitters that shine once, drawn by a config, in slabs of time.
+"""Emitters that are on once, drawn in time slabs.
 
-Emitters are born uniformly from three lifetimes before the movie to its end (`birth_range`), stay on for an
-exponential time, and give frame k their intensity times the part of [k, k + 1) they are on for. Those born in the first
-of the three lifetimes are as many as are on at any time in the steady state. An exponential time has no memory, so with
-their births moved to the end of that lifetime they are those who are on then, and the steady state begins there: every
-frame of the movie, the first and the last, is equally bright on average.
-Positions are uniform in the field, [-0.5, width - 0.5) and [-0.5, height - 0.5) by area_px, and z in
-[-z_range_um, z_range_um], or in z_um.
+Emitters are activated uniformly in time, from three mean on-times before the movie to its end (`birth_range`), and stay
+on for an exponential time. In frame k they emit their intensity times the fraction of [k, k + 1) during which they are
+on. The number activated in the first of the three mean on-times equals the number on at any time in the steady state.
+Exponential times are memoryless, so moving these activations to the end of that span gives the emitters that are on
+then, and the steady state begins there: every frame of the movie, first and last included, has the same mean signal.
+Positions are uniform in the field, [-0.5, width - 0.5) and [-0.5, height - 0.5) from area_px, and z is uniform in
+[-z_range_um, z_range_um] or in z_um.
 
-Truth is a pure function of the config and is made in slabs of time, each from a random stream of its own, so
-that memory does not grow with the number of frames. How many emitters a slab gets is multinomial, drawn by
-halving the time again and again. Random numbers are uniform doubles, turned into other laws by the core: they
-change neither with the version of a library's samplers nor with the processor.
+The truth is a pure function of the config. It is made in time slabs, each with an independent random stream, so memory
+does not grow with the number of frames. The numbers of emitters per slab are multinomial, drawn by halving the time
+repeatedly. Random numbers are uniform doubles that the core turns into other distributions: they depend neither on the
+version of a library's samplers nor on the processor.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from simtiff.config.blocks import EmitterConfig
 
 SLAB_FRAMES = 64
-"""Length of a slab of time in frames, unless that makes slabs too many, too full or too empty."""
+"""Length of a time slab in frames, unless that gives too many, too full or too empty slabs."""
 
 MAX_SLABS = 4096
 MAX_SLAB_EMITTERS = 1 << 18
-"""Emitters of a slab, on average at most."""
+"""Largest mean number of emitters in a slab."""
 
 _MAX_SLAB_FRAMES = 1 << 16
 _MIN_SLAB_EMITTERS = 256
@@ -48,15 +48,15 @@ class SingleIntervals:
     Parameters
     ----------
     config
-        The job's ``emitters`` section; how many there are is said by `count`.
+        The job's ``emitters`` section; its number of emitters is not used.
     count
         Number of emitters.
     first_id
-        The id of the first.
+        The id of the first emitter.
     purpose, places
-        What their streams are of, and what draws their positions.
+        Purpose of their random streams, and the function that draws their positions.
     brightness
-        Draws their photons per frame; None: the config's law does.
+        Draws their photons per frame; None: drawn from the config's distribution.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class SingleIntervals:
         self._alive = self._sample(0, 0, (0.0, 0.0))  # none yet
 
     def emitters(self, until: float) -> Iterator[Emitters]:
-        """Make the emitters that are born before a time in frames, and yield them slab by slab."""
+        """Make the emitters that are activated before a time in frames, and yield them slab by slab."""
         while self._slab < len(self._counts) and self._edges[self._slab] < until:
             slab, count = self._slab, self._counts[self._slab]
             born = self._sample(slab, count, (self._edges[slab], self._edges[slab + 1]))
@@ -87,14 +87,14 @@ class SingleIntervals:
             yield born
 
     def light(self, stop: int) -> tuple[Records, Blinks | None]:
-        """Return the records from the frame after the last ones to ``stop - 1``."""
+        """Return the records of the next frames, up to ``stop - 1``."""
         records = records_of(self._alive, self._frame, stop)
         self._frame = stop
         self._alive = self._alive[self._alive.t0 + self._alive.on_time > stop]
         return records, None
 
     def _sample(self, slab: int, count: int, span: tuple[float, float]) -> Emitters:
-        """Make the emitters of a slab, ordered by the start of their time on."""
+        """Make the emitters of a slab, ordered by the start of their on-time."""
         config = self._config
         random = generator(config.seed, self._purpose, slab + 1)
         start, stop = span
@@ -110,12 +110,12 @@ class SingleIntervals:
 
 
 def birth_range(config: EmitterConfig) -> tuple[float, float]:
-    """Return the time in frames in which emitters are born: from -3 lifetimes to the end of the last frame at least."""
+    """Return the time range of activations in frames: from -3 mean on-times to at least the end of the last frame."""
     return -3 * config.lifetime_avg, max(float(config.frames), config.frames - 1 + 3 * config.lifetime_avg)
 
 
 def slab_edges(config: EmitterConfig, count: int) -> list[float]:
-    """Return the edges of the slabs of `count` emitters: the ends of the time of births, between them multiples."""
+    """Return the slab edges for `count` emitters: the ends of the activation range, with equal steps between them."""
     start, stop = birth_range(config)
     duration = stop - start
     length = float(SLAB_FRAMES)
@@ -131,7 +131,7 @@ def slab_edges(config: EmitterConfig, count: int) -> list[float]:
 
 
 def slab_counts(total: int, edges: Sequence[float], seed: int, purpose: int) -> list[int]:
-    """Return how many of `total` uniform births fall into each slab."""
+    """Return how many of `total` uniform activations are in each slab."""
     random = generator(seed, purpose, 0)
     counts = [0] * (len(edges) - 1)
 
@@ -160,14 +160,14 @@ def _binomial(random: np.random.Generator, count: int, probability: float) -> in
 
 
 def _frames_on(emitters: Emitters, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the first frame each emitter is on in, and the one after the last, both cut to start..stop."""
+    """Return the first frame in which each emitter is on, and the one after the last, both clipped to start..stop."""
     first = np.clip(np.floor(emitters.t0), start, stop).astype(np.int64)
     end = np.clip(np.ceil(emitters.t0 + emitters.on_time), start, stop).astype(np.int64)
     return first, np.maximum(first, end)
 
 
 def records_of(emitters: Emitters, start: int, stop: int) -> Records:
-    """Make the records of frames start..stop, 2^16 at most; the frames' emitters are all in `emitters`, by id."""
+    """Make the records of frames start..stop, at most 2^16; `emitters` holds all emitters of these frames, by id."""
     first, end = _frames_on(emitters, start, stop)
     on = np.flatnonzero(end > first)
     first, lengths = first[on], (end - first)[on]
@@ -176,7 +176,7 @@ def records_of(emitters: Emitters, start: int, stop: int) -> Records:
     offset = (first - start) - (np.cumsum(lengths) - lengths)
     frame = np.repeat(offset, lengths)
     frame += np.arange(total)
-    order = np.argsort(frame.astype(np.uint16), kind="stable")  # much faster than wider ones
+    order = np.argsort(frame.astype(np.uint16), kind="stable")  # much faster than wider integers
     frame = frame[order]
     frame += start
     emitter = np.repeat(on, lengths)[order]

@@ -1,9 +1,8 @@
-"""Where the light of a movie comes from: sources of emitters, and what they give to frames, in the order of time.
+"""Sources of a movie's emitters and records, in order of time.
 
-A source has emitters of one kind. It yields them as they come into being, and gives the records of whole frames, of
-any number of frames at a time: cutting the movie into other pieces changes no number. A movie has up to three sources:
-the emitters of the field, those of the margin around it, and fiducials; each has its own random streams, so that none
-of them changes with the others.
+A source has emitters of one kind. It yields them as they are activated, and returns the records of any number of whole
+frames at a time; the values do not depend on the chunking. A movie has up to three sources: the emitters of the field,
+those of the margin around it, and fiducials. Each has independent random streams.
 """
 
 from __future__ import annotations
@@ -30,18 +29,18 @@ if TYPE_CHECKING:
 _Table = TypeVar("_Table", Emitters, Molecules, Sites)
 
 BLOCK_RECORDS = 1 << 18
-"""Records that are made at a time, about, unless one frame has more."""
+"""Approximate number of records made at a time; a frame may have more."""
 
-_MAX_BLOCK_FRAMES = 1 << 15  # frames of a block are sorted as 16-bit integers, which is much faster
+_MAX_BLOCK_FRAMES = 1 << 15  # frames of a block are sorted as 16-bit integers, much faster than wider ones
 
 
 class Source(Protocol):
-    """Emitters of one kind, and their light.
+    """Emitters of one kind, and their records.
 
     Attributes
     ----------
     count : int
-        Number of emitters. Their ids follow each other, and are the order in which they are yielded.
+        Number of emitters. Their ids are consecutive, in the order in which they are yielded.
     """
 
     @property
@@ -49,27 +48,27 @@ class Source(Protocol):
         """Number of emitters."""
 
     def emitters(self, until: float) -> Iterator[AnyEmitters]:
-        """Make all emitters that give light before a time, and yield those that were not yielded yet.
+        """Make all emitters that emit before a time, and yield those not yielded yet.
 
-        With infinity, none are left. All of them together are the same, however often this is called.
+        Infinity yields all that are left. How the calls are split does not change the emitters.
         """
 
     def light(self, stop: int) -> tuple[Records, Blinks | None]:
-        """Return the records from the frame after the last ones to ``stop - 1``, by frame, then by id.
+        """Return the records of the next frames, up to ``stop - 1``, by frame, then by id.
 
-        Their emitters have been made. With them come the blinks that begin in these frames, for kinds that blink.
-        A longer movie begins with the light of a shorter one, but for emitters that are on once, which are spread
-        over its whole length.
+        Call `emitters` first, so that their emitters exist. Kinds that blink also return the blinks that begin in these
+        frames. A longer movie begins with the records of a shorter one, except for emitters that are on once: their
+        activations are spread over the whole movie.
         """
 
 
 class GivenRecords:
-    """A source of records that are known, without emitters.
+    """A source of given records, without emitters.
 
     Parameters
     ----------
     records
-        All of them, by frame, then by id.
+        All records, by frame, then by id.
     """
 
     count = 0
@@ -82,8 +81,8 @@ class GivenRecords:
         return iter(())
 
     def light(self, stop: int) -> tuple[Records, Blinks | None]:
-        """Return the records from the frame after the last ones to ``stop - 1``."""
-        # A key of the same type: another would make a copy of all frames.
+        """Return the records of the next frames, up to ``stop - 1``."""
+        # A key of the same type; any other would convert the whole column.
         end = int(np.searchsorted(self._records.frame_ix, np.int32(stop)))
         records, self._done = self._records[self._done : end], end
         return records, None
@@ -96,14 +95,14 @@ class Piece:
     Attributes
     ----------
     emitters : AnyEmitters
-        Some emitters, whose ids follow each other.
+        Some emitters, with consecutive ids.
     records : Records
         All records of the frames ``start..stop - 1``, by frame, then by id.
     blinks : Blinks or None
-        Those that begin in these frames; the first piece with frames has also those from before the movie. None where
-        emitters are on once.
+        Blinks that begin in these frames; the first piece with frames also has those that began before the movie. None
+        if emitters are on once or always.
     start, stop : int
-        The frames. A piece has emitters or frames.
+        The frames. A piece has either emitters or frames.
     """
 
     emitters: AnyEmitters
@@ -114,7 +113,7 @@ class Piece:
 
 
 def table_of(config: EmitterConfig) -> type[AnyEmitters]:
-    """Return the kind of table that a config's emitters come in."""
+    """Return the table type of a config's emitters."""
     tables: dict[str, type[AnyEmitters]] = {"kinetics": Molecules, "paint": Sites}
     return tables.get(config.blinking.kind, Emitters)
 
@@ -134,9 +133,9 @@ def open_sources(config: EmitterConfig, given: Given | None = None) -> list[Sour
     Parameters
     ----------
     config
-        The job's ``emitters`` section, with a number of emitters (`simtiff.emitters.density.with_number`).
+        The job's ``emitters`` section, with ``num_emitters`` set (`simtiff.emitters.density.with_number`).
     given
-        Molecules or records in place of what the config would draw in field and margin.
+        Molecules or records that replace the emitters drawn in field and margin.
     """
     if config.density_per_um2 is not None:
         raise ValueError(config.density_per_um2)
@@ -158,9 +157,9 @@ def open_sources(config: EmitterConfig, given: Given | None = None) -> list[Sour
 
 
 def _molecules(config: EmitterConfig, given: Given) -> Source:
-    """Return the source of molecules that lie at known places and blink by the config; that of row i has the id i."""
+    """Return the source of molecules at given positions that blink according to the config; row i has the id i."""
     molecules = Handed(given, config)
-    own = molecules.has_photons and config.blinking.kind != "paint"  # whose bindings have photons of their own
+    own = molecules.has_photons and config.blinking.kind != "paint"  # each binding event has its own
     brightness = molecules.photons if own else None
     if config.blinking.kind == "once":
         return OnceAtPlaces(config, len(given.xyz), 0, FIELD, molecules.places, brightness)
@@ -186,22 +185,22 @@ def _source(
 def iter_truth(
     config: EmitterConfig, block_records: int = BLOCK_RECORDS, given: Given | None = None
 ) -> Iterator[Piece]:
-    """Make the truth of a movie piece by piece, in the order of time.
+    """Make the truth of a movie piece by piece, in order of time.
 
     Parameters
     ----------
     config
-        The job's ``emitters`` section, with a number of emitters (`simtiff.emitters.density.with_number`).
+        The job's ``emitters`` section, with ``num_emitters`` set (`simtiff.emitters.density.with_number`).
     block_records
-        Records or blinks that are made at a time, about, at least a frame's; which does not change them.
+        Approximate number of records or blinks made at a time, at least one frame; it does not change them.
     given
-        Molecules or records in place of what the config would draw.
+        Molecules or records that replace the emitters drawn from the config.
     """
     yield from pieces_of(open_sources(config, given), config, block_records)
 
 
 def pieces_of(sources: Sequence[Source], config: EmitterConfig, block_records: int = BLOCK_RECORDS) -> Iterator[Piece]:
-    """Yield what several sources give, together; see `iter_truth`."""
+    """Yield the merged output of several sources; see `iter_truth`."""
     nobody, start, length = no_emitters(config), 0, 1
     while start < config.frames:
         stop = min(start + length, config.frames)
@@ -210,14 +209,14 @@ def pieces_of(sources: Sequence[Source], config: EmitterConfig, block_records: i
                 yield Piece(emitters, Records.none(), None, start, start)
         records, blinks = _together([source.light(stop) for source in sources], start)
         yield Piece(nobody, records, blinks, start, stop)
-        # As long as the last frames tell, and twice as long as these at most: they may be emptier than what follows.
+        # Scaled by the last frames' rows, and at most twice as long: these may be emptier than the next frames.
         rows = max(len(records), 0 if blinks is None else len(blinks), 1)
         wanted = (stop - start) * block_records // rows
         length, start = max(1, min(wanted, 2 * (stop - start), _MAX_BLOCK_FRAMES)), stop
 
 
 def _together(parts: Sequence[tuple[Records, Blinks | None]], start: int) -> tuple[Records, Blinks | None]:
-    """Put the light of several sources together in order; each is in order, and ids rise from source to source."""
+    """Merge the records of several sources in order; each is sorted, and ids increase from source to source."""
     if len(parts) == 1:
         return parts[0]
     records = Records.concatenate([records for records, _ in parts])
@@ -227,9 +226,7 @@ def _together(parts: Sequence[tuple[Records, Blinks | None]], start: int) -> tup
         return records, None
     blinks = Blinks.concatenate(of_each)
     if len(of_each) > 1:
-        began = np.maximum(np.floor(blinks.t0), start - 1) - (
-            start - 1
-        )  # those from before the movie in the same place
+        began = np.maximum(np.floor(blinks.t0), start - 1) - (start - 1)  # blinks from before the movie share one key
         blinks = blinks[np.argsort(began.astype(np.uint16), kind="stable")]
     return records, blinks
 
@@ -242,6 +239,6 @@ def sample_truth(config: EmitterConfig, block_records: int = BLOCK_RECORDS) -> t
 
 
 def in_order_of_id(parts: Sequence[_Table]) -> _Table:
-    """Return emitters of several sources as one table, by id."""
+    """Return emitters of several sources as one table, sorted by id."""
     every = type(parts[0]).concatenate(parts)
     return every if (np.diff(every.id) == 1).all() else every[np.argsort(every.id)]

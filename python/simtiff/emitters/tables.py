@@ -1,4 +1,4 @@
-"""Tables of emitters, of the times that they are on, and of the light that they give to frames."""
+"""Tables of emitters, of their blinks, and of records: an emitter's photons in one frame."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Table:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
-        """Return the rows of all parts, one after another; there must be at least one part."""
+        """Return the rows of all parts, one after another; needs at least one part."""
         return cls(
             **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)}
         )
@@ -34,20 +34,20 @@ class _Table:
 
 @dataclass(frozen=True, slots=True)
 class Emitters(_Table):
-    """Emitters that are on once, a row each.
+    """Emitters that are on once or always, a row each.
 
     Attributes
     ----------
     xyz : (n, 3) float32
         x and y in px of the field (integers are pixel centres), z in um; without drift.
     intensity : (n,) float32
-        Photons in a frame that the emitter is on for the whole of, where the illumination has its peak of 1.
+        Photons in a frame during which the emitter is on throughout, at the illumination's peak of 1.
     t0 : (n,) float64
-        Start of its time on, in frames; frame k is [k, k + 1). Of one that is always on, 0.
+        Start of the on-time, in frames; frame k is [k, k + 1). 0 if the emitter is always on.
     on_time : (n,) float64
-        How long it is on, in frames. Of one that is always on, the length of the movie.
+        On-time in frames. The length of the movie if the emitter is always on.
     id : (n,) int64
-        0 to n - 1. Those of the field come first, then those of the margin, each in the order of t0, then fiducials.
+        0 to n - 1. Emitters of the field come first, then those of the margin, each ordered by t0, then fiducials.
     """
 
     xyz: NDArray[np.float32]
@@ -59,16 +59,16 @@ class Emitters(_Table):
 
 @dataclass(frozen=True, slots=True)
 class Molecules(_Table):
-    """Emitters that blink and have a brightness of their own, a row each; `Blinks` says when they are on.
+    """Molecules that blink, each with its own intensity, a row each; `Blinks` has their on-times.
 
     Attributes
     ----------
     xyz : (n, 3) float32
         x and y in px of the field (integers are pixel centres), z in um; without drift.
     intensity : (n,) float32
-        Photons in a frame that the emitter is in a state of brightness 1 for the whole of; of a fiducial, in any frame.
+        Photons in a frame that the emitter spends entirely in a state of brightness 1; for a fiducial, in any frame.
     id : (n,) int64
-        0 to n - 1. Those of the field come first, then those of the margin, then fiducials.
+        0 to n - 1. Emitters of the field come first, then those of the margin, then fiducials.
     """
 
     xyz: NDArray[np.float32]
@@ -78,14 +78,14 @@ class Molecules(_Table):
 
 @dataclass(frozen=True, slots=True)
 class Sites(_Table):
-    """Binding sites, whose brightness is another for each binding, a row each; `Blinks` says when they are on.
+    """Binding sites, a row each; each binding event has its own intensity, which `Blinks` has with the on-times.
 
     Attributes
     ----------
     xyz : (n, 3) float32
         x and y in px of the field (integers are pixel centres), z in um; without drift.
     id : (n,) int64
-        0 to n - 1. Those of the field come first, then those of the margin, then fiducials.
+        0 to n - 1. Emitters of the field come first, then those of the margin, then fiducials.
     """
 
     xyz: NDArray[np.float32]
@@ -93,28 +93,28 @@ class Sites(_Table):
 
 
 AnyEmitters = Emitters | Molecules | Sites
-"""Emitters as a kind of blinking has them: once and always, kinetics, paint."""
+"""Table type by kind of blinking: once and always, kinetics, paint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blinks(_Table):
-    """Sojourns of emitters in bright states, a row each.
+    """Blinks: sojourns of emitters in bright states, a row each.
 
-    They are ordered by the frame that they begin in (first those which last when the movie begins), then by emitter,
-    then by begin. Fiducials, which are always on, have none.
+    They are ordered by the frame in which they begin (those already on at the start of the movie come first), then by
+    emitter, then by start. Fiducials are always on and have none.
 
     Attributes
     ----------
     emitter : (m,) int64
-        Its id.
+        The emitter's id.
     t0 : (m,) float64
-        Begin in frames; below 0 where it lasts when the movie begins.
+        Start in frames; below 0 if the blink began before the movie.
     on_time : (m,) float64
-        Length in frames, also beyond the movie's end. A bright state that is never left counts up to that end.
+        Length in frames, also beyond the movie's end. An absorbing bright state is counted up to that end.
     state : (m,) uint8
-        The state, by its number among those of the config (`simtiff.emitters.chain.state_names`).
+        Index of the state in the config (`simtiff.emitters.chain.state_names`).
     intensity : (m,) float32
-        Photons in a frame that lies within the sojourn.
+        Photons in a frame that is entirely within the blink.
     """
 
     emitter: NDArray[np.int64]
@@ -126,14 +126,14 @@ class Blinks(_Table):
 
 @dataclass(frozen=True, slots=True)
 class Records(_Table):
-    """What emitters give to frames, a row for each emitter and frame with light, ordered by frame, then id.
+    """Photons of emitters in frames: a row for each emitter and each frame in which it emits, by frame, then by id.
 
     Attributes
     ----------
     xyz : (m, 3) float32
         Position of the emitter in this frame: x and y in px of the field, z in um.
     phot : (m,) float32
-        Photons, more than 0; in a movie's truth as its illumination lights them.
+        Photons, more than 0; in a movie's truth, after the illumination.
     frame_ix : (m,) int32
         Frame, from 0.
     id : (m,) int64
@@ -147,5 +147,5 @@ class Records(_Table):
 
     @classmethod
     def none(cls) -> Records:
-        """Return no records."""
+        """Return an empty table."""
         return cls(np.empty((0, 3), np.float32), np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int64))

@@ -1,4 +1,4 @@
-"""Example tracks for single-particle tracking: molecules that diffuse in a plane and bleach, as rows of a CSV file."""
+"""Example tracks for single-particle tracking: molecules that diffuse in a plane and bleach, as a CSV file."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ FRAMES = 100
 _COUNT = 40
 _MEAN_FRAMES = 30.0
 _PHOTONS = 900
-_TRACKS = 0x7472636B  # "trck": randomness of its own
+_TRACKS = 0x7472636B  # "trck": an independent random stream
 
 
 def example_tracks() -> str:
-    """Return the tracks as a plain CSV file for ``emitters.positions_path``; the same text each time.
+    """Return the tracks as CSV text for ``emitters.positions_path``; every call returns the same text.
 
-    Tracks begin uniformly in the field and in time, last for an exponential time, and end earlier where a molecule
-    leaves the field. Each step along x and y is normal with a variance of 2 D dt; z is 0.
+    Tracks begin uniformly in the field and in time, have an exponential length, and end early if the molecule leaves
+    the field. Steps along x and y are drawn from a normal distribution of variance 2 D dt; z is 0.
     """
     random = generator(0, _TRACKS, 0)
     first = np.floor((FRAMES + _MEAN_FRAMES) * random.random(_COUNT) - _MEAN_FRAMES).astype(int)

@@ -1,7 +1,7 @@
-"""Endless batches of frames and targets for networks, without files.
+"""Endless batches of frames and targets for training networks, without files.
 
-- `frames`: batches of crops of a job's field, each with its emitters
-- `torch`: the same as a data set of PyTorch
+- `frames`: batches of crops of a job's field, with their emitters as targets
+- `torch`: the same as a PyTorch data set
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Background and camera of a job's whole field, and of crops of it."""
+"""Background and camera of a job's whole field and of its crops."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def of_field(config: JobConfig) -> JobConfig:
-    """Return a job whose frame is its whole field."""
+    """Return a job whose frame covers its whole field."""
     width, height = (math.floor(side) for side in config.emitters.area)
     tiff = config.tiff.model_copy(update={"roi_size": (width, height), "crop_offset": (0, 0)})
     return config.model_copy(update={"tiff": tiff})
@@ -35,12 +35,12 @@ class FieldLight:
     config
         The job.
     limits
-        The lowest and the highest mean photons per pixel of a crop; None: as the config has it.
+        The lowest and the highest mean background photons per pixel of a crop; None: from the config.
 
     Attributes
     ----------
     flat : float
-        What all pixels of all crops have, where they have the same: the camera's own.
+        Background photons per pixel, if equal for all pixels of all crops: the camera adds it; else 0.
     """
 
     def __init__(self, config: JobConfig, limits: tuple[float, float] | None) -> None:
@@ -50,7 +50,7 @@ class FieldLight:
         if limits is None:
             limits = (float(own), float(own)) if block is None else block.photon_limits
         elif own <= 0 and has_background(config):
-            raise ConfigError("background is given, but that of the config is 0, whose shape it would scale")
+            raise ConfigError("background is given, but the config's background is 0 and cannot be scaled")
         found = background_of(of_field(config)) if has_background(config) else None
         self._image: NDArray[np.float32] | None = None
         if found is not None and not (found.image == found.image.flat[0]).all():
@@ -65,9 +65,9 @@ class FieldLight:
     def of_crops(
         self, origin: NDArray[np.int64], size: int, window: int, random: np.random.Generator
     ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]:
-        """Return the background of all frames of crops, (n * window, y, x), and that of middle frames, (n, y, x).
+        """Return the background of all frames of crops, (n * window, y, x), and of their middle frames, (n, y, x).
 
-        The first is None where the camera has it.
+        The first is None if the camera adds the background, or without noise.
         """
         count = len(origin)
         low, high = self._limits
@@ -75,7 +75,7 @@ class FieldLight:
             return None, np.full((count, size, size), low, np.float32)
         mean = np.full(count, low) if low == high else low + (high - low) * random.random(count)
         factor = np.repeat(mean[:, None], window, axis=1)
-        if self._decay is not None:  # a window of the movie, anywhere
+        if self._decay is not None:  # a window anywhere in the movie
             first = np.floor(max(self._frames - window + 1, 1) * random.random(count)).astype(np.int64)
             left = np.ones(int(first.max()) + window)
             bleach(self._decay, left)
@@ -97,7 +97,7 @@ class FieldCamera:
     config
         The job.
     background
-        What all pixels have of it.
+        Background photons of every pixel.
     """
 
     def __init__(self, config: JobConfig, background: float) -> None:
@@ -111,7 +111,7 @@ class FieldCamera:
         self._kept: dict[str, Camera] = {}
 
     def of_crops(self, origin: NDArray[np.int64], size: int, window: int, *, float32: bool) -> Camera:
-        """Return the camera with the maps of all frames of crops."""
+        """Return the camera, with its maps cut to all frames of crops."""
         dtype = "float32" if float32 else self._dtype
         if self._maps is not None:
             return self._with(dtype, self._maps.crops(origin, size, window))
@@ -125,7 +125,7 @@ class FieldCamera:
 
     @staticmethod
     def to_photons(camera: Camera, frames: NDArray[np.float32]) -> None:
-        """Turn ADU into photons, in place."""
+        """Convert ADU to photons in place."""
         maps = camera.maps
         offset: Any = camera.offset_adu
         per_adu: Any = camera.e_per_adu

@@ -1,4 +1,4 @@
-"""Batches of crops of a job's field and what is on them, drawn anew without end."""
+"""Endless batches of newly drawn crops of a job's field, with their targets."""
 
 from __future__ import annotations
 
@@ -31,39 +31,39 @@ if TYPE_CHECKING:
 
     Range = float | tuple[float, float] | None
 
-_STREAM = 0x747261696E  # "train": keeps this randomness apart from that of other purposes with the same seed
+_STREAM = 0x747261696E  # "train": separates these random streams from others with the same seed
 _DRAWS, _NOISE = 0, 1
 _MOST_SEED = 2**128 - 1
-_FIRST_JITTERED = 5  # Noll: piston, tilts and defocus only move an emitter
-_WORKERS = 2  # batches in the making: one is drawn while the other is rendered
+_FIRST_JITTERED = 5  # Noll index: piston, tilts and defocus only shift an emitter
+_WORKERS = 2  # batches made at a time: one is drawn while the other is rendered
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Some crops, and what is on them.
+    """Some crops and their targets.
 
     Attributes
     ----------
     frames : (batch, window, y, x)
-        Camera frames in ADU, of the config's ``tiff.dtype``; or photons, float32.
+        Camera frames in ADU, of the config's ``tiff.dtype``; or in photons, float32.
     xyz : (batch, n, 3) float32
-        Emitters with light in the middle frame of the window whose centre is on the crop: x and y in px of the crop
-        (integers are pixel centres), z in um; 0 where `mask` is False.
+        Emitters on the crop that emit in the middle frame of the window: x and y in px of the crop (integers are pixel
+        centres), z in um; 0 where `mask` is False.
     photons : (batch, n) float32
         Their photons in the middle frame.
     mask : (batch, n) bool
-        Where there is an emitter.
+        True where there is an emitter.
     background : (batch, y, x) float32
         Expected background photons of each pixel in the middle frame; 0 with ``tiff.add_noise`` false.
     origin : (batch, 2) int64
-        The field pixel x, y under pixel (0, 0) of each crop.
+        The field pixel x, y at pixel (0, 0) of each crop.
     coefficients : (batch, n, modes) float32, or None
-        Phase coefficients of the emitters in radians rms, Noll 1 and up, if they are asked for.
+        Phase coefficients of the emitters in radians rms, from Noll 1 on, if requested.
     bounds : (batch, n, 5) float32, or None
-        Cramér-Rao bounds of the emitters as if each were alone, if they are asked for: sigma of x px, y px, z um,
-        photons, background; infinity where `mask` is False.
+        Single-emitter Cramér-Rao bounds (sigma of x px, y px, z um, photons, background), if requested; infinity where
+        `mask` is False.
     index : int
-        The batch's number, from 0.
+        Number of the batch, from 0.
     """
 
     frames: NDArray[Any]
@@ -78,50 +78,51 @@ class Batch:
 
 
 class Frames:
-    """Batches of crops of a job's field, each with emitters of its own: frames and targets for networks.
+    """Batches of crops of a job's field, each with newly drawn emitters: frames and targets for training networks.
 
-    Each crop lies anywhere in the field. Its emitters, and those around it whose light reaches it, are drawn for it
-    alone by the config: density, blinking, photons, z; each has the exact PSF of its place in the field. Background,
-    illumination and the camera, with its maps, are those of that place, too. Drift is left out.
+    Crops are at random positions in the field. The emitters on a crop, and those around it whose PSFs extend into it,
+    are drawn for this crop according to the config: density, blinking, photons, z. Each has the exact PSF of its
+    position in the field. Background, illumination and the camera with its maps are also those of that position.
+    Drift is not applied.
 
-    Batch k is a function of the config, `seed`, k and `rank`: iterating gives ``batch(start)``, ``batch(start + 1)``
-    and so on without end, the same for any number of threads and of processes.
+    Batch k depends only on the config, `seed`, k and `rank`, not on the number of threads and processes. Iterating
+    yields ``batch(start)``, ``batch(start + 1)``, ... without end.
 
     Parameters
     ----------
     config : path, dict or JobConfig
-        A job's config (or a batch's, whose ``base_config`` is taken).
+        Config of a job, or of a batch, of which ``base_config`` is used.
     size : int
         Side of a crop, in px.
     batch : int
-        Crops of a batch.
+        Number of crops in a batch.
     window : int
-        Consecutive frames of a crop; targets are of frame ``window // 2``.
+        Number of consecutive frames of a crop; targets are of frame ``window // 2``.
     seed : int
-        An integer from 0 to 2**128 - 1; different seeds give unrelated batches.
+        An integer from 0 to 2**128 - 1; batches of different seeds are independent.
     rank, ranks : int
-        Of several processes that train together, which this is: each rank has batches of its own.
+        Index of this process, and number of processes that train together; each rank has its own batches.
     start : int
-        The batch that iterating begins with.
+        The first batch of an iteration.
     density_per_um2 : float or (low, high), optional
-        Emitters on at a time, per um^2; (low, high): drawn for each crop. Without it, as the config has it.
+        Emitters on at a time, per um^2; (low, high): drawn for each crop. Default: from the config.
     photons : float or (low, high), optional
-        Mean photons per frame of a crop's emitters, in place of ``emitters.intensity_mu``; the width of their law
+        Mean photons per frame of a crop's emitters, replaces ``emitters.intensity_mu``; the spread of the photons
         scales with it.
     background : float or (low, high), optional
-        Mean background photons per pixel of a crop, in place of the config's; structure, image and illumination shape
-        it.
+        Mean background photons per pixel of a crop, replaces the config's; structure, image and illumination still
+        shape it.
     zernike_jitter_rad : float
-        Standard deviation of what is added to each phase coefficient from Noll 5 on, drawn for each crop: no map is
-        perfect.
+        Standard deviation of a random error added to each phase coefficient from Noll 5 on, drawn for each crop, since
+        no map is exact.
     max_emitters : int, optional
-        n of the targets; without it, enough for nearly all batches. A batch with more emitters has a larger n.
+        n of the targets; default: enough for nearly all batches. A batch with more emitters has a larger n.
     units : {"adu", "photons"}
-        Of the frames; "photons": offset, gain and quantum efficiency taken back, float32.
+        Units of the frames; "photons": float32, with offset, gain and quantum efficiency reversed.
     coefficients, bounds : bool
-        Whether batches have them.
+        Whether batches contain them.
     prefetch : int
-        Batches that are made ahead on threads while one is used; 0: none.
+        Number of batches made ahead on threads while one is used; 0: none.
 
     Attributes
     ----------
@@ -133,9 +134,9 @@ class Frames:
     Raises
     ------
     ConfigError
-        A parameter is not allowed, or the crop does not fit into the field.
+        A parameter is out of range, or the crop does not fit into the field.
     DataError
-        The zmap, the camera's maps or the background's image are damaged, or do not cover the field.
+        The aberration map, the camera's maps or the background image are damaged, or do not cover the field.
 
     Examples
     --------
@@ -188,14 +189,16 @@ class Frames:
             )
         optical, emitters = self.config.optical, self.config.emitters
         if emitters.positions_path is not None:
-            raise ConfigError("emitters.positions_path is given, but crops draw emitters of their own; expected none")
+            raise ConfigError(
+                "emitters.positions_path is given, but each crop draws its own emitters; expected no list"
+            )
         per_px2 = optical.pixel_size_nm_x * optical.pixel_size_nm_y * 1e-6
         own = density_on(self.config)
         asked = _range("density_per_um2", density_per_um2, 0, 1e6)
         self._density = (own, own) if asked is None else (asked[0] * per_px2, asked[1] * per_px2)
         self._photons = _range("photons", photons, 0, 1e9)
         if self._photons is not None and emitters.intensity_mu <= 0:
-            raise ConfigError("photons is given, but emitters.intensity_mu is 0, whose law it would scale")
+            raise ConfigError("photons is given, but emitters.intensity_mu is 0 and cannot be scaled")
         if not (isinstance(zernike_jitter_rad, (int, float)) and 0 <= zernike_jitter_rad <= 100):
             raise ConfigError(f"zernike_jitter_rad is {shown(zernike_jitter_rad)}; expected a number from 0 to 100")
         self._jitter = float(zernike_jitter_rad)
@@ -220,11 +223,11 @@ class Frames:
         return f"Frames(shape {shape}, seed {self.seed}, rank {self.rank} of {self.ranks})"
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield batch `start` and all after it."""
+        """Yield batch `start` and all that follow."""
         return self.batches(self.start)
 
     def batches(self, start: int = 0, step: int = 1) -> Iterator[Batch]:
-        """Yield batches ``start, start + step, ...`` without end; `prefetch` of them are made ahead."""
+        """Yield batches ``start, start + step, ...`` without end; `prefetch` batches are made ahead."""
         if self.prefetch == 0:
             while True:
                 yield self.batch(start)
@@ -242,7 +245,7 @@ class Frames:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def empty(self) -> Batch:
-        """Return a batch of arrays to be filled."""
+        """Return a batch of preallocated arrays for `batch` to fill."""
         crops, size, n = self.crops, self.size, self.max_emitters
         return Batch(
             frames=np.empty((crops, self.window, size, size), self._dtype),
@@ -261,14 +264,14 @@ class Frames:
         Parameters
         ----------
         index : int
-            Its number, from 0.
+            Number of the batch, from 0.
         out : Batch, optional
-            Arrays to fill, as `empty` makes them; those of the batch that is returned are the same.
+            Preallocated arrays, as from `empty`; the returned batch has these arrays.
 
         Raises
         ------
         ShapeError
-            The arrays of `out` do not fit, or the batch has more emitters than they have room for.
+            The arrays of `out` do not fit, or are too small for the emitters of the batch.
         """
         if not is_whole(index) or not 0 <= index < 2**63:
             raise ConfigError(f"index is {shown(index)}; expected an integer from 0")
@@ -312,7 +315,7 @@ class Frames:
     def _jittered(
         self, phase: NDArray[np.float32], emitters: CropEmitters, random: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Add to the coefficients of each crop what its map is wrong by."""
+        """Add each crop's random error of the map to its coefficients."""
         if self._jitter == 0 or phase.shape[1] < _FIRST_JITTERED:
             return phase
         drawn = random.random((self.crops, phase.shape[1] - _FIRST_JITTERED + 1))
@@ -329,7 +332,7 @@ class Frames:
         magnitude: NDArray[np.float32] | None,
         image: NDArray[np.float32] | None,
     ) -> Scene:
-        """Return all crops as frames that follow each other, with their background."""
+        """Return all crops as consecutive frames of one scene, with their background."""
         row, column = np.nonzero(light)
         return Scene(
             xyz=np.ascontiguousarray(emitters.xyz),
@@ -351,7 +354,7 @@ class Frames:
             self._camera.to_photons(camera, frames)
 
     def _room(self, crop: NDArray[np.int64], out: Batch | None) -> Batch:
-        """Return arrays with room for all targets, on these crops: those that are given, or new ones."""
+        """Return arrays that hold all targets of these crops: those given, or new ones."""
         most = int(np.bincount(crop, minlength=1).max())
         empty = self.empty()
         if out is None:
@@ -363,7 +366,7 @@ class Frames:
                     parts[name] = np.full((self.crops, most, *array.shape[2:]), fill, array.dtype)
             return Batch(**parts)
         if most > self.max_emitters:
-            raise ShapeError(f"a crop has {most} emitters, and out has room for {self.max_emitters} (max_emitters)")
+            raise ShapeError(f"a crop has {most} emitters, but out holds {self.max_emitters} (max_emitters)")
         for field in fields(Batch):
             wanted, given = getattr(empty, field.name), getattr(out, field.name)
             if isinstance(wanted, np.ndarray):
@@ -377,7 +380,7 @@ class Frames:
         return out
 
     def _on_target(self, emitters: CropEmitters, light: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return the emitters with light in the middle frame whose centre is on their crop."""
+        """Return the emitters on their crop that emit in the middle frame."""
         inside = (emitters.xyz[:, :2] >= -0.5) & (emitters.xyz[:, :2] < self.size - 0.5)
         return np.flatnonzero(inside.all(axis=1) & (light[:, self.window // 2] > 0))
 
@@ -393,7 +396,7 @@ class Frames:
         scene: Scene,
     ) -> None:
         crop = emitters.crop[rows]
-        place = np.arange(len(rows)) - np.searchsorted(crop, crop)  # its number on its crop
+        place = np.arange(len(rows)) - np.searchsorted(crop, crop)  # index within its crop
         target.xyz[crop, place] = emitters.xyz[rows]
         target.photons[crop, place] = light[rows, self.window // 2]
         target.mask[crop, place] = True
@@ -413,7 +416,7 @@ class Frames:
         origin: NDArray[np.int64],
         background: NDArray[np.float32],
     ) -> NDArray[np.float32]:
-        """Return the bounds of targets on the pixels of their crop in the middle frame."""
+        """Return the bounds of targets, from the pixels of their crop in the middle frame."""
         middle = Scene(
             xyz=scene.xyz[rows],
             phase=scene.phase[rows],
@@ -435,7 +438,7 @@ def _whole(name: str, value: object, low: int, high: int) -> int:
 
 
 def _range(name: str, value: Range, low: float, high: float) -> tuple[float, float] | None:
-    """Return a number or (low, high) as both ends."""
+    """Return a number or (low, high) as (low, high)."""
     if value is None:
         return None
     try:
@@ -453,7 +456,7 @@ def _drawn(limits: tuple[float, float], count: int, random: np.random.Generator)
 
 
 def _mean_on_time(config: JobConfig) -> float:
-    """Return the shortest mean time on in frames: it says how many more emitters a frame has than are on at a time."""
+    """Return the shortest mean on-time in frames; it sets how many more emitters a frame has than are on at a time."""
     blinking = config.emitters.blinking
     if blinking.kind == "once":
         return config.emitters.lifetime_avg

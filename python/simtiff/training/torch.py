@@ -1,4 +1,4 @@
-"""Batches for PyTorch: a data set that needs no worker processes, and works with any number of them."""
+"""Batches for PyTorch: a data set that works with or without worker processes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 class Frames(IterableDataset[dict[str, Any]]):
     """`simtiff.training.Frames` as an iterable data set: batches as dicts of tensors.
 
-    It makes whole batches, so a `DataLoader` takes it with ``batch_size=None``. Threads make them ahead of time, which
-    needs no worker processes; with N of these, each makes every Nth batch, and the loader yields the same batches in
-    the same order. Each iteration begins with batch `start` again: for epochs, take parts of one.
+    It yields whole batches: pass it to a `DataLoader` with ``batch_size=None``. Threads make batches ahead, so worker
+    processes are not needed. With N workers, each makes every Nth batch, and the loader yields the same batches in the
+    same order. Each iteration restarts at batch `start`: split a single iteration into epochs.
 
     Parameters
     ----------
     *args, **parameters
-        Those of `simtiff.training.Frames`.
+        Parameters of `simtiff.training.Frames`.
     pin_memory : bool, optional
-        Whether tensors lie in pinned memory, for copies to a GPU that run beside computation; without it, where there
-        is one. Those of worker processes do not: that is for the loader's own ``pin_memory``.
+        Whether tensors are in pinned memory, so that copies to a GPU overlap with computation; default: if there is a
+        GPU. It has no effect in worker processes: use the loader's ``pin_memory`` there.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class Frames(IterableDataset[dict[str, Any]]):
         self.pin_memory = pin_memory
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield dicts of tensors named as the attributes of `Batch`, from batch ``start`` on, without end."""
+        """Yield dicts of tensors with the names of the attributes of `Batch`, from batch ``start`` on, without end."""
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         wanted = torch.cuda.is_available() if self.pin_memory is None else self.pin_memory
