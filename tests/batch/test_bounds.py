@@ -1,4 +1,4 @@
-"""Nothing in a config, a map, or an output folder makes a batch read or write outside the folders it was given."""
+"""No config, map or output folder makes a batch read or write outside its folders."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_samples_stay_in_the_output_folder(tmp_path: Path, naming: str) -> None:
 
 
 def test_values_of_variables_make_safe_names(tmp_path: Path) -> None:
-    """A map may lie anywhere; the folder that is named after it is in the output folder."""
+    """A map may be anywhere; the folder named after it is in the output folder."""
     maps = tmp_path / "maps .."
     maps.mkdir()
     names = ["..h5", "a:b*c?.h5", "x" * 120 + ".h5", "дл\u202eина.h5"]
@@ -125,7 +125,7 @@ def test_hidden_files_that_lead_outside_are_not_followed(tmp_path: Path) -> None
     movie = tmp_path / "movie.ome.tiff"
     frames = np.zeros((2, 4, 4), np.uint16)
     opened: list[str] = []
-    key = {"resume_key": "a job's hash"}  # with it the hidden name is known beforehand
+    key = {"resume_key": "a job's hash"}  # makes the temporary name predictable
     before = ometiff.os.open
 
     def planted(path: Any, *arguments: Any, **options: Any) -> int:
@@ -145,7 +145,7 @@ def test_hidden_files_that_lead_outside_are_not_followed(tmp_path: Path) -> None
 
 
 def test_links_in_files_are_not_followed(tmp_path: Path) -> None:
-    """What a map or a truth file keeps in other files is not read, wherever these are."""
+    """External data of a map or truth file is not read."""
     other, path = tmp_path / "other.h5", tmp_path / "map.h5"
     synthesize(other, size=70)
     synthesize(path, size=70)

@@ -1,4 +1,4 @@
-"""Batches on a dask cluster: `simtiff batch --scheduler`, and what a cluster can get wrong."""
+"""Batches on a dask cluster: `simtiff batch --scheduler`, and failures of a cluster."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def cluster() -> Iterator[Any]:
 
 
 def test_the_command_runs_jobs_on_a_cluster(cluster: Any, tmp_path: Path) -> None:
-    """Two jobs at a time in each worker process, as dask has it."""
+    """Each worker process has two threads, and dask runs a job in each."""
     path, output, local = write_config(tmp_path, FOUR), tmp_path / "out", tmp_path / "local"
     words = command(path, output, f"--scheduler={cluster.scheduler_address}")
     first = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -131,7 +131,7 @@ def test_other_versions_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         with pytest.raises(BatchError, match=r"the worker tcp://.* has simtiff .*, the batch has 9\.9\.9 .*; install"):
             run_batch(FOUR, output_dir=tmp_path / "out", progress=False, executor=client)
         monkeypatch.undo()
-        monkeypatch.setattr("simtiff.batch._remote.version", lambda: "9.9.9")  # a worker that came later
+        monkeypatch.setattr("simtiff.batch._remote.version", lambda: "9.9.9")  # a worker that joined later
         with pytest.raises(BatchError, match=r"the worker on .* has simtiff .*, the batch has 9\.9\.9 .*; install"):
             run_batch(FOUR, output_dir=tmp_path / "out", progress=False, executor=client)
     assert not list((tmp_path / "out").glob("*/*.tiff"))

@@ -1,4 +1,4 @@
-"""What a batch shows while it runs: lines, quiet or not, and a live display on a terminal."""
+"""Progress of a running batch: lines, with and without `quiet`, and the live display on a terminal."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_plain_lines() -> None:
     assert re.search(r"\n✗ job b failed: no space; progress: 3/4 \(75.0%\), about \S+ s left\nTraceback ...\n", text)
     assert text.endswith("\n✓ job c done (0.04 s); progress: 4/4 (100.0%)\n")
     lines(Gone(5, "movie.tif: gone", job="c"))
-    assert text + "✗ job c failed: movie.tif: gone\n" == stream.getvalue()  # counted it is already
+    assert text + "✗ job c failed: movie.tif: gone\n" == stream.getvalue()  # it was already counted
 
 
 def test_one_line_for_each_job_that_ends() -> None:
@@ -95,9 +95,9 @@ def test_what_the_command_prints_of_a_batch(tmp_path: Path, capfd: pytest.Captur
             assert err == ""
         case "":
             assert len(of_jobs) == 2
-            assert len(lines) == 5  # with the plan, the estimate, and what is to do
+            assert len(lines) == 5  # with the plan, the estimate and the jobs to do
         case "--verbose":
-            assert len(of_jobs) == 8  # emitters, coefficients, TIFF and the end of each
+            assert len(of_jobs) == 8  # emitters, coefficients, TIFF and end, for each job
 
 
 def test_live_display_shows_stages_of_running_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_live_display_shows_stages_of_running_jobs(monkeypatch: pytest.MonkeyPat
 
 
 def visible(screen: Screen) -> str:
-    """Return what is to be read on a screen, without what moves and colours it."""
+    """Return the visible text, without the control sequences of the terminal."""
     return re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
 
 

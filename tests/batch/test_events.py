@@ -1,4 +1,4 @@
-"""Events: the same after a worker's pipe, told to whoever watches, who may end the batch."""
+"""Events: unchanged by a worker's pipe, and passed to a callback, which may stop the batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One contract for all that can run the jobs of a batch: worker processes, futures, dask."""
+"""The contract of all executors of a batch: worker processes, futures, dask."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def slow_jobs() -> dict[str, Any]:
-    """Return jobs that take long enough to be caught at work."""
+    """Return jobs that run long enough to be interrupted."""
     slow = slow_config()
     slow["base_config"]["emitters"]["frames"] = 6_000
     return slow
@@ -117,7 +117,7 @@ def children() -> list[psutil.Process]:
 
 
 def process_of(output: Path) -> psutil.Process | None:
-    """Return the process that is writing a movie of a batch."""
+    """Return the process that is writing a movie of the batch."""
     for child in children():
         try:
             names = [file.path for file in child.open_files()]
@@ -151,7 +151,7 @@ def test_files_and_events_are_the_same(executor: Any, reference: Path, tmp_path:
 def test_one_job_s_failure_leaves_the_others(executor: Any, tmp_path: Path) -> None:
     output = tmp_path / "out"
     (output / "job_0001_num_emitters_20").mkdir(parents=True)
-    (output / "job_0001_num_emitters_20" / "emitters.h5").mkdir()  # in the way
+    (output / "job_0001_num_emitters_20" / "emitters.h5").mkdir()  # blocks the truth file
     events = list[simtiff.batch.events.Event]()
     summary = run_batch(MANY, WORKERS, output_dir=output, progress=events.append, executor=executor)
     assert (summary.completed, summary.failed, summary.exit_code) == (JOBS - 1, 1, 1)
@@ -180,11 +180,11 @@ def test_a_killed_worker_leaves_a_true_status(executor: Any, tmp_path: Path, req
         summary = run_batch(slow, WORKERS, output_dir=output, progress=False, executor=executor, overrides=SLOW)
     except BatchError as error:
         problem = str(error)
-        assert kind in {"ProcessPoolExecutor", "loky"}  # these take no more jobs
+        assert kind in {"ProcessPoolExecutor", "loky"}  # these accept no more jobs
         assert "the executor accepts no more jobs" in problem
         assert "running" not in str(status(output)["jobs"])
     else:
-        if kind == "dask":  # the job is done elsewhere
+        if kind == "dask":  # another worker reruns the job
             assert (summary.completed, summary.failed) == (3, 0)
         else:
             assert (summary.completed, summary.failed) == (2, 1)

@@ -1,4 +1,4 @@
-"""Exports of a batch's jobs: made without remaking a movie, checked like all files, and no part of a job's identity."""
+"""Exports of jobs: written without rendering the movie again, verified like all files, not part of a job's identity."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def output(made: Path, tmp_path: Path) -> Path:
 
 
 def rerun(output: Path, *overrides: str) -> tuple[list[str], list[str], list[str]]:
-    """Run the batch again; return the jobs that were started, those that got a movie, and what was said."""
+    """Run the batch again; return the jobs started, the jobs with a new movie, and the messages."""
     events: list[Any] = []
     summary = run_batch(config(), output_dir=output, overrides=overrides, max_workers=1, progress=events.append)
     assert summary.failed == 0, summary.errors
@@ -65,7 +65,7 @@ def test_finished_jobs_get_exports_without_a_new_movie(output: Path) -> None:
         assert "export" not in content["settings"]
     assert verify_batch(output).exit_code == 0
     assert rerun(output, ALL)[0] == []
-    assert rerun(output)[0] == []  # nobody asks for them any more
+    assert rerun(output)[0] == []  # not requested any more
     assert stray_files(output) == []
 
 

@@ -1,4 +1,4 @@
-"""Killed at random moments, then resumed: in the end the same pixels and truth. `make soak` kills more often."""
+"""Batches killed at random moments and resumed: same pixels and truth in the end. `make soak` kills more often."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ pytestmark = [
 
 @pytest.fixture
 def as_if_long_and_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let workers treat short, small movies as they treat long, large ones.
+    """Make workers handle short, small movies like long, large ones.
 
     They keep the journal all the time, and write frames of 28 px one by one, those of 24 px chunk by chunk.
     """
@@ -66,7 +66,7 @@ def as_if_long_and_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def study(tmp_path: Path) -> Path:
-    """Return the config of a batch that takes a few seconds, most of them at work."""
+    """Return the config of a batch that takes a few seconds, mostly in its jobs."""
     content = config(frames=600, variables={"emitters.seed": [1, 2], "tiff.roi_size": [24, 28]})
     content["base_config"]["memory_optimization"] = {"chunk_size": 2, "gc_frequency": 1}
     content["base_config"]["zernike"] = {"no_plot": False}
@@ -74,8 +74,8 @@ def study(tmp_path: Path) -> Path:
 
 
 def strike(process: subprocess.Popen[str], output: Path, way: str, chance: random.Random) -> None:
-    """Kill a running batch in one of the ways; all of its processes are gone afterwards."""
-    if way in {"SIGTERM", "SIGINT"}:  # before that it is Python that starts up and is interrupted, not simtiff
+    """Kill a running batch in one of the ways and check that all its processes have exited."""
+    if way in {"SIGTERM", "SIGINT"}:  # before that, Python would be interrupted while it starts, not simtiff
         wait_for(lambda: has_begun(process, output) or process.poll() is not None, "the batch to begin")
     family = tree(process.pid)
     match way:
@@ -85,21 +85,21 @@ def strike(process: subprocess.Popen[str], output: Path, way: str, chance: rando
         case "batch" if family:
             kill(family[0])
         case "worker" if len(family) > 1:
-            kill(chance.choice(family[1:]))  # the batch goes on, and a new worker comes
+            kill(chance.choice(family[1:]))  # the batch continues with a new worker
         case "SIGTERM":
             process.send_signal(signal.SIGTERM)
         case "SIGINT":
-            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+            with contextlib.suppress(ProcessLookupError):  # it has just exited
                 os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of the group
     _, stderr = process.communicate(timeout=60)
     assert "Traceback" not in stderr
     if way in {"SIGTERM", "SIGINT"}:
-        assert process.returncode in {130, 0}, stderr  # 0: all was done at that moment
+        assert process.returncode in {130, 0}, stderr  # 0: it had just finished
     wait_for(lambda: not any(alive(child) for child in family), "all processes to end")
 
 
 def has_begun(process: subprocess.Popen[str], output: Path) -> bool:
-    """Say whether the lock is that of this batch: an earlier one that was killed may have left its own."""
+    """Return whether the lock is this batch's, not one left by an earlier, killed batch."""
     try:
         return f'"pid": {process.pid},' in (output / ".simtiff.lock").read_text()
     except FileNotFoundError:
@@ -118,7 +118,7 @@ def plots(output: Path) -> dict[str, bytes]:
 
 
 def assert_nothing_lies(output: Path, expected: dict[str, bytes]) -> None:
-    """Check that what has its final name is whole, and that what the status calls done is done."""
+    """Check that files under their final names are complete, and that jobs completed in the status are complete."""
     for job_id, data in movie_bytes(output).items():
         assert data == expected[job_id]
     if (record := BatchStatus.load(output)) is not None:
@@ -200,14 +200,14 @@ def test_killed_while_the_status_is_written_it_stays_whole(tmp_path: Path) -> No
     words = [sys.executable, "-c", STATUS_WRITER, str(tmp_path), str(10 * KILLS), str(SEED)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 0  # kills did come in the middle of writing
+    assert int(done.stdout) > 0  # some kills hit while files were written
     assert run_batch(config(), output_dir=tmp_path, progress=False).completed == 2
     assert stray_files(tmp_path) == []
 
 
 @contextlib.contextmanager
 def on_a_terminal(words: list[str], screen: bytearray) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process in a terminal of its own; in the end nothing of it runs and the terminal is as it was."""
+    """Run a process in its own terminal; afterwards it has exited and the terminal is restored."""
     import pty
     import termios
 
@@ -215,7 +215,7 @@ def on_a_terminal(words: list[str], screen: bytearray) -> Iterator[subprocess.Po
     before = termios.tcgetattr(slave)
 
     def read() -> None:
-        with contextlib.suppress(OSError):  # that is the end
+        with contextlib.suppress(OSError):  # the process has exited
             while data := os.read(master, 4096):
                 screen.extend(data)
 
@@ -255,7 +255,7 @@ def test_an_interrupt_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize("gap", [0.0, 0.004, 0.02, 0.05])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_more_signals_do_not_tear_what_the_first_began(tmp_path: Path, number: int, gap: float) -> None:
-    """`timeout -s INT` signals twice, and a hand on Ctrl-C may do so many times."""
+    """`timeout -s INT` sends two signals, and a user may press Ctrl-C many times."""
     path, output = write_config(tmp_path, slow_config()), tmp_path / "out"
     screen = bytearray()
     words = command(path, output, "--max-workers=2", settings=("memory_optimization.chunk_size=1",))
@@ -271,7 +271,7 @@ def test_more_signals_do_not_tear_what_the_first_began(tmp_path: Path, number: i
     assert b"(interrupted)" in screen
     assert b"the same command goes on" in screen
     states = [record["state"] for record in status(output)["jobs"].values()]
-    # a worker may hear of a signal to all before the batch does
+    # a worker may get a signal to the group before the batch does
     assert set(states) <= {"interrupted", "pending", "failed"}
     assert stray_files(output) == []
 
@@ -298,7 +298,7 @@ def test_a_dead_worker_is_replaced(tmp_path: Path, way: str) -> None:
     with running(command(path, output, "--max-workers=1")) as process:
         ready: Callable[[], object] = {
             "worker": lambda: partials(output),
-            "idle worker": lambda: workers(process),  # it still starts up
+            "idle worker": lambda: workers(process),  # it is still starting
         }[way]
         wait_for(ready, way, process)
         kill(workers(process)[0])

@@ -1,4 +1,4 @@
-"""Many jobs and a long movie in flat memory, with nothing left over. Minutes long: run by `make soak`."""
+"""Many jobs and a long movie in constant memory, without leaks. Takes minutes: run by `make soak`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def batch(path: Path, output: Path, *options: str) -> dict[str, Any]:
         assert process.stdout is not None
         assert process.stderr is not None
         family: set[psutil.Process] = set(tree(process.pid))
-        # Lines of progress are read, so that the batch never waits for this test.
+        # Read the progress, so that the batch does not block on a full pipe.
         for stream in (process.stdout, process.stderr):
             threading.Thread(target=stream.read, daemon=True).start()
         watch.follow(process)

@@ -1,4 +1,4 @@
-"""Going on after the worst: killed anywhere, the next run completes to the same pixels and truth."""
+"""Resuming: after a kill at any point, the next run completes with the same pixels and truth."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.slow
 
 
 class Notes:
-    """Keeps what a batch says of itself as a whole, without the plan's counts."""
+    """Collects the messages of a batch, except the counts of the plan."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -61,7 +61,7 @@ def finished(tmp_path: Path) -> Path:
 
 
 def rerun(output: Path, content: dict | None = None, **options: object) -> tuple[list[str], list[str]]:
-    """Return the jobs that a second run did, and what it said."""
+    """Return the jobs and messages of a second run."""
     before = modified(output)
     notes = Notes()
     run_batch(content or config(), output_dir=output, max_workers=1, progress=notes, **options)
@@ -137,7 +137,7 @@ def test_a_renamed_movie_replaces_the_old_one(finished: Path) -> None:
 def test_plots_that_were_not_asked_for_before(finished: Path) -> None:
     before = movie_bytes(finished)
     done, notes = rerun(finished, overrides=["zernike.no_plot=false"])
-    assert done == []  # the movies stay
+    assert done == []  # the movies are kept
     assert f"{A}: only plots and exports are written: zernike_coefficients.png was not requested before" in notes
     for job in (A, B):
         picture = finished / job / "zernike_coefficients.png"
@@ -149,7 +149,7 @@ def test_plots_that_were_not_asked_for_before(finished: Path) -> None:
     (finished / A / "zernike_coefficients.png").unlink()
     assert "zernike_coefficients.png is missing" in rerun(finished, **asked)[1][0]
     (finished / B / "zernike_coefficients.png").unlink()
-    assert rerun(finished) == ([], [])  # nobody asks for it any more
+    assert rerun(finished) == ([], [])  # not requested any more
     assert "zernike_coefficients.png" not in status(finished)["jobs"][B]["files"]
 
 
@@ -164,7 +164,7 @@ def test_a_plot_that_failed_costs_no_movie(tmp_path: Path) -> None:
     record = status(tmp_path)["jobs"][A]
     assert (record["state"], sorted(record["files"])) == ("failed", ["emitters.h5", "simulation.ome.tiff"])
     before = movie_bytes(tmp_path)
-    done, notes = rerun(tmp_path)  # nobody asks for plots any more: nothing is left to do
+    done, notes = rerun(tmp_path)  # plots are not requested any more: nothing to do
     assert (done, notes, status(tmp_path)["completed_jobs"]) == ([], [], [A, B])
     assert status(tmp_path)["failed_jobs"] == []
 
@@ -203,7 +203,7 @@ Figure.savefig = save
 
 
 def begin_with(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let processes that are started from here run some code first."""
+    """Make processes started from here run some code first."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(code)
     monkeypatch.setenv(
@@ -238,7 +238,7 @@ def test_killed_at_its_plots_a_job_keeps_its_movie(
 
 @pytest.fixture
 def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """Return a config and the folder of its batch, killed with the hidden movie of one job and its journal left."""
+    """Return a config and the folder of its killed batch, with the partial movie and journal of one job."""
     content = slow_config() | {"variables": {"emitters.seed": [1]}}
     path, output = write_config(tmp_path, content), tmp_path / "out"
     with monkeypatch.context() as patch:
@@ -294,7 +294,7 @@ def test_half_written_movies_that_wait_for_another_run_stay(half: tuple[Path, Pa
 
 
 def age(output: Path, *jobs: str) -> None:
-    """Let jobs be those of an older simtiff and data version."""
+    """Mark jobs as made with an older simtiff and data version."""
     content = status(output) | {"simtiff_version": "0.0.9"}
     for job in jobs:
         path = output / job / "job.json"
@@ -310,7 +310,7 @@ def test_jobs_of_another_data_version_are_not_replaced_unasked(finished: Path) -
         rerun(finished)
     assert movie_bytes(finished) == before
     assert status(finished)["jobs"][A]["data_version"] == 3
-    (finished / A / "emitters.h5").unlink()  # then it is not finished, and needs no word
+    (finished / A / "emitters.h5").unlink()  # then it is not finished and needs no permission
     done, notes = rerun(finished)
     assert done == [A]
     assert "last written by simtiff 0.0.9" in notes[0]

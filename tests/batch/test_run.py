@@ -1,4 +1,4 @@
-"""Batches in worker processes: the same bytes however they run, failures that stay where they are."""
+"""Batches in worker processes: byte-identical results for any number of workers, isolated failures."""
 
 from __future__ import annotations
 
@@ -282,7 +282,7 @@ def test_an_unwritable_output_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on file sizes")
 def test_a_full_disk_fails_what_does_not_fit(tmp_path: Path) -> None:
-    """A limit on the size of files stands for the disk: writes fail half-way with an error of the system."""
+    """A limit on the file size simulates a full disk: writes fail half-way with a system error."""
     path = write_config(tmp_path, config(variables={"emitters.frames": [1, 50, 2]}))
     limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
     run = "from simtiff.cli.process import main; sys.exit(main(sys.argv[1:]))"
@@ -310,7 +310,7 @@ def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_folder_removed_in_mid_run(tmp_path: Path) -> None:
-    """What is gone is reported as gone, and a rerun makes it again."""
+    """Missing files are reported, and a rerun restores them."""
     import shutil
 
     output = tmp_path / "out"
@@ -407,7 +407,7 @@ def test_the_log_tells_stages_times_memory_and_errors(tmp_path: Path) -> None:
         file.write('{"time": "cut off by a cra')
     (output / b).unlink()
     run_batch(config(), output_dir=output, max_workers=1, progress=False, log_file=log)
-    every = log_lines(log)  # the line that was cut off is gone, all others are there
+    every = log_lines(log)  # without the incomplete line
     assert every[: len(lines)] == lines
     more = [line["event"] for line in every[len(lines) :]]
     assert more == ["begin", "started", "stage", "stage", "done", "end"]

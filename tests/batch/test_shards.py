@@ -1,4 +1,4 @@
-"""Shards: parts of a batch that run at once in one shared folder."""
+"""Shards: parts of a batch that run at the same time in a shared folder."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ NO_LOCKS = "import errno, fcntl\ndef none(*_): raise OSError(errno.ENOLCK, 'No l
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a run of `SIX` that was not sharded."""
+    """Return the folder of an unsharded run of `SIX`."""
     output = tmp_path_factory.mktemp("whole")
     assert run_batch(SIX, max_workers=1, output_dir=output, progress=False).completed == len(JOBS)
     return output
@@ -101,7 +101,7 @@ def test_a_shard_sees_what_is_its_own(tmp_path: Path) -> None:
 
 
 def test_a_growing_study_keeps_its_jobs_in_shards(whole: Path, tmp_path: Path) -> None:
-    """The first shard renames for all, the jobs of each shard are then counted anew."""
+    """The first shard renames folders for all shards."""
     output = tmp_path / "out"
     shutil.copytree(whole, output)
     movies = {path.parent.name: path.stat().st_ino for path in output.glob("*/simulation.ome.tiff")}
@@ -166,7 +166,7 @@ def test_who_may_work_beside_whom(holder: str | None, shard: str | None, refused
 
 @pytest.fixture
 def no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take file locks away from this process and from those it starts, as on NFS without a lock service."""
+    """Disable file locks in this process and its children, as on NFS without a lock service."""
     (tmp_path / "startup").mkdir()
     (tmp_path / "startup" / "sitecustomize.py").write_text(NO_LOCKS)
     paths = [str(tmp_path / "startup"), os.environ.get("PYTHONPATH", "")]

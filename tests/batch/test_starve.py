@@ -1,4 +1,4 @@
-"""Too little disk, memory, files, rights: jobs fail with the reason, others go on, a rerun completes."""
+"""Too little disk, memory, descriptors, permissions: jobs fail with the reason, others continue, a rerun completes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ pytestmark = [
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """Mount a file system of a few megabytes; skip where that is not allowed."""
+    """Mount a file system of a few megabytes; skip if that is not allowed."""
     folder.mkdir()
     words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "simtiff-test", str(folder)]
     if os.geteuid() != 0 or subprocess.run(words, check=False, capture_output=True).returncode != 0:
@@ -74,7 +74,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         assert refused.returncode == 2
         assert "--force" in refused.stderr
         assert not output.exists()
-        # One after the other: a job that runs beside the large one finds the disk as full as that does.
+        # One at a time: a job that runs beside the large one would also find the disk full.
         words = command(path, output, "--force", "--max-workers=1")
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert done.returncode == 1, done.stderr
@@ -117,7 +117,7 @@ def test_a_single_run_leaves_nothing_on_a_disk_that_was_full(tmp_path: Path) -> 
 
 
 def test_a_status_that_cannot_be_saved_in_the_end(tmp_path: Path) -> None:
-    """The jobs ran, but their result is not noted: that is a failure, not a wrong command."""
+    """The jobs ran, but the status cannot be saved: exit code 1, not 2."""
     path, output = write_config(tmp_path, config(frames=600, variables={})), tmp_path / "out"
     with running(command(path, output, settings=SLOW)) as process:
         wait_for(lambda: partials(output), "a movie", process)
@@ -148,7 +148,7 @@ def test_the_output_folder_removed_while_jobs_run(tmp_path: Path) -> None:
     path, output = write_config(tmp_path, slow_config()), tmp_path / "out"
     with running(command(path, output, "--max-workers=2", settings=(*SLOW, "emitters.frames=1500"))) as process:
         wait_for(lambda: len(partials(output)) == 2, "two movies", process)
-        while output.exists():  # jobs may make folders again meanwhile
+        while output.exists():  # jobs may create folders again in the meantime
             shutil.rmtree(output, ignore_errors=True)
         _, stderr = process.communicate(timeout=120)
         assert process.returncode == 1, stderr
@@ -190,6 +190,6 @@ def test_a_job_that_needs_more_memory_than_there_is(tmp_path: Path) -> None:
     assert failure["job_id"] == "job_0001_roi_size_8192"
     assert "memory" in failure["error"]
     assert stray_files(output) == []
-    # the same job in smaller pieces
+    # the same job in smaller chunks
     small = (*FAST[1:], "memory_optimization.chunk_size=1", "emitters.frames=1")
     assert run_batch(path, output_dir=output, overrides=small, overwrite=True, progress=False).exit_code == 0

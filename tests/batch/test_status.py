@@ -1,4 +1,4 @@
-"""The status file: whole on the disk, read back exactly, refused with clear words when it is not its own."""
+"""The status file: written atomically, read back exactly, and refused with a clear message if it is something else."""
 
 from __future__ import annotations
 
@@ -105,11 +105,11 @@ def damaged(change: str) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no JSON"),
-        (b'{"schema": 1', "no JSON"),
-        (b"\xff\xfe\x00", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
-        (b'{"schema": ' + b"9" * 5000 + b"}", "no JSON"),
+        (b"", "not valid JSON"),
+        (b'{"schema": 1', "not valid JSON"),
+        (b"\xff\xfe\x00", "not valid JSON"),
+        (b"[" * 100_000, "not valid JSON"),
+        (b'{"schema": ' + b"9" * 5000 + b"}", "not valid JSON"),
         (damaged("wrong state"), r"jobs\.a\.state: Input should be 'pending', 'running', .*'interrupted'"),
         (damaged("wrong type"), r"jobs\.a\.frames: Input should be a valid integer"),
         (damaged("bool for a number"), r"jobs\.a\.frames: Input should be a valid integer"),
@@ -118,11 +118,11 @@ def damaged(change: str) -> bytes:
         (damaged("huge file"), r"jobs\.a\.files\.a\.tiff: is no size and CRC-32 of a file"),
         (damaged("job no dict"), r"jobs\.a: Input should be a dictionary"),
         (damaged("jobs no dict"), "jobs: Input should be a valid dictionary"),
-        (damaged("file outside"), r"jobs\.a\.files\.\.\./\.\./etc/passwd: is no name of a job or a file"),
-        (damaged("job outside"), "is no name of a job"),
-        (damaged("job that a terminal acts on"), "is no name of a job"),
-        (damaged("job that is no text"), "is no name of a job"),
-        (damaged("file that is no text"), r"jobs\.a\.files\..*: is no name of a job or a file"),
+        (damaged("file outside"), r"jobs\.a\.files\.\.\./\.\./etc/passwd: is not a name of a job or a file"),
+        (damaged("job outside"), "is not a name of a job"),
+        (damaged("job that a terminal acts on"), "is not a name of a job"),
+        (damaged("job that is no text"), "is not a name of a job"),
+        (damaged("file that is no text"), r"jobs\.a\.files\..*: is not a name of a job or a file"),
         (damaged("no time"), "start_time: Input should be a valid string"),
         (damaged("newer schema"), "schema 2; this version reads schema 1"),
         (damaged("foreign"), "not a simtiff status file"),
@@ -245,7 +245,7 @@ BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 def running_batch(
     folder: Path, jobs: dict[str, JobRecord], monkeypatch: pytest.MonkeyPatch, *, running: bool = True
 ) -> Overview:
-    """Return what is to be seen 100 s after a run with two workers began."""
+    """Return the overview 100 s after the start of a run with two workers."""
     status = BatchStatus(folder, jobs)
     status.run_started, status.workers = BEGIN.isoformat(), 2
     status.save()

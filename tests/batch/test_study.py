@@ -1,4 +1,4 @@
-"""A study that changes: nothing finished is lost, nothing is made twice, whatever happens in between."""
+"""A changing study: no finished job is lost or run twice, even after kills."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SIZES = [3, 5, 7]
 
 
 def study(values: Sequence[int] = VALUES, background: float = 5) -> dict[str, Any]:
-    """Return a study of three small jobs for each number of emitters: 60, if nothing else is asked for."""
+    """Return a study with three small jobs for each number of emitters, by default 60."""
     return {
         "base_config": {
             "zmap_path": "builtin:oil",
@@ -48,7 +48,7 @@ def study(values: Sequence[int] = VALUES, background: float = 5) -> dict[str, An
 
 
 class Study:
-    """A study in a folder, run by the command."""
+    """A study in a folder, run with the command."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -178,7 +178,7 @@ def test_a_study_that_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     mine.run(first)
     assert "plan: 60 done" in mine.run(first)
 
-    # A setting changes: nothing is replaced unasked; when asked, the rest stays true until its turn.
+    # A setting changes: finished jobs are replaced only on request, one by one.
     other = study(background=6)
     refused = mine.run(other, code=2)
     assert "60 finished jobs would be replaced" in refused
@@ -188,7 +188,7 @@ def test_a_study_that_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert 48 <= left <= 52
     assert f"plan: {left} done" in mine.run(first, "--overwrite")
 
-    # Values are put in between, appended, left out, put back, in another order.
+    # Values are inserted, appended, removed, restored, reordered.
     more = [*VALUES[:9], 30, *VALUES[9:]]
     assert "plan: 27 done, 3 new, 33 to be renamed" in mine.run(study(more))
     assert "plan: 63 done, 6 new" in mine.run(study([*more, 31, 32]))
@@ -197,7 +197,7 @@ def test_a_study_that_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     mine.run(study([*more, 31, 32]))
     mine.run(study([*more, 31, 32][::-1]))
 
-    # Killed while folders are renamed, at any of them.
+    # Killed while folders are renamed, at each step.
     for _ in range(3):
         order = chance.sample(more, len(more))
         hidden = chance.randint(1, 50)
@@ -206,10 +206,10 @@ def test_a_study_that_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         mine.run(study(order))
     orders = [chance.sample([*more, 40 + each], len(more) + 1) for each in range(2)]
     mine.kill_at_rename(study(orders[0]), 70)
-    mine.kill(study(orders[1]), after=1)  # with another order, while some are on their way
+    mine.kill(study(orders[1]), after=1)  # with another order, while some have temporary names
     mine.run(study(orders[0]))
 
-    # The index is lost, a job's own file is damaged, and both.
+    # The index is lost, a job.json is damaged, or both.
     (output / "batch_status.json").unlink()
     assert "is missing; rebuilt from the job.json" in mine.run(study(orders[0]))
     damaged = next(output.glob("*/job.json"))
@@ -220,9 +220,9 @@ def test_a_study_that_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     damaged = output / jobs_of(study(orders[0]))[5].id / "job.json"
     damaged.write_text("")
     (output / "batch_status.json").unlink()
-    mine.run(study(orders[0]))  # one job is made again: nothing says what it is
+    mine.run(study(orders[0]))  # one job is rerun: nothing identifies it
 
-    # What is of other configs is counted apart, and removed when asked.
+    # Jobs of other configs are counted separately, and removed on request.
     mine.run(first)
     capsys.readouterr()
     foreign = len(mine.held()) - 60
@@ -234,7 +234,7 @@ def test_a_study_that_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert cli.main(["clean", str(output)]) == 0
     assert f"{foreign} finished jobs from earlier configs" in capsys.readouterr().out
     assert len(mine.held()) == 60 + foreign
-    # A job that was killed before it had its job.json, and that nothing wants any more, is left to the user.
+    # A job that was killed before it had its job.json, and that is not in the config any more, is kept.
     untold = {path.name for path in output.iterdir() if path.is_dir() and not (path / "job.json").exists()}
     assert len(untold) <= 2
     assert cli.main(["clean", str(output), "--yes"]) == 0
@@ -332,7 +332,7 @@ def test_a_user_s_files_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_clean_leaves_what_the_config_wants(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also where a run stopped between two renames, or renamed nothing."""
+    """Also after a run that stopped between two renames."""
     mine = Study(tmp_path)
     mine.run(small([2, 3, 4]))
     before = mine.movies()
@@ -354,7 +354,7 @@ def test_clean_leaves_what_the_config_wants(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_a_movie_that_nothing_tells_of_stays(tmp_path: Path) -> None:
-    """Its run was killed before it could say that the movie is whole; another config follows."""
+    """The run was killed before it recorded that the movie is complete; another config follows."""
     mine = Study(tmp_path)
     mine.run(small([2, 3]))
     status = json.loads((mine.output / "batch_status.json").read_text())
@@ -385,7 +385,7 @@ def test_without_status_and_job_json_a_movie_is_not_replaced(tmp_path: Path, cha
         assert len(mine.movies() & before) == 1
     else:
         assert done.returncode == 0
-        assert mine.movies() == before  # made again, the same
+        assert mine.movies() == before  # rerun, with the same result
 
 
 def test_a_damaged_truth_does_not_stop_a_renaming(tmp_path: Path) -> None:
@@ -409,7 +409,7 @@ def test_a_folder_without_status_is_not_cleaned(tmp_path: Path, capsys: pytest.C
 
 
 def test_folders_that_users_swapped_are_found(tmp_path: Path) -> None:
-    """The time of a folder's name counts, not that of its files."""
+    """The time of renaming a folder counts, not that of its files."""
     mine = Study(tmp_path)
     mine.run(small([2, 3]))
     one, two, between = (mine.output / name for name in ("job_0000_num_emitters_2", "job_0001_num_emitters_3", "x"))

@@ -1,4 +1,4 @@
-"""What came of a batch, in words: nothing counts as a success that was not made."""
+"""The summary of a batch: only finished jobs count as success."""
 
 from __future__ import annotations
 

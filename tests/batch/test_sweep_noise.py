@@ -1,4 +1,4 @@
-"""The jobs of a sweep have camera noise of their own, which other ways to the same movie repeat."""
+"""The jobs of a sweep have independent camera noise, reproduced by other ways to make the same movie."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of all jobs: one row each, the same as CSV, Parquet and in pandas, whole or not written."""
+"""The table of all jobs: one row each, the same as CSV, Parquet and DataFrame, written atomically."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RESULTS = ("frames", "records", "seconds", "movie", "truth")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of two jobs that are finished, one that failed and one that waits, all without `job.json`."""
+    """Return a folder with two finished jobs, a failed and a pending one, all without `job.json`."""
     folder = tmp_path_factory.mktemp("made")
     assert run_batch(config(variables=VARIABLES), output_dir=folder, max_workers=1, progress=False).completed == 2
     for path in folder.glob("*/job.json"):
@@ -107,12 +107,12 @@ def test_what_is_not_there_is_no_value(output: Path) -> None:
 def test_a_job_is_what_its_job_json_says(output: Path) -> None:
     one, two = (output / row["name"] for row in JobTable.of(output).rows[:2])
     described(one)
-    (one / "emitters.h5").unlink()  # and it is not looked for
+    (one / "emitters.h5").unlink()  # the truth is not read
     described(two, settings={"emitters.num_emitters": 9, "psf.defocus": "paraxial"}, variables={"zmap_path": "a.h5"})
     table = JobTable.of(output)
     assert table.columns[3:-5] == ("sample_id", "zmap_path", "emitters.num_emitters", "psf.defocus")
     shown = [[row[column] for column in table.columns[3:-5]] for row in table.rows]
-    # What a job.json does not say has its default.
+    # Settings missing in a job.json have their defaults.
     assert shown == [[3, None, 7, "exact"], [None, "a.h5", 9, "paraxial"], [None] * 4, [None] * 4]
     assert [row["records"] for row in table.rows] == [5, 5, None, None]
 
@@ -187,7 +187,7 @@ def test_the_table_in_pandas(output: Path) -> None:
 
 
 def test_a_density_has_no_number_beside_it(tmp_path: Path) -> None:
-    """A job with a density, or a list, has no num_emitters; that it has a default says nothing."""
+    """A job with a density or a list has no num_emitters, in spite of its default."""
     sweep = config(variables={"emitters.density_per_um2": [None, 0.05]})
     assert run_batch(sweep, output_dir=tmp_path, max_workers=1, progress=False).completed == 2
     rows = JobTable.of(tmp_path).rows

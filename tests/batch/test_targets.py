@@ -1,4 +1,4 @@
-"""What must not be written over, and what is neither file nor folder: refused at once, and still there."""
+"""Targets that must not be overwritten, and special files: refused at once and left unchanged."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ JOB: dict[str, Any] = {
 
 def socket_at(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(os.path.relpath(path))  # names of sockets must be short
+        server.bind(os.path.relpath(path))  # socket names must be short
 
 
 SPECIAL: dict[str, Callable[[Path], object]] = {

@@ -1,4 +1,4 @@
-"""``simtiff verify``: what is good is ok, and whatever is wrong is found, with a cure that works."""
+"""``simtiff verify``: good jobs pass, every kind of damage is found, and the suggested fix works."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MOVIE, TRUTH = "simulation.ome.tiff", "emitters.h5"
 NEEDS_POSIX = pytest.mark.skipif(
     sys.platform == "win32", reason="links need rights on Windows, and pipes have no paths"
 )
-MAKE_PIPE = getattr(os, "mkfifo", Path.touch)  # skipped where there is none
+MAKE_PIPE = getattr(os, "mkfifo", Path.touch)  # tests with it are skipped without mkfifo
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +100,13 @@ def folder_for_a_file(output: Path) -> None:
 
 
 def other_pixels(output: Path) -> None:
-    """Change a pixel and make all records believe in it, as if the renderer had gone wrong."""
+    """Change a pixel and update all records, as if the renderer had made an error."""
     flip(output / A / MOVIE, 20_000)
     believe(output, MOVIE)
 
 
 def believe(output: Path, name: str) -> None:
-    """Let status and job.json say that a file was written as it is."""
+    """Update status and job.json to the current content of a file."""
     content = (output / A / name).read_bytes()
     info = {"size": len(content), "crc32": zlib.crc32(content)}
     change_status(output, lambda status: status["jobs"][A]["files"].update({name: info}))
@@ -123,7 +123,7 @@ def other_config(output: Path) -> None:
 
 
 def in_place_of(name: str, make: Callable[[Path], object]) -> Callable[[Path], None]:
-    """Return a damage: something else where a file, or a job's folder (``""``), should be."""
+    """Return a damage: something else in place of a file or of a job's folder (``""``)."""
 
     def damage(output: Path) -> None:
         path = output / A / name
@@ -181,7 +181,7 @@ def elsewhere(output: Path) -> None:
         (lambda output: shutil.rmtree(output / A), "emitters.h5 is missing", "run simtiff batch"),
         (cut, "has 100 bytes, expected", "run simtiff batch"),
         (lambda output: flip(output / A / MOVIE, 20_000), "has changed since it was written", "remove"),
-        (lambda output: flip(output / A / TRUTH, 5000), "emitters.h5 was changed", "remove"),
+        (lambda output: flip(output / A / TRUTH, 5000), "emitters.h5 has changed", "remove"),
         (folder_for_a_file, "is not a file", "remove"),
         (other_pixels, "these frames differ", "remove"),
         (other_config, "of another config", "remove"),
@@ -208,7 +208,7 @@ def test_what_is_wrong_is_found_and_the_cure_works(
     assert [job.is_good for job in found.jobs] == [False, True]
     assert any(problem in what and cure in todo for what, todo in found.jobs[0].problems)
 
-    for _, todo in found.jobs[0].problems:  # do what it says
+    for _, todo in found.jobs[0].problems:  # follow the advice
         if "remove " in todo:
             inside = (output / A).iterdir() if (output / A).is_dir() else ()
             path = next(path for path in (output / A, *inside) if f"remove {path}, " in todo)

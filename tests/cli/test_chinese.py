@@ -1,4 +1,4 @@
-"""The command in Chinese: every line of every command is, and what machines read is not."""
+"""The command in Chinese: every line of text is translated, machine-readable output is not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from simtiff.cli import process as cli
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What stays as it is in a Chinese line: names of things that are called so, units, words of the system's own.
+# Words that are not translated: names, units, messages of the system.
 NAMES = {"TIFF", "HDF", "JSON", "CRC", "Noll", "simtiff", "rad", "nm", "px", "um", "kB", "MB", "GB", "TB", "NaN"}
 NAMES |= {
     "MATLAB",
@@ -174,7 +174,7 @@ def test_every_line_is_chinese(
         assert code == 2 or "large" not in step
         printed, told = capfd.readouterr()
         text = re.sub(r"^Traceback.*?^\w+Error:[^\n]*$", "", printed + told, flags=re.DOTALL | re.MULTILINE)
-        if step == "status out":  # errors are shown as the status has them
+        if step == "status out":  # errors are shown as stored in the status
             text = re.sub(r"^    File exists: .*", "", text, flags=re.MULTILINE)
         assert text.strip(), step
         assert english_words(text, tmp_path) == [], (step, text)
@@ -274,7 +274,7 @@ def test_lines_of_the_guide(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
 
 
 def made(language: str, folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return what machines read of a batch with a job that fails."""
+    """Return the machine-readable output of a batch with a failing job."""
     monkeypatch.setenv("SIMTIFF_LANG", language)
     folder.mkdir()
     monkeypatch.chdir(folder)

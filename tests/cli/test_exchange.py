@@ -85,7 +85,7 @@ def test_wrong_exports(folder: Path, command: Command, words: list[str], message
 
 
 def noisy(folder: Path, kind: str, path: Path) -> Path:
-    """Write most records, with errors as large as their bounds, and 12 nm too far to the right."""
+    """Write most records, with errors equal to their bounds and a shift of 12 nm along x."""
     rng = np.random.default_rng(2)
     table = localizations.read(folder / "picasso_locs.hdf5")
     table = table[rng.random(len(table)) < 0.8]

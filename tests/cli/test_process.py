@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-", "<&-", ">&-"])
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
 def test_closed_streams_stop_nothing_and_no_output_gets_into_files(tmp_path: Path, job_file: Path, closed: str) -> None:
-    """Where stderr is closed, the next file that is opened would take its place."""
+    """If stderr is closed, the next opened file would get its descriptor."""
     batch = tmp_path / "batch.json"
     batch.write_text(json.dumps({"base_config": TINY_JOB}))
     simtiff_ = f"{sys.executable} -m simtiff"
@@ -86,7 +86,7 @@ from simtiff.__main__ import command
 def take() -> None:
     while True:
         try:
-            np.empty(6 << 30, np.uint8)  # never touched: it takes no memory, but counts as address space
+            np.empty(6 << 30, np.uint8)  # never touched: uses address space, but no memory
         except MemoryError:
             sys.stderr.write("starved ")
 
@@ -105,7 +105,7 @@ def test_reading_a_map_starves_no_other_thread(tmp_path: Path) -> None:
 
 
 def schema_to(stdout: IO[bytes]) -> tuple[int, str]:
-    """Print something long to a stream; return the exit code and what stderr says."""
+    """Print a long text to a stream; return the exit code and stderr."""
     words = [sys.executable, "-m", "simtiff", "schema"]
     done = subprocess.run(words, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
     return done.returncode, done.stderr

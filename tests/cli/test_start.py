@@ -1,4 +1,4 @@
-"""The movie of `simtiff demo`, and the configs of `simtiff init`: valid, run, and the same in both languages."""
+"""The movie of `simtiff demo`, and the configs of `simtiff init`: valid, runnable, and the same in both languages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FEW["sweep"] = [*FEW["sweep"], "variables.background.photons=[10]"]
 
 
 def settings(path: Path) -> dict[str, Any]:
-    """Return what a config says, without its description."""
+    """Return a config without its description."""
     content = parse_config_text(path.read_text(encoding="utf-8"), str(path))
     content.pop("description", None)
     return content
@@ -49,7 +49,7 @@ def test_the_demo_makes_a_movie_and_says_where(command: Command, tmp_path: Path)
     assert (folder / "preview.png").read_bytes().startswith(b"\x89PNG")
     commands = re.findall(r"^  simtiff (.*?)  ", text, flags=re.MULTILINE)
     assert len(commands) == 2
-    for line in commands:  # what it says to do next can be done
+    for line in commands:  # the suggested commands work
         command(*line.split())
 
 

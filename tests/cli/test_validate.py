@@ -1,4 +1,4 @@
-"""What is said of a config before anything runs: `simtiff validate`, and `batch --dry-run`."""
+"""Checks of a config before a run: `simtiff validate` and `batch --dry-run`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_validate_counts_jobs_and_checks_the_map(command: Command, tmp_path: Pat
 
 
 def test_validate_counts_the_emitters_that_are_on(command: Command, tmp_path: Path) -> None:
-    """The same numbers as in the truth, of a movie long enough for the mean to be sharp."""
+    """The same numbers as in the truth of a movie that is long enough for a precise mean."""
     path = tmp_path / "job.json"
     emitters = {"num_emitters": 40_000, "frames": 400, "area_px": 20, "lifetime_avg": 3.0}
     path.write_text(json.dumps(TINY_JOB | {"emitters": emitters, "tiff": {"roi_size": 20}}))
@@ -74,7 +74,7 @@ def test_validate_says_the_number_that_a_density_comes_to(command: Command, tmp_
 
 
 def test_validate_refuses_a_drift_out_of_what_can_be_computed(command: Command, tmp_path: Path) -> None:
-    """A job would fail at some frame, after its truth was made."""
+    """Otherwise a job would fail at some frame, after its truth was written."""
     path, drift = tmp_path / "job.json", tmp_path / "drift.csv"
     drift.write_text("frame,x_nm,y_nm,z_nm\n0,0,0,0\n9999,0,0,-9e6\n")
     path.write_text(json.dumps(TINY_JOB | {"emitters": {"frames": 10_000, "area_px": 40}}))
