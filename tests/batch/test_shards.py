@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -228,6 +229,41 @@ def test_three_at_once_one_killed_and_started_again(
     run_batch(slow, 2, output_dir=whole, progress=False, overrides=FAST)
     assert_same_results(output, whole)
     assert verify_batch(output).exit_code == 0
+
+
+DOOR = """import sys, time
+from pathlib import Path
+from simtiff.batch.lock import FolderLock
+from simtiff.batch.shards import Shard
+with FolderLock(Path(sys.argv[1]), Shard.of(sys.argv[2])) as lock:
+    print(flush=True)
+    sys.stdin.readline()
+    with lock.door():
+        (Path(sys.argv[1]) / "inside").touch(exist_ok=False)
+        time.sleep(0.02)
+        (Path(sys.argv[1]) / "inside").unlink()
+"""
+
+
+@pytest.mark.slow
+def test_shards_wait_for_each_other_without_file_locks(no_locks: None, tmp_path: Path) -> None:
+    words = [sys.executable, "-c", DOOR, str(tmp_path / "out")]
+    (tmp_path / "out").mkdir()
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    processes = [subprocess.Popen([*words, f"{n}/5"], text=True, **pipes) for n in range(1, 6)]
+    try:
+        for process in processes:
+            process.stdout.readline()  # type: ignore[union-attr]
+        for process in processes:
+            process.stdin.write("\n")  # type: ignore[union-attr]
+            process.stdin.flush()  # type: ignore[union-attr]
+        ends = [(process.communicate(timeout=60)[1], process.returncode) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert ends == [("", 0)] * 5
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_what_a_killed_shard_left_is_taken_over_by_a_whole_run(tmp_path: Path) -> None:

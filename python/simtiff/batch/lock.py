@@ -147,7 +147,9 @@ class _Lock:
             holder = _read(self.fd)
             seconds = None if held else self._seconds_left(holder)
             if not held and seconds is None and self._is_current():
-                break
+                if (other := self._take()) is None:
+                    break
+                held, holder = True, other
             # The workers of a batch that was killed keep the lock for a moment, until they notice.
             if (held or seconds is not None) and (
                 time.monotonic() > deadline or (not self._patience and (seconds is not None or _is_alive(holder)))
@@ -156,14 +158,18 @@ class _Lock:
             os.close(self.fd)
             self.fd = -1
             time.sleep(0.05)
-        self.held = True
         self.taken_over = _name(holder) if holder else ""
+
+    def _take(self) -> dict[str, Any] | None:
+        """Write into the file that this process holds it; return what it says if another was faster, else None."""
+        self.held = True
         self._write()
         if not has_locks(self.fd):
             time.sleep(_SETTLE_SECONDS)  # of two that found the file free at the same moment, the last one has it
-            if (other := _read(self.fd)).get("token") != self.token:
-                self.held = False
-                _refuse(self.path, other)
+            other = _read(self.fd) if self._is_current() else {}
+            self.held = other.get("token") == self.token
+            return None if self.held else other
+        return None
 
     def _seconds_left(self, holder: dict[str, Any]) -> float | None:
         """Return for how long a holder that the kernel does not know of still counts, 0 if for good; None: not."""
