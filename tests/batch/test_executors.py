@@ -6,6 +6,7 @@ import functools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -23,9 +24,12 @@ from batch_helpers import (
     config,
     kill,
     partials,
+    running,
     slow_config,
     status,
+    tree,
     wait_for,
+    write_config,
 )
 from simtiff import BatchError, run_batch
 from simtiff.batch.events import Done, Failed, Started
@@ -223,4 +227,32 @@ def test_an_interrupted_batch_leaves_nothing_running(executor: Any, tmp_path: Pa
     assert (rest.failed, rest.interrupted) == (0, False)
     whole = tmp_path / "whole"
     run_batch(slow, WORKERS, output_dir=whole, progress=False, overrides=FAST)
+    assert_same_results(output, whole)
+
+
+FORKED = """import multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+from simtiff import run_batch
+with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
+    run_batch(sys.argv[1], output_dir=sys.argv[2], progress=False, executor=pool, overrides=sys.argv[3:])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_forked_workers_of_a_killed_batch_do_not_keep_its_folder(tmp_path: Path) -> None:
+    path, output = write_config(tmp_path, slow_jobs()), tmp_path / "out"
+    with running([sys.executable, "-W", "ignore", "-c", FORKED, str(path), str(output), *SLOW]) as process:
+        wait_for(lambda: len(partials(output)) == WORKERS, "movies that are being written", process)
+        orphans = tree(process.pid)[1:]
+        process.kill()
+        process.wait()
+        try:
+            assert all(orphan.is_running() for orphan in orphans)
+            rest = run_batch(slow_jobs(), WORKERS, output_dir=output, progress=False, overrides=FAST)
+        finally:
+            for orphan in orphans:
+                kill(orphan)
+    assert (rest.completed, rest.failed) == (3, 0)
+    whole = tmp_path / "whole"
+    run_batch(slow_jobs(), WORKERS, output_dir=whole, progress=False, overrides=FAST)
     assert_same_results(output, whole)

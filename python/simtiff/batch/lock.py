@@ -21,6 +21,7 @@ import socket
 import stat
 import threading
 import time
+import weakref
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +42,7 @@ _DOOR_SECONDS = 600.0
 DOOR_NAME = ".simtiff-status.lock"
 _FENCE_SECONDS = 2.0
 _never_seen: set[str] = set()
+_in_use: weakref.WeakSet[_Lock] = weakref.WeakSet()
 _SETTLE_SECONDS = 0.3
 # Not to wait for the other end of a pipe, nor to follow a link out of the folder; Windows has neither.
 _FLAGS = os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -79,6 +81,7 @@ class _Lock:
         self._released = threading.Event()
 
     def __enter__(self) -> Self:
+        _in_use.add(self)
         try:
             self._acquire()
             self._refuse_others()
@@ -226,6 +229,18 @@ class _Lock:
         while not self._released.wait(RENEW_SECONDS):
             with contextlib.suppress(OSError):
                 os.utime(self.path)
+
+
+def _leave_to_parent() -> None:
+    """Close the locks in a forked process, such as a worker of a caller's pool, which may outlive the batch."""
+    for lock in list(_in_use):
+        fd, lock.fd, lock.held = lock.fd, -1, False
+        if fd >= 0:
+            os.close(fd)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 class FolderLock(_Lock):
