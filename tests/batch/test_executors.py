@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -256,3 +256,33 @@ def test_forked_workers_of_a_killed_batch_do_not_keep_its_folder(tmp_path: Path)
     whole = tmp_path / "whole"
     run_batch(slow_jobs(), WORKERS, output_dir=whole, progress=False, overrides=FAST)
     assert_same_results(output, whole)
+
+
+def test_an_interrupt_that_ends_the_executor_s_workers_is_no_error(tmp_path: Path) -> None:
+    """Ctrl-C in a terminal ends both; then no job that is still to come can be submitted."""
+
+    class Ended(ThreadPoolExecutor):
+        def submit(self, *_: Any, **__: Any) -> Any:
+            signal.raise_signal(signal.SIGINT)
+            self.submit = super().submit  # type: ignore[method-assign]
+            self.shutdown()
+            return super().submit(print)
+
+    summary = run_batch(MANY, output_dir=tmp_path / "out", progress=False, executor=Ended(WORKERS))
+    assert summary.interrupted
+    assert {record.get("state", "pending") for record in status(tmp_path / "out")["jobs"].values()} <= {
+        "interrupted",
+        "pending",
+    }
+
+
+def test_an_executor_that_was_shut_down_is_named(tmp_path: Path) -> None:
+    pool = ThreadPoolExecutor(WORKERS)
+    pool.shutdown()
+    with pytest.raises(BatchError, match="the executor takes no more jobs"):
+        run_batch(MANY, output_dir=tmp_path / "out", progress=False, executor=pool)
+    assert not list((tmp_path / "out").glob(".*"))
+    with ThreadPoolExecutor(WORKERS) as pool:
+        assert (
+            run_batch(MANY, max_workers=1, output_dir=tmp_path / "out", progress=False, executor=pool).completed == JOBS
+        )
