@@ -127,6 +127,26 @@ def test_shards_replace_nothing_unasked(whole: Path, tmp_path: Path) -> None:
     assert run_shard(other, output, "1/3", overwrite=True).completed == 2
 
 
+def test_a_shard_that_was_refused_counts_as_none(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lock lives for a moment after it let the next one in, which is then the first and plans for all."""
+    output = tmp_path / "out"
+    shutil.copytree(whole, output)
+    other = config(frames=5, variables=SIX["variables"])
+    release, refusals = FolderLock._release, list[str]()
+
+    def next_one_first(lock: Any) -> None:
+        if isinstance(lock, FolderLock) and lock.shard == Shard(1, 7):
+            with pytest.raises(BatchError, match="6 finished jobs would be replaced") as error:
+                run_shard(other, output, "7/7")  # of which none is its own
+            refusals.append(str(error.value))
+        release(lock)
+
+    monkeypatch.setattr(FolderLock, "_release", next_one_first)
+    with pytest.raises(BatchError, match="6 finished jobs would be replaced"):
+        run_shard(other, output, "1/7")
+    assert len(refusals) == 1
+
+
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_shard_leaves_failed_jobs_of_others_to_them(resume: bool, tmp_path: Path) -> None:
     output = tmp_path / "out"

@@ -275,8 +275,8 @@ class FolderLock(_Lock):
         with _Lock(self.path.with_name(DOOR_NAME), _DOOR_SECONDS):
             yield
 
-    def settle(self, jobs: str) -> list[Shard]:
-        """Say which jobs this shard runs, and return the other living shards that have done so.
+    def settled(self, jobs: str) -> list[Shard]:
+        """Return the other living shards that have noted the digest of their ``jobs``, as each does when it begins.
 
         Parameters
         ----------
@@ -302,7 +302,6 @@ class FolderLock(_Lock):
                 )
                 raise BatchError(text)
             settled.append(holder.shard)
-        self.note(jobs=jobs)
         return [shard for shard in settled if shard is not None]
 
     def stop_workers(self) -> None:
