@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from simtiff.batch.jobfile import JobFile, read_job_file
-from simtiff.batch.lock import FolderLock, holders
+from simtiff.batch.lock import FolderLock, holders, is_at_work
 from simtiff.batch.shards import Shard, lock_name, part_name, shards_in
 from simtiff.batch.status import NAME, BatchStatus, DamagedStatusError, JobRecord, is_plain, now
 from simtiff.config.identity import ADDED_FILES, TRUTH_NAME, changed_settings
@@ -191,7 +191,7 @@ def absorb_parts(status: BatchStatus) -> None:
     """Remove the parts and locks of shards that do not run, after the status that has them in it was saved."""
     folder = status.path.parent
     for shard in {*shards_in(folder, ".json"), *shards_in(folder, ".lock")}:
-        if all(holder.shard != shard for holder in holders(folder)):
+        if not is_at_work(folder, shard):
             for name in (part_name(shard), lock_name(shard)):
                 (folder / name).unlink(missing_ok=True)
 

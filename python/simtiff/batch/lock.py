@@ -335,6 +335,11 @@ def holders(folder: Path) -> list[Holder]:
     return [Holder(shard, content) for shard in shards if (content := _living(folder / lock_name(shard))) is not None]
 
 
+def is_at_work(folder: Path, shard: Shard) -> bool:
+    """Say whether a shard is at work in a folder now; nothing is changed."""
+    return _living(folder / lock_name(shard)) is not None
+
+
 def is_locked(folder: Path) -> bool:
     """Say whether a batch, or a shard of one, is at work in a folder now; nothing is changed."""
     return bool(holders(folder))
