@@ -32,6 +32,7 @@ from batch_helpers import (
 )
 from simtiff import BatchError, run_batch
 from simtiff.batch.clean import clean_folder
+from simtiff.batch.events import Done
 from simtiff.batch.lock import FolderLock
 from simtiff.batch.overview import Overview
 from simtiff.batch.shards import Shard
@@ -145,6 +146,21 @@ def test_a_shard_that_was_refused_counts_as_none(whole: Path, tmp_path: Path, mo
     with pytest.raises(BatchError, match="6 finished jobs would be replaced"):
         run_shard(other, output, "1/7")
     assert len(refusals) == 1
+
+
+def test_an_index_that_was_removed_is_made_again_with_the_jobs_of_all(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run_shard(SIX, output, "1/3")
+
+    def remove(event: Any) -> None:
+        if isinstance(event, Done):
+            (output / "batch_status.json").unlink(missing_ok=True)
+
+    run_batch(SIX, 1, output_dir=output, shard="2/3", progress=remove)
+    overview = Overview(output)
+    done = {job for job, state in overview.states.items() if state == "completed"}
+    assert done == {JOBS[n] for n in (0, 1, 3, 4)}
+    assert not overview.status.foreign  # which simtiff clean would remove
 
 
 @pytest.mark.parametrize("resume", [True, False])

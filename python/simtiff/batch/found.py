@@ -200,7 +200,9 @@ def close_part(lock: FolderLock, part: BatchStatus) -> None:
     """Move a shard's part of the status into the index, at the end of the shard."""
     folder = part.path.parent
     with lock.door():
-        index = BatchStatus.load(folder) or BatchStatus(folder, start_time=part.start_time)
+        if (index := BatchStatus.load(folder)) is None:  # somebody removed it
+            index = survey(folder).current()
+            index.start_time = part.start_time
         index.jobs.update(part.jobs)
         index.run_started, index.workers = part.run_started or index.run_started, part.workers
         index.save(force=True)
