@@ -163,6 +163,17 @@ def test_an_index_that_was_removed_is_made_again_with_the_jobs_of_all(tmp_path: 
     assert not overview.status.foreign  # which simtiff clean would remove
 
 
+@pytest.mark.parametrize("shard", [None, "2/3"])
+def test_what_a_shard_left_that_was_killed_at_the_shared_status_goes(shard: str | None, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / ".simtiff-status.lock").write_text('{"host": "gone", "pid": 1}')
+    os.utime(output / ".simtiff-status.lock", (0, 0))
+    (output / ".batch_status.json.0123456789ab.partial").write_text("{")
+    run_batch(SIX, 1, output_dir=output, progress=False, shard=shard)
+    assert [path.name for path in output.iterdir() if path.name.startswith(".")] == []
+
+
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_shard_leaves_failed_jobs_of_others_to_them(resume: bool, tmp_path: Path) -> None:
     output = tmp_path / "out"

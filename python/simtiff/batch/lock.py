@@ -269,10 +269,12 @@ class FolderLock(_Lock):
     @contextlib.contextmanager
     def door(self) -> Iterator[None]:
         """Let one shard at a time read and write what all of them share; a run of the whole batch needs not wait."""
+        path = self.path.with_name(DOOR_NAME)
         if self.shard is None:
+            path.unlink(missing_ok=True)  # of a shard that was killed, for none is at work now
             yield
             return
-        with _Lock(self.path.with_name(DOOR_NAME), _DOOR_SECONDS):
+        with _Lock(path, _DOOR_SECONDS):
             yield
 
     def settled(self, jobs: str) -> list[Shard]:

@@ -310,7 +310,7 @@ class _Run:
             self._others = self.lock.settled(self._digest)
         jobs = {name: self.jobs[name] for name in self.mine} if self._others else self.jobs
         with contextlib.suppress(OSError):  # left by a run that was killed while it saved the status
-            for name in [part_name(shard)] if shard is not None else [STATUS_NAME]:
+            for name in [STATUS_NAME] if shard is None else [STATUS_NAME, part_name(shard)]:
                 remove_partials(self.folder, of=name)
         self.found = survey(self.folder, resume=self.resume, only=jobs if self._others else None)
         self.plan = make_plan(
