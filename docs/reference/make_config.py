@@ -19,7 +19,19 @@ WORDS = {  # what is allowed where it is no number
     "path": {"en": "a path", "zh": "路径"},
     "object": {"en": "an object", "zh": "对象"},
     "list": {"en": "a list of {names}", "zh": "由{names}组成的列表"},
+    "odd": {"en": ", odd", "zh": "，奇数"},
     "needed": {"en": " Required with `{block}`.", "zh": "；使用`{block}`时必需"},
+}
+UNITS = {
+    "photons": "光子",
+    "photon": "光子",
+    "frames": "帧",
+    "frame": "帧",
+    "samples": "样本",
+    "chunks": "块",
+    "bits": "位",
+    "map": "像差图",
+    "field": "视场",
 }
 OF_NO_JOB = {"description", "version"}
 
@@ -76,7 +88,7 @@ def _allowed(option: dict[str, Any], language: str) -> str:
             return "`true`, `false`"
         case "integer" | "number":
             low = number(option["minimum"]) if "minimum" in option else f"> {number(option['exclusiveMinimum'])}"
-            return f"{low} .. {number(option['maximum'])}{', odd' if 'not' in option else ''}"
+            return f"{low} .. {number(option['maximum'])}{WORDS['odd'][language] if 'not' in option else ''}"
         case "array":
             return WORDS["list"][language].format(names=_names(option["items"]["enum"]))
         case "object":
@@ -121,7 +133,10 @@ def _row(key: str, field: dict[str, Any], note: dict[str, str], language: str) -
     if field.get("required") and "." in key:
         meaning += WORDS["needed"][language].format(block=key.rpartition(".")[0])
     words = note.get("zh_allowed" if language == "zh" else "allowed") or allowed(field, language)
-    return f"| `{key}` | {default} | {note.get('unit', '')} | {words} | {meaning} |"
+    unit = note.get("unit", "")
+    if language == "zh":
+        unit = " ".join(UNITS.get(word, word) for word in unit.split())
+    return f"| `{key}` | {default} | {unit} | {words} | {meaning} |"
 
 
 def _plain(value: Any) -> Any:
