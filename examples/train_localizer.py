@@ -13,7 +13,7 @@ Options:
   --output=DIR  Folder for movie, truth and localizations [default: localizer].
 
 First a movie is simulated. The network localizes it before and after training. Training never sees this movie: its
-crops are drawn anew for every batch (simtiff.training). Needs PyTorch: pip install "simtiff[torch,tables]".
+crops are drawn anew for every batch (simtiff.training). Needs PyTorch: pip install ".[torch,tables]".
 """
 
 from __future__ import annotations

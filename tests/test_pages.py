@@ -15,7 +15,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 BY_OTHER_TESTS = {"models", "cameras", "emitters", "exchange", "training", "performance", "reliability"}  # test_docs.py
 PAGES = sorted(
     page
-    for pattern in ("index*.md", "tutorial*.md", "how-to/*.md", "reference/*.md", "explanation/*.md")
+    for pattern in ("index*.md", "tutorial*.md", "clusters*.md", "how-to/*.md", "reference/*.md", "explanation/*.md")
     for page in DOCS.glob(pattern)
     if page.name.partition(".")[0] not in BY_OTHER_TESTS or page.parent.name != "explanation"
 )

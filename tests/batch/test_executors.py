@@ -6,9 +6,10 @@ import functools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,12 @@ from batch_helpers import (
     config,
     kill,
     partials,
+    running,
     slow_config,
     status,
+    tree,
     wait_for,
+    write_config,
 )
 from simtiff import BatchError, run_batch
 from simtiff.batch.events import Done, Failed, Started
@@ -224,3 +228,61 @@ def test_an_interrupted_batch_leaves_nothing_running(executor: Any, tmp_path: Pa
     whole = tmp_path / "whole"
     run_batch(slow, WORKERS, output_dir=whole, progress=False, overrides=FAST)
     assert_same_results(output, whole)
+
+
+FORKED = """import multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+from simtiff import run_batch
+with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
+    run_batch(sys.argv[1], output_dir=sys.argv[2], progress=False, executor=pool, overrides=sys.argv[3:])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_forked_workers_of_a_killed_batch_do_not_keep_its_folder(tmp_path: Path) -> None:
+    path, output = write_config(tmp_path, slow_jobs()), tmp_path / "out"
+    with running([sys.executable, "-W", "ignore", "-c", FORKED, str(path), str(output), *SLOW]) as process:
+        wait_for(lambda: len(partials(output)) == WORKERS, "movies that are being written", process)
+        orphans = tree(process.pid)[1:]
+        process.kill()
+        process.wait()
+        try:
+            assert all(orphan.is_running() for orphan in orphans)
+            rest = run_batch(slow_jobs(), WORKERS, output_dir=output, progress=False, overrides=FAST)
+        finally:
+            for orphan in orphans:
+                kill(orphan)
+    assert (rest.completed, rest.failed) == (3, 0)
+    whole = tmp_path / "whole"
+    run_batch(slow_jobs(), WORKERS, output_dir=whole, progress=False, overrides=FAST)
+    assert_same_results(output, whole)
+
+
+def test_an_interrupt_that_ends_the_executor_s_workers_is_no_error(tmp_path: Path) -> None:
+    """Ctrl-C in a terminal ends both; then no job that is still to come can be submitted."""
+
+    class Ended(ThreadPoolExecutor):
+        def submit(self, *_: Any, **__: Any) -> Any:
+            signal.raise_signal(signal.SIGINT)
+            self.submit = super().submit  # type: ignore[method-assign]
+            self.shutdown()
+            return super().submit(print)
+
+    summary = run_batch(MANY, output_dir=tmp_path / "out", progress=False, executor=Ended(WORKERS))
+    assert summary.interrupted
+    assert {record.get("state", "pending") for record in status(tmp_path / "out")["jobs"].values()} <= {
+        "interrupted",
+        "pending",
+    }
+
+
+def test_an_executor_that_was_shut_down_is_named(tmp_path: Path) -> None:
+    pool = ThreadPoolExecutor(WORKERS)
+    pool.shutdown()
+    with pytest.raises(BatchError, match="the executor takes no more jobs"):
+        run_batch(MANY, output_dir=tmp_path / "out", progress=False, executor=pool)
+    assert not list((tmp_path / "out").glob(".*"))
+    with ThreadPoolExecutor(WORKERS) as pool:
+        assert (
+            run_batch(MANY, max_workers=1, output_dir=tmp_path / "out", progress=False, executor=pool).completed == JOBS
+        )

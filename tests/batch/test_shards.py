@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -31,6 +32,7 @@ from batch_helpers import (
 )
 from simtiff import BatchError, run_batch
 from simtiff.batch.clean import clean_folder
+from simtiff.batch.events import Done
 from simtiff.batch.lock import FolderLock
 from simtiff.batch.overview import Overview
 from simtiff.batch.shards import Shard
@@ -124,6 +126,52 @@ def test_shards_replace_nothing_unasked(whole: Path, tmp_path: Path) -> None:
     summary = run_shard(other, output, "2/3", overwrite=True)
     assert (summary.completed, summary.skipped) == (2, 0)
     assert run_shard(other, output, "1/3", overwrite=True).completed == 2
+
+
+def test_a_shard_that_was_refused_counts_as_none(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lock lives for a moment after it let the next one in, which is then the first and plans for all."""
+    output = tmp_path / "out"
+    shutil.copytree(whole, output)
+    other = config(frames=5, variables=SIX["variables"])
+    release, refusals = FolderLock._release, list[str]()
+
+    def next_one_first(lock: Any) -> None:
+        if isinstance(lock, FolderLock) and lock.shard == Shard(1, 7):
+            with pytest.raises(BatchError, match="6 finished jobs would be replaced") as error:
+                run_shard(other, output, "7/7")  # of which none is its own
+            refusals.append(str(error.value))
+        release(lock)
+
+    monkeypatch.setattr(FolderLock, "_release", next_one_first)
+    with pytest.raises(BatchError, match="6 finished jobs would be replaced"):
+        run_shard(other, output, "1/7")
+    assert len(refusals) == 1
+
+
+def test_an_index_that_was_removed_is_made_again_with_the_jobs_of_all(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run_shard(SIX, output, "1/3")
+
+    def remove(event: Any) -> None:
+        if isinstance(event, Done):
+            (output / "batch_status.json").unlink(missing_ok=True)
+
+    run_batch(SIX, 1, output_dir=output, shard="2/3", progress=remove)
+    overview = Overview(output)
+    done = {job for job, state in overview.states.items() if state == "completed"}
+    assert done == {JOBS[n] for n in (0, 1, 3, 4)}
+    assert not overview.status.foreign  # which simtiff clean would remove
+
+
+@pytest.mark.parametrize("shard", [None, "2/3"])
+def test_what_a_shard_left_that_was_killed_at_the_shared_status_goes(shard: str | None, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / ".simtiff-status.lock").write_text('{"host": "gone", "pid": 1}')
+    os.utime(output / ".simtiff-status.lock", (0, 0))
+    (output / ".batch_status.json.0123456789ab.partial").write_text("{")
+    run_batch(SIX, 1, output_dir=output, progress=False, shard=shard)
+    assert [path.name for path in output.iterdir() if path.name.startswith(".")] == []
 
 
 @pytest.mark.parametrize("resume", [True, False])
@@ -228,6 +276,41 @@ def test_three_at_once_one_killed_and_started_again(
     run_batch(slow, 2, output_dir=whole, progress=False, overrides=FAST)
     assert_same_results(output, whole)
     assert verify_batch(output).exit_code == 0
+
+
+DOOR = """import sys, time
+from pathlib import Path
+from simtiff.batch.lock import FolderLock
+from simtiff.batch.shards import Shard
+with FolderLock(Path(sys.argv[1]), Shard.of(sys.argv[2])) as lock:
+    print(flush=True)
+    sys.stdin.readline()
+    with lock.door():
+        (Path(sys.argv[1]) / "inside").touch(exist_ok=False)
+        time.sleep(0.02)
+        (Path(sys.argv[1]) / "inside").unlink()
+"""
+
+
+@pytest.mark.slow
+def test_shards_wait_for_each_other_without_file_locks(no_locks: None, tmp_path: Path) -> None:
+    words = [sys.executable, "-c", DOOR, str(tmp_path / "out")]
+    (tmp_path / "out").mkdir()
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    processes = [subprocess.Popen([*words, f"{n}/5"], text=True, **pipes) for n in range(1, 6)]
+    try:
+        for process in processes:
+            process.stdout.readline()  # type: ignore[union-attr]
+        for process in processes:
+            process.stdin.write("\n")  # type: ignore[union-attr]
+            process.stdin.flush()  # type: ignore[union-attr]
+        ends = [(process.communicate(timeout=60)[1], process.returncode) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert ends == [("", 0)] * 5
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_what_a_killed_shard_left_is_taken_over_by_a_whole_run(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ class Futures(Executor):
         self._tasks: dict[concurrent.futures.Future[list[str]], Task] = {}
         self._started: set[str] = set()
         self._events: list[Event] = []
+        self._signalled = False
 
     def expect(self, jobs: int) -> None:
         """Do nothing: the executor starts its workers itself."""
@@ -120,12 +121,12 @@ class Futures(Executor):
 
     def _was_signalled(self) -> bool:
         """Return whether a signal to stop has arrived, or arrives within a moment."""
-        time.sleep(_SIGNAL_SECONDS)
+        if not self._signalled:
+            time.sleep(_SIGNAL_SECONDS)
         with contextlib.suppress(Empty):
-            while True:
-                if isinstance(self.news.get(block=False), tuple):
-                    return True
-        return False
+            while not self._signalled:
+                self._signalled = isinstance(self.news.get(block=False), tuple)
+        return self._signalled
 
 
 def _broken(error: BaseException) -> BatchError:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from simtiff.batch.jobfile import JobFile, read_job_file
-from simtiff.batch.lock import FolderLock, holders
+from simtiff.batch.lock import FolderLock, holders, is_at_work
 from simtiff.batch.shards import Shard, lock_name, part_name, shards_in
 from simtiff.batch.status import NAME, BatchStatus, DamagedStatusError, JobRecord, is_plain, now
 from simtiff.config.identity import ADDED_FILES, TRUTH_NAME, changed_settings
@@ -191,7 +191,7 @@ def absorb_parts(status: BatchStatus) -> None:
     """Remove parts and locks of shards that are not running; call it after saving the merged status."""
     folder = status.path.parent
     for shard in {*shards_in(folder, ".json"), *shards_in(folder, ".lock")}:
-        if all(holder.shard != shard for holder in holders(folder)):
+        if not is_at_work(folder, shard):
             for name in (part_name(shard), lock_name(shard)):
                 (folder / name).unlink(missing_ok=True)
 
@@ -200,7 +200,9 @@ def close_part(lock: FolderLock, part: BatchStatus) -> None:
     """Merge a shard's part of the status into the index, at the end of the shard."""
     folder = part.path.parent
     with lock.door():
-        index = BatchStatus.load(folder) or BatchStatus(folder, start_time=part.start_time)
+        if (index := BatchStatus.load(folder)) is None:  # somebody removed it
+            index = survey(folder).current()
+            index.start_time = part.start_time
         index.jobs.update(part.jobs)
         index.run_started, index.workers = part.run_started or index.run_started, part.workers
         index.save(force=True)

@@ -21,6 +21,7 @@ import socket
 import stat
 import threading
 import time
+import weakref
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +42,7 @@ _DOOR_SECONDS = 600.0
 DOOR_NAME = ".simtiff-status.lock"
 _FENCE_SECONDS = 2.0
 _never_seen: set[str] = set()
+_in_use: weakref.WeakSet[_Lock] = weakref.WeakSet()
 _SETTLE_SECONDS = 0.3
 # Do not block on a pipe, do not follow links. Windows has neither flag.
 _FLAGS = os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -79,6 +81,7 @@ class _Lock:
         self._released = threading.Event()
 
     def __enter__(self) -> Self:
+        _in_use.add(self)
         try:
             self._acquire()
             self._refuse_others()
@@ -147,7 +150,9 @@ class _Lock:
             holder = _read(self.fd)
             seconds = None if held else self._seconds_left(holder)
             if not held and seconds is None and self._is_current():
-                break
+                if (other := self._take()) is None:
+                    break
+                held, holder = True, other
             # The workers of a killed batch hold the lock for a moment, until they exit.
             if (held or seconds is not None) and (
                 time.monotonic() > deadline or (not self._patience and (seconds is not None or _is_alive(holder)))
@@ -156,14 +161,18 @@ class _Lock:
             os.close(self.fd)
             self.fd = -1
             time.sleep(0.05)
-        self.held = True
         self.taken_over = _name(holder) if holder else ""
+
+    def _take(self) -> dict[str, Any] | None:
+        """Write into the file that this process holds it; return what it says if another was faster, else None."""
+        self.held = True
         self._write()
         if not has_locks(self.fd):
             time.sleep(_SETTLE_SECONDS)  # if two processes acquire it at the same moment, the last writer wins
-            if (other := _read(self.fd)).get("token") != self.token:
-                self.held = False
-                _refuse(self.path, other)
+            other = _read(self.fd) if self._is_current() else {}
+            self.held = other.get("token") == self.token
+            return None if self.held else other
+        return None
 
     def _seconds_left(self, holder: dict[str, Any]) -> float | None:
         """Return how many seconds a holder without a kernel lock is still valid, 0 for no limit; None if it is not."""
@@ -222,6 +231,18 @@ class _Lock:
                 os.utime(self.path)
 
 
+def _leave_to_parent() -> None:
+    """Close the locks in a forked process, such as a worker of a caller's pool, which may outlive the batch."""
+    for lock in list(_in_use):
+        fd, lock.fd, lock.held = lock.fd, -1, False
+        if fd >= 0:
+            os.close(fd)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
+
+
 class FolderLock(_Lock):
     """The lock of an output folder, or of one shard in it, held during a ``with`` block.
 
@@ -247,14 +268,16 @@ class FolderLock(_Lock):
     @contextlib.contextmanager
     def door(self) -> Iterator[None]:
         """Let one shard at a time access the shared files; a run of the whole batch does not wait."""
+        path = self.path.with_name(DOOR_NAME)
         if self.shard is None:
+            path.unlink(missing_ok=True)  # of a shard that was killed, for none is at work now
             yield
             return
-        with _Lock(self.path.with_name(DOOR_NAME), _DOOR_SECONDS):
+        with _Lock(path, _DOOR_SECONDS):
             yield
 
-    def settle(self, jobs: str) -> list[Shard]:
-        """Record the jobs of this shard's config in its lock, and return the other running shards that have done so.
+    def settled(self, jobs: str) -> list[Shard]:
+        """Return the other running shards that have recorded the digest of their jobs, as each does when it begins.
 
         Parameters
         ----------
@@ -280,7 +303,6 @@ class FolderLock(_Lock):
                 )
                 raise BatchError(text)
             settled.append(holder.shard)
-        self.note(jobs=jobs)
         return [shard for shard in settled if shard is not None]
 
     def stop_workers(self) -> None:
@@ -312,6 +334,11 @@ def holders(folder: Path) -> list[Holder]:
     """Return the runs that are active in a folder; nothing is changed."""
     shards = (None, *shards_in(folder, ".lock"))
     return [Holder(shard, content) for shard in shards if (content := _living(folder / lock_name(shard))) is not None]
+
+
+def is_at_work(folder: Path, shard: Shard) -> bool:
+    """Say whether a shard is at work in a folder now; nothing is changed."""
+    return _living(folder / lock_name(shard)) is not None
 
 
 def is_locked(folder: Path) -> bool:

@@ -269,6 +269,7 @@ class _Run:
         self.skipped = 0
         self.resume = resume
         self._others: list[Shard] = []
+        self._digest = ""
         self._warned = False
 
     @property
@@ -307,10 +308,11 @@ class _Run:
         shard = self.lock.shard
         if shard is not None:
             digest = hashlib.sha256("".join(f"{name} {record.hash} " for name, record in self.wanted.items()).encode())
-            self._others = self.lock.settle(digest.hexdigest())
+            self._digest = digest.hexdigest()
+            self._others = self.lock.settled(self._digest)
         jobs = {name: self.jobs[name] for name in self.mine} if self._others else self.jobs
         with contextlib.suppress(OSError):  # from a run that was killed while saving the status
-            for name in [part_name(shard)] if shard is not None else [STATUS_NAME]:
+            for name in [STATUS_NAME] if shard is None else [STATUS_NAME, part_name(shard)]:
                 remove_partials(self.folder, of=name)
         self.found = survey(self.folder, resume=self.resume, only=jobs if self._others else None)
         self.plan = make_plan(
@@ -374,6 +376,7 @@ class _Run:
                 absorb_parts(index)
             if self.status is not index:
                 self.status.save(force=True)
+                self.lock.note(jobs=self._digest)  # only now: those that follow rely on the index
         except OSError as error:
             text = Text("{folder}: cannot be written ({reason})", folder=self.folder, reason=in_words(error))
             raise BatchError(text) from error

@@ -156,10 +156,9 @@ def changed_settings(config: BaseModel) -> dict[str, Any]:
 
 def _present(config: BaseModel, prefix: str) -> Iterator[str]:
     """Yield the dotted keys of the optional sections that are present."""
-    for name, setting in type(config).model_fields.items():
-        value = getattr(config, name)
-        if isinstance(value, BaseModel):
-            if is_optional(setting.annotation):
+    for name, (inner, optional) in _sections(type(config)).items():
+        if inner is not None and isinstance(value := getattr(config, name), BaseModel):
+            if optional:
                 yield f"{prefix}{name}"
             yield from _present(value, f"{prefix}{name}.")
 
@@ -179,6 +178,7 @@ def default_settings(model: type[BaseModel]) -> dict[str, Any]:
     return result
 
 
+@functools.lru_cache(maxsize=1024)
 def without_effect(key: str) -> bool:
     """Return whether a dotted key has no effect on the movie and its truth."""
     return any(key == path or key.startswith(f"{path}.") for path in _WITHOUT_EFFECT)
@@ -190,12 +190,20 @@ def flat_settings(config: BaseModel) -> dict[str, Any]:
 
 
 def _walk(model: type[BaseModel], values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    sections = _sections(model)
     for key, value in values.items():
-        inner = model_of(model.model_fields[key].annotation)
+        inner, _ = sections[key]
         if inner is None or value is None:
             yield f"{prefix}{key}", value
         else:
             yield from _walk(inner, value, f"{prefix}{key}.")
+
+
+@functools.cache
+def _sections(model: type[BaseModel]) -> dict[str, tuple[type[BaseModel] | None, bool]]:
+    """Return the model of each field, None for a plain value, and whether the field may be null."""
+    fields = model.model_fields.items()
+    return {name: (model_of(field.annotation), is_optional(field.annotation)) for name, field in fields}
 
 
 def settings_with_effect(config: JobConfig) -> dict[str, Any]:
