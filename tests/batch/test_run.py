@@ -422,8 +422,8 @@ def test_a_log_that_cannot_be_written_is_refused_before_the_start(tmp_path: Path
     for path, message in [
         (tmp_path / "none" / "log", "cannot be written"),
         (tmp_path, "cannot be written"),
-        (precious, "is no log of simtiff"),
-        (endless, "is no log of simtiff"),
+        (precious, "is not a simtiff log"),
+        (endless, "is not a simtiff log"),
     ]:
         with pytest.raises(BatchError, match=message):
             run_batch(config(), output_dir=output, progress=False, log_file=path)
