@@ -404,7 +404,7 @@ def test_a_folder_without_status_is_not_cleaned(tmp_path: Path, capsys: pytest.C
     (mine.output / "batch_status.json").unlink()
     for path in (mine.output, tmp_path):
         assert cli.main(["clean", str(path), "--yes"]) == 2
-        assert "says which jobs are of the last config" in capsys.readouterr().err
+        assert "so the jobs of the last config are not known" in capsys.readouterr().err
     assert (mine.output / "job_0000_num_emitters_2" / "job.json").exists()
 
 
