@@ -179,6 +179,6 @@ def test_a_status_cannot_point_outside(tmp_path: Path, job_files: bool) -> None:
             (tmp_path / "c.json").write_text(json.dumps(config()))
             code, _, err = run(*words)
             assert code == (0 if job_files else 2), (place, command)
-            assert job_files or "no name of a job" in err
+            assert job_files or "not a name of a job" in err
     assert (outside / "emitters.h5").read_text() == "precious"
     assert stray_files(output) == []

@@ -269,7 +269,7 @@ def test_more_signals_do_not_tear_what_the_first_began(tmp_path: Path, number: i
     assert cursor_is_visible(screen)
     assert b"Traceback" not in screen
     assert b"(interrupted)" in screen
-    assert b"the same command goes on" in screen
+    assert b"rerun to resume" in screen
     states = [record["state"] for record in status(output)["jobs"].values()]
     # a worker may get a signal to the group before the batch does
     assert set(states) <= {"interrupted", "pending", "failed"}

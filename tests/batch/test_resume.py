@@ -267,7 +267,7 @@ def test_a_movie_of_another_name_is_not_kept_half_written(half: tuple[Path, Path
         "job.json",
         "other.tif",
     ]
-    (why,) = (note for note in notes.notes if "done again" in note)
+    (why,) = (note for note in notes.notes if "is rerun" in note)
     assert "job_0000_seed_1 is rerun: interrupted before; config changed" in why
     assert "emitters.frames 20000 -> 50" in why
 

@@ -326,10 +326,10 @@ def test_the_folder_removed_in_mid_run(tmp_path: Path) -> None:
     log = tmp_path / "log"
     summary = run_batch(config(), output_dir=output, max_workers=1, progress=remove, log_file=log)
     assert summary.exit_code == 1
-    assert "gone" in summary.errors["job_0000_num_emitters_20"]
+    assert "missing" in summary.errors["job_0000_num_emitters_20"]
     assert max(map(float, re.findall(r"([0-9.]+)%", shown.getvalue()))) == 100
     failed = [line for line in log_lines(log) if line["event"] == "failed"]
-    assert [(line["job"], "gone" in line["error"]) for line in failed] == [("job_0000_num_emitters_20", True)]
+    assert [(line["job"], "missing" in line["error"]) for line in failed] == [("job_0000_num_emitters_20", True)]
     assert run_batch(config(), output_dir=output, progress=False).exit_code == 0
     assert len(status(output)["completed_jobs"]) == 2
 
@@ -422,8 +422,8 @@ def test_a_log_that_cannot_be_written_is_refused_before_the_start(tmp_path: Path
     for path, message in [
         (tmp_path / "none" / "log", "cannot be written"),
         (tmp_path, "cannot be written"),
-        (precious, "is no log of simtiff"),
-        (endless, "is no log of simtiff"),
+        (precious, "is not a simtiff log"),
+        (endless, "is not a simtiff log"),
     ]:
         with pytest.raises(BatchError, match=message):
             run_batch(config(), output_dir=output, progress=False, log_file=path)

@@ -155,7 +155,7 @@ def test_the_output_folder_removed_while_jobs_run(tmp_path: Path) -> None:
         assert "Traceback" not in stderr
     failed = {failure["job_id"]: failure["error"] for failure in status(output)["failed_jobs"]}
     assert {"job_0000_seed_1", "job_0001_seed_2"} <= failed.keys()
-    assert all("No such file" in error or "gone" in error for error in failed.values())
+    assert all("No such file" in error or "missing" in error for error in failed.values())
     assert stray_files(output) == []
     settings = (*FAST, "emitters.frames=1500")
     assert run_batch(path, output_dir=output, overrides=settings, progress=False).exit_code == 0

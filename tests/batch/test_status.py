@@ -115,7 +115,7 @@ def damaged(change: str) -> bytes:
         (damaged("bool for a number"), r"jobs\.a\.frames: Input should be a valid integer"),
         (damaged("huge"), r"jobs\.a\.frames: Input should be less than"),
         (damaged("NaN"), r"jobs\.a\.seconds: Input should be a finite number"),
-        (damaged("huge file"), r"jobs\.a\.files\.a\.tiff: is no size and CRC-32 of a file"),
+        (damaged("huge file"), r"jobs\.a\.files\.a\.tiff: is not a size and CRC-32 of a file"),
         (damaged("job no dict"), r"jobs\.a: Input should be a dictionary"),
         (damaged("jobs no dict"), "jobs: Input should be a valid dictionary"),
         (damaged("file outside"), r"jobs\.a\.files\.\.\./\.\./etc/passwd: is not a name of a job or a file"),

@@ -340,7 +340,7 @@ def test_clean_leaves_what_the_config_wants(tmp_path: Path, capsys: pytest.Captu
         (mine.output / name).mkdir(exist_ok=True)
         (mine.output / name / "notes.txt").write_text("mine")
     done = subprocess.run(mine.words(small([3, 2, 4])), capture_output=True, text=True, check=False)
-    assert (done.returncode, "is in the way" in done.stderr) == (2, True)
+    assert (done.returncode, "blocks renaming" in done.stderr) == (2, True)
     for _ in range(2):
         assert cli.main(["clean", str(mine.output), "--yes"]) == 0
         assert "no finished jobs from earlier configs" in capsys.readouterr().out
@@ -404,7 +404,7 @@ def test_a_folder_without_status_is_not_cleaned(tmp_path: Path, capsys: pytest.C
     (mine.output / "batch_status.json").unlink()
     for path in (mine.output, tmp_path):
         assert cli.main(["clean", str(path), "--yes"]) == 2
-        assert "says which jobs are of the last config" in capsys.readouterr().err
+        assert "so the jobs of the last config are not known" in capsys.readouterr().err
     assert (mine.output / "job_0000_num_emitters_2" / "job.json").exists()
 
 

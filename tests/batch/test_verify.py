@@ -307,7 +307,7 @@ def test_the_command(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["verify", str(output)]) == 1
     shown = capsys.readouterr()
     assert f"WRONG {A}\n      simulation.ome.tiff has 100 bytes" in shown.out
-    assert "        -> run simtiff batch" in shown.out
+    assert "        -> rerun simtiff batch" in shown.out
     assert shown.err == ""
     assert cli.main(["verify", str(output), "--frames=x"]) == 2
 

@@ -418,7 +418,7 @@ def test_run_stream_and_preview(command: Command, tmp_path: Path, job_file: Path
     assert "of 40 x 40 px, but part.tif has" in command("preview", "part.tif", "--h5=out/emitters.h5", code=2)
     command("preview", "part.tif", "--h5=out/emitters.h5", f"--config={part}")
     assert "--config needs --truth or --h5" in command("preview", "part.tif", f"--config={part}", code=2)
-    assert "do not fit" in command("preview", "part.tif", "--truth", "--h5=out/emitters.h5", code=2)
+    assert "invalid arguments" in command("preview", "part.tif", "--truth", "--h5=out/emitters.h5", code=2)
 
     part.write_text(json.dumps({"tiff": {"crop_offset": [41, 0]}}))
     message = command("stream", "--h5=out/emitters.h5", "--output=part.tif", f"--config={part}", code=2)
