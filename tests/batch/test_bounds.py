@@ -83,7 +83,7 @@ def test_a_job_s_folder_that_leads_outside_is_refused(tmp_path: Path) -> None:
     for resume in (True, False):
         summary = run_batch(config(), output_dir=output, resume=resume, progress=False)
         assert summary.failed == 1
-        assert "is a link, which may lead out of the output folder" in summary.errors[A]
+        assert "is a link, which may point outside the output folder" in summary.errors[A]
         assert tree(outside) == before
     (output / A).unlink()
     assert run_batch(config(), output_dir=output, progress=False).exit_code == 0

@@ -410,7 +410,7 @@ def test_run_stream_and_preview(command: Command, tmp_path: Path, job_file: Path
     command("preview", "again.tif", "--output=again.png", "--h5=out/emitters.h5")
     assert len({Path(name).read_bytes() for name in ("plain.png", "marked.png", "again.png")}) == 3
     assert "emitters.h5: no such file" in command("preview", "part.tif", "--truth", code=2)
-    assert "of 40 x 40 px, not that of part.tif" in command("preview", "part.tif", "--h5=out/emitters.h5", code=2)
+    assert "of 40 x 40 px, but part.tif has" in command("preview", "part.tif", "--h5=out/emitters.h5", code=2)
     command("preview", "part.tif", "--h5=out/emitters.h5", f"--config={part}")
     assert "--config goes with --truth or --h5" in command("preview", "part.tif", f"--config={part}", code=2)
     assert "do not fit" in command("preview", "part.tif", "--truth", "--h5=out/emitters.h5", code=2)
@@ -437,7 +437,7 @@ def test_run_stream_and_preview(command: Command, tmp_path: Path, job_file: Path
         frames.add((tmp_path / "b.png").read_bytes())
     assert len(frames) == 3
     assert (tmp_path / "a.png").read_bytes() in frames
-    assert "there is no frame 3; allowed: 0 to 2" in command("preview", "again.tif", "--frame=3", code=2)
+    assert "frame 3 does not exist; allowed: 0 to 2" in command("preview", "again.tif", "--frame=3", code=2)
     assert "is the input itself" in command("preview", "again.tif", "--output=again.tif", code=2)
 
 

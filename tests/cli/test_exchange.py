@@ -145,7 +145,7 @@ def test_files_of_other_tools_as_truth(folder: Path, tmp_path: Path, command: Co
         assert "Jaccard 1.0000" in command("score", storm, folder / other)
     said = command("score", storm, storm, "--pixel-size=100,120")
     assert "Jaccard 1.0000" in said
-    assert "photons: as both files have them" in said
+    assert "photons: as in both files" in said
     assert "the truth has no bounds" not in said  # the uncertainties of the file are its bounds
     localizations.write({"frame": [0], "x_px": [1.0], "y_px": [2.0]}, tmp_path / "t.csv", "csv")
     said = command("score", tmp_path / "t.csv", storm, "--pixel-size=100,120", "--plot=s.png")
@@ -169,7 +169,7 @@ def test_nothing_found_and_nothing_to_find(folder: Path, tmp_path: Path, command
         (["--radius=0"], '--radius: "0" is not allowed; allowed: a number above 0'),
         (["--dz=a"], '--dz: "a" is not allowed'),
         (["--pixel-size=100,2,3"], '--pixel-size: "100,2,3" is not allowed; allowed: a number of nm above 0, or x,y'),
-        (["--pixel-size=100"], "has pixels of [100.0, 120.0] nm, not of [100.0, 100.0] nm"),
+        (["--pixel-size=100"], "has a pixel size of [100.0, 120.0] nm, not [100.0, 100.0] nm"),
         (["--plot=s.jpg"], "--plot: s.jpg must end in .png"),
     ],
 )
@@ -191,11 +191,11 @@ def test_wrong_files(folder: Path, tmp_path: Path, command: Command) -> None:
         ((h5, "empty.csv"), "empty.csv: is of no known kind"),
         ((h5, "text.csv"), "text.csv: is of no known kind"),
         ((h5, "nan.csv"), "nan.csv: line 3, column x_px: is NaN or infinite"),
-        ((h5, "molecules.csv"), "molecules.csv: no column frame; it is needed"),
+        ((h5, "molecules.csv"), "molecules.csv: required column frame is missing"),
         (
             (folder / "thunderstorm.csv", folder / "thunderstorm.csv"),
-            "does not say how large its pixels are; give it with",
+            "does not contain the pixel size; give it with",
         ),
-        (("bare.h5", h5), "bare.h5: carries no config"),
+        (("bare.h5", h5), "bare.h5: contains no config"),
     ]:
         assert message in command("score", *words, code=2)

@@ -92,7 +92,8 @@ def test_validate_refuses_a_drift_out_of_what_can_be_computed(command: Command, 
 def test_one_pixel_size_alone_is_noted(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "job.json"
     words = (
-        "note: pixels are 65 nm x 98.83 nm: optical.pixel_size_nm_x is given, optical.pixel_size_nm_y has its default"
+        "note: pixels are 65 nm x 98.83 nm: optical.pixel_size_nm_x is given, but optical.pixel_size_nm_y has its "
+        "default"
     )
 
     def answers(optical: dict[str, Any], **batch: Any) -> list[str]:
@@ -130,7 +131,7 @@ def test_validate_says_how_much_light_a_stamp_holds(
         return command("validate", path).splitlines()[2:]
 
     for size, percent in ((31, 60), (41, 76)):
-        words = f"note: a stamp of {size} px (psf.size_px) holds {percent} % of the light"
+        words = f"note: a PSF stamp of {size} px (psf.size_px) contains {percent} % of the signal"
         assert notes(size, 1.0)[0].startswith(words)
     assert "z = 1 um" in notes(41, 0.5, z_range_um=[0.2, 1.0, 0.7], seed=list(range(30)))[0]
     assert len(computed) == 3

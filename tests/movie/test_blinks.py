@@ -1,4 +1,4 @@
-"""Molecules that blink, fiducials and drift in a job: the truth in file and memory, and the pixels that follow."""
+"""Blinking molecules, fiducials and drift in a job: truth in file and memory, and the resulting pixels."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ CASES = {
 
 
 def scenes(truth: MemoryTruth | TruthFile, size: int) -> list[bytes]:
-    """Return the records, with position and coefficients, of each piece of so many frames."""
+    """Return the records, with position and coefficients, chunk by chunk."""
     found = []
     for start in range(0, 24, size):
         scene = truth.scene(start, min(start + size, 24))
@@ -120,7 +120,7 @@ def test_records_drift_and_coefficients_do_not(tmp_path: Path) -> None:
     np.testing.assert_allclose(memory.records.xyz, still + drift[memory.records.frame_ix], rtol=1e-6)
     phase, _ = field_coefficients(config, field, memory.emitters.xyz)
     write_truth(tmp_path / "t.h5", config, field)
-    replace_coefficients(tmp_path / "t.h5", config, field)  # from a file without them, too
+    replace_coefficients(tmp_path / "t.h5", config, field)  # also for a file without coefficients
     with TruthFile(tmp_path / "t.h5") as file:
         for truth in (memory, file):
             scene = truth.scene(20, 21)
@@ -139,7 +139,7 @@ def test_records_drift_and_coefficients_do_not(tmp_path: Path) -> None:
 
 
 def test_drift_is_found_in_the_pixels() -> None:
-    """The centre of a fiducial's light moves as the truth says."""
+    """The centroid of a fiducial moves as in the truth."""
     config = job(
         {"velocity_nm": [20, 35, 0], "walk_nm": [15, 15, 0]}, num_emitters=0, fiducials={"count": 1, "photons": 1e5}
     )
@@ -191,7 +191,7 @@ def test_simulation_says_when_emitters_are_on() -> None:
 
 
 def test_tracks_are_rendered_where_each_record_says(tmp_path: Path) -> None:
-    """Records of an id that moves: at each place with coefficients of that place, in chunks of any size."""
+    """Records of a moving id have the coefficients at each position, for any chunk size."""
     path = tmp_path / "map.h5"
     with h5py.File(path, "w") as file:
         file["z_maps/phase"] = np.random.default_rng(0).normal(0, 0.3, (6, 40, 40))

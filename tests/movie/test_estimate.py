@@ -1,4 +1,4 @@
-"""Estimates of disk and memory against what batches really take, and refusals of what cannot fit."""
+"""Estimates of disk and memory against actual use by batches, and errors when it does not fit."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_estimates_are_bounds_and_not_far_off(tmp_path: Path, changes: list[str]
     assert movie <= movie_bytes(job) <= (2 if job.tiff.compression == "zlib" else 1.3) * movie + fixed
     if memory is not None:
         assert memory * 0.9 <= worker_bytes(job, field, cores()) <= 2 * memory
-    assert pictures <= picture_bytes(job) <= 3 * pictures + 500_000  # few points are small pictures
+    assert pictures <= picture_bytes(job) <= 3 * pictures + 500_000  # pictures of few points are small
 
 
 def test_maps_count(shared: Path) -> None:
@@ -129,7 +129,7 @@ def test_several_fields_of_a_map_count(tmp_path: Path) -> None:
 
 
 def free_disk(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
-    """Let every disk have so many free bytes."""
+    """Pretend that every disk has so many free bytes."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=free))
 
 
@@ -163,7 +163,7 @@ def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not output.exists()
     _, notes = ask(output, force=True)
     assert any("200 kB are free" in note for note in notes)
-    # Only what is still to do counts, and what is replaced makes room.
+    # Only unfinished work counts, and replaced files free space.
     free_disk(monkeypatch, 1.0)
     assert ask(output) == ([], ["plan: 2 done"])
     free_disk(monkeypatch, 250e3)

@@ -1,4 +1,4 @@
-"""The worked examples: frames as their camera and light say, and molecules that blink, drift and lie as they should."""
+"""The worked examples: frames match camera and photons, and molecules have the right blinking, drift and positions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def job_of(name: str) -> JobConfig:
 
 
 def deviation(frames: np.ndarray, photons: np.ndarray, preset: str) -> np.ndarray:
-    """Return how far pixels are from what their light should give, in standard deviations of photon transfer."""
+    """Return the deviation of pixels from their expected values, in standard deviations of photon transfer."""
     numbers = CAMERA_PRESETS[preset].settings
     gain, excess = numbers.get("em_gain", 1.0) / numbers["e_per_adu"], 2 if "em_gain" in numbers else 1
     signal = (numbers["quantum_efficiency"] * photons + numbers.get("dark_e", 0.0)) * gain
@@ -38,7 +38,7 @@ def deviation(frames: np.ndarray, photons: np.ndarray, preset: str) -> np.ndarra
 
 
 def on_at(blinks: Blinks, times: np.ndarray) -> np.ndarray:
-    """Return how many emitters are on at each of some times."""
+    """Return the number of emitters on at each of some times."""
     begun = np.searchsorted(np.sort(blinks.t0), times, side="right")
     return np.asarray(begun - np.searchsorted(np.sort(blinks.t0 + blinks.on_time), times, side="right"))
 
@@ -54,19 +54,19 @@ def test_dstorm_with_an_emccd_has_structure_under_a_beam() -> None:
     off = deviation(frames, light + background.image * background.factor[:, None, None], "evolve_delta_512")
     assert off.mean() == pytest.approx(0, abs=4 / np.sqrt(off.size))
     assert off.var() == pytest.approx(1, abs=0.01)
-    # The beam: the mean over its middle against that over the corners, of which the structure changes some.
+    # The beam: mean of its centre against the corners; the structure changes it slightly.
     image = background.image
     corners = np.concatenate(
         [image[y, x].ravel() for y in (np.s_[:20], np.s_[-20:]) for x in (np.s_[:20], np.s_[-20:])]
     )
     assert image[54:74, 54:74].mean() > 2.5 * corners.mean()
-    # A record has at most what its emitter gives at the peak of the beam.
+    # A record has at most its emitter's photons at the peak of the beam.
     records, emitters = simulation.records, simulation.emitters
     assert not isinstance(emitters, Sites)
     brightest = emitters.intensity[records.id]
     assert (records.phot <= brightest * 1.0001).all()
     beam = np.exp(-4 * np.log(2) * ((records.xyz[:, :2] - 63.5) ** 2).sum(axis=1) * 0.1**2 / 12**2)
-    assert np.max(records.phot / (brightest * beam)) == pytest.approx(1, abs=1e-5)  # on for a whole frame
+    assert np.max(records.phot / (brightest * beam)) == pytest.approx(1, abs=1e-5)  # on throughout a frame
 
 
 def test_dstorm_blinks_and_bleaches_at_its_rates() -> None:
@@ -75,7 +75,7 @@ def test_dstorm_blinks_and_bleaches_at_its_rates() -> None:
     assert blinks is not None
     begun = blinks[blinks.t0 >= 0]
     assert kstest(begun.on_time, expon(scale=1 / 0.4).cdf).pvalue > 0.01
-    # on, dark, bleached; it begins in the equilibrium of the first two.
+    # on, dark, bleached; starts in the steady state of the first two.
     rates = np.array([[-0.4, 0.35, 0.05], [0.02, -0.02, 0], [0, 0, 0]])
     times = np.arange(0, 200, 5)
     start = np.array([0.02, 0.35, 0]) / 0.37
@@ -91,7 +91,7 @@ def test_paint_with_an_scmos_sees_a_background_that_changes(tmp_path: Path, with
     job = job_of("paint_scmos.json")
     camera = job.camera
     assert camera is not None
-    if with_maps:  # as the comment in the config says
+    if with_maps:  # as in the comment of the config
         random = np.random.default_rng(3)
         offset, noise = random.normal(100, 2, (96, 128)), random.lognormal(0.4, 0.4, (96, 128))
         with h5py.File(tmp_path / "maps.h5", "w") as file:
@@ -137,7 +137,7 @@ def test_paint_binds_at_its_density_and_its_fiducials_show_the_drift(tmp_path: P
     steps = np.diff(drift, axis=0) * [110, 110, 1000]
     np.testing.assert_allclose(steps.mean(axis=0), [1, -0.5, 0.2], atol=4 * 3 / np.sqrt(199))
     np.testing.assert_allclose(steps.std(axis=0), [3, 3, 1], rtol=0.2)
-    # The centre of mass of each marker, as a microscopist would follow it; bindings beside one disturb it now and then.
+    # Centroid of each fiducial, as a microscopist would track it; nearby binding events sometimes disturb it.
     frames = simulation.frames(0, 200).astype(float)
     found = []
     for x, y in np.rint(places[marks:, :2]).astype(int):
@@ -167,6 +167,6 @@ def test_own_molecules_lie_where_the_list_says_and_go_to_other_programs(tmp_path
     assert on.mean() == pytest.approx(320 * share, abs=4 * np.sqrt(320 * share * 2 / 20))
     for name, photons in (("picasso_locs.hdf5", 0.95), ("thunderstorm.csv", 1.0)):
         found = simtiff.localizations.read(tmp_path / name, pixel_size_nm=100)
-        assert len(found) == len(records)  # all lie within the frame
+        assert len(found) == len(records)  # all are within the frame
         np.testing.assert_allclose(found.x_px, records.x_px, atol=1e-4)
         np.testing.assert_allclose(found.photons, records.photons * photons, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Exports of the truth: positions, photons, uncertainties and cameras as each tool has them."""
+"""Exports of the truth: positions, photons, uncertainties and cameras as each program defines them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BASE: dict[str, Any] = {
 
 
 def job(**sections: Any) -> dict[str, Any]:
-    """Return the config with keys of sections, or sections, put in."""
+    """Return the config with changed keys or sections."""
     merged = {key: dict(value) for key, value in BASE.items()}
     for name, section in sections.items():
         merged[name] = {**merged.get(name, {}), **section} if isinstance(section, dict) else section
@@ -42,7 +42,7 @@ def job(**sections: Any) -> dict[str, Any]:
 
 
 def write(folder: Path, config: dict[str, Any], xyz: Any, frames: Any, photons: Any = 1000.0) -> Path:
-    """Make a whole job of some light, given in px of the frame, and return its folder."""
+    """Write a complete job of given records, in px of the frame, and return its folder."""
     places = np.atleast_2d(np.asarray(xyz, float)) + np.array([*CROP, 0])
     light = {"xyz": places, "phot": np.broadcast_to(photons, len(places)), "frame_ix": np.atleast_1d(frames)}
     simtiff.Simulation(config, emitters=light).write(folder)
@@ -101,17 +101,17 @@ def test_each_file_has_the_pixel_convention_of_its_tool(exported: Path) -> None:
 def test_what_each_tool_must_know_of_the_camera(exported: Path) -> None:
     assert (exported / "picasso_locs_camera.txt").read_text() == (
         "# Picasso counts photo-electrons: (counts - baseline) * sensitivity / gain; it does not use the QE.\n"
-        "# It knows square pixels alone; these are 120 nm high.\n"
+        "# It supports only square pixels; these are 120 nm high.\n"
         "picasso localize simulation.ome.tiff --baseline 100 --sensitivity 0.4 --gain 1 --qe 0.5 --pixelsize 100\n"
     )
     assert (exported / "decode_camera.yaml").read_text() == (
-        "# DECODE: what to put into the parameters of a training. px_size is along y, then x.\n"
+        "# DECODE: values for the training parameters. px_size is along y, then x.\n"
         "Camera:\n  baseline: 100.5\n  convert2photons: true\n  e_per_adu: 0.4\n  em_gain: null\n"
         "  px_size: [120.0, 100.0]\n  qe: 0.5\n  read_sigma: 1.6\n  spur_noise: 2.0\n"
     )
     lines = (exported / "thunderstorm_camera.txt").read_text().splitlines()
     assert lines[1:7] == [
-        "Pixel size [nm]: 100 (it knows square pixels alone; these are 120 nm high)",
+        "Pixel size [nm]: 100 (only square pixels are supported; these are 120 nm high)",
         "Photoelectrons per A/D count: 0.4",
         "Quantum efficiency: 0.5",
         "Base level [A/D counts]: 100",
@@ -134,7 +134,7 @@ def text_of(kind: str, **sections: Any) -> str:
 def test_cameras_with_a_register_without_a_block_and_without_noise() -> None:
     register = {"em_gain": 300.5, "e_per_adu": 10.0, "offset_adu": 100.25, "read_noise_e": 70.0}
     words = text_of("picasso", camera=register).splitlines()
-    assert words[1] == "# It takes a whole number for the baseline, which is 100.25."
+    assert words[1] == "# It accepts only whole numbers; the baseline is 100.25."
     gain = round(300.5)
     assert words[-1] == (
         f"picasso localize 'a movie.tif' --baseline 100 --sensitivity {10 * gain / 300.5:.9g} --gain {gain} --qe 1 "
@@ -164,7 +164,7 @@ def test_photo_electrons_of_a_camera_with_maps(tmp_path: Path) -> None:
     folder = write(tmp_path / "job", config, [[10.4, 19.6, 0], [10.6, 19.6, 0]], [0, 0])
     assert list(localizations.read(folder / "picasso_locs.hdf5").photons) == [750, 500]
     first, *_, last = (folder / "picasso_locs_camera.txt").read_text().splitlines()
-    assert first == "# The camera differs from pixel to pixel: these numbers are means."
+    assert first == "# Camera parameters differ from pixel to pixel: these are means."
     assert "--baseline 90 " in last
 
 
@@ -220,14 +220,14 @@ def test_the_table_is_the_same_however_many_rows_at_a_time(tmp_path: Path) -> No
 
 
 def test_a_file_of_another_program_is_exported(tmp_path: Path) -> None:
-    """Records without positions, in no order; emitters with ids of their own; no config."""
+    """Unsorted records without positions; emitters with arbitrary ids; no config."""
     with h5py.File(tmp_path / "t.h5", "w") as file:
         file["emitters/xyz"] = [[15.25, 23.75, 0.3], [20.0, 10.0, 0.0]]
         file["emitters/id"] = [7, 3]
         file["records/id"] = [3, 7, 3]
         file["records/phot"] = [10.0, 20.0, 30.0]
         file["records/frame_ix"] = [4, 3, 1]
-    with pytest.raises(DataError, match="carries no config"):
+    with pytest.raises(DataError, match="contains no config"):
         export_truth(tmp_path / "t.h5", "parquet", tmp_path / "t.parquet")
     made = export_truth(tmp_path / "t.h5", "picasso", tmp_path / "t.hdf5", load_job_config(job()))
     assert made.rows == 3
@@ -257,7 +257,7 @@ def test_bad_input_is_one_error(tmp_path: Path) -> None:
     h5 = folder / "emitters.h5"
     with h5py.File(h5, "r+") as file:
         file["records/crlb"][:] = [[2, 3, 4, 5, 6]]
-    export_truth(h5, "picasso", tmp_path / "t.hdf5")  # what is stored is taken
+    export_truth(h5, "picasso", tmp_path / "t.hdf5")  # uses the stored bounds
     table = localizations.read(tmp_path / "t.hdf5")
     assert (table.sigma_x_px[0], table.sigma_y_px[0], table.sigma_z_um[0]) == (2, 3, 4)
     with pytest.raises(ConfigError, match="allowed: thunderstorm, picasso, decode, smlm-challenge, parquet"):
@@ -275,7 +275,7 @@ def test_bad_input_is_one_error(tmp_path: Path) -> None:
 
 
 def test_the_background_is_that_of_the_config_in_use(tmp_path: Path) -> None:
-    """As the movie of such a config has it, also where the file holds another."""
+    """The background is that of the given config, even if the file has another."""
     made: dict[str, Any] = {
         "zmap_path": "builtin:oil",
         "emitters": {"num_emitters": 9, "frames": 3, "area_px": 32},

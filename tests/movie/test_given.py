@@ -1,4 +1,4 @@
-"""Movies of one's own molecules and localizations: from files and tables, alone and in jobs."""
+"""Movies of the user's own molecules and localizations: from files and tables, in Python and in jobs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def job(path: object = None, drift: Any = None, illumination: Any = None, **emit
 
 
 def localized(count: int = 150) -> Localizations:
-    """Return localizations in no order, some of them outside the field."""
+    """Return unsorted localizations, some of them outside the field."""
     rng = np.random.default_rng(1)
 
     def single(values: Any) -> Any:
@@ -69,7 +69,7 @@ def localized(count: int = 150) -> Localizations:
 
 
 def moving(count: int = 6) -> dict[str, Any]:
-    """Return tracks: ids that move, and one that stands still."""
+    """Return tracks: moving ids, and one that does not move."""
     rng = np.random.default_rng(2)
     frame, number = (axis.ravel() for axis in np.meshgrid(np.arange(FRAMES), np.arange(count), indexing="ij"))
     start = rng.uniform(8, SIZE - 8, (count, 2))
@@ -96,7 +96,7 @@ def test_a_list_in_any_format_gives_the_same_movie(tmp_path: Path, kind: str) ->
 
 
 def test_a_truth_gives_its_movie_again(tmp_path: Path) -> None:
-    """Records of `emitters.h5` as a list, and molecules as positions alone."""
+    """Records of `emitters.h5` as a list, and molecules as positions only."""
     first = simtiff.Simulation(job(num_emitters=40, frames=FRAMES))
     files = first.write(tmp_path / "first")
     assert np.array_equal(movie(job(files["emitters.h5"])), first.frames(0, FRAMES))
@@ -118,7 +118,7 @@ def test_tables_of_all_sorts_give_the_same_movie() -> None:
 @pytest.mark.parametrize("crlb", [False, True])
 @pytest.mark.parametrize("table", [localized().as_dict(), moving()], ids=["localized", "moving"])
 def test_a_job_is_the_simulation(tmp_path: Path, table: dict[str, Any], crlb: bool) -> None:
-    """Frames, records and coefficients are the same on the disk, with drift and fiducials."""
+    """Frames, records and coefficients are the same on disk, with drift and fiducials."""
     localizations.write(table, tmp_path / "list.csv", "csv")
     extra: dict[str, Any] = {"drift": {"velocity_nm": [20, -10, 5]}, "fiducials": {"count": 2, "photons": 4000}}
     config = job(tmp_path / "list.csv", **extra) | {"truth": {"crlb": crlb}}
@@ -161,7 +161,7 @@ def test_coefficients_are_stored_once_for_an_emitter_that_stands_still(tmp_path:
 
 
 def test_a_track_is_rendered_where_each_record_says() -> None:
-    """Against the sum of single records, each with the coefficients of its own place."""
+    """Against the sum of single records, each with the coefficients at its position."""
     table = moving()
     config = job()
     sim = simtiff.Simulation(config, emitters=table)
@@ -256,7 +256,7 @@ def test_light_from_outside_the_field_reaches_the_frame() -> None:
 
 
 def test_a_changed_list_makes_its_job_again(tmp_path: Path) -> None:
-    """What the file holds counts, where it lies does not."""
+    """A list is identified by its content, not by its path."""
     table = localized().as_dict()
     localizations.write(table, tmp_path / "list.csv", "csv")
 
@@ -281,7 +281,9 @@ def test_errors_name_the_file_and_the_key(tmp_path: Path) -> None:
         simtiff.run_batch(config, output_dir=tmp_path / "out", progress=False)
     with pytest.raises(DataError, match="out of focus"):
         simtiff.Simulation(config)
-    with pytest.raises(ConfigError, match=r"emitters.positions_path.*num_emitters too; allowed: either of them"):
+    with pytest.raises(
+        ConfigError, match=r"emitters.positions_path.*combined with emitters.num_emitters; allowed: one of them"
+    ):
         simtiff.Simulation(job(path, num_emitters=4))
     with pytest.raises(DataError, match=r"row 0 .*column photons: 1e\+?10"):
         simtiff.Simulation(job(), emitters={"frame": [0], "x_px": [1.0], "y_px": [1.0], "photons": [1e10]})
@@ -289,7 +291,7 @@ def test_errors_name_the_file_and_the_key(tmp_path: Path) -> None:
 
 
 def test_a_sweep_over_lists(tmp_path: Path) -> None:
-    """Each job has the frames of its own list; another number of workers changes no byte."""
+    """Each job has the frames of its list; files are byte-identical for any number of workers."""
     localizations.write(localized(), tmp_path / "a.csv", "csv")
     localizations.write(localized()[localized().frame < 5], tmp_path / "b.csv", "csv")
     config = tmp_path / "batch.json"
@@ -313,7 +315,7 @@ def test_a_given_simulation_can_be_pickled() -> None:
 
 
 def test_another_config_may_say_another_number(tmp_path: Path) -> None:
-    """Of the truth of a list with a config that has a number, and the other way round."""
+    """The truth of a list with a config that has a number, and vice versa."""
     localizations.write(localized(), tmp_path / "a.csv", "csv")
     files = simtiff.Simulation(job(tmp_path / "a.csv")).write(tmp_path / "job")
     with_number = tmp_path / "number.json"
@@ -336,7 +338,7 @@ def test_what_validate_says(tmp_path: Path) -> None:
         "emitters: 150 in the whole movie (emitters.positions_path); on average 12.5 on at a time, "
         "12.5 records in a frame"
     )
-    assert unused_note([config]) == "given, but without effect: emitters.margin_px (with emitters.positions_path)"
+    assert unused_note([config]) == "given, but have no effect: emitters.margin_px (with emitters.positions_path)"
     (note,) = list_notes([config, config])
     assert re.search(r"list.csv: \d+ of 150 rows are outside the field of view", note)
     (tmp_path / "sites.csv").write_text("x_px,y_px,photons\n1,2,300\n")
@@ -346,7 +348,7 @@ def test_what_validate_says(tmp_path: Path) -> None:
 
 
 def test_stages_can_be_skipped(tmp_path: Path) -> None:
-    """A truth of records is used again, with its coefficients or with new ones; drift is no part of these."""
+    """A truth of records is reused, with its coefficients or with new ones; these are without drift."""
     localizations.write(moving(), tmp_path / "list.csv", "csv")
     for drift in (None, {"velocity_nm": [50, 0, 0]}):
         config = with_frames(load_job_config(job(tmp_path / "list.csv", drift=drift)))

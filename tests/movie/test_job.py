@@ -1,4 +1,4 @@
-"""Jobs as files: log and progress, skipped stages, movies from a truth file alone."""
+"""Jobs on disk: log and progress, skipped stages, movies from only a truth file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def job(frames: int = 6, **sections: dict[str, Any]) -> JobConfig:
 
 
 class Recorder:
-    """Keeps what happens in a job."""
+    """Collects the events of a job."""
 
     def __init__(self) -> None:
         self.stages: list[tuple[str, int, int]] = []
@@ -94,7 +94,7 @@ def test_streaming_with_another_config(tmp_path: Path) -> None:
     brighter = job(frames=99, tiff={"noise_params": {"background": 900}})
     stream_movie(tmp_path / "emitters.h5", tmp_path / "bright.tiff", brighter)
     bright = tifffile.imread(tmp_path / "bright.tiff")
-    assert bright.shape == (6, 32, 32)  # the file says which frames there are
+    assert bright.shape == (6, 32, 32)  # the file has the number of frames
     assert np.median(bright) == pytest.approx(900, rel=0.05)
 
 
@@ -141,7 +141,7 @@ def test_stages_can_be_skipped(tmp_path: Path) -> None:
 
 
 def test_no_movie_of_an_earlier_truth_stays(tmp_path: Path) -> None:
-    """A movie goes with its truth, also under another name, unless all of the truth is kept."""
+    """A movie is removed with its truth, also under another name, unless all of the truth is kept."""
     run_pipeline(job(), tmp_path)
     run_pipeline(job(emitters={"no_plot": False}), tmp_path, skip_tiff=True, skip_zernike=True)
     assert (tmp_path / MOVIE).exists()
@@ -177,7 +177,7 @@ def test_kept_truth_carries_the_settings_of_its_movie(tmp_path: Path) -> None:
         assert all(np.array_equal(file[name][()], values) for name, values in before.items())
         stored = json.loads(file.attrs["config"])
         assert stored["optical"]["NA"] == 1.2
-        assert stored["zmap_path"] == "builtin:oil"  # where the coefficients are from
+        assert stored["zmap_path"] == "builtin:oil"  # source of the coefficients
         assert {**file.attrs, "config": ""} == {**attributes, "config": ""}
     stream_movie(h5, tmp_path / "streamed.tiff")
     assert (tmp_path / "streamed.tiff").read_bytes() == (tmp_path / MOVIE).read_bytes()
@@ -247,16 +247,16 @@ run_job(JobConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]), killer, r
 """
 
 
-@pytest.mark.parametrize("size", [32, 400])  # frames that are handed over chunk by chunk, and one by one
+@pytest.mark.parametrize("size", [32, 400])  # frames passed chunk by chunk, and one by one
 def test_a_long_movie_goes_on_inside_the_job(tmp_path: Path, size: int) -> None:
-    """Frames that had reached the disk when a job was killed are not rendered again."""
+    """Frames flushed to disk before a job was killed are not rendered again."""
     config = job(frames=20, memory_optimization={"chunk_size": 2}, tiff={"roi_size": size})
     run_job(config, tmp_path / "whole")
     words = [sys.executable, "-c", KILLED, config.model_dump_json(), str(tmp_path / "job")]
     assert subprocess.run(words, check=False).returncode == 9
     report = Recorder()
     run_job(config, tmp_path / "job", report, resume_key="key")
-    assert any(line.startswith("movie goes on at frame 1") for line in report.lines)
+    assert any(line.startswith("movie resumes at frame 1") for line in report.lines)
     assert (tmp_path / "job" / MOVIE).read_bytes() == (tmp_path / "whole" / MOVIE).read_bytes()
     assert names(tmp_path / "job") == ["emitters.h5", MOVIE]
 

@@ -1,4 +1,4 @@
-"""A job's camera: its block reaches the frames, their bounds, the movie's header, and what a batch compares."""
+"""A job's camera: its section affects the frames, their bounds, the movie's header and the job's hash."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def bounds_of(folder: Path, **blocks: Any) -> np.ndarray:
 
 
 def test_bounds_are_those_of_the_camera(tmp_path: Path) -> None:
-    """Half of the photons counted is half of the light; a register at a high gain is as good as half of the counts."""
+    """A QE of one half doubles the variance; so does the excess noise of a high EM gain."""
     quiet = {"read_noise_e": 0, "offset_adu": 100}
     full = bounds_of(tmp_path / "full", camera=quiet)
     half = bounds_of(tmp_path / "half", camera=quiet | {"quantum_efficiency": 0.5})
@@ -201,8 +201,8 @@ def test_validate_says_what_a_user_should_know(tmp_path: Path) -> None:
 
     assert "camera" not in notes()
     assert "camera" not in notes("camera.em_gain=300")
-    assert "note: camera.em_gain is 5: below 10 the gamma law" in notes("camera.em_gain=5")
-    assert "note: camera.offset_adu is 0: uint16 frames end at 0, so half" in notes("camera.offset_adu=0")
+    assert "note: camera.em_gain is 5: below 10 the gamma distribution" in notes("camera.em_gain=5")
+    assert "note: camera.offset_adu is 0: uint16 frames are clipped at 0, so half" in notes("camera.offset_adu=0")
     assert "camera" not in notes("camera.offset_adu=0", "camera.read_noise_e=0")
     assert "camera" not in notes("camera.offset_adu=0", "tiff.dtype=float32")
     assert "note: tiff.add_noise is false: frames are expected photons" in notes("camera={}", "tiff.add_noise=false")

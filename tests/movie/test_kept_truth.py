@@ -1,4 +1,4 @@
-"""Truth that is used again with other settings: phases are added once, and bounds are those of the file's config."""
+"""Truth reused with other settings: phases are added once, and bounds match the file's config."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_stream_of_other_phases_is_a_job_of_them(tmp_path: Path, phase_noll: d
     run_job(job(phase_noll=phase_noll), tmp_path / "fresh")
     fresh, streamed = tifffile.imread(tmp_path / "fresh" / MOVIE), tifffile.imread(tmp_path / "other.tif")
     assert (fresh != tifffile.imread(tmp_path / "made" / MOVIE)).any()
-    assert np.mean(fresh != streamed) < 1e-3  # of last bits of coefficients
+    assert np.mean(fresh != streamed) < 1e-3  # from the last bits of coefficients
 
 
 def test_phases_are_added_to_coefficients_of_a_file_that_says_none(tmp_path: Path) -> None:

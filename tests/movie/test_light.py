@@ -1,4 +1,4 @@
-"""Background and illumination of movies: what the truth says, what the pixels show, and that both agree."""
+"""Background and illumination of movies: truth and pixels, and their agreement."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ALL: dict[str, Any] = {
 
 
 def settings(size: int = 32, **changes: Any) -> dict[str, Any]:
-    """Return a small job without aberrations; `changes` are sections, whose keys are added."""
+    """Return a small job without aberrations; `changes` are sections with keys to add."""
     content: dict[str, Any] = {
         "psf": {"model": "gaussian", "size_px": 9},
         "emitters": {"num_emitters": 60, "frames": 12, "area_px": 48},
@@ -66,7 +66,7 @@ def light_of(size: int = 32, **changes: Any) -> tuple[NDArray[np.float32], NDArr
 
 
 def dark(frames: int, **changes: Any) -> JobConfig:
-    """Return a movie without emitters and with shot noise alone."""
+    """Return a movie without emitters and with only shot noise."""
     noise = {"noise_params": {"readout_noise": 0}, "dtype": "float32", "crop_offset": [5, 9]}
     return job(emitters={"num_emitters": 0, "frames": frames, "area_px": 48}, tiff=noise, **changes)
 
@@ -149,7 +149,7 @@ def test_a_background_without_noise_is_that_of_the_truth() -> None:
     expected = simulation.expected(0, 12) + background.image * background.factor[:, None, None]
     np.testing.assert_allclose(simulation.frames(0, 12), expected, rtol=1e-6)
     alone = simtiff.Simulation(job(tiff={"dtype": "float32", "add_noise": False}, **ALL))
-    np.testing.assert_array_equal(alone.frames(0, 12), simulation.expected(0, 12))  # the emitters' photons alone
+    np.testing.assert_array_equal(alone.frames(0, 12), simulation.expected(0, 12))  # only the emitters' photons
 
 
 def test_an_image_is_the_background(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_an_image_is_the_background(tmp_path: Path) -> None:
 
 
 def test_a_beam_lights_emitters_and_background() -> None:
-    """By default its peak is in the middle of the field, which may be a rectangle, as pixels may be."""
+    """By default its peak is in the centre of the field, also for rectangular fields and pixels."""
     optical = {"pixel_size_nm_x": 100, "pixel_size_nm_y": 160}
     common = {
         "emitters": {"num_emitters": 300, "area_px": [48, 42]},
@@ -294,10 +294,10 @@ def test_kept_emitters_get_the_background_of_the_config(tmp_path: Path, skip: st
 @pytest.mark.parametrize(
     ("name", "values", "words"),
     [
-        ("image", np.ones((5, 5)), r"background/image: has numbers of type float64 and shape \(5, 5\)"),
-        ("image", np.full((32, 32), -1.0), "background/image: holds NaN, infinity or numbers below 0"),
-        ("factor", np.ones(11), r"background/factor: .* expected real numbers \(12,\)"),
-        ("factor", np.full(12, np.nan), "background/factor: holds NaN"),
+        ("image", np.ones((5, 5)), r"background/image: has type float64 and shape \(5, 5\)"),
+        ("image", np.full((32, 32), -1.0), "background/image: has NaN, infinite or negative values"),
+        ("factor", np.ones(11), r"background/factor: .* expected real numbers of shape \(12,\)"),
+        ("factor", np.full(12, np.nan), "background/factor: has NaN"),
     ],
 )
 def test_a_damaged_background_is_an_error(tmp_path: Path, name: str, values: NDArray[Any], words: str) -> None:
@@ -330,12 +330,13 @@ def test_a_structure_that_is_cut_is_noted(tmp_path: Path, capsys: pytest.Capture
     run_job(job(background=ALL["background"]), tmp_path / "weak", messages.append)
     (note,) = (event.text for event in messages if isinstance(event, Message) and event.text.startswith("note"))
     image, _ = light_of(background=strong)
-    assert f"cut at 0 in {100 * np.mean(image == 0):.1f} % of the pixels" in note
-    assert np.mean(image == 0) == pytest.approx(0.1056, abs=0.03)  # of a normal number below -1 / 0.8
+    assert f"clipped at 0 in {100 * np.mean(image == 0):.1f} % of the pixels" in note
+    assert np.mean(image == 0) == pytest.approx(0.1056, abs=0.03)  # P(standard normal < -1 / 0.8)
     path = write_config(tmp_path, {"base_config": settings(background=strong)})
     assert cli.main(["validate", str(path)]) == 0
     assert (
-        "note: background.structure.amplitude 0.8 is cut at 0 in about 10.6 % of the pixels" in capsys.readouterr().out
+        "note: background.structure.amplitude 0.8 is clipped at 0 in about 10.6 % of the pixels"
+        in capsys.readouterr().out
     )
     assert structure_note([job(), job(background=ALL["background"])]) is None
 

@@ -1,4 +1,4 @@
-"""Configs of every PSF model, from the file to the pixels; what a model does not have is refused by its key."""
+"""Configs of every PSF model, from file to pixels; keys that a model does not support are rejected by name."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def settings(name: str, **changes: Any) -> dict[str, Any]:
 
 
 def expected(path: Path, name: str) -> np.ndarray:
-    """Return a movie as `simtiff.render` makes it of a truth file, with the coefficients that are in it."""
+    """Return a movie rendered with `simtiff.render` from a truth file and its coefficients."""
     config = load_job_config(settings(name))
     with h5py.File(path) as file:
         records = {column: file[f"records/{column}"][()] for column in ("xyz", "phot", "frame_ix", "id")}
@@ -85,7 +85,7 @@ def test_every_command_makes_the_model_s_movie(name: str, tmp_path: Path, capsys
     found = [tifffile.imread(folder / "simulation.ome.tiff") for folder in sorted((tmp_path / "out").glob("job_*"))]
     np.testing.assert_array_equal(found[1], movie)
     assert (found[0] != movie).any()
-    # and once more, from the truth that is there
+    # and again, from the existing truth
     config = tmp_path / "job.json"
     config.write_text(json.dumps(settings(name)), encoding="utf-8")
     for option in ("--skip-emitters", "--skip-zernike"):
@@ -97,7 +97,7 @@ def test_a_gaussian_takes_no_notice_of_a_map(tmp_path: Path) -> None:
     plain = simtiff.Simulation(settings("gaussian")).frames(0, FRAMES)
     with_map = settings("gaussian") | {"zmap_path": "builtin:oil"}
     np.testing.assert_array_equal(simtiff.Simulation(with_map).frames(0, FRAMES), plain)
-    # in a sweep, models that need a map and one that needs none
+    # a sweep over models that need a map and one that does not
     base = {key: value for key, value in settings("gaussian").items() if key != "psf"} | {"zmap_path": "builtin:oil"}
     sweep = {
         "base_config": base,
@@ -125,7 +125,7 @@ def test_added_phases_are_in_the_truth_once(name: str, tmp_path: Path) -> None:
         with h5py.File(files["emitters.h5"]) as file:
             np.testing.assert_allclose(file["zernike_coeffs/phase"], phase, rtol=0, atol=1e-6)
         assert cli.main(["run", f"--config={path}", f"--output-dir={tmp_path}", "--skip-tiff", *option]) == 0
-    # records of others, whose coefficients the job computes, get them as well
+    # records of other software, whose coefficients the job computes, get them as well
     records = simulation.records
     given = {"xyz": records.xyz, "phot": records.phot, "frame_ix": records.frame_ix, "id": records.id}
     again = simtiff.Simulation(settings(name), emitters=given)
@@ -138,7 +138,7 @@ def test_heights_are_those_of_the_config() -> None:
     assert 0.2 <= z.min() < 0.21
     assert 1.09 < z.max() <= np.float32(1.1)
     counts, _ = np.histogram(z, 6, (0.2, 1.1))
-    assert (np.abs(counts - 500) < 100).all()  # five deviations
+    assert (np.abs(counts - 500) < 100).all()  # five standard deviations
     fixed = simtiff.Simulation(settings("mismatch", emitters={"z_um": [0.5, 0.5]}))
     assert (fixed.emitters.xyz[:, 2] == np.float32(0.5)).all()
 

@@ -1,4 +1,4 @@
-"""`open_truth`: any part of the truth as arrays or tables, equal to what made it."""
+"""`open_truth`: any part of the truth as arrays or tables, equal to its source."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_all_that_a_file_has(made: tuple[simtiff.Simulation, Path]) -> None:
 
 def test_a_range_of_frames(made: tuple[simtiff.Simulation, Path]) -> None:
     simulation, path = made
-    truth = simtiff.open_truth(str(path))  # without a block
+    truth = simtiff.open_truth(str(path))  # without a `with` block
     every = simulation.records
     some = (every.frame_ix >= 3) & (every.frame_ix < 6)
     records = truth.records(3, 6)
@@ -118,7 +118,7 @@ def test_blinks_and_backgrounds_of_frames(tmp_path: Path) -> None:
         background = truth.background(4, 6)
         assert background is not None
         np.testing.assert_allclose(background[1], np.arange(64.0).reshape(8, 8) * 5 / 8)
-        with pytest.raises(DataError, match="has no emitters, but records alone"):
+        with pytest.raises(DataError, match="has only records, no emitters"):
             truth.emitters()
 
 
@@ -133,7 +133,7 @@ def test_the_smallest_file(tmp_path: Path) -> None:
         assert list(records["phot"]) == [6, 5]
         assert truth.bounds() is None
         for ask in (truth.background, truth.coefficients):
-            with pytest.raises(DataError, match="carries no config"):
+            with pytest.raises(DataError, match="contains no config"):
                 ask()
 
 

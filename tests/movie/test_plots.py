@@ -1,4 +1,4 @@
-"""Pictures: what they hold, in our own style whatever the caller's matplotlib is set to, the same bytes each time."""
+"""Pictures: contents, our own style regardless of the caller's matplotlib settings, and reproducible bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytest.importorskip("matplotlib")
 pytestmark = pytest.mark.slow
 
 ENDS = ((0x7C, 0xC8, 0xF5), (0xFF, 0xB2, 0x4D))
-"""The colours of most negative and most positive."""
+"""The colours of the most negative and the most positive value."""
 
 
 def job(**emitters: Any) -> JobConfig:
@@ -61,7 +61,7 @@ def test_plots_are_drawn(tmp_path: Path, emitters: dict[str, Any]) -> None:
 
 
 def drawn(folder: Path, xyz: Any, frame_ix: Any, frames: int, photons: Any = 1000) -> dict[str, np.ndarray]:
-    """Return the pictures of emitters that shine for a frame each, as arrays (y, x, 3), by name."""
+    """Return the pictures of emitters that emit for a frame each, as arrays (y, x, 3), by name."""
     xyz = np.asarray(xyz, np.float32).reshape(-1, 3)
     config = job(frames=frames)
     folder.mkdir()
@@ -83,7 +83,7 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def test_no_blink_is_lost(tmp_path: Path) -> None:
-    """Blinks of one frame among 2,000, of few emitters and of many: colour at their places."""
+    """Blinks of one frame among 2,000, of few emitters and of many: colour at their positions."""
     for count in (9, 20_000):
         frames = np.sort(np.concatenate([[0, 5, 700, 703, 1234, 1900, 1999], np.full(count - 7, 1500)]))
         photons = np.where(np.arange(count) % 2, 5.0, 9000.0)  # dim and bright
@@ -99,7 +99,7 @@ def test_no_blink_is_lost(tmp_path: Path) -> None:
 
 
 def test_every_emitter_is_seen(tmp_path: Path) -> None:
-    """On white, whatever its z; also in the corners, where a legend would cover it."""
+    """Visible on white for any z; also in the corners, where a legend would cover it."""
     from scipy import ndimage
 
     x, y = (axis.ravel() for axis in np.meshgrid([0, 20, 40, 63], [0, 20, 40, 63]))
@@ -108,7 +108,7 @@ def test_every_emitter_is_seen(tmp_path: Path) -> None:
     with_light = drawn(tmp_path / "16", places, np.zeros(16), 2)["emitter_positions.png"]
     without = drawn(tmp_path / "0", [], [], 2)["emitter_positions.png"]
     assert with_light.shape == without.shape
-    changed = np.abs(with_light - without).max(axis=2)[50:] > 60  # below the title, which has their number
+    changed = np.abs(with_light - without).max(axis=2)[50:] > 60  # below the title, which shows their number
     assert ndimage.label(changed)[1] == 16
 
 
@@ -206,7 +206,7 @@ if sys.argv[1] == "svg":
 
 @pytest.mark.parametrize("backend", ["module://simtiff_no_such_backend", "svg"])
 def test_settings_from_outside(tmp_path: Path, backend: str) -> None:
-    """A notebook's backend that is not installed here, a ``matplotlibrc`` that wants LaTeX."""
+    """A notebook's backend that is not installed, and a ``matplotlibrc`` that requires LaTeX."""
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
     environment = os.environ | {"MPLBACKEND": backend}
     subprocess.run([sys.executable, "-c", IN_A_NOTEBOOK, backend], cwd=tmp_path, env=environment, check=True)

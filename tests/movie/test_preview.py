@@ -1,4 +1,4 @@
-"""Previews: frames as pictures, enlarged by whole factors, with the truth marked where it is."""
+"""Previews: frames as pictures, enlarged by whole factors, with the truth marked at its positions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def width_of(path: Path) -> int:
 
 
 def holds(picture: np.ndarray, grey: np.ndarray, across: int, down: int) -> bool:
-    """Say whether a picture holds an image, each of its pixels `across` by `down` of the picture."""
+    """Return whether a picture contains an image, with each pixel enlarged `across` by `down`."""
     large = np.repeat(np.repeat(grey, down, axis=0), across, axis=1)
     plane = picture[..., 0]
     height, width = large.shape
@@ -54,7 +54,7 @@ def test_a_small_frame_is_enlarged_without_smoothing(tmp_path: Path) -> None:
     assert preview(tmp_path / "movie.tiff") == tmp_path / "movie.tiff.png"
     grey = stretch(movie[3])
     assert (grey[5, 7], grey.min()) == (255, 0)
-    inner = np.s_[1:-1, 1:-1]  # the axes' lines lie on the others
+    inner = np.s_[1:-1, 1:-1]  # the lines of the axes cover the outer pixels
     brightest = pixels(tmp_path / "movie.tiff.png")
     assert holds(brightest, grey[inner], 20, 20)
     other = pixels(preview(tmp_path / "movie.tiff", tmp_path / "other.png", frame=0))
@@ -109,7 +109,7 @@ def test_a_large_frame_loses_no_bright_pixel(tmp_path: Path) -> None:
 
 
 def truth_of(path: Path, places: Any, frame_ix: Any, **tiff: Any) -> Path:
-    """Write the truth of 3 frames of 16 px of a field of 40 px: emitters at (x, y) that shine for a frame."""
+    """Write the truth of 3 frames of 16 px of a field of 40 px: emitters at (x, y) that emit for a frame."""
     emitters = {"num_emitters": len(places), "frames": 3, "area_px": 40}
     content = {"zmap_path": "builtin:oil", "emitters": emitters, "tiff": {"roi_size": 16} | tiff}
     with h5py.File(path, "w") as file:
@@ -122,7 +122,7 @@ def truth_of(path: Path, places: Any, frame_ix: Any, **tiff: Any) -> Path:
 
 
 def test_the_truth_s_marks_are_at_the_emitters(tmp_path: Path) -> None:
-    """Emitters of the shown frame alone, moved by the crop's offset; none outside the frame."""
+    """Only emitters of the shown frame, shifted by the crop offset; none outside the frame."""
     movie = np.zeros((3, 16, 16), np.uint16)
     movie[1, 11, 4] = 100
     tifffile.imwrite(tmp_path / "movie.tif", movie, photometric="minisblack")
@@ -131,7 +131,7 @@ def test_the_truth_s_marks_are_at_the_emitters(tmp_path: Path) -> None:
     plain = pixels(preview(tmp_path / "movie.tif"))
     marked = pixels(preview(tmp_path / "movie.tif", truth=True))
     assert (plain.max(axis=2) == plain.min(axis=2)).all()
-    # The frame is black but for the pixel of the emitter, which is white.
+    # The frame is black except for the emitter's pixel, which is white.
     black = plain.max(axis=2) == 0
     rows, columns = (np.flatnonzero(black.mean(axis=axis) > 0.5)[[0, -1]] for axis in (1, 0))
     inside = np.s_[rows[0] + 2 : rows[1] - 1, columns[0] + 2 : columns[1] - 1]
@@ -150,14 +150,14 @@ def test_a_truth_of_another_movie_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"emitters\.h5: no such file"):
         preview(tmp_path / "movie.tif", truth=True)
     truth = truth_of(tmp_path / "emitters.h5", [(1.0, 1.0)], [0], roi_size=20)
-    message = r"is the truth of 3 frames of 20 x 20 px, not that of .*movie\.tif \(3 frames of 16 x 16 px\)"
+    message = r"is the truth of 3 frames of 20 x 20 px, but .*movie\.tif has 3 frames of 16 x 16 px"
     with pytest.raises(DataError, match=message):
         preview(tmp_path / "movie.tif", truth=True)
     content = {"zmap_path": "builtin:oil", "emitters": {"frames": 3, "area_px": 40}, "tiff": {"roi_size": 16}}
     config = JobConfig.model_validate(content)
     preview(tmp_path / "movie.tif", truth=truth, config=config)
     tifffile.imwrite(tmp_path / "longer.tif", np.zeros((4, 16, 16), np.uint16), photometric="minisblack")
-    with pytest.raises(DataError, match=r"3 frames .* \(4 frames"):
+    with pytest.raises(DataError, match=r"3 frames .* has 4 frames"):
         preview(tmp_path / "longer.tif", truth=truth, config=config)
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["movie.tif.png"]
 
@@ -184,7 +184,7 @@ def test_preview_refuses_what_it_cannot_show(tmp_path: Path) -> None:
         ("none.tiff", None, DataError, "no such file"),
         ("text.tiff", None, DataError, "cannot be read as TIFF"),
         ("rgb.tiff", None, DataError, "expected grey frames"),
-        ("grey.tiff", 1, ConfigError, "there is no frame 1; allowed: 0 to 0"),
+        ("grey.tiff", 1, ConfigError, "frame 1 does not exist; allowed: 0 to 0"),
     ]:
         with pytest.raises(error, match=message):
             preview(tmp_path / name, frame=frame)

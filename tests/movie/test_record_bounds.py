@@ -1,4 +1,4 @@
-"""`records/crlb` in emitters.h5: what it is, and that it is the same whichever way the file is made."""
+"""`records/crlb` in emitters.h5: its values, independent of how the file is made."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FRAMES, FIELD, SIDE, SIZE = 12, 48, 32, 11
 CROP = (9, 5)
 BACKGROUND, READ_NOISE = 7.0, 1.6
-MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # settings, and what they are for `Renderer`
+MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # settings, and the same for `Renderer`
     "scalar": (
         {"psf": {"phase_noll": {"6": 0.7}, "blur_nm": [20, 40]}},
         {"blur_nm": (20, 40)},
@@ -84,7 +84,7 @@ def bounds_of(path: Path) -> NDArray[np.float32]:
 
 
 def truth_of(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any] | None]:
-    """Return records' places in the field, photons and frames, and the coefficients of their emitters."""
+    """Return the records' field positions, photons and frames, and the coefficients of their emitters."""
     with h5py.File(path) as file:
         records = file["records"]
         rows = np.searchsorted(file["emitters/id"][()], records["id"][()])
@@ -112,7 +112,7 @@ def test_each_record_is_bound_by_the_pixels_of_its_frame(tmp_path: Path, model: 
         joint=crlb == "joint",
     )
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    # those whose stamps lie within the frame, and those whose stamps miss it
+    # records whose stamps are within the frame, and records whose stamps miss it
     middle = np.floor(in_frame[:, :2] + 0.5)
     half = SIZE // 2
     inside = ((middle >= half) & (middle < SIDE - half)).all(axis=1)
@@ -146,7 +146,7 @@ def test_pieces_do_not_show_in_bounds(tmp_path: Path, crlb: Any) -> None:
         np.testing.assert_array_equal(written(tmp_path / "part.h5", job(crlb=crlb)), whole)
     finally:
         simtiff.set_threads(before)
-    # files of others get theirs in chunks of frames
+    # files of other software get their bounds in chunks of frames
     with h5py.File(tmp_path / "whole.h5") as file:
         records = {name: file[f"records/{name}"][()] for name in ("xyz", "phot", "frame_ix", "id")}
     for chunk in (1, 5, 100):
@@ -157,7 +157,7 @@ def test_pieces_do_not_show_in_bounds(tmp_path: Path, crlb: Any) -> None:
 
 
 def test_bounds_belong_to_the_config_that_the_file_has(tmp_path: Path) -> None:
-    """Stages that are skipped leave bounds neither out nor behind."""
+    """Skipped stages neither omit bounds nor leave outdated ones."""
     path = tmp_path / "emitters.h5"
     run_pipeline(job(), tmp_path)
     first = bounds_of(path)
@@ -222,7 +222,7 @@ def test_sweeps_have_the_bounds_of_their_jobs(tmp_path: Path) -> None:
             means[key] = found[np.isfinite(found).all(axis=1)].mean(axis=0)
     assert (means[True, 50] > means[True, 2]).all()
     assert (means["joint", 2][:2] > means[True, 2][:2]).all()
-    # and once more, with other workers and other chunks, to the last bit
+    # and again, bit-identical with other workers and other chunks
     again = tmp_path / "again"
     words = [f"--output-dir={again}", "--quiet", "--max-workers=2", "--set=memory_optimization.chunk_size=5"]
     assert cli.main(["batch", str(path), *words]) == 0
@@ -244,7 +244,7 @@ def test_what_cannot_be_bound_is_said(tmp_path: Path) -> None:
         {"base_config": json.loads(together.model_dump_json())}, output_dir=tmp_path / "out", progress=False
     )
     assert (summary.completed, summary.failed) == (0, 1)
-    # a file that is there stays as it was
+    # an existing file does not change
     run_pipeline(dense, tmp_path, skip_tiff=True)
     before = path.read_bytes()
     for skipped in ("skip_emitters", "skip_zernike"):

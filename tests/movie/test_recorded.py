@@ -1,4 +1,4 @@
-"""Records that others wrote: the smallest file, vectors and numbers as MATLAB saves them, arrays in place of a file."""
+"""Records of other software: the smallest file, vectors and numbers as saved by MATLAB, arrays instead of a file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FRAMES, SIDE = 6, 32
 XYZ = np.random.default_rng(1).uniform((2, 2, -0.4), (29, 29, 0.4), (40, 3)).astype(np.float32)
 PHOT = np.random.default_rng(2).uniform(100, 900, 40).astype(np.float32)
-FRAME_IX = np.random.default_rng(3).integers(0, FRAMES - 1, 40)  # none in the last frame, in no order
+FRAME_IX = np.random.default_rng(3).integers(0, FRAMES - 1, 40)  # none in the last frame, unsorted
 RECORDS = {"xyz": XYZ, "phot": PHOT, "frame_ix": FRAME_IX}
 JOB: dict[str, Any] = {
     "zmap_path": "builtin:oil",
@@ -48,7 +48,7 @@ def smallest(path: Path, **changed: Any) -> Path:
 
 
 def expected() -> NDArray[np.float32]:
-    """Return the movie as `simtiff.render` makes it of the coefficients at the records' places."""
+    """Return the movie rendered with `simtiff.render` from the coefficients at the records' positions."""
     field = simtiff.FieldMap.open("builtin:oil", size=SIDE)
     phase, _ = field.coefficients(XYZ[:, 0], XYZ[:, 1])
     shape = (SIDE, SIDE)
@@ -76,7 +76,7 @@ def test_the_smallest_file_is_enough_everywhere(tmp_path: Path) -> None:
     assert path.read_bytes() == before
     run_pipeline(config, tmp_path, skip_emitters=True)
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "simulation.ome.tiff"), movie)
-    with TruthFile(path) as truth:  # carries the config and coefficients now
+    with TruthFile(path) as truth:  # has the config and coefficients now
         assert (truth.config, truth.n_frames, truth.computes) == (config, FRAMES, False)
 
 
@@ -90,7 +90,7 @@ def test_frames_are_those_of_the_file_or_the_config_or_the_last_with_light(tmp_p
     short = load_job_config({**JOB, "emitters": {"area_px": SIDE, "frames": 3}})
     with pytest.raises(DataError, match=r"holds 5 frames, emitters\.frames asks for 3"):
         run_pipeline(short, tmp_path, skip_emitters=True)
-    with pytest.raises(ConfigError, match=r"emitters\.frames is 3, but frame_ix goes to 4"):
+    with pytest.raises(ConfigError, match=r"emitters\.frames is 3, but frame_ix goes up to 4"):
         simtiff.Simulation(short, emitters=RECORDS)
 
 
@@ -100,10 +100,10 @@ def test_without_a_map_there_are_no_aberrations(tmp_path: Path, capsys: pytest.C
     (tmp_path / "job.json").write_text(json.dumps(config), encoding="utf-8")
     words = ["stream", f"--h5={path}", f"--output={tmp_path / 'm.tif'}", f"--config={tmp_path / 'job.json'}"]
     assert cli.main(words) == 0
-    assert "no coefficients, and the config no map: PSFs have no aberrations" in capsys.readouterr().err
+    assert "no coefficients and the config no map: PSFs have no aberrations" in capsys.readouterr().err
     plain = simtiff.render(simtiff.Optics(), XYZ, PHOT, (SIDE, SIDE), frame_ix=FRAME_IX, n_frames=FRAMES, size=15)
     np.testing.assert_allclose(tifffile.imread(tmp_path / "m.tif"), plain, rtol=1e-4, atol=1e-3)
-    # its emitters can be marked, and a Gaussian misses no coefficients
+    # its emitters can be marked, and a Gaussian needs no coefficients
     picture = ["preview", str(tmp_path / "m.tif"), f"--output={tmp_path / 'm.png'}", words[1], words[3]]
     assert cli.main(picture) == 0
     (tmp_path / "job.json").write_text(json.dumps(config | {"psf": {"model": "gaussian"}}), encoding="utf-8")
@@ -142,7 +142,7 @@ def test_columns_and_whole_doubles_are_vectors_of_integers(
 
 
 def _with_emitters(n: int) -> dict[str, Any]:
-    """Return variables as MATLAB has them, with emitters and their coefficients."""
+    """Return variables as in MATLAB, with emitters and their coefficients."""
     random = np.random.default_rng(5)
     emitters = {"xyz": XYZ[:n], "intensity": PHOT[:n, None], "t0": PHOT[None, :n], "on_time": PHOT[:n, None]}
     records = {"phot": PHOT[:, None], "frame_ix": FRAME_IX[None].astype(float), "id": np.arange(40.0)[:, None] % n}
@@ -154,7 +154,7 @@ def _with_emitters(n: int) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("n", [1, 3, 6, 20])  # as many as modes or columns, too
+@pytest.mark.parametrize("n", [1, 3, 6, 20])  # also as many as modes or columns
 def test_truth_that_matlab_saved_is_that_of_python(tmp_path: Path, n: int) -> None:
     variables = _with_emitters(n)
     text = load_job_config(JOB).model_dump_json()
@@ -189,12 +189,12 @@ def test_matlab_s_records_are_rewritten_in_the_documented_layout(tmp_path: Path)
         ({"frame_ix": FRAME_IX + 0.5}, r"frame_ix: row 0 is \d\.5; (allowed:|expected) whole numbers"),
         ({"id": np.full(40, 1.25)}, r"id: row 0 is 1\.25; (allowed:|expected) whole numbers"),
         ({"frame_ix": np.full(40, np.nan)}, r"frame_ix: row 0 is "),
-        ({"phot": np.full(40, -1.0)}, r"phot:? holds "),
+        ({"phot": np.full(40, -1.0)}, r"phot:? (ranges from -1|has NaN)"),
         ({"phot": np.ones((20, 2))}, r"phot:? has shape \(20, 2\)"),
         ({"phot": PHOT[:-1]}, r"phot"),
         ({"xyz": XYZ.T}, r"xyz:? has shape \(3, 40\)"),
         ({"xyz": XYZ + np.array([100, 0, 0])}, r"x = 1"),
-        ({"frame_ix": FRAME_IX - 10}, r"frame_ix:? (holds|goes from) -10"),
+        ({"frame_ix": FRAME_IX - 10}, r"frame_ix:? ranges from -10"),
     ],
 )
 def test_records_that_do_not_fit_are_refused_by_name(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -213,8 +213,8 @@ def test_records_that_do_not_fit_are_refused_by_name(tmp_path: Path, change: dic
 def test_names_of_arrays_are_known() -> None:
     in_nm = {"x_nm": [100.0], "y_nm": [200.0]}
     for wrong, message in (
-        ({"xyz": XYZ}, "there is no phot, frame_ix"),
-        (RECORDS | {"z": 1}, "z is not known"),
+        ({"xyz": XYZ}, "missing phot, frame_ix"),
+        (RECORDS | {"z": 1}, "unknown z"),
         (in_nm, "allowed: xyz, phot, frame_ix, and id; or x_px, y_px, and z_um, frame, photons, id"),
     ):
         with pytest.raises(ConfigError, match=message):

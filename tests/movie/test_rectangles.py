@@ -1,4 +1,4 @@
-"""Fields and frames that are no squares: width first in the config, height first in arrays."""
+"""Rectangular fields and frames: width first in the config, height first in arrays."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_bounds_plots_and_preview_of_a_rectangle(tmp_path: Path) -> None:
     inside = ((xyz[:, :2] > (14, 8)) & (xyz[:, :2] < (78, 26))).all(axis=1)
     assert inside.any()
     assert np.isfinite(bounds[inside, :2]).all()
-    far = (xyz[:, 1] > 38) | (xyz[:, 0] < 3)  # no pixel of a frame sees these
+    far = (xyz[:, 1] > 38) | (xyz[:, 0] < 3)  # their stamps do not reach the frame
     assert np.isinf(bounds[far, :2]).all()
 
 

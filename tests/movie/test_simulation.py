@@ -1,4 +1,4 @@
-"""A movie from Python: any range of frames, the same for any chunk size, equal to what is written."""
+"""A movie from Python: any range of frames, the same for any chunk size, equal to the written movie."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_truth_and_shape(sim: simtiff.Simulation) -> None:
 
 
 def test_expected_photons_are_those_of_the_records(sim: simtiff.Simulation) -> None:
-    """Light leaves stamps and the frame, but little of it: most emitters are far from the rim."""
+    """Some signal is outside stamps and frame, but little: most emitters are far from the edge."""
     image = sim.expected(0, FRAMES)
     assert image.shape == sim.shape
     assert image.dtype == np.float32
@@ -97,7 +97,7 @@ def test_without_noise_there_are_the_expected_photons_alone(sim: simtiff.Simulat
 
 
 def test_the_frame_is_cut_from_the_field(sim: simtiff.Simulation) -> None:
-    """A frame of another place and size shows the same light there."""
+    """A frame of another position and size has the same signal where both overlap."""
     cut = simtiff.Simulation(job(roi_size=20, crop_offset=[9, 17])).expected(0, FRAMES)
     np.testing.assert_allclose(cut, sim.expected(0, FRAMES)[:, 17:37, 9:29], rtol=2e-4, atol=0.02)
 
@@ -110,7 +110,7 @@ def test_binned_rendering_agrees_with_direct_rendering(sim: simtiff.Simulation) 
 
 
 def test_a_stream_leaves_the_program_s_own_heap_alone() -> None:
-    """A program with torch or pandas has millions of objects; to look at all of them every few chunks takes seconds."""
+    """A program with torch or pandas has millions of objects; a full collection every few chunks takes seconds."""
     collected: list[int] = []
     gc.callbacks.append(lambda phase, info: collected.append(info["generation"]) if phase == "start" else None)
     try:
@@ -146,7 +146,7 @@ def test_written_files_are_the_same_movie(sim: simtiff.Simulation, tmp_path: Pat
     assert np.array_equal(tifffile.imread(files["simulation.ome.tiff"]), sim.frames(0, FRAMES))
 
 
-@pytest.mark.parametrize("emitters", [100, 5000])  # stamps that fit into the memory of the frames, and that do not
+@pytest.mark.parametrize("emitters", [100, 5000])  # stamps that fit into the frame buffers, and stamps that do not
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_large_frames_are_written_one_by_one(tmp_path: Path, emitters: int, dtype: str) -> None:
     size = 400

@@ -1,4 +1,4 @@
-"""emitters.h5: what is written, scenes from file and memory, files of others, garbage."""
+"""emitters.h5: its contents, scenes from file and memory, files of other software, garbage."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ for limit in (0, 5000, 300_000):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of file size to stand for a full disk")
 def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
-    """Run apart, since HDF5 left to itself crashes the process when it cannot write."""
+    """Runs in a separate process, since HDF5 may crash the process when it cannot write."""
     done = subprocess.run(
         [sys.executable, "-c", _FULL_DISK, str(tmp_path)],
         capture_output=True,
@@ -201,7 +201,7 @@ def test_distinct_and_gather_are_what_numpy_says() -> None:
     assert all(part.size == 0 for part in distinct(np.zeros(0, np.int64)))
 
 
-# Files of others: every change leaves the light in the frames as it was.
+# Files of other software: none of these changes affects the photons in the frames.
 
 
 def _no_index(file: h5py.File) -> None:
@@ -302,7 +302,7 @@ def test_files_of_other_programs_are_understood(
 def test_a_moving_emitter_is_at_the_position_of_each_record(
     tmp_path: Path, magnitude_map: str, layout: Callable[[h5py.File], None] | None
 ) -> None:
-    """Every third emitter moves from frame to frame; pixels do not depend on the frames that are rendered together."""
+    """Every third emitter moves from frame to frame; pixels do not depend on the chunking."""
     config = job(magnitude_map, lifetime_avg=6.0)
     path = write(tmp_path / "t.h5", config)
     with h5py.File(path, "r+") as file:
@@ -315,7 +315,7 @@ def test_a_moving_emitter_is_at_the_position_of_each_record(
     with TruthFile(path, config) as truth:
         part = truth.scene(0, 40)
         np.testing.assert_array_equal(part.xyz[part.emitter_ix], xyz)
-        assert len(part.xyz) < len(xyz)  # those that stand still have one PSF
+        assert len(part.xyz) < len(xyz)  # emitters that do not move have one PSF
         movie = Movie(config, truth)
         whole = np.empty(movie.shape, np.float32)
         movie.expected_into(0, 40, whole)
@@ -349,7 +349,7 @@ def test_config_is_the_caller_s_or_the_file_s(tmp_path: Path) -> None:
         del file.attrs["config"]
     with TruthFile(path) as truth:
         assert truth.stored_config is None
-        with pytest.raises(DataError, match="carries no config"):
+        with pytest.raises(DataError, match="contains no config"):
             _ = truth.config
     with h5py.File(path, "r+") as file:
         file.attrs["config"] = "of another program"
@@ -404,7 +404,7 @@ GARBAGE: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     ),
     "text": (_put("records/phot", np.full(5, b"x")), r"records/phot: holds .*real numbers"),
     "nan photons": (_set("records/phot", 3, np.nan), r"records/phot: row 3 is NaN"),
-    "negative photons": (_set("records/phot", 3, -1), r"records/phot: holds -1"),
+    "negative photons": (_set("records/phot", 3, -1), r"records/phot: ranges from -1"),
     "infinite position": (_set("records/xyz", (7, 1), np.inf), r"records/xyz: row 7 is NaN, infinite"),
     "far position": (_set("records/xyz", (7, 1), 1e30), r"records/xyz: x and y up to 1e\+30"),
     "deep position": (_set("records/xyz", (7, 2), 1e6), r"records/xyz: z up to 1e\+06"),
@@ -414,26 +414,26 @@ GARBAGE: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     ),
     "absurd coefficient": (
         _set("zernike_coeffs/phase", slice(None), 1e6),
-        r"zernike_coeffs/phase: numbers up to 1e\+06",
+        r"zernike_coeffs/phase: values up to 1e\+06",
     ),
-    "unknown emitter": (_set("records/id", 0, 300), r"records/id: 300 is no emitter"),
-    "negative id": (_set("records/id", 0, -1), r"records/id: -1 is no emitter"),
-    "twice the same id": (_set("emitters/id", 5, 4), r"emitters/id: holds an id twice"),
+    "unknown emitter": (_set("records/id", 0, 300), r"records/id: 300 is not an emitter"),
+    "negative id": (_set("records/id", 0, -1), r"records/id: -1 is not an emitter"),
+    "twice the same id": (_set("emitters/id", 5, 4), r"emitters/id: has duplicate ids"),
     "frames against index": (_set("records/frame_ix", 0, 17), r"records/frame_ix: does not agree"),
-    "index falls": (_set("records/frame_start", 3, 10**6), r"records/frame_start: does not rise"),
-    "index ends early": (_set("records/frame_start", -1, 3), r"records/frame_start: does not rise"),
+    "index falls": (_set("records/frame_start", 3, 10**6), r"records/frame_start: does not increase"),
+    "index ends early": (_set("records/frame_start", -1, 3), r"records/frame_start: does not increase"),
     "index too short": (_put("records/frame_start", np.zeros(0, int)), r"records/frame_start: has 0 rows"),
-    "negative frame": (_both(_no_index, _set("records/frame_ix", 0, -4)), r"records/frame_ix: holds -4 to"),
+    "negative frame": (_both(_no_index, _set("records/frame_ix", 0, -4)), r"records/frame_ix: ranges from -4 to"),
     "absurd frame": (
         _both(_no_index, _set("records/frame_ix", 0, 2 * 10**9)),
-        r"records/frame_ix: holds .* to 2000000000",
+        r"records/frame_ix: ranges from .* to 2000000000",
     ),
     "beyond config": (
         _both(_no_index, _set("records/frame_ix", -1, 90)),
-        r"belong to 91 frames, but .* says 40",
+        r"belong to 91 frames, but .* has 40",
     ),
-    "config text": (lambda file: file.attrs.update(config="{"), r"attribute config is no valid config"),
-    "config number": (lambda file: file.attrs.update(config=3), r"attribute config is no valid config"),
+    "config text": (lambda file: file.attrs.update(config="{"), r"attribute config is not a valid config"),
+    "config number": (lambda file: file.attrs.update(config=3), r"attribute config is not a valid config"),
     "huge": (
         lambda file: (
             _put("records/phot", None)(file),

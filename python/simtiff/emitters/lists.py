@@ -42,7 +42,9 @@ class Table:
     Attributes
     ----------
     name : str
-        The file, or the name of the table. columns : tuple of str Names of the columns.
+        The file, or the name of the table.
+    columns : tuple of str
+        Names of the columns.
     chunks : callable
         Returns all rows, split into several tables.
     """

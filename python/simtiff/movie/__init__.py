@@ -1,18 +1,18 @@
-"""A job in memory and on disk: its truth, its frames, its files.
+"""A single movie (job) in memory and on disk: truth, frames and files.
 
-- `simulation`: one movie from Python
-- `job`: one job from config to files
-- `truth`: the truth of a movie: made, in memory, written to ``emitters.h5``
-- `opentruth`: the truth for users, as arrays and tables
-- `truthfile`: ``emitters.h5`` read, any range of frames
-- `events`: what happens meanwhile, for whoever watches
+- `simulation`: a movie from Python
+- `job`: a job from config to files
+- `truth`: making the truth of a movie, in memory or written to ``emitters.h5``
+- `opentruth`: reading the truth as arrays and tables, for users
+- `truthfile`: reading ``emitters.h5``, any range of frames
+- `events`: progress events and messages for displays, logs and callbacks
 - `camera`: the camera of a job
-- `light`: a movie's background and illumination
-- `bounds`: the Cramér-Rao bound of every record
-- `export`, `calibration`: the truth as other tools have it, and what they must know of the camera
+- `light`: background and illumination
+- `bounds`: Cramér-Rao bounds of records
+- `export`, `calibration`: the truth in other software's formats, and the camera parameters it needs
 - `frames`: from truth to camera frames, chunk by chunk
-- `estimate`: how much disk and memory a job takes
-- `plots`, `mapplot`, `preview`: pictures of truth, maps and frames
+- `estimate`: disk space and memory that a job needs
+- `plots`, `mapplot`, `preview`: pictures of truth, aberration maps and frames
 """
 
 __all__ = [

@@ -1,7 +1,8 @@
-"""How pictures are drawn: in a style of their own, whatever the caller's matplotlib is set to (the extra ``plot``).
+"""Drawing in our own style, regardless of the caller's matplotlib settings (optional dependencies ``plot``).
 
-matplotlib's settings are global. `drawing` puts its defaults and ours in place and the caller's back, one thread
-at a time; figures have an Agg canvas of their own and belong to no window, backend or list of open figures.
+matplotlib's settings are global. `drawing` sets its defaults and our style, and restores the caller's settings after
+it, one thread at a time. Figures have their own Agg canvas; they have no window or backend and are not in the list of
+open figures.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ _STYLE = {
     "ytick.labelsize": 8,
 }
 _LOCK = threading.RLock()
-if hasattr(os, "register_at_fork"):  # a child begins with the caller's settings, and with the lock free
+if hasattr(os, "register_at_fork"):  # a forked child starts with the caller's settings and a free lock
     os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw in our style inside the block; the caller's settings are back after it, also where it fails.
+    """Draw in our style within the block; the caller's settings are restored after it, also after an exception.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def drawing() -> Iterator[None]:
 
 
 def _matplotlib() -> Any:
-    """Import what is needed of matplotlib, which refuses to load where ``MPLBACKEND`` is not installed."""
+    """Import matplotlib, which refuses to load if the backend in ``MPLBACKEND`` is not installed."""
     backend = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
     try:
         import matplotlib as mpl
@@ -81,13 +82,13 @@ def _matplotlib() -> Any:
         if backend is not None:
             os.environ["MPLBACKEND"] = backend
     if backend:
-        with suppress(ValueError):  # the caller's, where it can be had
+        with suppress(ValueError):  # the caller's backend, if it loads
             mpl.rcParams["backend"] = backend
     return mpl
 
 
 def new_figure(width_px: float, height_px: float) -> Figure:
-    """Return an empty figure that belongs to no window and no global state."""
+    """Return an empty figure without a window or global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -97,27 +98,27 @@ def new_figure(width_px: float, height_px: float) -> Figure:
 
 
 def add_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Add axes at a place in pixels of the picture, counted from its upper left corner."""
+    """Add axes at a position in pixels of the picture, from its upper left corner."""
     across, down = (float(side) * DPI for side in figure.get_size_inches())
     return figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
 
 
 def add_title(figure: Figure, axis: Axes, title: str) -> None:
-    """Write a title at the picture's top, above the middle of axes."""
+    """Write a title at the top of the picture, centred on the axes."""
     place = axis.get_position()
     down = 12 / (DPI * float(figure.get_size_inches()[1]))
     figure.text((place.x0 + place.x1) / 2, 1 - down, title, ha="center", va="top", fontsize=11, parse_math=False)
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all, without dates or versions that would change its bytes."""
+    """Write a figure as PNG, atomically, without dates or versions that would change its bytes."""
     with replacing(path) as file:
         figure.savefig(file, format="png", metadata={"Software": None})
 
 
 @cache
 def diverging() -> Colormap:
-    """Return a map from blue over near black to orange: zero is seen on white, and by the colour-blind."""
+    """Return a colour map from blue over near black to orange: visible on white and safe for colour-blind readers."""
     from matplotlib.colors import LinearSegmentedColormap
 
     colours = ("#7cc8f5", "#2a7fc0", "#1d2733", "#c8580a", "#ffb24d")
@@ -147,7 +148,7 @@ def _scaling(factor: float) -> tuple[Callable[[ArrayLike], ArrayLike], Callable[
 
 
 def add_scale_bar(axis: Axes, pixel_um: float | None, below_points: float = 30) -> None:
-    """Add a bar of a round length, at most a quarter of the axes' width, below their right end."""
+    """Add a scale bar of a round length, at most a quarter of the axes' width, below their right end."""
     from matplotlib.lines import Line2D
     from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
@@ -171,7 +172,7 @@ def round_length(most: float) -> float:
 
 
 def drawable(text: str) -> str:
-    """Return a name as it can be drawn: not long, and characters that the font lacks become question marks."""
+    """Return a name shortened for drawing; characters missing in the font become question marks."""
     from matplotlib.font_manager import findfont
     from matplotlib.ft2font import FT2Font
 

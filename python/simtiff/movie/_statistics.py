@@ -1,4 +1,4 @@
-"""Panels of a timeline: how long emitters are on and off, how bright they are, and drift, with the laws asked for."""
+"""Panels of the timeline: on-times, off-times, photons and drift, with the distributions from the config."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from simtiff.movie.truthfile import TruthFile
 
 MAX_ROWS = 500_000
-"""Rows of emitters or blinks that are drawn."""
+"""Largest number of emitters or blinks that are drawn."""
 
 _BINS = 40
 _MOST_POINTS = 2000
 _FILL, _LAW = "#9ecae1", "#08519c"
 _COLOURS = ("#08519c", "#c8580a", "#2a9d5c")
 PANEL_PX = 350
-"""Height of the row of panels."""
+"""Height of the row of panels in pixels."""
 
 
 @dataclass(frozen=True)
 class _Histogram:
-    """Values, and the law that was asked for as a distribution function, or None; what is expected may be thinned."""
+    """Values, the config's cumulative distribution function or None, and the fraction seen if values are censored."""
 
     title: str
     label: str
@@ -48,14 +48,14 @@ class _Histogram:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the panels show.
+    """Contents of the panels.
 
     Attributes
     ----------
     histograms : list
-        On-times, off-times, photons, as far as there are any.
+        On-times, off-times and photons, those that exist.
     drift_nm : (frames, 3) float64 or None
-        Of each frame.
+        Drift of each frame.
     """
 
     histograms: list[_Histogram]
@@ -63,14 +63,14 @@ class Statistics:
 
     @property
     def count(self) -> int:
-        """Number of panels."""
+        """The number of panels."""
         return len(self.histograms) + (self.drift_nm is not None)
 
 
 def statistics_of(config: JobConfig, truth: TruthFile, light: NDArray[np.float32]) -> Statistics:
-    """Return what of a truth file is worth a panel: of its first emitters and blinks.
+    """Return the contents of the panels for the first emitters and blinks of a truth file.
 
-    `light` is what its first records give to frames, which is shown of a list of records.
+    `light` has the photons of its first records, shown for a list of records.
     """
     drift = truth.drift()
     optical = config.optical
@@ -83,44 +83,44 @@ def statistics_of(config: JobConfig, truth: TruthFile, light: NDArray[np.float32
     elif "on_time" in emitters and section.blinking.kind == "once":
         on_times = emitters["on_time"]
         law = _exponential(section.lifetime_avg)
-        histograms.append(_Histogram("times on", "frames", on_times, law))
+        histograms.append(_Histogram("on-times", "frames", on_times, law))
     photons = blinks.intensity if blinks is not None and section.blinking.kind == "paint" else emitters.get("intensity")
     if photons is not None and len(photons):
-        # Molecules of a list may have photons of their own.
+        # Molecules of a list may have listed photons.
         is_drawn = section.positions_path is None or section.blinking.kind == "paint"
         values = photons.astype(np.float64)
         histograms.append(
             _Histogram("photons", "photons per frame", values, _photon_law(section) if is_drawn else None)
         )
     elif not emitters and section.positions_path is not None:
-        histograms.append(_Histogram("photons", "photons of a record", light[:MAX_ROWS].astype(np.float64)))
+        histograms.append(_Histogram("photons", "photons per record", light[:MAX_ROWS].astype(np.float64)))
     return Statistics([each for each in histograms if len(each.values)], drift_nm)
 
 
 def _of_blinks(config: EmitterConfig, blinks: Blinks) -> list[_Histogram]:
-    """Return times on, of those that begin in the movie, and times off between two of an emitter."""
+    """Return the on-times of blinks that begin in the movie, and the off-times between blinks of an emitter."""
     chain = chain_of(config.blinking)
     begun = blinks.t0 >= 0
     found = []
     for state in np.unique(blinks.state[begun]).tolist():
         leaving = sum(rate for other, rate in enumerate(chain.rates[state]) if other != state)
-        name = f"times on ({chain.names[state]})" if sum(light > 0 for light in chain.brightness) > 1 else "times on"
+        name = f"on-times ({chain.names[state]})" if sum(light > 0 for light in chain.brightness) > 1 else "on-times"
         law = _exponential(1 / leaving) if leaving > 0 else None
         found.append(_Histogram(name, "frames", blinks.on_time[begun & (blinks.state == state)], law))
     order = np.lexsort((blinks.t0, blinks.emitter))
     emitter, t0, end = blinks.emitter[order], blinks.t0[order], (blinks.t0 + blinks.on_time)[order]
     gaps = (t0[1:] - end[:-1])[emitter[1:] == emitter[:-1]]
-    gaps = gaps[gaps > 1e-9]  # not from one bright state to another
+    gaps = gaps[gaps > 1e-9]  # not transitions between bright states
     last = float(config.frames) if len(blinks) < MAX_ROWS else float(blinks.t0.max(initial=0))
     ended = float(np.count_nonzero(end < last))
     law = _dark_law(chain)
-    # Only gaps that end before the movie does are seen: of those as long as half of it, half.
-    found.append(_Histogram("times off", "frames", gaps, law, lambda t: np.clip(1 - t / last, 0, 1), ended))
+    # Only off-times that end within the movie are seen: half of those that are half as long as the movie.
+    found.append(_Histogram("off-times", "frames", gaps, law, lambda t: np.clip(1 - t / last, 0, 1), ended))
     return found
 
 
 def _dark_law(chain: Chain) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    """Return the probability that a molecule that left a bright state for a dark one is in one again after a time."""
+    """Return the probability that a molecule is bright again within a time after it went dark."""
     bright = np.array(chain.brightness) > 0
     flow = np.array(chain.rates)
     begin = np.array(chain.occupation(1.0))[bright] @ flow[bright]
@@ -133,7 +133,7 @@ def _dark_law(chain: Chain) -> Callable[[NDArray[np.float64]], NDArray[np.float6
 
 
 def _after(flow: NDArray[np.float64], time: float) -> NDArray[np.float64]:
-    """Return the matrix exponential of rates times a time: a power series over a short step, then doublings."""
+    """Return the matrix exponential of rates times a time: a power series over a short step, then repeated doubling."""
     doublings = max(0, math.ceil(math.log2(max(float(np.abs(flow).max()) * time, 1e-9))) + 4)
     step = flow * (time / 2**doublings)
     term: NDArray[np.float64] = np.eye(len(flow))
@@ -151,7 +151,7 @@ def _exponential(mean: float) -> Callable[[NDArray[np.float64]], NDArray[np.floa
 
 
 def _photon_law(config: EmitterConfig) -> Callable[[NDArray[np.float64]], NDArray[np.float64]] | None:
-    from scipy.special import gammainc, ndtr  # scipy.stats would take much memory for this alone
+    from scipy.special import gammainc, ndtr  # scipy.stats would take much more memory
 
     name, mean, sigma = config.photon_law
     if name == "exponential" and mean > 0:
@@ -168,7 +168,7 @@ def _photon_law(config: EmitterConfig) -> Callable[[NDArray[np.float64]], NDArra
 
 
 def draw_panels(figure: Figure, statistics: Statistics, left: float, top: float, width: float) -> None:
-    """Draw all panels side by side into a row of a figure, at a place in pixels from its upper left corner."""
+    """Draw all panels side by side in a row of a figure, at a position in pixels from its upper left corner."""
     gap = 70.0
     each = min((width - gap * (statistics.count - 1)) / statistics.count, 260.0)
     places = [add_axes(figure, left + i * (each + gap), top, each, PANEL_PX - 130) for i in range(statistics.count)]

@@ -1,4 +1,4 @@
-"""The Cramér-Rao bound of every record of a movie."""
+"""Cramér-Rao bounds of all records of a movie."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ CRLB_UNIT = "px, px, um, photons, photons per pixel"
 
 
 class RecordBounds:
-    """Bounds the records of a job by its own PSF, background and camera, on the pixels of its frames.
+    """Computes the bounds of a job's records from its PSF, background and camera, on the pixels of its frames.
 
     Parameters
     ----------
     config
-        The job; ``truth.crlb`` says whether each record is bound alone or with the others of its frame.
+        The job; ``truth.crlb`` selects single-emitter bounds or joint bounds of overlapping emitters.
     background
-        The movie's, where it is more than a number of its camera.
+        The movie's background, unless it is a single number of its camera.
 
     Raises
     ------
@@ -67,7 +67,7 @@ class RecordBounds:
         Raises
         ------
         ConfigError
-            If more emitters touch each other than can be bound together.
+            The stamps of more emitters overlap than a joint bound allows.
         """
         here = replace(scene, origin=self._origin)
         if self._background is not None:
@@ -83,25 +83,25 @@ class RecordBounds:
 
 
 def add_bounds(file: h5py.File, path: str | Path, config: JobConfig, check: Callable[[], None]) -> None:
-    """Put the bounds that a job's config asks for into a truth file that is being written, as its last part.
+    """Write the bounds that a job's config requests into a truth file that is being written, as its last part.
 
     Parameters
     ----------
     file
-        The file, with all else that belongs into it.
+        The file, complete except for the bounds.
     path
-        The name that it gets, for messages.
+        Its final name, for messages.
     config
         The job.
     check
-        Raises an error if writing failed so far.
+        Raises if writing has failed so far.
 
     Raises
     ------
     DataError
         If the file is damaged.
     ConfigError
-        If more emitters touch each other than can be bound together.
+        The stamps of more emitters overlap than a joint bound allows.
     """
     if not config.truth.crlb:
         return

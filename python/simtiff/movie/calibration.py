@@ -1,4 +1,4 @@
-"""What localizers must be told of a movie's camera, and how each of them is told."""
+"""Camera parameters that localization software needs, in the form that each program accepts."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a localizer must know of a camera: counts of a pixel are e- * em_gain / e_per_adu + offset_adu.
+    """Camera parameters for localization software: counts of a pixel are e- * em_gain / e_per_adu + offset_adu.
 
-    Where a camera has maps, the numbers are their means.
+    If the camera has per-pixel maps, the numbers are their means.
 
     Attributes
     ----------
     pixel_size_nm : (float, float)
         Along x and y.
     quantum_efficiency : float
-        Photo-electrons of a photon.
+        Photo-electrons per photon.
     qe_map : (y, x) float32, optional
-        That of each pixel.
+        Quantum efficiency of each pixel.
     em_gain : float, optional
-        Gain of the register; None where there is none.
+        Gain of the EM register; None without one.
     e_per_adu, offset_adu : float
-        Electrons of a count, and counts without electrons.
+        Conversion factor in electrons per count, and offset in counts.
     read_noise_e, dark_e : float
-        Electrons rms at the output, and mean electrons of a pixel without light.
+        Read noise in electrons rms, and mean dark electrons of a pixel.
     rounded : bool
         Whether counts are rounded to whole numbers.
     has_maps : bool
-        Whether something differs from pixel to pixel.
+        Whether a parameter differs from pixel to pixel.
     """
 
     pixel_size_nm: tuple[float, float]
@@ -58,7 +58,7 @@ class Calibration:
 
     @classmethod
     def of(cls, config: JobConfig) -> Self:
-        """Return that of a job's movie; with ``tiff.add_noise`` false its counts are photons.
+        """Return the parameters of a job's movie; with ``tiff.add_noise`` false its counts are photons.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class Calibration:
 
 
 def camera_text(kind: str, calibration: Calibration, movie: str) -> str | None:
-    """Return what a tool's user would otherwise type of a movie's camera; None where the tool asks for nothing."""
+    """Return the camera settings to enter in a program; None if it needs none."""
     texts: dict[str, Callable[[Calibration, str], str]] = {
         "thunderstorm": _thunderstorm,
         "picasso": _picasso,
@@ -96,12 +96,12 @@ def camera_text(kind: str, calibration: Calibration, movie: str) -> str | None:
     }
     if kind not in texts:
         return None
-    note = "# The camera differs from pixel to pixel: these numbers are means.\n" if calibration.has_maps else ""
+    note = "# Camera parameters differ from pixel to pixel: these are means.\n" if calibration.has_maps else ""
     return note + texts[kind](calibration, movie)
 
 
 def _thunderstorm(camera: Calibration, _movie: str) -> str:
-    """Return ThunderSTORM's camera set-up, as its dialogue and as a macro; its photons are before the QE."""
+    """Return ThunderSTORM's camera setup, as dialogue entries and as a macro; its photons are before the QE."""
     pixel, register = camera.pixel_size_nm, camera.em_gain is not None
     macro = {
         "offset": camera.offset_adu,
@@ -120,25 +120,25 @@ def _thunderstorm(camera: Calibration, _movie: str) -> str:
         f"EM gain: {_number(camera.em_gain) if camera.em_gain is not None else 'off'}",
         f"Readout noise [e-/pixel]: {_number(camera.read_noise_e)}",
         "",
-        "# The same as a line of an ImageJ macro",
+        "# The same as a line for an ImageJ macro",
         f'run("Camera setup", "{" ".join(f"{key}={_plain(value)}" for key, value in macro.items())}");',
     ]
     return "\n".join(lines) + "\n"
 
 
 def _picasso(camera: Calibration, movie: str) -> str:
-    """Return Picasso's command line, which takes whole numbers for the baseline, the gain and the size of a pixel."""
+    """Return Picasso's command line, which accepts only whole numbers for baseline, gain and pixel size."""
     gain = max(1, round(camera.em_gain or 1))
     baseline, pixel = round(camera.offset_adu), round(camera.pixel_size_nm[0])
     lines = ["# Picasso counts photo-electrons: (counts - baseline) * sensitivity / gain; it does not use the QE."]
     rounded = {"baseline": (baseline, camera.offset_adu), "pixelsize": (pixel, camera.pixel_size_nm[0])}
     lines += [
-        f"# It takes a whole number for the {name}, which is {_number(value)}."
+        f"# It accepts only whole numbers; the {name} is {_number(value)}."
         for name, (whole, value) in rounded.items()
         if whole != value
     ]
     if camera.pixel_size_nm[0] != camera.pixel_size_nm[1]:
-        lines += [f"# It knows square pixels alone; these are {_number(camera.pixel_size_nm[1])} nm high."]
+        lines += [f"# It supports only square pixels; these are {_number(camera.pixel_size_nm[1])} nm high."]
     options = {
         "baseline": baseline,
         "sensitivity": camera.e_per_adu * gain / (camera.em_gain or 1),
@@ -151,7 +151,7 @@ def _picasso(camera: Calibration, movie: str) -> str:
 
 
 def _decode(camera: Calibration, _movie: str) -> str:
-    """Return DECODE's camera block; it floors counts where they are rounded here, and its x counts rows."""
+    """Return DECODE's camera section; DECODE floors counts that simtiff rounds, and its x counts rows."""
     content = {
         "baseline": camera.offset_adu + (0.5 if camera.rounded else 0.0),
         "convert2photons": True,
@@ -162,12 +162,12 @@ def _decode(camera: Calibration, _movie: str) -> str:
         "read_sigma": camera.read_noise_e,
         "spur_noise": camera.dark_e,
     }
-    lines = ["# DECODE: what to put into the parameters of a training. px_size is along y, then x.", "Camera:"]
+    lines = ["# DECODE: values for the training parameters. px_size is along y, then x.", "Camera:"]
     return "\n".join([*lines, *(f"  {key}: {json.dumps(value)}" for key, value in content.items())]) + "\n"
 
 
 def _other_pixel(pixel: tuple[float, float]) -> str:
-    return "" if pixel[0] == pixel[1] else f" (it knows square pixels alone; these are {_number(pixel[1])} nm high)"
+    return "" if pixel[0] == pixel[1] else f" (only square pixels are supported; these are {_number(pixel[1])} nm high)"
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The camera of a job: as its block says, or the short form of ``tiff.noise_params``."""
+"""The camera of a job: from its section ``camera``, or the simple noise model of ``tiff.noise_params``."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _POOR_EM_GAIN = 10.0
 
 
 def camera_of(config: JobConfig) -> Camera:
-    """Return the camera that a job's frames are taken with.
+    """Return the camera of a job's frames.
 
-    Its background is that of ``tiff.noise_params``; a job with a block ``background`` or ``illumination`` has it in its
-    scenes. It is the same with ``tiff.add_noise`` false, which frames are then rendered without.
+    Its background is that of ``tiff.noise_params``; with a section ``background`` or ``illumination``, the background
+    is in the scenes instead. With ``tiff.add_noise`` false it is the same camera, but frames are rendered without it.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def camera_of(config: JobConfig) -> Camera:
 
 
 def camera_maps(config: JobConfig) -> CameraMaps | None:
-    """Return what differs from pixel to pixel of a job's frames, None if nothing does; `DataError` as `camera_of`."""
+    """Return the per-pixel maps of a job's camera, None if it has none; raises `DataError` as `camera_of`."""
     camera, crop = config.camera, config.tiff.crop_offset
     if camera is None or camera.maps_path is None:
         return None
@@ -65,7 +65,7 @@ def camera_maps(config: JobConfig) -> CameraMaps | None:
 
 
 def camera_notes(configs: Iterable[JobConfig]) -> list[str]:
-    """Return what a user should know of the cameras of jobs, each once."""
+    """Return the warnings about the cameras of jobs, each once."""
     return list(dict.fromkeys(note for config in configs for note in _notes(config)))
 
 
@@ -74,15 +74,15 @@ def _notes(config: JobConfig) -> Iterable[str]:
     if camera is None:
         return
     if not config.tiff.add_noise:
-        yield Text("tiff.add_noise is false: frames are expected photons, whatever the camera")
+        yield Text("tiff.add_noise is false: frames are expected photons, without camera noise")
         return
     if camera.has_register and (camera.em_gain or 0) < _POOR_EM_GAIN:
         yield Text(
-            "camera.em_gain is {gain:g}: below {least:g} the gamma law of the register is a poor one",
+            "camera.em_gain is {gain:g}: below {least:g} the gamma distribution is a poor model of the EM register",
             gain=camera.em_gain,
             least=_POOR_EM_GAIN,
         )
     if camera.offset_adu == 0 and camera.read_noise_e > 0 and config.tiff.dtype == "uint16" and not camera.maps_path:
         yield Text(
-            "camera.offset_adu is 0: uint16 frames end at 0, so half of the read noise of dark pixels is cut off"
+            "camera.offset_adu is 0: uint16 frames are clipped at 0, so half of the read noise of dark pixels is lost"
         )

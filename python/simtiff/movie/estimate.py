@@ -1,7 +1,7 @@
-"""How much disk and memory a job will take, and how much light its stamps hold, before it starts.
+"""Estimates before a job starts: disk space, memory, and the fraction of the signal within its PSF stamps.
 
-Sizes on disk follow from the config: an uncompressed movie exactly, ``emitters.h5`` from the expected number
-of records. Memory is what a worker holds at its peak; the constants were measured.
+Sizes on disk follow from the config: exactly for an uncompressed movie, and from the expected number of records for
+``emitters.h5``. Memory is the peak of a worker; the constants were measured.
 """
 
 from __future__ import annotations
@@ -36,43 +36,43 @@ if TYPE_CHECKING:
     from simtiff.config.blocks import EmitterConfig
     from simtiff.config.settings import JobConfig
 
-_PAGE_BYTES = 320  # of a TIFF page without its pixels
-_PLANE_BYTES = 110  # of a frame in the OME-XML
+_PAGE_BYTES = 320  # per TIFF page, without its pixels
+_PLANE_BYTES = 110  # per frame in the OME-XML
 _STRIP_BYTES = 1 << 17
-_FILE_BYTES = 1 << 16  # of the parts of both files that do not grow
+_FILE_BYTES = 1 << 16  # the fixed parts of both files
 _EMITTER_BYTES = {"once": 40, "always": 40, "kinetics": 24, "paint": 20}
 _RECORD_BYTES = 28
 _BLINK_BYTES = 29
-_DRIFT_BYTES = 24  # of a frame
+_DRIFT_BYTES = 24  # per frame
 _BOUND_BYTES = 20
-# Measured: a worker after its first small job, and what a map with magnitudes adds; while truth is made, an emitter of
-# a slab and a record of a block, both bounded, and the part of that which stays with the process.
+# Measured: a worker after its first small job, and the addition of a map with amplitudes; while truth is made, per
+# emitter of a slab and per record of a block, both bounded, and the fraction of it that the process keeps.
 _WORKER_BYTES, _MAGNITUDES_BYTES = 84e6, 45e6
 _SLAB_EMITTER_BYTES, _BLOCK_RECORD_BYTES = 400, 100
 _BLOCK_BLINK_BYTES = 100
-_MOLECULE_BYTES = 45  # of one that is there all the time
-# Of a list, while it is read: a record that is kept in memory, ids of records, a molecule.
+_MOLECULE_BYTES = 45  # per molecule that exists all the time
+# While a list is read: per record in memory, per id of a record, per molecule.
 _LISTED_RECORD_BYTES, _LISTED_ID_BYTES, _LISTED_MOLECULE_BYTES = 90, 24, 60
-_BLOCK_BOUND_BYTES = 250  # of a record of a block that is bound
+_BLOCK_BOUND_BYTES = 250  # per record of a block whose bounds are computed
 _KEPT = 0.5
-_BACKGROUND_BYTES, _HELD_BACKGROUND_BYTES = 30, 8  # of a pixel, while its image is made and while a movie has it
+_BACKGROUND_BYTES, _HELD_BACKGROUND_BYTES = 30, 8  # per pixel, while its image is made and while the movie keeps it
 _CHUNK_RECORD_BYTES = 130
-_CAMERA_MAP_BYTES = 56  # of a pixel of a frame, with all four maps of a camera, while they are read
-_RUN_COPIES = 2  # of coefficients that are read in one go
-_ABERRATION_ROWS = 2  # of the quadrature, that usual aberrations add
-# Of bounds: what derivatives take, in transforms of stamps alone; what joint bounds hold for a pixel of a stamp.
+_CAMERA_MAP_BYTES = 56  # per pixel of a frame, while all four maps of a camera are read
+_RUN_COPIES = 2  # of coefficients read in one call
+_ABERRATION_ROWS = 2  # rows of the quadrature that usual aberrations add
+# Bounds: derivatives, in units of plain stamp transforms; joint bounds, per pixel of a stamp.
 _BOUND_TRANSFORMS, _BOUND_PIXEL_BYTES = 3, 32
-# Plots: matplotlib and its figures, a record that is drawn, a frame of the timeline; on the disk a picture, a point.
+# Plots: matplotlib and its figures, per record drawn, per frame of the timeline; on disk, per picture, per point.
 _PLOT_BYTES, _PLOT_RECORD_BYTES, _PLOT_FRAME_BYTES, _PICTURE_BYTES, _POINT_BYTES = 90e6, 100, 40, 1.7e5, 55
-# Measured: a record of each export, with bounds.
+# Measured: per record of each export, with bounds.
 _EXPORT_RECORD_BYTES = {"thunderstorm": 130, "picasso": 48, "decode": 56, "smlm-challenge": 90, "parquet": 60}
-# What they take at their peak, and what pyarrow is.
+# Memory at their peak, and of pyarrow.
 _EXPORT_BYTES, _PYARROW_BYTES = 110e6, 60e6
 _ENOUGH_LIGHT = 0.9
 
 
 def disk_problem(needed: float, free: float, folder: Path, truth: float) -> str:
-    """Return the message for files, `truth` bytes of them truth, that do not fit on a disk."""
+    """Return the message for files that do not fit on a disk; `truth` bytes of them are truth."""
     movies = needed - truth
     cures = []
     if movies > free or movies >= truth:
@@ -80,8 +80,8 @@ def disk_problem(needed: float, free: float, folder: Path, truth: float) -> str:
     if truth > free or truth > movies:
         cures.append(Text("fewer emitters (emitters.num_emitters)"))
     return Text(
-        "{folder}: needs up to {needed} on disk, {free} are free; free some space, choose another output folder, "
-        "or make {cure}",
+        "{folder}: needs up to {needed} on disk, but only {free} are free; free some space, choose another output "
+        "folder, or simulate {cure}",
         folder=folder,
         needed=show_bytes(needed),
         free=show_bytes(free),
@@ -90,7 +90,7 @@ def disk_problem(needed: float, free: float, folder: Path, truth: float) -> str:
 
 
 def free_disk(folder: Path) -> float:
-    """Return the free bytes of the file system of a folder, or of the nearest one above that exists."""
+    """Return the free bytes on the file system of a folder, or of its nearest existing parent."""
     for path in (folder, *folder.absolute().parents):
         try:
             return float(shutil.disk_usage(path).free)
@@ -102,7 +102,7 @@ def free_disk(folder: Path) -> float:
 
 
 def check_disk(config: JobConfig, folder: Path, *, truth: FieldMap | None = None, replaces: Path | None = None) -> None:
-    """Raise `BatchError` if one movie (and its truth, where its map is given) cannot fit.
+    """Raise `BatchError` if a movie (and its truth, if its map is given) does not fit on the disk.
 
     Parameters
     ----------
@@ -111,9 +111,9 @@ def check_disk(config: JobConfig, folder: Path, *, truth: FieldMap | None = None
     folder : Path
         Folder of the files.
     truth : FieldMap, optional
-        With it, ``emitters.h5`` is written, too.
+        If given, ``emitters.h5`` is written, too.
     replaces : Path, optional
-        A file that goes before the movie comes.
+        A file that is removed before the movie is written.
     """
     of_truth = truth_bytes(config, truth) if truth is not None else 0.0
     needed = movie_bytes(config) + of_truth
@@ -123,7 +123,7 @@ def check_disk(config: JobConfig, folder: Path, *, truth: FieldMap | None = None
 
 
 def movie_bytes(config: JobConfig) -> float:
-    """Return the size of a job's movie in bytes; of a compressed one, what it can at most take."""
+    """Return the size of a job's movie in bytes; an upper limit if it is compressed."""
     frame = math.prod(config.tiff.frame_shape) * pixel_bytes(config)
     strips = 1 + frame // _STRIP_BYTES
     timed = config.camera is not None and config.camera.exposure_ms is not None
@@ -132,7 +132,7 @@ def movie_bytes(config: JobConfig) -> float:
 
 
 def pixel_bytes(config: JobConfig) -> int:
-    """Return the bytes of a pixel of the movie."""
+    """Return the bytes per pixel of the movie."""
     return 2 if config.tiff.dtype == "uint16" else 4
 
 
@@ -140,9 +140,9 @@ def truth_bytes(config: JobConfig, field: FieldMap) -> float:
     """Return the expected size of a job's ``emitters.h5`` in bytes."""
     emitters, records = all_emitters(config), expected_records(config, config.emitters.frames)
     summary = summary_of(config)
-    places = emitters if summary is None or summary.per_frame is None else records  # at most, where ids move
+    places = emitters if summary is None or summary.per_frame is None else records  # an upper limit, for moving ids
     coefficients = 4 * field.modes * (1 + field.has_magnitudes)
-    last_chunk, last_blinks = chunk_rows(config)  # are stored whole
+    last_chunk, last_blinks = chunk_rows(config)  # are stored at full length
     blinks = expected_blinks(config) + last_blinks if config.emitters.blinking.blinks else 0.0
     return (
         emitters * _EMITTER_BYTES[config.emitters.blinking.kind]
@@ -157,7 +157,7 @@ def truth_bytes(config: JobConfig, field: FieldMap) -> float:
 
 
 def show_emitters(configs: Sequence[JobConfig]) -> str:
-    """Return a line on how many emitters the movies have: in all, on at a time, and with light in a frame."""
+    """Return a line with the numbers of emitters of the movies: in total, on at a time, and emitting in a frame."""
     total, on, records = (
         _range([count(config) for config in configs])
         for count in (
@@ -195,7 +195,7 @@ def _range(values: Sequence[float]) -> str:
 
 
 def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, several: bool = False) -> float:
-    """Return the memory that a worker with so many threads needs for a job at its peak, in bytes.
+    """Return the peak memory of a worker with `threads` threads for a job, in bytes.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     threads
         Threads of the worker.
     several
-        Whether the worker's jobs lie on several fields of the map.
+        Whether the worker's jobs use several fields of the map.
     """
     emitters, tiff = config.emitters, config.tiff
     records = expected_records(config, emitters.frames)
@@ -251,12 +251,12 @@ def worker_bytes(config: JobConfig, field: FieldMap, threads: int = 1, *, severa
     if config.export:
         fixed += _PYARROW_BYTES if "parquet" in config.export else 0
         movie = max(movie, _EXPORT_BYTES)
-    # A worker keeps the memory of frames while it makes the next job's truth.
+    # A worker keeps its frame buffers while it makes the next job's truth.
     return fixed + max(truth + frames, _KEPT * truth + movie)
 
 
 def _list_bytes(config: JobConfig) -> float:
-    """Return the memory that a job's own list takes while it is read and put in order."""
+    """Return the memory for reading and sorting a job's list."""
     summary = summary_of(config)
     if summary is None:
         return 0.0
@@ -266,13 +266,13 @@ def _list_bytes(config: JobConfig) -> float:
 
 
 def _distinct_psfs(config: JobConfig, records: float) -> float:
-    """Return how many PSFs so many records have at most: that of each emitter, or where these move, of each record."""
+    """Return the largest number of distinct PSFs: one per emitter, or one per record if emitters move."""
     moves = config.drift is not None or config.emitters.positions_path is not None
     return records if moves else min(records, all_emitters(config))
 
 
 def _plot_bytes(config: JobConfig, coefficients: int) -> float:
-    """Return the memory that the truth of the frames takes that plots show: of the first records, some millions."""
+    """Return the memory for the truth shown in plots: the first few million records."""
     records = expected_records(config, config.emitters.frames)
     drawn = min(records, MAX_RECORDS)
     frames = config.emitters.frames * drawn / max(records, 1.0)
@@ -281,20 +281,20 @@ def _plot_bytes(config: JobConfig, coefficients: int) -> float:
 
 
 def picture_bytes(config: JobConfig) -> float:
-    """Return what the plots of a job take on the disk at most, in bytes."""
+    """Return the largest size of a job's plots on disk, in bytes."""
     pictures = plot_names(config)
     points = min(all_emitters(config), MAX_POINTS) if POSITIONS_PLOT in pictures else 0
     return _PICTURE_BYTES * len(pictures) + _POINT_BYTES * points
 
 
 def export_bytes(config: JobConfig) -> float:
-    """Return what the exports of a job take on the disk at most, in bytes."""
+    """Return the largest size of a job's exports on disk, in bytes."""
     records = expected_records(config, config.emitters.frames)
     return sum(_FILE_BYTES + records * _EXPORT_RECORD_BYTES[kind] for kind in set(config.export))
 
 
 def file_size(path: Path) -> int:
-    """Return the size of a file in bytes; 0 where there is none."""
+    """Return the size of a file in bytes; 0 if it does not exist."""
     try:
         return path.stat().st_size
     except OSError:
@@ -302,7 +302,7 @@ def file_size(path: Path) -> int:
 
 
 def show_bytes(size: float) -> str:
-    """Return a number of bytes in words: ``86.4 MB``."""
+    """Format a number of bytes: ``86.4 MB``."""
     if size < 1000:
         return Text("{size:.3g} bytes", size=size)
     for unit in ("kB", "MB", "GB"):
@@ -314,7 +314,7 @@ def show_bytes(size: float) -> str:
 
 
 def transform_bytes(config: JobConfig, modes: int, threads: int) -> float:
-    """Return what the transform takes at most, for emitters as usual: in the frame, without large aberrations."""
+    """Return the largest memory of the transform for usual emitters: in the frame, without large aberrations."""
     if config.psf.model == "gaussian":
         return 0.0
     cost = config.cost(config.psf.size_px, modes)
@@ -324,7 +324,7 @@ def transform_bytes(config: JobConfig, modes: int, threads: int) -> float:
 
 
 def held_light(config: JobConfig) -> tuple[float, float]:
-    """Return the least part of the light of an emitter without aberrations that its stamp holds, and its z in um."""
+    """Return the smallest fraction of an aberration-free emitter's signal within its stamp, and its z in um."""
     psf = config.psf
     heights = sorted(set(z_limits(config)))
     renderer = Renderer(optics_of(config), size=psf.size_px, model=psf.model, defocus=psf.defocus, **psf.options)
@@ -333,21 +333,21 @@ def held_light(config: JobConfig) -> tuple[float, float]:
 
 
 def light_note(configs: Iterable[JobConfig]) -> str | None:
-    """Return a note on the stamp that holds the least light, or None where all of them hold enough.
+    """Return a warning about the stamp with the smallest fraction of the signal, or None if all are large enough.
 
-    Each combination of optics, PSF and heights is computed once.
+    Each combination of optics, PSF and z range is computed once.
     """
     distinct = {(each.optical, each.psf.model_dump_json(), z_limits(each)): each for each in configs}
     try:
         found = ((*held_light(each), each) for each in distinct.values())
         least, z_um, config = min(found, key=lambda each: each[0])
-    except SimtiffError:  # the core refuses it, which the job will say
+    except SimtiffError:  # rejected by the core; the job reports it
         return None
     if least >= _ENOUGH_LIGHT:
         return None
     return Text(
-        "a stamp of {size} px (psf.size_px) holds {percent:.0f} % of the light of an emitter without aberrations "
-        "at z = {z:g} um ({key}); the rest is lost",
+        "a PSF stamp of {size} px (psf.size_px) contains {percent:.0f} % of the signal of an emitter without "
+        "aberrations at z = {z:g} um ({key}); the rest is lost",
         size=config.psf.size_px,
         percent=100 * least,
         z=abs(z_um),
@@ -361,7 +361,7 @@ def _z_key(config: JobConfig) -> str:
 
 
 def unused_note(configs: Iterable[JobConfig]) -> str | None:
-    """Return a note on keys that are given and have no effect with a config's other ones, or None if there are none."""
+    """Return a warning about given keys that have no effect with the rest of the config, or None if there are none."""
     found: dict[str, str] = {}
     for config in {id(config.emitters): config for config in configs}.values():
         emitters, blinking = config.emitters, config.emitters.blinking
@@ -375,11 +375,11 @@ def unused_note(configs: Iterable[JobConfig]) -> str | None:
     if not found:
         return None
     texts = [Text("{key} (with {other})", key=key, other=other) for key, other in found.items()]
-    return Text("given, but without effect: {keys}", keys=joined(texts, ", "))
+    return Text("given, but have no effect: {keys}", keys=joined(texts, ", "))
 
 
 def pixel_size_note(configs: Iterable[JobConfig]) -> str | None:
-    """Return a note on pixels of which a config gives one size alone, or None where there are none."""
+    """Return a warning if a config sets the pixel size along only one axis, or None."""
     optics = {id(config.optical): config.optical for config in configs}
     for optical in optics.values():
         given = [key for key in EACH if key in optical.model_fields_set]
@@ -387,7 +387,7 @@ def pixel_size_note(configs: Iterable[JobConfig]) -> str | None:
         if len(given) == 1 and x != y:
             (other,) = set(EACH) - set(given)
             return Text(
-                "pixels are {x:g} nm x {y:g} nm: optical.{given} is given, optical.{other} has its default "
+                "pixels are {x:g} nm x {y:g} nm: optical.{given} is given, but optical.{other} has its default "
                 "(optical.{both} sets both)",
                 x=x,
                 y=y,

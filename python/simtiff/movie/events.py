@@ -1,7 +1,7 @@
-"""What happens while movies are made, for whoever watches: a display, a log, the status, the caller's own code.
+"""Events while movies are made, for displays, logs, the status file and the caller's own code.
 
-An event is a small frozen object, and who watches is a callable that takes one. `simtiff.batch.events` has those of a
-batch, which are events like these.
+An event is a small frozen object, and a watcher is a callable that accepts one. `simtiff.batch.events` has the events
+of a batch.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Event:
     Attributes
     ----------
     kind : str
-        Its name in JSON.
+        Name of the event in JSON.
     job : str
-        Id of the job that it happened to; empty where there is but one job, and for a batch as a whole.
+        Id of the job; empty for a single job, and for a batch as a whole.
     """
 
     kind: ClassVar[str]
@@ -33,16 +33,16 @@ class Event:
 
 
 Watch = Callable[[Event], object]
-"""What is called with each event, at once and in the thread that works; what it raises ends the work."""
+"""Callable that receives each event, immediately and in the working thread; an exception ends the work."""
 
 
 def ignore(event: Event) -> None:
-    """Watch nothing."""
+    """Ignore the event."""
 
 
 @dataclass(frozen=True)
 class Progress(Event):
-    """`done` of `total` are through: frames of ``truth`` and ``frames``, ``plots``, ``exports``, or ``jobs``."""
+    """`done` of `total` are finished: frames of ``truth`` and ``frames``, ``plots``, ``exports``, or ``jobs``."""
 
     kind = "progress"
     stage: str
@@ -57,14 +57,14 @@ STAGES: Mapping[str, Text] = {
     "exports": Text("exports"),
     "jobs": Text("jobs"),
 }
-"""The stages of `Progress` as they are shown."""
+"""Displayed names of the stages of `Progress`."""
 
 
 @dataclass(frozen=True)
 class Message(Event):
-    """One line that is worth keeping; a `warning` says that something is wrong and the work goes on.
+    """A line for the log; a `warning` reports a problem that does not stop the work.
 
-    Its `text` is English; one that is marked (`simtiff.language.Text`) is shown in the language of the command.
+    Its `text` is English; a marked text (`simtiff.language.Text`) is shown in the language of the command.
     """
 
     kind = "message"
@@ -74,7 +74,7 @@ class Message(Event):
 
 @dataclass(frozen=True)
 class MovieMade(Event):
-    """Truth and movie are whole, and only plots and exports are left to make; `files` has the two by name."""
+    """Truth and movie are complete, only plots and exports are left; `files` has the paths of both by name."""
 
     kind = "movie"
     files: Mapping[str, FileInfo]

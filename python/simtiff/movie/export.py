@@ -1,7 +1,7 @@
-"""The truth as the table that a perfect localizer of the movie would make, and that table in other tools' formats.
+"""The truth as the table that perfect localization software would return, and that table in other software's formats.
 
-A row is a record: an emitter in a frame with light. Positions are those of the frame, as localizers see it: of the
-field, minus ``tiff.crop_offset``. Records centred outside the frame are left out.
+A row is a record: an emitter in a frame in which it emits. Positions are in frame coordinates, as in localizations:
+field coordinates minus ``tiff.crop_offset``. Records outside the frame are omitted.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ if TYPE_CHECKING:
     from simtiff.config.settings import JobConfig
 
 Bounds = Literal["stored", "isolated"]
-"""Which bounds a table has: those of the file, if there are any; or of each record alone, computed where needed."""
+"""Bounds in a table: those stored in the file, if any; or single-emitter bounds, computed if needed."""
 
 ROWS = 1 << 16
-"""Records that are made at a time, but for a frame that has more."""
+"""Records made at a time; a frame may have more."""
 
 SIGMAS = ("sigma_x_px", "sigma_y_px", "sigma_z_um", "sigma_photons")
-"""What the columns of stored bounds are in tables; the last, of the background, is in none."""
+"""Table columns of the stored bounds; tables omit the last one, of the background."""
 
-# Stands for an infinite sigma, in px and um: Picasso leaves out rows with a number that is not finite.
+# Replaces an infinite sigma, in px and um: Picasso drops rows with values that are not finite.
 _NOTHING_KNOWN = 1e3
 
 
 def truth_table(truth: TruthFile, bounds: Bounds = "stored", rows: int = ROWS) -> Iterator[Localizations]:
-    """Yield the records in the frame, some at a time, all with the same columns.
+    """Yield the records in the frame in several tables with the same columns.
 
     Parameters
     ----------
     truth
-        The file; for bounds that are computed, with coefficients.
+        The file; computed bounds need its coefficients.
     bounds
-        ``"stored"``: ``sigma_...`` are those of ``records/crlb``, if the file has them and they are of its config;
-        ``"isolated"``: those of each record alone, computed if they are not stored.
+        ``"stored"``: ``sigma_...`` are from ``records/crlb``, if the file has it and it matches the config;
+        ``"isolated"``: single-emitter bounds, computed if they are not stored.
     rows
         Records at a time.
 
@@ -63,7 +63,7 @@ def truth_table(truth: TruthFile, bounds: Bounds = "stored", rows: int = ROWS) -
     ------
     Localizations
         ``frame``, ``x_px``, ``y_px``, ``z_um``, ``photons`` that reach the camera, ``id``, and ``background`` in
-        photons per pixel where it is known. At least one; whole frames.
+        photons per pixel if known. At least one table, each of whole frames.
     """
     config = truth.config
     sigmas = _sigmas(truth, bounds)
@@ -90,11 +90,11 @@ def truth_table(truth: TruthFile, bounds: Bounds = "stored", rows: int = ROWS) -
 
 
 def _sigmas(truth: TruthFile, bounds: Bounds) -> Callable[[int, int], NDArray[np.float32]] | None:
-    """Return what gives the bounds of the records of some frames, None if there are to be none."""
+    """Return a function that returns the bounds of the records of some frames, None without bounds."""
     dataset = find_dataset(truth.file, f"records/{CRLB}")
     stored, config = truth.stored_config, truth.config
     if dataset is not None and stored is not None and changed_settings(stored) == changed_settings(config):
-        rows = check_numbers(dataset, (truth.record_count, CRLB_COLUMNS), Text("a row for each record"))
+        rows = check_numbers(dataset, (truth.record_count, CRLB_COLUMNS), Text("one row per record"))
         if bounds == "stored" or stored.truth.crlb is True:
             return lambda start, stop: stored_bounds(truth, rows, start, stop)
     if bounds == "stored":
@@ -105,7 +105,7 @@ def _sigmas(truth: TruthFile, bounds: Bounds) -> Callable[[int, int], NDArray[np
 
 
 def stored_bounds(truth: TruthFile, columns: Rows, start: int, stop: int) -> NDArray[np.float32]:
-    """Return the bounds that a file has of the records of some frames."""
+    """Return the stored bounds of the records of some frames."""
 
     def read(low: int, high: int) -> NDArray[np.float32]:
         values: NDArray[np.float32] = read_rows(columns, low, high, np.float32, finite=False)
@@ -115,7 +115,7 @@ def stored_bounds(truth: TruthFile, columns: Rows, start: int, stop: int) -> NDA
 
 
 def _background(truth: TruthFile) -> Callable[[Localizations], NDArray[np.float64]] | None:
-    """Return what gives the background photons per pixel of localizations; None where nobody knows."""
+    """Return a function that returns the background photons per pixel of localizations; None if unknown."""
     known = background_light(truth)
     if known is None:
         return None
@@ -124,14 +124,14 @@ def _background(truth: TruthFile) -> Callable[[Localizations], NDArray[np.float6
 
 
 def background_light(truth: TruthFile) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return the expected background of a movie, None where nobody knows it: pixel p of frame t has image[p] factor[t].
+    """Return the expected background of a movie, None if unknown: pixel p of frame t has image[p] * factor[t].
 
     Returns
     -------
     image : (y, x) float64
         Photons per pixel.
     factor : (t,) float64
-        What each frame has of them.
+        Factor of each frame.
     """
     config, frames = truth.config, np.ones(truth.n_frames)
     shape = config.tiff.frame_shape
@@ -140,7 +140,7 @@ def background_light(truth: TruthFile) -> tuple[NDArray[np.float64], NDArray[np.
     try:
         found = truth.background
     except DataError:
-        if find_dataset(truth.file, "background/image") is None:  # nor can it be made, as without its image
+        if find_dataset(truth.file, "background/image") is None:  # nor can it be made: its image file is missing
             return None
         raise
     if found is None:
@@ -149,21 +149,21 @@ def background_light(truth: TruthFile) -> tuple[NDArray[np.float64], NDArray[np.
 
 
 def _pixels(table: Localizations) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pixels that localizations are on, as indices y, x."""
+    """Return the pixels in which localizations are, as indices y, x."""
     y, x = (np.floor(values + 0.5).astype(np.int64) for values in (table.y_px, table.x_px))
     return y, x
 
 
 @dataclass(frozen=True)
 class Export:
-    """What an export made.
+    """Result of an export.
 
     Attributes
     ----------
     files : list of Path
-        The file, and those beside it.
+        The exported file and its companion files.
     rows : int
-        Records in it.
+        Number of records in it.
     """
 
     files: list[Path]
@@ -173,23 +173,22 @@ class Export:
 def export_truth(
     h5: Path, kind: str, output: Path, config: JobConfig | None = None, movie: str | None = None
 ) -> Export:
-    """Write the truth of a movie as another tool's localizations, and beside it how that tool is told of the camera.
+    """Write the truth of a movie in the format of other software, with a file of the camera settings for it.
 
-    Memory is bounded, whatever the number of records. Files that are there are replaced.
+    Memory is bounded regardless of the number of records. Existing files are overwritten.
 
     ==============  ===========================================================================================
     format          photons
     ==============  ===========================================================================================
-    thunderstorm    photons that reach the camera: the camera set-up beside it has the quantum efficiency
-    picasso         photo-electrons, photons times quantum efficiency, since Picasso does not divide by that
-    decode          photons that reach the camera, before its quantum efficiency
-    smlm-challenge  photons that reach the camera
-    parquet         photons that reach the camera
+    thunderstorm    photons that reach the camera: the camera setup file has the quantum efficiency picasso
+    photo-electrons, photons times quantum efficiency, since Picasso does not divide by that decode          photons
+    that reach the camera, before its quantum efficiency smlm-challenge  photons that reach the camera parquet
+    photons that reach the camera
     ==============  ===========================================================================================
 
-    Picasso's uncertainties ``lpx``, ``lpy``, ``lpz`` are the bound of each record as if it were alone, computed where
-    the file does not have it; 1,000 px and um where the pixels say nothing. The others have the bounds of the file, if
-    there are any, as far as the format has a place for them.
+    Picasso's uncertainties ``lpx``, ``lpy``, ``lpz`` are single-emitter bounds, computed if the file does not have
+    them; 1,000 px or um where the data do not determine a parameter. The other formats have the bounds of the file, if
+    any, as far as the format supports them.
 
     Parameters
     ----------
@@ -200,22 +199,22 @@ def export_truth(
     output : Path
         The file to write.
     config : JobConfig, optional
-        Used instead of the config that the file carries.
+        Used instead of the config stored in the file.
     movie : str, optional
-        The movie, for command lines; default: as the config names it.
+        The movie, for command lines; default: its name in the config.
 
     Raises
     ------
     ConfigError
-        No such format, an output that is an input, or pyarrow, for Parquet, is missing.
+        Unknown format, an output that is also an input, or pyarrow is missing (for Parquet).
     DataError
-        The truth is damaged, or carries no config and none is given.
+        The truth is damaged, or contains no config and none is given.
     OSError
         A file cannot be written.
     """
     if kind not in EXPORT_NAMES:
         names = ", ".join(EXPORT_NAMES)
-        raise ConfigError(Text("{found!r} is no format to export to; allowed: {names}", found=kind, names=names))
+        raise ConfigError(Text("{found!r} is not an export format; allowed: {names}", found=kind, names=names))
     with TruthFile(h5, config, coefficients="computed" if kind == "picasso" else "unused") as truth:
         config = truth.config
         files = export_files(kind, output)
@@ -241,7 +240,7 @@ def export_truth(
 
 
 class _Counted:
-    """Tables, and how many rows they had together."""
+    """Iterates over tables and counts their rows."""
 
     def __init__(self, tables: Iterator[Localizations]) -> None:
         self._tables = tables
@@ -254,7 +253,7 @@ class _Counted:
 
 
 def in_electrons(table: Localizations, calibration: Calibration) -> Localizations:
-    """Return a table of a frame whose photons are photo-electrons, of the quantum efficiency under each."""
+    """Return a table with photons converted to photo-electrons, using the quantum efficiency of each pixel."""
     qe: Any = calibration.quantum_efficiency
     if calibration.qe_map is not None:
         qe = calibration.qe_map[_pixels(table)].astype(np.float64)
@@ -267,7 +266,7 @@ def in_electrons(table: Localizations, calibration: Calibration) -> Localization
 
 
 def _in_electrons(table: Localizations, calibration: Calibration) -> Localizations:
-    """Return a table as Picasso has it: photo-electrons, and finite uncertainties."""
+    """Return a table for Picasso: photo-electrons and finite uncertainties."""
     sigmas = {name: getattr(table, name) for name in SIGMAS[:3]}
     finite = {name: np.where(np.isfinite(values), values, _NOTHING_KNOWN) for name, values in sigmas.items()}
     return replace(in_electrons(table, calibration), **finite)

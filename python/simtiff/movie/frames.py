@@ -1,4 +1,4 @@
-"""From truth to camera frames, chunk by chunk; the next chunk is rendered while the last one is used."""
+"""From truth to camera frames, chunk by chunk; the next chunk is rendered while the current one is used."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _LARGE_FRAME_BYTES = 1 << 18
 
 
 class _EndedError(Exception):
-    """Nobody waits any more for a chunk that is rendered ahead."""
+    """The chunk being rendered ahead is no longer needed."""
 
 
 class Truth(Protocol):
-    """Where a movie's records come from: memory or a file."""
+    """Source of a movie's records: memory or a file."""
 
     @property
     def path(self) -> str | None:
@@ -46,14 +46,14 @@ class Truth(Protocol):
 
     @property
     def background(self) -> Background | None:
-        """The movie's background; None where it is one number of its camera."""
+        """The movie's background; None if it is a single number of its camera."""
 
     def scene(self, start: int, stop: int) -> Scene:
         """Return the emitters and records of frames ``start..stop - 1``."""
 
 
 def camera_seed(seed: int) -> int:
-    """Return the 64-bit seed of a job's camera noise, unrelated to the streams its emitters come from."""
+    """Return the 64-bit seed of a job's camera noise, independent of the random streams of its emitters."""
     return int(np.random.SeedSequence([seed, _CAMERA_PURPOSE]).generate_state(1, np.uint64)[0])
 
 
@@ -63,7 +63,7 @@ def optics_of(config: JobConfig) -> Optics:
 
 
 def renderer_of(config: JobConfig) -> Renderer:
-    """Return what renders a job's scenes; the phases that are added to all emitters are in the truth."""
+    """Return the renderer of a job's scenes; phases added to all emitters are in the truth already."""
     psf = config.psf
     return Renderer(
         optics_of(config),
@@ -77,14 +77,14 @@ def renderer_of(config: JobConfig) -> Renderer:
 
 
 class Buffers:
-    """Memory for a chunk of frames, kept from one movie for the next of the same shape: new memory costs time."""
+    """Frame buffers for a chunk, reused for the next movie of the same shape, since allocating memory takes time."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[Any, ...], list[NDArray[Any]]] = {}
 
     @contextmanager
     def lent(self, shape: tuple[int, ...], *dtypes: str) -> Iterator[list[NDArray[Any]]]:
-        """Lend an array of this shape for each dtype; what is in it means nothing."""
+        """Lend an array of this shape for each dtype; contents undefined."""
         key = (shape, *dtypes)
         arrays = self._kept.pop(key, None)
         self._kept.clear()
@@ -95,7 +95,7 @@ class Buffers:
 
 
 class Movie:
-    """The frames of one job: any range of them, the same bytes for any chunk size and number of threads.
+    """The frames of a job, any range of them; bit-identical for any chunk size and number of threads.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ class Movie:
         self._background = truth.background if tiff.add_noise else None
         if tiff.add_noise:
             self._camera = camera_of(config)
-        else:  # the emitters' expected photons alone, rounded and clipped where the pixels are integers
+        else:  # only the emitters' expected photons, rounded and clipped for integer pixels
             self._camera = Camera(background=0.0, read_noise=0.0, shot_noise=False, dtype=tiff.dtype)
         self._seed = camera_seed(noise_seed(config))
 
@@ -146,8 +146,8 @@ class Movie:
     ) -> None:
         """Fill `out`, (stop - start, y, x) of the movie's dtype, with camera frames.
 
-        `space` is work space of at least that many frames, for callers that render many chunks. `finished` is called
-        with the index in `out` and the CRC-32 of each frame as soon as it is whole, from any thread.
+        `space` is a work buffer of at least that many frames, for callers that render many chunks. `finished` is called
+        with the index in `out` and the CRC-32 of each frame as soon as it is complete, from any thread.
         """
         if start < stop:
             self._expose(self._scene(start, stop), start, out, space, finished)
@@ -173,13 +173,13 @@ class Movie:
                 finished=finished,
                 check=check,
             )
-        except ConfigError as error:  # of an emitter that is too far out of focus, for example
+        except ConfigError as error:  # for example, an emitter is too far out of focus
             if self._truth.path is None:
                 raise
             raise DataError(f"{self._truth.path}: frames {start} to {start + len(out) - 1}: {error}") from error
 
     def _scene(self, start: int, stop: int) -> Scene:
-        """Return the scene of these frames with their background, seen from where they were cut from the field."""
+        """Return the scene of these frames with their background, with the frame's origin in the field."""
         scene = replace(self._truth.scene(start, stop), origin=self.config.tiff.crop_offset)
         return scene if self._background is None else self._background.under(scene, start, stop)
 
@@ -188,37 +188,37 @@ class Movie:
     ) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield (index of the first frame, frames) of the whole movie.
 
-        Two buffers take turns: what is yielded stays valid until the next chunk is asked for, and that one is
-        rendered meanwhile on a thread of its own. Memory is set by `chunk_size` alone.
+        Two buffers alternate: a yielded chunk stays valid until the next one is requested, which is rendered meanwhile
+        on a separate thread. Memory depends only on `chunk_size`.
 
         Parameters
         ----------
         chunk_size : int, optional
             Frames at a time; default: the config's ``memory_optimization.chunk_size``.
         buffers : Buffers, optional
-            Where the memory for frames comes from and goes to; nothing that was yielded may be used afterwards.
+            Frame buffers to reuse; do not use yielded frames afterwards.
         """
         yield from self._chunks(0, chunk_size, buffers, 2)
 
     def hand_over(
         self, to: HandOver, first: int = 0, chunk_size: int | None = None, buffers: Buffers | None = None
     ) -> Iterator[int]:
-        """Render frame `first` and all after it, hand them over, and yield after each chunk how many frames are done.
+        """Render frame `first` and all after it, pass them to a callable, and yield the frames done after each chunk.
 
-        Large frames are handed over each as soon as it is whole, on the thread that finished it, so that all threads
-        share what is done with it; small ones chunk by chunk, while the next chunk is rendered.
+        Large frames are passed one by one, as soon as each is complete, on the thread that finished it: all threads
+        share the work of the callable. Small frames are passed chunk by chunk, while the next chunk is rendered.
 
         Parameters
         ----------
         to : callable
             Called with the index of the first frame, frames (k, y, x), and the CRC-32 of their bytes, or None. Frames
-            are valid until all of their chunk have been handed over and these calls are back.
+            are valid until all calls for their chunk have returned.
         first : int
-            Frame to begin with.
+            First frame to render.
         chunk_size : int, optional
             Frames at a time; default: the config's ``memory_optimization.chunk_size``.
         buffers : Buffers, optional
-            Where the memory for frames comes from and goes to.
+            Frame buffers to reuse.
         """
         one_by_one = frames_are_large(self.shape[1:], self.dtype)
         chunks = (
@@ -234,7 +234,7 @@ class Movie:
     def _chunks(
         self, first: int, chunk_size: int | None, buffers: Buffers | None, turns: int, to: HandOver | None = None
     ) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield the first frame and the frames of each chunk while the next is rendered, in one of so many buffers."""
+        """Yield the first frame and the frames of each chunk while the next is rendered, in one of `turns` buffers."""
         memory, frames = self.config.memory_optimization, self.shape[0]
         size = min(chunk_size or memory.chunk_size, frames)
         starts = range(first, frames, size)
@@ -264,10 +264,10 @@ class Movie:
             ThreadPoolExecutor(1, thread_name_prefix="render") as pool,
             ExitStack() as end,
         ):
-            end.callback(ended.set)  # what is rendered then, nobody waits for
+            end.callback(ended.set)  # stops the chunk being rendered ahead
             ahead = pool.submit(render, 0, scene(0))
             for index, start in enumerate(starts):
-                if os.getpid() != process:  # forked meanwhile: what renders ahead is not here
+                if os.getpid() != process:  # forked meanwhile: the rendering thread does not exist here
                     yield from self._chunks(start, chunk_size, None, turns, to)
                     return
                 following = scene(index + 1) if index + 1 < len(starts) else None  # while this one is rendered
@@ -276,9 +276,9 @@ class Movie:
                     ahead = pool.submit(render, index + 1, following)
                 yield start, chunk
                 if memory.enable_gc and (index + 1) % memory.gc_frequency == 0 and index + 1 < len(starts):
-                    gc.collect(0)  # what the last chunks left; a program's own heap may be large and is not ours
+                    gc.collect(0)  # only garbage of the last chunks; a full collection of the caller's heap may be slow
 
 
 def frames_are_large(shape: tuple[int, ...], dtype: str) -> bool:
-    """Say whether frames of this shape (y, x) are worth a call each when they are handed over."""
+    """Return whether frames of this shape (y, x) are large enough to be passed one by one."""
     return int(np.prod(shape)) * np.dtype(dtype).itemsize >= _LARGE_FRAME_BYTES

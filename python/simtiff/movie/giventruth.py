@@ -1,9 +1,9 @@
-"""The truth of a movie whose records are given: as they stand, in memory and in ``emitters.h5``.
+"""The truth of a movie with given records, used unchanged, in memory and in ``emitters.h5``.
 
-The file has ``records/`` and no ``emitters/``. ``zernike_coeffs/`` has a row for each distinct id, in the order of ids,
-where all ids stand still and some have several records; else a row for each record, that of the place where it lies.
-Drift moves records, and coefficients stay those of the undrifted place; no illumination scales them. Fiducials have the
-ids from the attribute ``first_fiducial`` of ``records/id`` on.
+The file has ``records/`` and no ``emitters/``. ``zernike_coeffs/`` has a row for each distinct id, ordered by id, if no
+id moves and some have several records; otherwise a row for each record, with the coefficients at its position. Drift
+moves records, but coefficients stay those at the undrifted position. The illumination does not scale given records.
+Fiducials have the ids from the attribute ``first_fiducial`` of ``records/id`` on.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _COEFFICIENTS = "rad rms, Noll 1 and up"
 
 
 class GivenTruth:
-    """Records that are given, in memory; gives the same scenes as the truth file that holds them.
+    """Given records in memory; returns the same scenes as a truth file with these records.
 
     Parameters
     ----------
@@ -63,14 +63,14 @@ class GivenTruth:
     records : Records
         By frame, then by id, with drift and fiducials.
     drift : (frames, 3) float64 or None
-        Of each frame, in px, px, um.
+        Drift of each frame, in px, px, um.
     background : Background or None
-        That of the config.
+        The background of the config.
 
     Raises
     ------
     DataError
-        The map is damaged or does not cover the field.
+        The aberration map is damaged or does not cover the field.
     """
 
     path: str | None = None
@@ -87,7 +87,7 @@ class GivenTruth:
     def scene(self, start: int, stop: int) -> Scene:
         """Return the emitters and records of frames ``start..stop - 1``."""
         frame_ix = self.records.frame_ix
-        # Keys of the same type: others would make a copy of all frames.
+        # Keys of the same type; any other would convert the whole column.
         low, high = np.searchsorted(frame_ix, np.array([start, stop], frame_ix.dtype))
         return _scene_of(self._still[low:high], self.records[low:high], self.config, self._field, start)
 
@@ -104,7 +104,7 @@ def write_given_records(
     progress: Callable[[int, int], object] | None = None,
     block_records: int = BLOCK_RECORDS,
 ) -> TruthSize:
-    """Write given records as a job's truth, piece by piece; arguments and errors as `simtiff.movie.truth.write_truth`.
+    """Write given records as a job's truth, piece by piece; otherwise as `simtiff.movie.truth.write_truth`.
 
     Parameters
     ----------
@@ -156,9 +156,9 @@ def write_given_records(
 
 
 def _pieces(config: JobConfig, given: Given, block_records: int) -> Iterator[tuple[Records, Records]]:
-    """Yield the records of frame after frame, at their undrifted places, and as they are seen.
+    """Yield the records frame by frame, at their undrifted positions and as seen by the camera.
 
-    What is given is light as the camera sees it; a beam lights fiducials alone.
+    Given photons are those at the camera; the illumination scales only fiducials.
     """
     drift, beam, first = drift_of(config), beam_of(config), given.summary.next_id
     for piece in iter_truth(with_number(config, given.summary), block_records, given):
@@ -172,7 +172,7 @@ def _pieces(config: JobConfig, given: Given, block_records: int) -> Iterator[tup
 
 
 def _standing(given: Given) -> NDArray[np.float32] | None:
-    """Return where each distinct id stands, in the order of ids; None where one moves, or each has one record."""
+    """Return the position of each distinct id, ordered by id; None if one moves, or if each has a single record."""
     records = given.records
     if records is None or given.summary.emitters == len(records):
         return None
@@ -186,7 +186,7 @@ def _standing(given: Given) -> NDArray[np.float32] | None:
 
 
 def _scene_of(still: Records, seen: Records, config: JobConfig, field: FieldMap, first_frame: int) -> Scene:
-    """Return records of whole frames as a scene; their coefficients are those of the undrifted places."""
+    """Return records of whole frames as a scene, with the coefficients at the undrifted positions."""
     first, emitter_ix = same_psf(seen.id, seen.xyz, None if still is seen else still.xyz)
     phase, magnitude = field_coefficients(config, field, still.xyz[first], everywhere=True)
     frame_ix = (seen.frame_ix - first_frame).astype(np.uint32)

@@ -1,4 +1,4 @@
-"""One job from config to files: truth, movie, plots, exports; and the two single-file ways of the guide."""
+"""A job from config to files: truth, movie, plots and exports; and streaming a movie from a truth file."""
 
 from __future__ import annotations
 
@@ -54,31 +54,31 @@ def run_job(
     buffers: Buffers | None = None,
     given: Callable[[Path], object] | None = None,
 ) -> dict[str, FileInfo]:
-    """Make all files of a job and return them by name.
+    """Write all files of a job and return them by name.
 
     Parameters
     ----------
     config : JobConfig
         The job.
     directory : Path
-        Its folder; made if it is not there. What dead runs left half-written in it is removed.
+        Its folder, created if missing. Incomplete files of runs that no longer exist are removed from it.
     watch : callable, optional
         Called with each event of the job (`simtiff.movie.events`).
     resume_key : str, optional
-        The job's hash; with it, a long movie goes on where a killed run of the same job was.
+        The job's hash; with it, a long movie resumes where an interrupted run of the same job stopped.
     replaced : tuple of str
-        Files of earlier runs to remove first, in this order, so that what lies together belongs together.
+        Files of earlier runs to remove first, in this order, so that the folder never mixes files of two runs.
     buffers : Buffers, optional
-        Memory that one job leaves to the next.
+        Frame buffers reused from job to job.
     given : callable, optional
-        Writes the truth to a path, in place of making it.
+        Writes the truth to a path, instead of making it from the config.
 
     Raises
     ------
     ConfigError
-        An input is a file that the job would overwrite.
+        The job would overwrite one of its input files.
     DataError
-        The zmap is damaged or does not cover the field, or the folder is a symbolic link.
+        The aberration map is damaged or does not cover the field, or the folder is a symbolic link.
     OSError
         A file cannot be written.
     """
@@ -105,9 +105,9 @@ def run_job(
 def add_files(
     config: JobConfig, directory: Path, watch: Watch = ignore, there: Mapping[str, FileInfo] | None = None
 ) -> dict[str, FileInfo]:
-    """Make the plots and exports of a finished job whose movie and truth stay as they are; return them by name.
+    """Add plots and exports to a finished job without changing its movie and truth; return them by name.
 
-    Of files that are `there`, with the size that is given, only those are made again that others need as company.
+    Files in `there` that exist with the given size are kept, unless they have to be rewritten together with others.
     """
     _refuse_link(directory)
     remove_partials(directory)
@@ -117,13 +117,13 @@ def add_files(
 
 
 def _refuse_link(directory: Path) -> None:
-    """Raise `DataError` if a job's folder is a link: it may lead out of the output folder."""
+    """Raise `DataError` if a job's folder is a link, which may point outside the output folder."""
     if directory.is_symlink():
-        raise DataError(Text("{path}: is a link, which may lead out of the output folder; remove it", path=directory))
+        raise DataError(Text("{path}: is a link, which may point outside the output folder; remove it", path=directory))
 
 
 def make_truth(config: JobConfig, path: Path, watch: Watch) -> None:
-    """Write ``emitters.h5``: emitters, records, coefficients."""
+    """Write ``emitters.h5``: emitters, records and coefficients."""
     begin = time.perf_counter()
     field = open_field(config)
     given = open_given(config)
@@ -191,7 +191,7 @@ def make_movie(
 
 
 class _Watched:
-    """A movie's frames for `write_movie`; tells how many are done."""
+    """A movie's frames for `write_movie`; reports progress."""
 
     def __init__(self, movie: Movie, chunk_size: int | None, buffers: Buffers | None, watch: Watch) -> None:
         self._movie = movie
@@ -209,7 +209,7 @@ class _Watched:
     def hand_over(self, to: HandOver, first: int) -> Iterator[int]:
         total = self._movie.shape[0]
         if first:
-            self._watch(Message(Text("movie goes on at frame {first} of {total}", first=first, total=total)))
+            self._watch(Message(Text("movie resumes at frame {first} of {total}", first=first, total=total)))
         self._watch(Progress("frames", first, total))
         for done in self._movie.hand_over(to, first, self._chunk_size, self._buffers):
             yield done
@@ -217,9 +217,9 @@ class _Watched:
 
 
 def acquisition(config: JobConfig) -> Acquisition:
-    """Return what is known of how a job's movie is taken; without a block ``camera``, one ADU is one electron.
+    """Return the acquisition metadata of a job's movie; without a section ``camera``, one ADU is one electron.
 
-    With maps, gain and offset are not one number.
+    With per-pixel maps, gain and offset are not single numbers and are omitted.
     """
     optical, camera = config.optical, config.camera
     plain = Acquisition(
@@ -246,16 +246,16 @@ def acquisition(config: JobConfig) -> Acquisition:
 
 
 def without_map(config: JobConfig) -> str:
-    """Return what determines a job's files but for its map."""
+    """Return all settings that determine a job's files, except its map."""
     return job_hash(config, "")
 
 
 def make_added(
     config: JobConfig, truth_path: Path, directory: Path, watch: Watch, there: Collection[str] = ()
 ) -> list[str]:
-    """Make the plots and exports that the config asks for and return the names of their files.
+    """Make the plots and exports that the config requests and return the names of their files.
 
-    All plots are drawn unless all are `there`; and so it is with the files of each export.
+    All plots are drawn unless all exist (`there`). The same holds for the files of each export.
     """
     names = [] if set(plot_names(config)) <= set(there) else _make_plots(config, truth_path, directory, watch)
     wanted = [kind for kind in dict.fromkeys(config.export) if not set(names_in_job([kind])) <= set(there)]
@@ -295,18 +295,18 @@ def stream_movie(
     chunk_size: int | None = None,
     watch: Watch = ignore,
 ) -> FileInfo:
-    """Render the movie of an ``emitters.h5`` in chunks; peak memory is set by the chunk alone.
+    """Render the movie of an ``emitters.h5`` in chunks; peak memory depends only on the chunk size.
 
     Parameters
     ----------
     h5 : Path
-        Truth file; it is only read. ``records/{xyz, phot, frame_ix}`` are enough: without coefficients, those of the
-        config's map are taken.
+        Truth file; it is only read. ``records/{xyz, phot, frame_ix}`` are enough: missing coefficients are computed
+        from the config's map.
     output : Path
         The OME-TIFF to write.
     config : JobConfig, optional
-        Settings to use instead of those that the file carries. Where they ask for another background, that is made;
-        the file's photons stay as its own illumination made them.
+        Used instead of the config stored in the file. If it has other background settings, the background is made from
+        these; the photons of the file, after its own illumination, do not change.
     chunk_size : int, optional
         Frames at a time; default: ``memory_optimization.chunk_size``.
     watch : callable, optional
@@ -315,28 +315,28 @@ def stream_movie(
     Raises
     ------
     DataError
-        The file is damaged, or carries no config and none is given.
+        The file is damaged, or contains no config and none is given.
     ConfigError
-        A chunk size below 1, or an output that cannot be a file or is an input.
+        A chunk size below 1, or an output that cannot be a file or is also an input.
     BatchError
         The movie does not fit on the disk.
     """
     if chunk_size is not None and chunk_size < 1:
-        raise ConfigError(f"--chunk-size: got {chunk_size}, allowed are whole numbers from 1")
+        raise ConfigError(f"--chunk-size: got {chunk_size}; allowed: whole numbers from 1")
     if (problem := target_problem(output)) is not None:
         raise ConfigError(f"--output: {output}: {problem}")
     with TruthFile(h5, config, coefficients="computed") as truth:
         config, frames, computed = truth.config, truth.n_frames, truth.computes
-    if frames != config.emitters.frames:  # a file by hand, with a config that says something else
+    if frames != config.emitters.frames:  # a hand-made file and a config that differ
         emitters = config.emitters.model_copy(update={"frames": frames})
         config = config.model_copy(update={"emitters": emitters})
     refuse_overwriting([output], input_paths(config).values())
     check_disk(config, output.parent, replaces=output)
     if computed and config.psf.model != "gaussian":
         text = (
-            Text("the file has no coefficients; they are those of {path}", path=config.zmap_path)
+            Text("the file has no coefficients; they are computed from {path}", path=config.zmap_path)
             if config.has_zmap
-            else Text("the file has no coefficients, and the config no map: PSFs have no aberrations")
+            else Text("the file has no coefficients and the config no map: PSFs have no aberrations")
         )
         watch(Message(text))
     return make_movie(

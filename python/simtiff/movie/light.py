@@ -1,10 +1,10 @@
-"""The light of a movie that is not an emitter's own: its background, and the beam that lights emitters and background.
+"""Background of a movie, and illumination of emitters and background.
 
-The expected background of pixel p in frame t is ``image[p] * factor[t]`` photons. The image has the mean of
-``background.photons``, flat or as an image file has it, times a smooth random structure and the beam of
-``illumination``. The factor is what each frame has of it: a draw between the limits of ``photons``, times what
-bleaching leaves. Where only an illumination is asked for, it shapes the flat background of ``tiff.noise_params``.
-Randomness comes from ``emitters.seed``: neither crop nor number of frames changes what any pixel or frame has.
+The expected background of pixel p in frame t is ``image[p] * factor[t]`` photons. The image is ``background.photons``
+on average, flat or shaped by an image file, times a smooth random structure and the beam of ``illumination``. The
+factor of a frame is a draw between the limits of ``photons``, times the fraction left after bleaching. With only an
+illumination, it shapes the flat background of ``tiff.noise_params``. Random numbers derive from ``emitters.seed``; the
+values of a pixel or a frame do not depend on the crop or the number of frames.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 GROUP = "background"
 _IMAGE, _FACTOR = f"{GROUP}/image", f"{GROUP}/factor"
-_STREAM = 0x6C696768  # "ligh": keeps this randomness apart from that of other purposes with the same seed
+_STREAM = 0x6C696768  # "ligh": separates these random streams from others with the same seed
 _STRUCTURE, _FRAMES = 0, 1
 _CUT_WORTH_A_NOTE = 0.01
 
@@ -46,11 +46,11 @@ class Background:
     Attributes
     ----------
     image : (y, x) float32
-        Photons per pixel of the frame, mean over time but for bleaching.
+        Photons per pixel of the frame, averaged over time, before bleaching.
     factor : (t,) float64
-        What each frame has of it.
+        Factor of each frame.
     cut : float
-        Part of the frame's pixels at which the random structure was cut at 0; 0 where it was read from a file.
+        Fraction of the frame's pixels at which the random structure was clipped at 0; 0 if read from a file.
     """
 
     image: NDArray[np.float32]
@@ -63,19 +63,19 @@ class Background:
 
 
 def has_background(config: JobConfig) -> bool:
-    """Say whether a job's background is an image with a factor per frame, in place of one number of its camera."""
+    """Return whether a job's background is an image with a factor per frame, not a single number of its camera."""
     return config.background is not None or config.illumination is not None
 
 
 def background_of(config: JobConfig) -> Background | None:
-    """Make the background of a job; None where it is one number of its camera.
+    """Make the background of a job; None if it is a single number of its camera.
 
     Raises
     ------
     DataError
         If the image of ``background.image_path`` cannot be read or does not cover the frame.
     ConfigError
-        If a structure or an image makes a pixel brighter than any may be.
+        If structure or image make a pixel brighter than the limit.
     """
     if not has_background(config):
         return None
@@ -95,7 +95,7 @@ def background_of(config: JobConfig) -> Background | None:
 
 
 def beam_of(config: JobConfig) -> Beam | None:
-    """Return the beam that lights a job's emitters and background; None where the light is flat."""
+    """Return the illumination beam of a job; None if the illumination is uniform."""
     illumination, optical = config.illumination, config.optical
     if illumination is None:
         return None
@@ -108,18 +108,18 @@ def beam_of(config: JobConfig) -> Beam | None:
 
 
 def illuminated(records: Records, beam: Beam) -> NDArray[np.float32]:
-    """Return the photons of records as a beam lights them, each at its own place."""
+    """Return the photons of records after the illumination, each at its position."""
     return (records.phot * beam.at(records.xyz[:, :2])).astype(np.float32)
 
 
 def check_image(config: JobConfig) -> None:
-    """Raise `DataError` if a job's background is from an image that cannot be read or does not cover the frame."""
+    """Raise `DataError` if a job's background image cannot be read or does not cover the frame."""
     if config.background is not None and config.background.image_path is not None:
         _mean_image(config)
 
 
 def _image(config: JobConfig) -> tuple[NDArray[np.float64], float]:
-    """Return the mean background of a frame's pixels, and the part of these at which its structure was cut."""
+    """Return the mean background of a frame's pixels, and the fraction at which its structure was clipped."""
     try:
         image = _mean_image(config)
     except DataError as error:
@@ -139,7 +139,7 @@ def _image(config: JobConfig) -> tuple[NDArray[np.float64], float]:
 
 
 def _mean_image(config: JobConfig) -> NDArray[np.float64]:
-    """Return the background without its structure, under flat light."""
+    """Return the background without structure, under uniform illumination."""
     photons, shape = _mean_photons(config), config.tiff.frame_shape
     if config.background is None or config.background.image_path is None:
         return np.full(shape, photons)
@@ -154,7 +154,7 @@ def _mean_photons(config: JobConfig) -> float:
 
 
 def _factor(config: JobConfig) -> NDArray[np.float64]:
-    """Return what each frame has of the mean background."""
+    """Return the background factor of each frame."""
     background, frames = config.background, config.emitters.frames
     factor = np.ones(frames)
     if background is None:
@@ -173,18 +173,18 @@ def _seed(config: JobConfig, purpose: int) -> np.random.SeedSequence:
 
 
 def cut_note(background: Background | None) -> str | None:
-    """Return a note on a structure that was cut at more than 1 % of the pixels, or None."""
+    """Return a warning if the structure was clipped at more than 1 % of the pixels, or None."""
     if background is None or background.cut <= _CUT_WORTH_A_NOTE:
         return None
     return Text(
-        "background.structure was cut at 0 in {percent:.1f} % of the pixels, whose mean is therefore above "
+        "background.structure was clipped at 0 in {percent:.1f} % of the pixels, so the mean background is above "
         "background.photons",
         percent=100 * background.cut,
     )
 
 
 def structure_note(configs: Iterable[JobConfig]) -> str | None:
-    """Return a note on the largest structure, if more than 1 % of its pixels will be cut at 0, or None."""
+    """Return a warning about the largest structure, if more than 1 % of its pixels will be clipped at 0, or None."""
     structures = [config.background.structure for config in configs if config.background is not None]
     largest = max((structure.amplitude for structure in structures if structure is not None), default=0.0)
     cut = (
@@ -193,8 +193,8 @@ def structure_note(configs: Iterable[JobConfig]) -> str | None:
     if cut <= _CUT_WORTH_A_NOTE:
         return None
     return Text(
-        "background.structure.amplitude {amplitude:g} is cut at 0 in about {percent:.1f} % of the pixels, whose mean "
-        "is therefore above background.photons",
+        "background.structure.amplitude {amplitude:g} is clipped at 0 in about {percent:.1f} % of the pixels, so the "
+        "mean background is above background.photons",
         amplitude=largest,
         percent=100 * cut,
     )
@@ -204,7 +204,7 @@ def structure_note(configs: Iterable[JobConfig]) -> str | None:
 
 
 def write_background(file: h5py.File, background: Background | None) -> None:
-    """Put a movie's background into a truth file that is being written."""
+    """Write a movie's background into a truth file that is being written."""
     if background is None:
         return
     for name, values, unit in ((_IMAGE, background.image, "photons per pixel"), (_FACTOR, background.factor, "1")):
@@ -214,24 +214,24 @@ def write_background(file: h5py.File, background: Background | None) -> None:
 def find_background(file: h5py.File, frames: int, wanted: JobConfig, stored: JobConfig | None) -> Background | None:
     """Return the background of an open truth file's movie for a config.
 
-    It is the file's own where that was made with the same settings, so that the file needs no image beside it; else it
-    is made, as the config asks for.
+    The stored background is used if it was made with the same settings; no image file is needed then. Otherwise it is
+    made according to the config.
 
     Parameters
     ----------
     file
         The file.
     frames
-        How many frames its movie has.
+        Number of frames of its movie.
     wanted
-        The config of the movie that is to be made.
+        The config of the movie to render.
     stored
-        The config that the file carries, if any.
+        The config stored in the file, if any.
 
     Raises
     ------
     DataError
-        If the file is damaged, or an image that is needed cannot be read or does not cover the frame.
+        If the file is damaged, or a required image cannot be read or does not cover the frame.
     """
     if not has_background(wanted):
         return None
@@ -245,7 +245,7 @@ def find_background(file: h5py.File, frames: int, wanted: JobConfig, stored: Job
 
 
 def _settings_of_light(config: JobConfig) -> tuple[Any, ...]:
-    """Return all settings that a background depends on, but for the number of frames."""
+    """Return all settings that a background depends on, except the number of frames."""
     return (
         config.background,
         _mean_photons(config),
@@ -257,13 +257,13 @@ def _settings_of_light(config: JobConfig) -> tuple[Any, ...]:
 
 
 def _read(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type[Any]) -> NDArray[Any] | None:
-    """Return a dataset of light, finite and not negative, or None if there is none."""
+    """Return a dataset of the background, finite and not negative, or None if it does not exist."""
     dataset = find_dataset(file, name)
     if dataset is None:
         return None
     if dataset.dtype.kind not in "iuf" or dataset.shape != shape:
         text = Text(
-            "{path}: {name}: has numbers of type {dtype} and shape {found}; expected real numbers {shape}",
+            "{path}: {name}: has type {dtype} and shape {found}; expected real numbers of shape {shape}",
             path=file.filename,
             name=name,
             dtype=dataset.dtype,
@@ -275,6 +275,6 @@ def _read(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type[Any]) 
     with reading(file.filename, name):
         values: NDArray[Any] = dataset[...].astype(dtype)
     if not (np.isfinite(values).all() and (values >= 0).all()):
-        text = Text("{path}: {name}: holds NaN, infinity or numbers below 0", path=file.filename, name=name)
+        text = Text("{path}: {name}: has NaN, infinite or negative values", path=file.filename, name=name)
         raise DataError(text)
     return values

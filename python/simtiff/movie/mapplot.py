@@ -1,4 +1,4 @@
-"""A picture of an aberration map: a panel for each of its modes, and their total."""
+"""A picture of an aberration map: a panel for each mode, and the total."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _PITCH = 310
 
 
 def plot_map(zmap_path: str | os.PathLike[str], png: str | Path) -> None:
-    """Draw the coefficient maps of an aberration map: a panel per mode that is not zero, and their total.
+    """Draw an aberration map: a panel for each mode that is not zero, and the total.
 
-    Each panel has a scale of its own, symmetric about zero, and says how far it reaches. The settings, the backend
-    and the open figures of the caller's matplotlib stay as they are; it may be called from any thread.
+    Each panel has its own scale, symmetric about zero, with the limits in its title. The settings, the backend and the
+    open figures of the caller's matplotlib do not change. The function may be called from any thread.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def _draw(field: FieldMap, shown: list[tuple[int, NDArray[np.float32]]], total: 
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     look: dict[str, Any] = {"extent": extent, "interpolation": "nearest", "aspect": "auto"}
     for axis, (noll, plane) in zip(axes, shown, strict=False):
-        limit = float(np.nanmax(np.abs(plane)))  # a map may have holes
+        limit = float(np.nanmax(np.abs(plane)))  # a map may contain NaN
         axis.imshow(plane, cmap=diverging(), vmin=-limit, vmax=limit, **look)
         rms = float(np.sqrt(np.nanmean(plane.astype(np.float64) ** 2)))
         axis.set_title(f"Noll {noll}: {noll_name(noll)}\n±{limit:.3g} mλ, rms {rms:.3g} mλ", fontsize=8)

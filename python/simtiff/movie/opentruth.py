@@ -1,4 +1,4 @@
-"""The truth of a movie for users: any part of ``emitters.h5`` as arrays or pandas tables."""
+"""Public access to the truth of a movie: any part of ``emitters.h5`` as arrays or pandas tables."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ _BLINKS = {
     "intensity": np.float32,
 }
 _BLINK_ROWS = 1 << 18
-# What columns of a file are called in tables, as in those of localizations.
+# Table names of the columns of a file, as in tables of localizations.
 _IN_TABLES = {"frame_ix": "frame", "phot": "photons", "intensity": "photons"}
 _PLACES = ("x_px", "y_px", "z_um")
 
 
 def open_truth(path: str | os.PathLike[str]) -> OpenTruth:
-    """Open the truth of a movie, to read any part of it.
+    """Open the truth of a movie to read any part of it.
 
     Parameters
     ----------
     path : path
-        ``emitters.h5``, or another file that `simtiff stream` takes.
+        ``emitters.h5``, or another file that `simtiff stream` accepts.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def open_truth(path: str | os.PathLike[str]) -> OpenTruth:
     Raises
     ------
     DataError
-        The file is missing, damaged, or no truth.
+        The file is missing, damaged, or not a truth file.
 
     Examples
     --------
@@ -83,9 +83,9 @@ def open_truth(path: str | os.PathLike[str]) -> OpenTruth:
 class OpenTruth:
     """The truth of a movie, open for reading; see `open_truth`.
 
-    Each method takes a range of frames ``start..stop - 1`` and reads what belongs to these, in memory that goes with
-    that; without one it gives all. Positions are those of the field: px, px, um, integers are pixel centres. A frame's
-    are less by ``tiff.crop_offset``.
+    Each method accepts a range of frames ``start..stop - 1`` and reads only the data of these frames; by default it
+    returns all. Positions are in field coordinates: px, px, um, integers are pixel centres. Subtract
+    ``tiff.crop_offset`` for frame coordinates.
 
     Parameters
     ----------
@@ -95,9 +95,9 @@ class OpenTruth:
     Attributes
     ----------
     n_frames : int
-        Frames of the movie.
+        Number of frames of the movie.
     config : JobConfig or None
-        The config that the file carries.
+        The config stored in the file.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -125,14 +125,14 @@ class OpenTruth:
     @overload
     def records(self, start: int = ..., stop: int | None = ..., *, as_pandas: Literal[True]) -> pd.DataFrame: ...
     def records(self, start: int = 0, stop: int | None = None, *, as_pandas: bool = False) -> Columns | pd.DataFrame:
-        """Return the light in frames: a row for each emitter and frame with light, by frame.
+        """Return the records of frames: a row for each emitter and each frame in which it emits, by frame.
 
         Parameters
         ----------
         start, stop : int
             ``0 <= start <= stop <= n_frames``; default: all.
         as_pandas : bool
-            A pandas table (the extra ``tables``).
+            Return a pandas table (optional dependencies ``tables``).
 
         Returns
         -------
@@ -140,8 +140,8 @@ class OpenTruth:
             ``frame_ix`` (m,) int32; ``id`` (m,) int64, the emitter; ``xyz`` (m, 3) float32; ``phot`` (m,) float32,
             photons that reach the camera.
         pandas.DataFrame
-            ``frame``, ``id``, ``x_px``, ``y_px``, ``z_um``, ``photons``, and, where the file has bounds,
-            ``sigma_x_px``, ``sigma_y_px``, ``sigma_z_um``, ``sigma_photons``.
+            ``frame``, ``id``, ``x_px``, ``y_px``, ``z_um``, ``photons``, and, if the file has bounds, ``sigma_x_px``,
+            ``sigma_y_px``, ``sigma_z_um``, ``sigma_photons``.
 
         Raises
         ------
@@ -159,19 +159,19 @@ class OpenTruth:
         return _table(columns | ({} if bounds is None else dict(zip(SIGMAS, bounds.T, strict=False))))
 
     def bounds(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32] | None:
-        """Return the Cramér-Rao bounds of the records of frames, None where the file has none.
+        """Return the Cramér-Rao bounds of the records of frames, None if the file has none.
 
         Returns
         -------
         (m, 5) float32 or None
             Standard deviations of x px, y px, z um, photons, and background in photons per pixel; a row for each row of
-            `records`; infinite where the pixels say nothing.
+            `records`; infinite where the data do not determine a parameter.
         """
         start, stop = self._range(start, stop)
         dataset = find_dataset(self._truth.file, f"records/{CRLB}")
         if dataset is None:
             return None
-        rows = check_numbers(dataset, (self._truth.record_count, CRLB_COLUMNS), Text("a row for each record"))
+        rows = check_numbers(dataset, (self._truth.record_count, CRLB_COLUMNS), Text("one row per record"))
         return stored_bounds(self._truth, rows, start, stop)
 
     @overload
@@ -185,13 +185,13 @@ class OpenTruth:
     def emitters(
         self, start: int | None = None, stop: int | None = None, *, as_pandas: bool = False
     ) -> Columns | pd.DataFrame:
-        """Return emitters: all in the file, or those that give light to frames ``start..stop - 1``.
+        """Return emitters: all in the file, or those that emit in frames ``start..stop - 1``.
 
         Returns
         -------
         dict of arrays
-            ``id`` (n,) int64; ``xyz`` (n, 3) float32; and of ``intensity`` (n,), photons of a frame that the emitter is
-            on for the whole of, ``t0`` and ``on_time`` (n,), in frames, what the file has.
+            ``id`` (n,) int64; ``xyz`` (n, 3) float32; and, if the file has them, ``intensity`` (n,), photons in a frame
+            during which the emitter is on throughout, and ``t0`` and ``on_time`` (n,), in frames.
         pandas.DataFrame
             The same; ``xyz`` as ``x_px``, ``y_px``, ``z_um``, and ``intensity`` as ``photons``.
 
@@ -200,11 +200,11 @@ class OpenTruth:
         ShapeError
             No such frames.
         DataError
-            The file is damaged, or has records alone.
+            The file is damaged, or has only records.
         """
         sets = self._sets("emitters", {**_EMITTERS, "id": np.int64})
         if "xyz" not in sets:
-            raise DataError(Text("{path}: has no emitters, but records alone", path=self._truth.path))
+            raise DataError(Text("{path}: has only records, no emitters", path=self._truth.path))
         count = len(sets["xyz"])
         ids = read_rows(sets["id"], 0, count, np.int64) if "id" in sets else np.arange(count)
         if start is None and stop is None:
@@ -229,15 +229,16 @@ class OpenTruth:
     def blinks(
         self, start: int | None = None, stop: int | None = None, *, as_pandas: bool = False
     ) -> Columns | pd.DataFrame | None:
-        """Return the times in which emitters are bright that reach into frames; None where each is on but once.
+        """Return the blinks that extend into frames; None if each emitter is on only once.
 
-        Where emitters are on once, `emitters` has ``t0`` and ``on_time``.
+        If emitters are on once, `emitters` has ``t0`` and ``on_time``.
 
         Returns
         -------
         dict of arrays, or pandas.DataFrame
-            ``emitter`` (k,) int64, its id; ``t0`` (k,) float64, in frames, may be below 0; ``on_time`` (k,) float64;
-            ``state`` (k,) int64; ``intensity`` (k,) float32, photons of a whole frame (in a table ``photons``).
+            ``emitter`` (k,) int64, the emitter's id; ``t0`` (k,) float64, in frames, may be below 0; ``on_time`` (k,)
+            float64, in frames; ``state`` (k,) int64; ``intensity`` (k,) float32, photons in a full frame (in a table
+            ``photons``).
 
         Raises
         ------
@@ -271,16 +272,16 @@ class OpenTruth:
     def coefficients(
         self, start: int = 0, stop: int | None = None, *, as_pandas: bool = False
     ) -> Columns | pd.DataFrame:
-        """Return the Zernike coefficients of the emitters that give light to frames.
+        """Return the Zernike coefficients of the emitters that emit in frames.
 
-        Where the file has none, they are those of the config's map. An emitter that moves has a row for each of its
-        places, as its coefficients are others there.
+        If the file has none, they are computed from the config's map. A moving emitter has a row for each of its
+        positions, since the coefficients differ there.
 
         Returns
         -------
         dict of arrays
-            ``id`` (n,) int64; ``phase`` (n, modes) float32, radians rms, column i is Noll index i + 1; ``magnitude``,
-            the same, dimensionless, where there are any.
+            ``id`` (n,) int64; ``phase`` (n, modes) float32, radians rms, Noll index = column + 1 (columns count from
+            0); ``magnitude``, the same for amplitude coefficients, dimensionless, if there are any.
         pandas.DataFrame
             ``id``, ``phase_1``, ``phase_2``, ... by Noll index, and ``magnitude_1``, ...
 
@@ -300,14 +301,14 @@ class OpenTruth:
         return _table(columns) if as_pandas else columns
 
     def background(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32] | None:
-        """Return the expected background of frames, (frames, y, x) photons per pixel; None where nobody knows it.
+        """Return the expected background of frames, (frames, y, x) photons per pixel; None if it is unknown.
 
         Raises
         ------
         ShapeError
             No such frames.
         DataError
-            The file is damaged, or carries no config.
+            The file is damaged, or contains no config.
         """
         start, stop = self._range(start, stop)
         known = background_light(self._truth)
@@ -317,7 +318,7 @@ class OpenTruth:
         return (image * factor[start:stop, None, None]).astype(np.float32)
 
     def drift(self, start: int = 0, stop: int | None = None) -> NDArray[np.float64] | None:
-        """Return the drift of frames, (frames, 3) in px, px, um, which records have in them; None where there is none.
+        """Return the drift of frames, (frames, 3) in px, px, um, included in the records; None without drift.
 
         Raises
         ------
@@ -343,12 +344,12 @@ class OpenTruth:
         return start, stop
 
     def _sets(self, group: str, names: dict[str, Any]) -> dict[str, Rows]:
-        """Return the columns of a group that the file has, which are of one length."""
+        """Return the columns of a group that the file has, all of the same length."""
         found = {}
         for name in names:
             if (dataset := find_dataset(self._truth.file, f"{group}/{name}")) is not None:
                 shape = (None, 3) if name == "xyz" else (None,)
-                found[name] = check_numbers(dataset, shape, Text("a row each"))
+                found[name] = check_numbers(dataset, shape, Text("one row each"))
         lengths = {f"{group}/{name}": len(rows) for name, rows in found.items()}
         if len(set(lengths.values())) > 1:
             shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
@@ -372,7 +373,7 @@ def _gathered(columns: Rows, rows: NDArray[np.int64], dtype: Any) -> NDArray[Any
 
 
 def _table(columns: Columns) -> pd.DataFrame:
-    """Return columns as a pandas table, with a column of its own for each coordinate and each coefficient."""
+    """Return columns as a pandas table, with a separate column for each coordinate and each coefficient."""
     plain: Columns = {}
     for name, values in columns.items():
         if name == "xyz":

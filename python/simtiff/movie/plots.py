@@ -1,4 +1,4 @@
-"""Pictures of a job's truth, drawn with matplotlib (the extra ``plot``)."""
+"""Pictures of a job's truth, drawn with matplotlib (optional dependencies ``plot``)."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ MAX_RECORDS = 2_000_000
 MAX_POINTS = 20_000
 _MAX_LEGEND = 12
 _DASHED = (0, (4, 2))
-# Cells of the timeline: each is at least two pixels of the picture high and wide.
+# Cells of the timeline; each is at least two pixels of the picture high and wide.
 _COLUMNS, _ROWS = 450, 250
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """The truth of a movie's first frames, their number, and how emitters blink and drift."""
+    """The truth of a movie's first frames, their number, and statistics of blinking and drift."""
 
     scene: Scene
     frames: int
@@ -60,7 +60,7 @@ class _Seen:
         return _several(self.count, "emitter")
 
     def words(self, config: JobConfig) -> str:
-        """Say which frames a picture is of."""
+        """Return which frames a picture shows."""
         every = config.emitters.frames
         if self.frames < every:
             return f"the first {self.frames:,} of {every:,} frames"
@@ -72,11 +72,11 @@ def _several(count: int, what: str) -> str:
 
 
 def write_plots(config: JobConfig, truth_path: str | Path, directory: str | Path) -> list[Path]:
-    """Draw the pictures that a job's config asks for into a folder.
+    """Draw the pictures that a job's config requests into a folder.
 
-    ``emitter_positions.png``, ``blinking_timeline.png`` (``emitters.no_plot: false``) and
-    ``zernike_coefficients.png`` (``zernike.no_plot: false``; `num_plot` emitters). The settings, the backend and the
-    open figures of the caller's matplotlib stay as they are; it may be called from any thread.
+    ``emitter_positions.png``, ``blinking_timeline.png`` (``emitters.no_plot: false``) and ``zernike_coefficients.png``
+    (``zernike.no_plot: false``; `num_plot` emitters). The settings, the backend and the open figures of the caller's
+    matplotlib do not change. The function may be called from any thread.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def write_plots(config: JobConfig, truth_path: str | Path, directory: str | Path
     Returns
     -------
     list of Path
-        The pictures.
+        Paths of the pictures.
 
     Raises
     ------
@@ -112,10 +112,10 @@ def write_plots(config: JobConfig, truth_path: str | Path, directory: str | Path
 
 
 def _first_frames(config: JobConfig, truth: TruthFile) -> _Seen:
-    """Return the truth of as many frames from the first on as are worth a picture."""
+    """Return the truth of as many of the first frames as a picture can show."""
     stop = min(truth.n_frames, max(1, int(truth.frames_of_records(MAX_RECORDS))))
     scene = truth.scene(0, stop)
-    if truth.drift() is not None or config.emitters.positions_path is not None:  # each where its first record is
+    if truth.drift() is not None or config.emitters.positions_path is not None:  # each at its first record
         _, emitter_ix, first = distinct(truth.record_ids(0, stop))
         seen = scene.emitter_ix[first]
         scene = replace(
@@ -164,7 +164,7 @@ def _draw_positions(config: JobConfig, seen: _Seen) -> Figure:
         vmax=depth,
         linewidths=0,
     )
-    for colour, line, dashes, order in (("white", 3.5, "-", 0.5), ("black", 1.6, _DASHED, 2)):  # emitters between
+    for colour, line, dashes, order in (("white", 3.5, "-", 0.5), ("black", 1.6, _DASHED, 2)):  # emitters in between
         outline = Rectangle(tuple(offset - 0.5), *frame, fill=False, color=colour, lw=line, ls=dashes, zorder=order)
         axis.add_patch(outline)
     axis.set(
@@ -176,7 +176,7 @@ def _draw_positions(config: JobConfig, seen: _Seen) -> Figure:
     add_um_axes(axis, pixel_um)
     add_scale_bar(axis, pixel_um[0])
     part = "" if len(shown) == len(xyz) else f" ({len(shown):,} shown)"
-    add_title(figure, axis, f"{seen.emitters()} with light in {seen.words(config)}{part}")
+    add_title(figure, axis, f"{seen.emitters()} emitting in {seen.words(config)}{part}")
     axis.legend(
         handles=[
             Patch(color="0.9", label=f"field, {field[0]:g} × {field[1]:g} px"),
@@ -192,9 +192,9 @@ def _draw_positions(config: JobConfig, seen: _Seen) -> Figure:
 
 
 def _draw_timeline(config: JobConfig, seen: _Seen) -> Figure:
-    """Draw a raster of emitters and frames, each cell its brightest record, so that no blink is lost.
+    """Draw a raster of emitters and frames; each cell shows its brightest record, so that no blink is lost.
 
-    Below are how many are on in each frame, and what is known of their times, photons and drift.
+    Below it are the number of emitters on in each frame, and panels of on-times, off-times, photons and drift.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -223,7 +223,7 @@ def _draw_timeline(config: JobConfig, seen: _Seen) -> Figure:
         vmax=high,
         extent=(-0.5, frames - 0.5, max(count, 1) - 0.5, -0.5),
     )
-    add_title(figure, light, f"Light of {seen.emitters()} in {seen.words(config)}")
+    add_title(figure, light, f"Photons of {seen.emitters()} in {seen.words(config)}")
     light.set_ylabel("emitter, by first frame")
     light.tick_params(labelbottom=False)
     bar = add_axes(figure, 1040, 50, 22, 2 * _ROWS)
@@ -235,7 +235,7 @@ def _draw_timeline(config: JobConfig, seen: _Seen) -> Figure:
     most, least = np.maximum.reduceat(active, starts), np.minimum.reduceat(active, starts)
     mean = np.add.reduceat(active, starts) / np.diff(edges)
     if columns < frames:
-        total.stairs(most, edges, baseline=least, fill=True, color="#9ecae1", label="least to most")
+        total.stairs(most, edges, baseline=least, fill=True, color="#9ecae1", label="minimum to maximum")
         total.stairs(mean, edges, baseline=None, color="#08519c", lw=1, label="mean")
         total.legend(loc="upper right", bbox_to_anchor=(1.0, -0.14), ncols=2)
     else:
@@ -252,13 +252,13 @@ def _draw_timeline(config: JobConfig, seen: _Seen) -> Figure:
         axis.yaxis.set_major_locator(MaxNLocator(nbins=6 if axis is light else 4, integer=True, min_n_ticks=1))
     if columns < frames or rows < count:
         cell = f"{_several(-(-count // rows), 'emitter')} × {_several(-(-frames // columns), 'frame')}"
-        note = f"Each cell above is of up to {cell} and shows the brightest record."
+        note = f"Each cell above covers up to {cell} and shows the brightest record."
         total.annotate(note, (0.5, 0), (0, -38), "axes fraction", "offset points", ha="center", va="top", fontsize=8)
     return figure
 
 
 def _add_density(total: Axes, config: JobConfig) -> None:
-    """Add an axis with emitters per square micrometre, of field and margin."""
+    """Add an axis with emitters per square micrometre of field and margin."""
     width, height = np.broadcast_to(config.emitters.area_px, 2) + 2 * config.emitters.margin_px
     area_um2 = width * height * config.optical.pixel_size_nm_x * config.optical.pixel_size_nm_y * 1e-6
     right = total.secondary_yaxis("right", functions=(lambda n: n / area_um2, lambda density: density * area_um2))
@@ -279,7 +279,7 @@ def _draw_coefficients(config: JobConfig, seen: _Seen) -> Figure:
     middle = (np.array(config.emitters.area) - 1) / 2
     away = np.hypot(*((seen.scene.xyz[chosen, :2] - middle) * pixel_um).T)
     few = len(chosen) <= _MAX_LEGEND
-    if few:  # of many, those far out would cover the others
+    if few:  # with many, those at the edge of the field would cover the others
         chosen, away = chosen[np.argsort(away)], np.sort(away)
     figure = new_figure(1080, (190 if few else 120) + 440 * len(drawn))
     axes = [add_axes(figure, 100, 50 + 440 * row, 820, 410) for row in range(len(drawn))]
@@ -303,7 +303,7 @@ def _draw_coefficients(config: JobConfig, seen: _Seen) -> Figure:
     part = "" if len(chosen) == seen.count else f"{len(chosen):,} of "
     add_title(figure, axes[0], f"Zernike coefficients of {part}{seen.emitters()}")
     bar = add_axes(figure, 945, 50, 22, 440 * len(drawn) - 30)
-    figure.colorbar(scale, cax=bar, label="from the middle of the field, µm")
+    figure.colorbar(scale, cax=bar, label="distance from the field centre, µm")
     if few and len(chosen):
         handles = [
             Line2D([], [], color=colour, marker="o", ms=3.5, lw=1, label=f"({x:.0f}, {y:.0f})")

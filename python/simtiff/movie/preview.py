@@ -1,4 +1,4 @@
-"""A frame of a movie as a picture: enlarged by whole factors, with axes, a scale bar and, on request, the truth."""
+"""A frame of a movie as a picture: enlarged by whole factors, with axes, a scale bar and, optionally, the truth."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ if TYPE_CHECKING:
 _MOST_FRAMES_LOOKED_AT = 32
 _LARGEST_FRAME_BYTES = 1 << 32
 _WIDE_PX, _HIGH_PX, _LARGEST_PX = 640, 1400, 4096
-# Black is a little below the background; white are a few pixels: those of a sparse frame's emitters would be all.
+# Black is slightly below the background. Only a few pixels are white; with more, in a sparse frame all pixels of
+# emitters would be.
 _BLACK, _WHITE, _GAMMA = 0.2, 2e-4, 0.6
 _UM = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3}
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """A frame, which of how many it is, and the size of its pixels along x and y, where the movie tells it."""
+    """A frame, its number, the number of frames, and the pixel size along x and y, if the movie has it."""
 
     image: NDArray[Any]
     number: int
@@ -54,10 +55,10 @@ def preview(
 ) -> Path:
     """Save one frame of a movie as a PNG, at least 800 px wide.
 
-    Small frames are enlarged by whole factors, without smoothing; frames of more than 4096 px are shown by the
-    brightest of each 2 x 2 pixels, 3 x 3, and so on. The axes are in pixels and, where the movie tells the size of its
-    pixels, in micrometres, 0 at the centre of the first pixel. Without matplotlib there is the bare frame. `stretch`
-    says what becomes black and white.
+    Small frames are enlarged by whole factors, without smoothing. Frames of more than 4096 px are reduced to the
+    brightest of each 2 x 2 pixels, 3 x 3, and so on. The axes are in pixels and, if the movie has a pixel size, in
+    micrometres, with 0 at the centre of the first pixel. Without matplotlib, the picture is the frame without axes. See
+    `stretch` for the grey values.
 
     Parameters
     ----------
@@ -68,24 +69,24 @@ def preview(
     frame : int, optional
         Which frame, from 0; default: the brightest of (at most 32, evenly spread) frames.
     truth : path or bool, optional
-        Mark the emitters that shine in this frame: those of a truth file, or (True) of the ``emitters.h5`` beside the
+        Mark the emitters that emit in this frame: those of a truth file, or (True) of the ``emitters.h5`` beside the
         movie.
     config : JobConfig, optional
-        The config that the movie was made with, where it is not that of the truth file: its `crop_offset` and
-        `roi_size` say where the frame was cut from the field.
+        The config of the movie, if it differs from that in the truth file: its `crop_offset` and `roi_size` set the
+        frame's position in the field.
 
     Returns
     -------
     Path
-        The picture's path.
+        Path of the picture.
 
     Raises
     ------
     DataError
-        The movie or the truth is missing or damaged, the movie is not a stack of grey frames, or the truth belongs to
-        a movie of other frames.
+        The movie or the truth is missing or damaged, the movie is not a stack of grey frames, or the frames of truth
+        and movie do not match.
     ConfigError
-        No such frame, or the truth is to be marked and matplotlib is not installed.
+        The frame does not exist, or the truth is requested and matplotlib is not installed.
     """
     source = Path(tiff)
     target = Path(png) if png is not None else source.with_name(f"{source.name}.png")
@@ -96,7 +97,7 @@ def preview(
             shown = _read_frame(source, frame)
     except (DataError, ConfigError):
         raise
-    except Exception as error:  # a damaged file makes tifffile raise nearly anything
+    except Exception as error:  # tifffile raises nearly anything for a damaged file
         text = Text("{path}: cannot be read as TIFF ({reason})", path=source, reason=f"{type(error).__name__}: {error}")
         raise DataError(text) from error
     marks = None
@@ -111,11 +112,14 @@ def _read_frame(source: Path, frame: int | None) -> _Frame:
         pages = file.pages
         count = len(pages)
         if not count:
-            raise DataError(Text("{path}: holds no frames", path=source))
+            raise DataError(Text("{path}: has no frames", path=source))
         if frame is not None:
             if not 0 <= frame < count:
                 text = Text(
-                    "{path}: there is no frame {frame}; allowed: 0 to {last}", path=source, frame=frame, last=count - 1
+                    "{path}: frame {frame} does not exist; allowed: 0 to {last}",
+                    path=source,
+                    frame=frame,
+                    last=count - 1,
                 )
                 raise ConfigError(text)
             numbers = range(frame, frame + 1)
@@ -130,7 +134,7 @@ def _read_frame(source: Path, frame: int | None) -> _Frame:
 def _checked(source: Path, page: Any) -> NDArray[Any]:
     if len(page.shape) != 2 or 0 in page.shape or page.dtype is None or page.dtype.kind not in "uif":
         text = Text(
-            "{path}: holds pages of shape {shape} and type {dtype}; expected grey frames",
+            "{path}: has pages of shape {shape} and type {dtype}; expected grey frames",
             path=source,
             shape=page.shape,
             dtype=page.dtype,
@@ -143,7 +147,7 @@ def _checked(source: Path, page: Any) -> NDArray[Any]:
 
 
 def _pixel_um(ome: str | None) -> tuple[float, float] | None:
-    """Return the size of pixels that OME-XML tells, if any."""
+    """Return the pixel size in OME-XML, if any."""
     sizes = []
     for axis in "XY":
         size = re.search(rf'\bPhysicalSize{axis}="([0-9.eE+-]{{1,40}})"', ome or "")
@@ -156,7 +160,7 @@ def _pixel_um(ome: str | None) -> tuple[float, float] | None:
 
 
 def _marks(source: Path, shown: _Frame, truth_path: Path, config: JobConfig | None) -> NDArray[np.float64]:
-    """Return where the emitters are that shine in a frame, x and y in its pixels, (n, 2)."""
+    """Return the positions of the emitters that emit in a frame, x and y in its pixels, (n, 2)."""
     from simtiff.movie.truthfile import TruthFile
 
     with TruthFile(truth_path, config, coefficients="computed") as truth:
@@ -165,8 +169,8 @@ def _marks(source: Path, shown: _Frame, truth_path: Path, config: JobConfig | No
         if (truth.n_frames, height, width) != (shown.count, *shown.image.shape):
             rows, columns = shown.image.shape
             text = Text(
-                "{path}: is the truth of {frames} frames of {width} x {height} px, not that of {movie} ({count} frames "
-                "of {columns} x {rows} px); another config: --config",
+                "{path}: is the truth of {frames} frames of {width} x {height} px, but {movie} has {count} frames of "
+                "{columns} x {rows} px; give the config of the movie with --config",
                 path=truth_path,
                 frames=truth.n_frames,
                 width=width,
@@ -198,7 +202,7 @@ def _save_picture(source: Path, shown: _Frame, marks: NDArray[np.float64] | None
 
 
 def _factors(shape: tuple[int, ...], pixel_um: tuple[float, float] | None, wide: int = _WIDE_PX) -> tuple[int, int]:
-    """Return how many pixels of the picture a pixel takes along x and y: as many as give a picture of a good size."""
+    """Return the enlargement along x and y that gives a picture of about `wide` pixels."""
     height, width = shape
     ratio = min(max(pixel_um[1] / pixel_um[0], 0.1), 10.0) if pixel_um else 1.0
     across = max(1, round(1 / ratio), min(-(-wide // width), int(_HIGH_PX / (height * ratio))))
@@ -211,7 +215,7 @@ def _enlarged(grey: NDArray[np.uint8], factors: tuple[int, int]) -> NDArray[np.u
 
 
 def _reduced(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return an image of at most `_LARGEST_PX` a side, of the brightest of each 2 x 2 pixels, or 3 x 3, ..."""
+    """Return an image of at most `_LARGEST_PX` per side, from the brightest of each 2 x 2 pixels, or 3 x 3, ..."""
     step = -(-max(grey.shape) // _LARGEST_PX)
     if step == 1:
         return grey
@@ -241,7 +245,7 @@ def _draw(source: Path, shown: _Frame, marks: NDArray[np.float64] | None) -> Fig
     tall, wide = grey.shape
     left = max(90, 310 - wide // 2)
     figure = new_figure(left + wide + max(250, 510 - wide // 2), max(tall, 200) + 220)
-    rgb = np.repeat(grey[..., np.newaxis], 3, axis=2)  # as it is: a colour map would round
+    rgb = np.repeat(grey[..., np.newaxis], 3, axis=2)  # unchanged grey values: a colour map would round them
     figure.figimage(rgb, left, figure.bbox.height - 100 - tall, zorder=-1)
     axis = add_axes(figure, left, 100, wide, tall)
     axis.patch.set_visible(False)
@@ -273,7 +277,7 @@ def _draw(source: Path, shown: _Frame, marks: NDArray[np.float64] | None) -> Fig
 
 
 def _limits(image: NDArray[Any]) -> tuple[float, float]:
-    """Return the values that become black and white."""
+    """Return the values shown as black and white."""
     values = _numbers(image)
     white = max(_WHITE, min(8 / values.size, 0.01))
     low, high = (float(value) for value in np.quantile(values, (_BLACK, 1 - white)))
@@ -285,16 +289,16 @@ def _limits(image: NDArray[Any]) -> tuple[float, float]:
 
 
 def _numbers(image: NDArray[Any]) -> NDArray[np.float64]:
-    """Return pixels as numbers that can be drawn: not infinite, nor so large that their differences would be."""
+    """Return pixels as numbers that can be drawn: finite, and with finite differences."""
     numbers: NDArray[np.float64] = np.nan_to_num(image.astype(np.float64), posinf=0.0, neginf=0.0)
     return np.clip(numbers, -1e100, 1e100)
 
 
 def stretch(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return an image as 8 bits, so that dim and bright emitters are seen.
+    """Return an 8-bit image in which both dim and bright emitters are visible.
 
-    The darkest fifth of the pixels is black, the brightest 0.02 % (at least 8 pixels, at most 1 %) white; between them
-    dim light is raised, by the power 0.6.
+    The darkest fifth of the pixels is black, the brightest 0.02 % (at least 8 pixels, at most 1 %) white. Between them
+    a gamma of 0.6 raises dim pixels.
     """
     low, high = _limits(image)
     part = np.clip((_numbers(image) - low) / (high - low), 0, 1)
@@ -305,7 +309,7 @@ def stretch(image: NDArray[Any]) -> NDArray[np.uint8]:
 def png_bytes(grey: NDArray[np.uint8]) -> bytes:
     """Return a grey 8-bit image, (y, x), as a PNG file."""
     height, width = grey.shape
-    rows = np.zeros((height, width + 1), np.uint8)  # each row begins with its filter type: 0, none
+    rows = np.zeros((height, width + 1), np.uint8)  # each row begins with its filter type (0: none)
     rows[:, 1:] = grey
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 6)), (b"IEND", b""))

@@ -1,4 +1,4 @@
-"""Light that is given instead of made: records from a truth file or from arrays, in memory."""
+"""Given records instead of simulated ones: from a truth file or from arrays, in memory."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ _COLUMNS = ("xyz", "phot", "frame_ix", "id")
 
 
 class RecordedTruth:
-    """Records and their coefficients; gives the same scenes as a truth file that holds them.
+    """Records and their coefficients; returns the same scenes as a truth file with these records.
 
     Parameters
     ----------
     given : path or mapping
-        A truth file, of which ``records/{xyz, phot, frame_ix}`` are enough; or arrays of these names (and ``id``).
-        Photons are taken as they stand: no illumination scales them.
+        A truth file, of which ``records/{xyz, phot, frame_ix}`` are enough; or arrays with these names (and ``id``).
+        Photons are used unchanged: the illumination does not scale them.
     config : JobConfig
-        The job. Its map gives the coefficients that are not in the file.
+        The job. Missing coefficients are computed from its map.
 
     Attributes
     ----------
     config : JobConfig
-        The job, with the number of frames that are given.
+        The job, with the given number of frames.
     records : Records
-        By frame.
+        All records, by frame.
     background : Background or None
-        That of the file, or that of the config, as `TruthFile` has it.
+        The background of the file or of the config, as in `TruthFile`.
 
     Raises
     ------
     DataError
-        The file is damaged, or a position is beyond the map.
+        The file is damaged, or a position is outside the map.
     ShapeError, ConfigError
         The arrays do not fit.
     """
 
-    drift = None  # records have it
+    drift = None  # already included in the records
 
     def __init__(self, given: str | os.PathLike[str] | Mapping[str, Any], config: JobConfig) -> None:
         self.path = None if isinstance(given, Mapping) else os.fspath(given)
@@ -80,7 +80,7 @@ class RecordedTruth:
     def scene(self, start: int, stop: int) -> Scene:
         """Return the emitters and records of frames ``start..stop - 1``."""
         whole = self._whole
-        # Keys of the same type: others would make a copy of all frames.
+        # Keys of the same type; any other would convert the whole column.
         low, high = np.searchsorted(whole.frame_ix, np.array([start, stop], whole.frame_ix.dtype))
         used, emitter_ix = np.unique(whole.emitter_ix[low:high], return_inverse=True)
         return Scene(
@@ -98,7 +98,7 @@ class RecordedTruth:
 
 
 def is_recorded(given: Any) -> TypeGuard[str | os.PathLike[str] | Mapping[str, Any]]:
-    """Say whether what is given is light as a `TruthFile` has it: such a file, or a dict of its arrays."""
+    """Return whether the input is a truth file or a dict of its arrays."""
     if isinstance(given, Mapping):
         return not {"x_px", "y_px"} & {str(name) for name in given}
     if not isinstance(given, str | os.PathLike):
@@ -108,7 +108,7 @@ def is_recorded(given: Any) -> TypeGuard[str | os.PathLike[str] | Mapping[str, A
             if file.read(len(_HDF5)) != _HDF5:
                 return False
         return format_of(Path(given)).name == "simtiff"
-    except (DataError, OSError):  # the truth file says what is wrong
+    except (DataError, OSError):  # `TruthFile` reports the error
         return True
 
 
@@ -117,7 +117,7 @@ def _records_of(given: Mapping[str, Any], config: JobConfig) -> tuple[Records, i
     unknown = [name for name in given if name not in _COLUMNS]
     missing = [name for name in _COLUMNS[:3] if name not in given]
     if unknown or missing:
-        what = f"there is no {', '.join(missing)}" if missing else f"{', '.join(map(str, unknown))} is not known"
+        what = f"missing {', '.join(missing)}" if missing else f"unknown {', '.join(map(str, unknown))}"
         raise ConfigError(
             f"emitters: {what}; allowed: xyz, phot, frame_ix, and id; or x_px, y_px, and z_um, frame, photons, id"
         )
@@ -127,16 +127,18 @@ def _records_of(given: Mapping[str, Any], config: JobConfig) -> tuple[Records, i
         raise ShapeError(f"xyz has shape {xyz.shape}; expected finite numbers (m, 3)")
     phot = _column("phot", given["phot"], count)
     if not (np.isfinite(phot).all() and (phot >= 0).all()):
-        raise ShapeError("phot holds NaN, infinity or numbers below 0; expected photons")
+        raise ShapeError("phot has NaN, infinite or negative values; expected photons")
     frame_ix = _whole("frame_ix", given["frame_ix"], count)
     if count and not (frame_ix.min() >= 0 and frame_ix.max() < MAX_FRAMES):
-        raise ShapeError(f"frame_ix goes from {frame_ix.min()} to {frame_ix.max()}; expected 0 to {MAX_FRAMES - 1}")
+        raise ShapeError(f"frame_ix ranges from {frame_ix.min()} to {frame_ix.max()}; expected 0 to {MAX_FRAMES - 1}")
     ids = _whole("id", given["id"], count) if "id" in given else np.arange(count)
     order = np.argsort(frame_ix, kind="stable")
     needed = int(frame_ix.max(initial=0)) + 1
     frames = config.emitters.frames if "frames" in config.emitters.model_fields_set else needed
     if frames < needed:
-        raise ConfigError(f"emitters.frames is {frames}, but frame_ix goes to {needed - 1}; allowed: from {needed}")
+        raise ConfigError(
+            f"emitters.frames is {frames}, but frame_ix goes up to {needed - 1}; allowed: {needed} or more"
+        )
     light = phot.astype(np.float32)[order]
     return Records(xyz[order], light, frame_ix[order].astype(np.int32), ids[order].astype(np.int64)), frames
 
@@ -154,15 +156,15 @@ def _scene_of(records: Records, config: JobConfig) -> Scene:
 
 
 def _column(name: str, values: Any, count: int) -> NDArray[np.float64]:
-    """Return a vector, also of a column or a row, of `count` numbers."""
+    """Return a vector of `count` numbers; accepts a column or a row."""
     array = numbers(name, values, np.float64, (1, 2))
     if array.size != count or count not in array.shape:
-        raise ShapeError(f"{name} has shape {array.shape}; expected ({count},), a row of xyz each")
+        raise ShapeError(f"{name} has shape {array.shape}; expected ({count},), one value per row of xyz")
     return array.reshape(-1)
 
 
 def _whole(name: str, values: Any, count: int) -> NDArray[np.int64]:
-    """Return a vector of whole numbers, also of doubles that are whole."""
+    """Return a vector of whole numbers; accepts doubles without a fraction."""
     array = np.asarray(values)
     column = _column(name, array, count)
     wrong = ~(column == np.rint(column)) | (np.abs(column) >= 2.0**63)

@@ -1,4 +1,4 @@
-"""One page of pictures of a score: by place in the field, height, photons and density."""
+"""One page of plots of an evaluation: by field position, z, photons and density."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _ALONG = (
 
 
 def plot_score(found: FileScore, png: str | Path) -> None:
-    """Draw the parts of a score on one page: shares found and errors, by field, z, photons and density.
+    """Draw an evaluation on one page: detection rates and errors by field position, z, photons and density.
 
     Parameters
     ----------
     found
-        The score.
+        The evaluation.
     png
         The picture to write.
 
@@ -79,14 +79,14 @@ def _draw(found: FileScore) -> Figure:
 
 
 def _draw_field(figure: Figure, axis: Axes, bins: tuple[Bin, ...], metric: str, title: str) -> None:
-    """Draw a number for each part of the field."""
+    """Draw a metric for each part of the field."""
     values = np.array([_number(getattr(each.metrics, metric)) for each in bins]).reshape(GRID, GRID)
     x, y = bins[0].ranges, bins[-1].ranges
     extent = (x["x_px"][0], y["x_px"][1], y["y_px"][1], x["y_px"][0])
     axis.set_title(title)
     axis.set(xlabel="x, px", ylabel="y, px")
     if extent[0] == extent[1] or extent[2] == extent[3] or not np.isfinite(values).any():
-        _say_nothing(axis)
+        _draw_no_data(axis)
         return
     limits = {"vmin": 0.0, "vmax": 1.0} if metric == "jaccard" else {}
     look: dict[str, Any] = {"extent": extent, "interpolation": "nearest", "aspect": "auto", **limits}
@@ -99,7 +99,7 @@ def _draw_field(figure: Figure, axis: Axes, bins: tuple[Bin, ...], metric: str, 
 def _draw_along(
     axis: Axes, bins: tuple[Bin, ...], name: str, metrics: tuple[tuple[str, str, str], ...], label: str, unit: str
 ) -> None:
-    """Draw numbers of parts of the data: a step as wide as each part."""
+    """Draw metrics of bins of the data, a step for each bin."""
     axis.set(xlabel=label, ylabel=unit)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
@@ -118,10 +118,10 @@ def _draw_along(
     if drawn:
         axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(metrics), handlelength=1.2)
     else:
-        _say_nothing(axis)
+        _draw_no_data(axis)
 
 
-def _say_nothing(axis: Axes) -> None:
+def _draw_no_data(axis: Axes) -> None:
     axis.set(xticks=[], yticks=[])
     axis.text(0.5, 0.5, "no data", transform=axis.transAxes, ha="center", va="center", color=INK)
 

@@ -1,4 +1,4 @@
-"""Files of localizations against the truth of a movie, in the coordinates of its frames."""
+"""Evaluation of localization files against the truth of a movie, in frame coordinates."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ _TRUTH, _COUNTS_ELECTRONS = "simtiff", "picasso"
 
 @dataclass(frozen=True)
 class FileScore:
-    """How good the localizations of a file are.
+    """Evaluation of the localizations in a file.
 
     Attributes
     ----------
     score : Score
-        The figures.
+        The metrics.
     truth, found : str
         The files.
     pixel_size_nm : (float, float)
         Along x and y.
     photons : str
-        What is compared as photons.
+        Definition of the photons that are compared.
     has_bounds : bool
-        Whether the truth has bounds to compare errors with.
+        Whether the truth has Cramér-Rao bounds to compare errors with.
     """
 
     score: Score
@@ -55,7 +55,7 @@ class FileScore:
     has_bounds: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values, as for JSON."""
+        """Return the evaluation as plain values for JSON."""
         names = {name: getattr(self, name) for name in ("truth", "found", "photons")}
         return {**names, "pixel_size_nm": list(self.pixel_size_nm), **self.score.to_dict()}
 
@@ -71,38 +71,38 @@ def score_files(
 ) -> FileScore:
     """Compare a file of localizations with the truth; see `simtiff.localizations.score`.
 
-    Of an ``emitters.h5`` the records in the frame count, in px of the frame, as localizers see them. A truth's photons
-    are those that reach the camera; where the localizations are Picasso's, whose photons are photo-electrons, they are
-    multiplied by the quantum efficiency first.
+    Of an ``emitters.h5``, the records in the frame are used, in px of the frame, as in localizations. Photons of the
+    truth are those that reach the camera. Photons of Picasso are photo-electrons: for Picasso files, the photons of the
+    truth are multiplied by the quantum efficiency first.
 
     Parameters
     ----------
     truth : path
-        ``emitters.h5``, or a file of any format of localizations.
+        ``emitters.h5``, or a localization file of any format.
     found : path
-        A file of any format of localizations.
+        A localization file of any format.
     radius_nm, dz_nm : float
-        How far apart an emitter and its localization may be, laterally and axially.
+        Largest distance of an emitter and its localization, laterally and axially.
     pixel_size_nm : float or (float, float), optional
-        Size of a pixel, or along x and y; needed where neither file says it.
+        Pixel size, or sizes along x and y; required if neither file contains it.
     config : JobConfig, optional
-        Used instead of the config that an ``emitters.h5`` carries.
+        Used instead of the config stored in an ``emitters.h5``.
 
     Raises
     ------
     ConfigError
-        An argument is wrong, or the size of pixels is not known.
+        An argument is wrong, or the pixel size is not known.
     DataError
-        A file is missing, damaged, of no known format, or lacks a column; or sizes of pixels disagree.
+        A file is missing, damaged, of unknown format, or lacks a column; or the pixel sizes differ.
     """
     kinds = [_kind(path) for path in (truth, found)]
     size = as_pixel_size(pixel_size_nm) or _stated(truth, kinds[0], config) or _stated(found, kinds[1], None)
     if size is None:
-        text = Text("{path}: does not say how large its pixels are; give it with --pixel-size", path=truth)
+        text = Text("{path}: does not contain the pixel size; give it with --pixel-size", path=truth)
         raise ConfigError(text)
     true, calibration = _read(truth, kinds[0], size, config)
     seen, _ = _read(found, kinds[1], size, None)
-    photons: str = Text("as both files have them")
+    photons: str = Text("as in both files")
     if calibration is not None:
         photons = Text("photons that reach the camera")
         if kinds[1] == _COUNTS_ELECTRONS:
@@ -111,14 +111,14 @@ def score_files(
     for name, table in (("truth", true), ("found", seen)):
         if table.frame is None:
             path = truth if name == "truth" else found
-            raise DataError(Text("{path}: no column frame; it is needed", path=path))
+            raise DataError(Text("{path}: required column frame is missing", path=path))
     score = localizations.score(true, seen, radius_nm, dz_nm, pixel_size_nm=size)
     bounds = any(getattr(true, f"sigma_{name}") is not None for name in ("x_px", "y_px", "z_um", "photons"))
     return FileScore(score, str(truth), str(found), size, photons, bounds)
 
 
 def _kind(path: str | os.PathLike[str]) -> str:
-    """Return the format of a file; `DataError` if there is none."""
+    """Return the format of a file; `DataError` if the file does not exist."""
     there = Path(path)
     if not there.is_file():
         raise DataError(joined([str(path), Text("not a file") if there.exists() else Text("no such file")], ": "))
@@ -126,7 +126,7 @@ def _kind(path: str | os.PathLike[str]) -> str:
 
 
 def _stated(path: str | os.PathLike[str], kind: str, config: JobConfig | None) -> PixelSize | None:
-    """Return the size of pixels that a file says, or None."""
+    """Return the pixel size stored in a file, or None."""
     if kind == _TRUTH:
         with TruthFile(Path(path), config, coefficients="unused") as truth:
             optical = truth.config.optical
@@ -134,14 +134,14 @@ def _stated(path: str | os.PathLike[str], kind: str, config: JobConfig | None) -
     try:
         with localizations.opened(path, kind) as source:
             return source.pixel_size_nm
-    except ConfigError:  # it has lengths in nm, and not that
+    except ConfigError:  # lengths are in nm, without a pixel size
         return None
 
 
 def _read(
     path: str | os.PathLike[str], kind: str, size: PixelSize, config: JobConfig | None
 ) -> tuple[Localizations, Calibration | None]:
-    """Return the localizations of a file, whose pixels are so large, and the camera of a truth."""
+    """Return the localizations of a file with the given pixel size, and the camera of a truth."""
     if kind == _TRUTH:
         with TruthFile(Path(path), config, coefficients="unused") as truth:
             calibration = Calibration.of(truth.config)
@@ -152,9 +152,9 @@ def _read(
 
 
 def _check_agreed(path: str, stated: PixelSize, given: PixelSize) -> None:
-    """Raise `DataError` if a file's pixels are not as large as those of the other file, or as they were given."""
+    """Raise `DataError` if a file's pixel size differs from that of the other file, or from the given one."""
     if not np.allclose(stated, given, rtol=1e-5, atol=0):
         text = Text(
-            "{path}: has pixels of {stated} nm, not of {given} nm", path=path, stated=list(stated), given=list(given)
+            "{path}: has a pixel size of {stated} nm, not {given} nm", path=path, stated=list(stated), given=list(given)
         )
         raise DataError(text)

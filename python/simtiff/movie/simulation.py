@@ -1,4 +1,4 @@
-"""One movie from Python: truth, expected photons and camera frames of a job's config."""
+"""A movie from Python: truth, expected photons and camera frames for a job's config."""
 
 from __future__ import annotations
 
@@ -35,45 +35,45 @@ if TYPE_CHECKING:
 class Simulation:
     """A job's movie and its truth, any range of frames at a time.
 
-    Frames depend on the config and their index alone: not on the range they are asked for in, the chunk size,
-    or the number of threads. They are the same as those `simtiff batch` writes. The truth is kept in memory;
-    for movies whose truth does not fit, use `write` or the command line, which keep it in a file. A simulation that is
-    pickled or copied takes the truth along, if it has been made.
+    Frames depend only on the config and their index, not on the requested range, the chunk size or the number of
+    threads. They are bit-identical to those that `simtiff batch` writes. The truth is kept in memory; if it does not
+    fit, use `write` or the command line, which keep it in a file. Pickling or copying a simulation includes the truth
+    if it has been made.
 
     Parameters
     ----------
     config : path, dict or JobConfig
-        A job's config (or a batch's, whose ``base_config`` is taken).
+        Config of a job, or of a batch, of which ``base_config`` is used.
     emitters : path, table or dict, optional
-        Emitters or light to use in place of the config's emitters.
+        Emitters or records to use instead of the config's emitters.
 
-        A file of any kind that `simtiff.localizations` reads, or a pandas table (a mapping of arrays, or
-        `Localizations`) with columns ``x_px``, ``y_px`` and, optional, ``z_um``, ``frame``, ``photons`` and ``id``,
-        is a list as ``emitters.positions_path`` takes it. Rows with frame and photons are records as they stand, to
-        which the config's drift and fiducials are added; records of one id share their PSF where it does not move.
-        Rows without a frame are molecules that blink by the config, with the photons of the list where it has any.
+        A list as in ``emitters.positions_path``: a file of any format that `simtiff.localizations` reads, or a pandas
+        table (a mapping of arrays, or `Localizations`) with columns ``x_px``, ``y_px`` and, optionally, ``z_um``,
+        ``frame``, ``photons`` and ``id``. Rows with frame and photons are records, used unchanged except for the
+        config's drift and fiducials; records with the same id share their PSF unless the id moves. Rows without a frame
+        are molecules that blink according to the config, with the photons of the list if it has any.
 
-        A truth file, of which ``records/{xyz, phot, frame_ix}`` are enough, or a dict of these arrays: (m, 3) px, px,
-        um; (m,) photons; (m,) frames from 0; and ``id`` (m,) where several records are of one emitter, is light as it
-        reached the camera, with any drift. Coefficients that the file does not have are those of the config's map. A
-        file's own background is used where it was made with the settings of the config.
+        Or recorded data: a truth file, of which ``records/{xyz, phot, frame_ix}`` are enough, or a dict of these
+        arrays: (m, 3) px, px, um; (m,) photons; (m,) frames from 0; and ``id`` (m,) if emitters have several records.
+        Positions include any drift, and photons are those at the camera. Missing coefficients are computed from the
+        config's map. The background of a file is used if it was made with the settings of the config.
 
-        Photons of records are taken as they stand, after any illumination.
+        Photons of records are used unchanged: the illumination does not scale them.
 
     Attributes
     ----------
     config : JobConfig
         The checked config.
     shape : tuple of int
-        (t, y, x) of the movie. With `emitters`, t is that of the file; where neither it nor the config says one, it is
-        up to the last frame with light.
+        (t, y, x) of the movie. With `emitters`, t is that of the file; if neither the file nor the config sets it, the
+        movie ends with the last frame that has records.
 
     Raises
     ------
     ConfigError
         The config is wrong.
     DataError
-        The zmap is damaged or does not cover the field (raised when it is first needed; with `emitters`, at once).
+        The aberration map is damaged or does not cover the field (raised at first use; with `emitters`, immediately).
     ShapeError
         The arrays of `emitters` do not fit.
 
@@ -116,7 +116,7 @@ class Simulation:
         self._made: tuple[MemoryTruth | RecordedTruth | GivenTruth, Movie] | None = None
 
     def _take(self, emitters: Any) -> None:
-        """Take a list of molecules or records: a file or a table, or else that of the config, if it has one."""
+        """Accept a list of molecules or records: a file or a table, or by default that of the config, if any."""
         if emitters is not None:
             if isinstance(emitters, str | os.PathLike):
                 self.config = with_list(self.config, os.fspath(emitters))
@@ -141,8 +141,8 @@ class Simulation:
         return f"Simulation({number} emitters, shape {self.shape}, seed {emitters.seed})"
 
     def _make(self) -> tuple[MemoryTruth | RecordedTruth | GivenTruth, Movie]:
-        """Return truth and movie, made when they are first needed."""
-        # Without a lock, as `functools.cached_property` had one: a forked child could find it taken.
+        """Return truth and movie, made at first use."""
+        # Without a lock, unlike older versions of `functools.cached_property`: a forked child could find it locked.
         if self._made is None:
             truth = self._recorded or MemoryTruth(self.config, open_field(self.config), self._given)
             self._made = truth, Movie(self.config, truth)
@@ -160,33 +160,33 @@ class Simulation:
     def emitters(self) -> AnyEmitters:
         """All emitters by id: xyz (n, 3) in px, px, um; intensity in photons; t0 and on_time in frames.
 
-        An intensity is that where the illumination has its peak. Those that can blink more than once have no t0 and
-        on_time, and for DNA-PAINT no intensity: see `blinks`. `DataError` where records were given.
+        Intensities are those at the peak of the illumination. Emitters that can blink more than once have no t0 and
+        on_time, and for DNA-PAINT no intensity: see `blinks`. `DataError` if records were given.
         """
         if not isinstance(self._truth, MemoryTruth):
-            raise DataError("emitters: only records were given, which do not say when emitters are on")
+            raise DataError("emitters: only records were given, which do not contain on-times of emitters")
         return self._truth.emitters
 
     @property
     def blinks(self) -> Blinks | None:
-        """When emitters are on: emitter, t0 and on_time in frames, state, intensity in photons per frame.
+        """Blinks: emitter, t0 and on_time in frames, state, intensity in photons per frame.
 
-        None where emitters are on once, or always. `DataError` where records were given.
+        None if emitters are on once, or always. `DataError` if records were given.
         """
         if not isinstance(self._truth, MemoryTruth):
-            raise DataError("blinks: only records were given, which do not say when emitters are on")
+            raise DataError("blinks: only records were given, which do not contain on-times of emitters")
         return self._truth.blinks
 
     @property
     def drift(self) -> NDArray[np.float64] | None:
-        """Drift of each frame, (t, 3) in px, px, um; None where there is none, or light was given that has it."""
+        """Drift of each frame, (t, 3) in px, px, um; None without drift, or for recorded data, which include it."""
         return self._truth.drift
 
     @property
     def records(self) -> Records:
-        """Light in the frames: xyz (m, 3) in px, px, um; phot in photons; frame_ix; id; by frame, then id.
+        """Records of all frames: xyz (m, 3) in px, px, um; phot in photons; frame_ix; id; by frame, then by id.
 
-        Photons are after the illumination; those that were given are taken as they stand.
+        Photons are after the illumination; given photons are unchanged.
         """
         return self._truth.records
 
@@ -194,7 +194,7 @@ class Simulation:
     def background(self) -> Background | None:
         """Expected background: pixel p of frame t has ``image[p] * factor[t]`` photons; image (y, x), factor (t,).
 
-        None where the config has neither ``background`` nor ``illumination``: it is ``tiff.noise_params.background``.
+        None if the config has neither ``background`` nor ``illumination``: then it is ``tiff.noise_params.background``.
         """
         return self._truth.background
 
@@ -206,8 +206,8 @@ class Simulation:
         start, stop : int
             ``0 <= start <= stop <= t``.
         out : ndarray, optional
-            Filled in place (in part where Ctrl-C ends the call) and returned: float32, (stop - start, y, x),
-            C-contiguous.
+            Preallocated array, filled in place and returned: float32, (stop - start, y, x), C-contiguous. After Ctrl-C
+            its contents are undefined.
 
         Returns
         -------
@@ -231,13 +231,13 @@ class Simulation:
         start, stop : int
             ``0 <= start <= stop <= t``.
         out : ndarray, optional
-            Filled in place (in part where Ctrl-C ends the call) and returned: of the config's ``tiff.dtype``,
-            (stop - start, y, x), C-contiguous.
+            Preallocated array, filled in place and returned: of the config's ``tiff.dtype``, (stop - start, y, x),
+            C-contiguous. After Ctrl-C its contents are undefined.
 
         Returns
         -------
         ndarray, shape (stop - start, y, x), uint16 or float32
-            ADU per pixel; without a block ``camera``, one per photo-electron.
+            ADU per pixel; without a section ``camera``, one ADU per photo-electron.
 
         Raises
         ------
@@ -251,8 +251,8 @@ class Simulation:
     def stream(self, chunk_size: int | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield (index of the first frame, camera frames) for the whole movie, in chunks.
 
-        The next chunk is rendered while the last one is used. Each chunk is an array of its own, which the
-        caller may keep or change.
+        The next chunk is rendered while the current one is used. Each chunk is a new array that the caller may keep or
+        change.
 
         Parameters
         ----------
@@ -265,16 +265,16 @@ class Simulation:
             A chunk size below 1.
         """
         if chunk_size is not None and chunk_size < 1:
-            raise ShapeError(f"chunk_size: got {chunk_size}, expected a whole number from 1")
+            raise ShapeError(f"chunk_size: got {chunk_size}; expected a whole number from 1")
         return ((first, chunk.copy()) for first, chunk in self._movie.stream(chunk_size))
 
     def write(self, directory: str | os.PathLike[str]) -> dict[str, Path]:
-        """Write ``emitters.h5`` and the OME-TIFF (and plots, if asked for) to a folder.
+        """Write ``emitters.h5`` and the OME-TIFF (and plots and exports, if requested) to a folder.
 
         Parameters
         ----------
         directory : path
-            Made if it is not there.
+            The folder, created if missing.
 
         Returns
         -------
@@ -284,7 +284,7 @@ class Simulation:
         Raises
         ------
         OSError
-            A file cannot be written; nothing half-written is left.
+            A file cannot be written; no incomplete file is left.
         """
         from simtiff.movie.job import run_job
 

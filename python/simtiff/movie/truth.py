@@ -1,18 +1,18 @@
-"""The truth of a movie in a file, ``emitters.h5``, and in memory; both give the same scenes.
+"""The truth of a movie in a file, ``emitters.h5``, and in memory; both return the same scenes.
 
 Layout of the file: ``emitters/{xyz, intensity, t0, on_time, id}``, one row per emitter; ``records/{xyz, phot,
-frame_ix, id}``, one row per emitter and frame with light, ordered by frame, then id; ``zernike_coeffs/{phase,
-mag}``, one row per emitter; ``records/frame_start``, the first record of each frame and the number of
-records. Attributes hold the job's config as JSON, its seed, and the program's version, and on every dataset
-its unit. Magnitudes that are all zero take no space. ``records/crlb`` has a row of bounds for each record, where they
-are asked for.
+frame_ix, id}``, one row per emitter and frame in which it emits, ordered by frame, then id; ``zernike_coeffs/{phase,
+mag}``, one row per emitter; ``records/frame_start``, the first record of each frame and, at the end, the number of
+records. Attributes have the job's config as JSON, its seed and the program's version, and the unit of every dataset.
+Amplitude coefficients that are all zero take no space. ``records/crlb`` has a row of bounds for each record, if
+requested.
 
-Where emitters can blink more than once, ``emitters/`` has no t0 and on_time (and for DNA-PAINT no intensity), and
-``blinks/{emitter, t0, on_time, state, intensity}`` has a row for each sojourn in a bright state (`Blinks`). Where there
-is drift, ``drift/xyz`` (frames, 3) has it, and records lie where it has moved them; emitters and their coefficients
-are those of the undrifted place. Emitters with ids from the attribute ``first_fiducial`` of ``emitters/id`` on are
-fiducials.
-``background/{image, factor}`` are there where a config has a ``background`` or an ``illumination``: pixel p of frame t
+If emitters can blink more than once, ``emitters/`` has no t0 and on_time (and for DNA-PAINT no intensity), and
+``blinks/{emitter, t0, on_time, state, intensity}`` has a row for each blink (`Blinks`). ``drift/xyz`` (frames, 3) has
+the drift, if any. Positions of records include it; positions and coefficients of emitters are undrifted. Emitters with
+ids from the attribute ``first_fiducial`` of ``emitters/id`` on are fiducials.
+
+``background/{image, factor}`` exist if the config has a ``background`` or an ``illumination``: pixel p of frame t
 expects ``image[p] * factor[t]`` photons. ``emitters/intensity`` is before the illumination, ``records/phot`` after it.
 """
 
@@ -57,7 +57,7 @@ FORMAT_VERSION = 1
 _MAX_CHUNK_ROWS = 1 << 16
 _COEFFICIENT_ROWS = 1 << 17
 
-# dataset: columns (0: a plain list), type, unit
+# dataset: columns (0: one-dimensional), type, unit
 _EMITTERS: dict[str, tuple[int, str, str]] = {
     "xyz": (3, "f4", "px, px, um"),
     "intensity": (0, "f4", "photons per frame"),
@@ -82,7 +82,7 @@ _BLINKS: dict[str, tuple[int, str, str]] = {
 
 @dataclass(frozen=True)
 class TruthSize:
-    """How much was written: number of emitters and of records; and the background, if there is one."""
+    """Numbers of emitters and records written; and the background, if there is one."""
 
     emitters: int
     records: int
@@ -97,9 +97,9 @@ def write_truth(
     block_records: int = BLOCK_RECORDS,
     given: Given | None = None,
 ) -> TruthSize:
-    """Make a job's truth and write it piece by piece; it appears under its name only when it is whole.
+    """Make a job's truth and write it piece by piece; the file gets its name only when it is complete.
 
-    Memory does not grow with the number of frames, and the same config gives the same bytes.
+    Memory does not grow with the number of frames. The same config gives byte-identical files.
 
     Parameters
     ----------
@@ -108,19 +108,19 @@ def write_truth(
     config
         The job.
     field
-        Its map, from `open_field`.
+        Its aberration map, from `open_field`.
     progress
-        Called with the frames done and all frames.
+        Called with the number of frames done and of all frames.
     block_records
-        Records that are made at a time; see `iter_truth`.
+        Records made at a time; see `iter_truth`.
     given
-        Molecules in place of those that the config draws; default: those of its ``positions_path``. Records are
-        written by `simtiff.movie.giventruth.write_given_records`.
+        Molecules instead of those drawn from the config; default: those of its ``positions_path``. For records, use
+        `simtiff.movie.giventruth.write_given_records`.
 
     Raises
     ------
     DataError
-        If the map does not cover the field, or the image of a background the frame.
+        If the map does not cover the field, or a background image does not cover the frame.
     OSError
         If the file cannot be written.
     """
@@ -181,7 +181,7 @@ def write_truth(
 
 
 def _as_seen(records: Records, drift: NDArray[np.float64] | None, beam: Beam | None) -> tuple[Records, Records]:
-    """Return records at their undrifted places, and the same where drift moved them, as a beam lights them there."""
+    """Return records at their undrifted positions, and the same records with drift and illumination applied."""
     seen = drifted(records, drift)
     if beam is None:
         return records, seen
@@ -191,7 +191,7 @@ def _as_seen(records: Records, drift: NDArray[np.float64] | None, beam: Beam | N
 
 
 def _ahead(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """Yield pieces while a thread makes the next one: the core needs no lock of Python's, which writing holds."""
+    """Yield pieces while a thread makes the next one: the core releases the GIL, which writing holds."""
     with ThreadPoolExecutor(1, thread_name_prefix="truth") as pool:
         coming = pool.submit(next, pieces, None)
         while (piece := coming.result()) is not None:
@@ -200,7 +200,7 @@ def _ahead(pieces: Iterator[Piece]) -> Iterator[Piece]:
 
 
 class Growing:
-    """Datasets of a group that grow by rows, in chunks."""
+    """Datasets of a group that grow by rows, stored in chunks."""
 
     def __init__(self, file: h5py.File, group: str, layout: dict[str, tuple[int, str, str]], chunk_rows: int) -> None:
         self._rows = 0
@@ -210,7 +210,7 @@ class Growing:
         }
 
     def append(self, table: Records | Blinks | dict[str, NDArray[Any]]) -> None:
-        """Add rows to all of them."""
+        """Append rows to all datasets."""
         columns = {name: table[name] if isinstance(table, dict) else getattr(table, name) for name in self._sets}
         start = self._rows
         for name, dataset in self._sets.items():
@@ -225,7 +225,7 @@ _Coefficients = tuple["NDArray[np.float32]", "NDArray[np.float32] | None"]
 def _places_of(
     records: Records, config: JobConfig, field: FieldMap, *, everywhere: bool = False
 ) -> Callable[[NDArray[np.int64]], _Coefficients]:
-    """Return what computes the coefficients of some records, at the undrifted places."""
+    """Return a function that computes the coefficients of some records, at the undrifted positions."""
     return lambda rows: field_coefficients(config, field, records.xyz[rows], everywhere=everywhere)
 
 
@@ -234,7 +234,7 @@ def _scene_of(
     first_frame: int,
     coefficients: Callable[[NDArray[np.int64]], _Coefficients],
 ) -> Scene:
-    """Return records of whole frames as a scene, with the coefficients of a record (row) of each PSF."""
+    """Return records of whole frames as a scene; `row` is the record whose coefficients a PSF has."""
     first, emitter_ix = same_psf(records.id, records.xyz)
     phase, magnitude = coefficients(first)
     return Scene(
@@ -250,7 +250,7 @@ def _scene_of(
 def write_records(
     path: str | Path, config: JobConfig, records: Records, scene: Scene, background: Background | None = None
 ) -> None:
-    """Write a truth file of records without emitters, with a row of coefficients for each.
+    """Write a truth file of records without emitters, with a row of coefficients for each record.
 
     Parameters
     ----------
@@ -259,9 +259,9 @@ def write_records(
     config
         The job.
     records, scene
-        All records by frame, and the same as a scene.
+        All records by frame, and the same records as a scene.
     background
-        The movie's, if it has one.
+        The movie's background, if it has one.
     """
     rows, modes = len(records), scene.phase.shape[1]
     with writing_hdf5(path) as (file, check):
@@ -279,10 +279,10 @@ def write_records(
 
 
 def replace_coefficients(path: str | Path, config: JobConfig, field: FieldMap) -> None:
-    """Compute the coefficients of a truth file's emitters anew and put them in place of the old ones.
+    """Recompute the coefficients of a truth file's emitters and replace the old ones.
 
-    Emitters and records stay; the file carries the new config, and its background. Where the file has no emitters, each
-    record gets coefficients. The old file stays until the new one is whole.
+    Emitters and records do not change; the file gets the new config and its background. If the file has no emitters,
+    each record gets coefficients. The old file is replaced only when the new one is complete.
 
     Raises
     ------
@@ -304,9 +304,9 @@ def replace_coefficients(path: str | Path, config: JobConfig, field: FieldMap) -
 
 
 def replace_config(path: str | Path, config: JobConfig) -> None:
-    """Put another config into a truth file, its background and bounds; all else stays.
+    """Replace the config of a truth file, with its background and bounds; nothing else changes.
 
-    The old file stays until the new one is whole.
+    The old file is replaced only when the new one is complete.
     """
     with TruthFile(path, config, coefficients="unused") as truth:
         background = truth.background
@@ -335,7 +335,7 @@ def make_dataset(
     *,
     chunk_rows: int | None = None,
 ) -> h5py.Dataset:
-    """Make a dataset: of known length in one piece, or (with `chunk_rows`) growing in chunks."""
+    """Make a dataset: contiguous with a known length, or (with `chunk_rows`) growing in chunks."""
     tail = (columns,) if columns else ()
     growing: dict[str, Any] = {}
     if chunk_rows is not None:
@@ -346,7 +346,7 @@ def make_dataset(
 
 
 def chunk_rows(config: JobConfig, given: Summary | None = None) -> tuple[int, int]:
-    """Return lengths of chunks that suit the expected numbers of records and blinks, so that small files stay small."""
+    """Return chunk lengths for the expected numbers of records and blinks, so that small files stay small."""
     cfg = config.emitters
     records = expected_records(config, cfg.frames, given)
     if cfg.blinking.kind == "once" and with_number(config, given).num_emitters:
@@ -359,7 +359,7 @@ def chunk_rows(config: JobConfig, given: Summary | None = None) -> tuple[int, in
 
 
 class CoefficientWriter:
-    """Writes ``zernike_coeffs``; magnitudes are stored only from the first that is not zero on."""
+    """Writes ``zernike_coeffs``; amplitude coefficients are stored only from the first nonzero one on."""
 
     def __init__(self, file: h5py.File, rows: int, modes: int, *, everywhere: bool = False) -> None:
         self._everywhere = everywhere
@@ -367,7 +367,7 @@ class CoefficientWriter:
         self._magnitude = make_dataset(file, "zernike_coeffs/mag", rows, modes, "f4", "1, Noll 1 and up")
 
     def write(self, start: int, config: JobConfig, field: FieldMap, xyz: np.ndarray[Any, Any]) -> None:
-        """Write the coefficients at some places into the rows from `start` on."""
+        """Write the coefficients at some positions into the rows from `start` on."""
         for first in range(0, len(xyz), _COEFFICIENT_ROWS):
             block = xyz[first : first + _COEFFICIENT_ROWS]
             rows = slice(start + first, start + first + len(block))
@@ -378,7 +378,7 @@ class CoefficientWriter:
 
 
 def describe_truth(file: h5py.File, config: JobConfig) -> None:
-    """Put a job's config into an open file, its seeds, and what made it."""
+    """Write a job's config, its seed and the program's version into an open file."""
     from simtiff.config.identity import DATA_VERSION
 
     describe(
@@ -394,7 +394,7 @@ def describe_truth(file: h5py.File, config: JobConfig) -> None:
 
 
 class MemoryTruth:
-    """A job's truth in memory; gives the same scenes as the file.
+    """A job's truth in memory; returns the same scenes as the file.
 
     Parameters
     ----------
@@ -403,18 +403,18 @@ class MemoryTruth:
     field
         Its map, from `open_field`.
     given
-        Molecules in place of those that the config draws.
+        Molecules instead of those drawn from the config.
 
     Attributes
     ----------
     emitters : Emitters, Molecules or Sites
-        All emitters, by id, where they are without drift.
+        All emitters, by id, without drift.
     blinks : Blinks or None
-        When they are on; None where they are on once.
+        Their blinks; None if they are on once or always.
     records : Records
         All records, with drift.
     drift : (frames, 3) float64 or None
-        Of each frame, in px, px, um.
+        Drift of each frame, in px, px, um.
     """
 
     path: str | None = None
@@ -439,7 +439,7 @@ class MemoryTruth:
 
     def scene(self, start: int, stop: int) -> Scene:
         """Return the emitters and records of frames ``start..stop - 1``."""
-        # Keys of the same type: others would have the whole column converted.
+        # Keys of the same type; any other would convert the whole column.
         keys = np.array([start, stop], self.records.frame_ix.dtype)
         low, high = np.searchsorted(self.records.frame_ix, keys)
         records = self.records[low:high]

@@ -1,11 +1,12 @@
-"""Read ``emitters.h5``: any range of frames, reading just what these frames need.
+"""Read ``emitters.h5``: any range of frames, reading only the data of these frames.
 
-Files of other programs are understood, too, and ``records/{xyz, phot, frame_ix}`` are enough: without ``emitters/``
-(records carry the positions), with coefficients per record instead of per emitter (the number of rows decides) or
-without any (they are computed from the config's map), without ``records/id``, ``records/frame_start`` or a config.
-Vectors may be columns, whole numbers may be doubles, and MATLAB may have saved the file. Records that are not in the
-order of frames are sorted in memory.
-Whatever is wrong with a file is a `DataError` that names file and dataset.
+Files of other software are accepted, too; ``records/{xyz, phot, frame_ix}`` are enough. ``emitters/`` may be missing
+(records have the positions). Coefficients may be per record instead of per emitter (the number of rows decides) or
+missing (they are computed from the config's map). ``records/id``, ``records/frame_start`` and the config may be
+missing. Vectors may be columns, whole numbers may be doubles, and MATLAB may have saved the file. Records that are not
+ordered by frame are sorted in memory.
+
+An error in a file raises a `DataError` that names file and dataset.
 """
 
 from __future__ import annotations
@@ -45,18 +46,18 @@ _COLUMNS: dict[str, dict[str, tuple[int | None, ...]]] = {
     "drift": {"xyz": (None, 3)},
 }
 Coefficients = Literal["stored", "computed", "unused"]
-"""What is made of a file's coefficients: read; read, or computed where there are none; or nothing."""
+"""Use of a file's coefficients: read; read, or computed if missing; or ignored."""
 
 MAX_GAP_ROWS = 2048
-"""Reading so many rows for nothing costs less than another read."""
+"""Reading so many unneeded rows is faster than another read."""
 
 MAX_RUN_ROWS = 1 << 18
-"""Rows of coefficients that are read in one go."""
+"""Rows of coefficients read in one call."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Positions that coefficients belong to: of emitters, or of records where a file has no emitters."""
+    """Positions of coefficients: of emitters, or of records if a file has no emitters."""
 
     count: int
     read: Callable[[int, int], NDArray[np.float32]]
@@ -70,29 +71,28 @@ class TruthFile:
     path
         The file.
     config
-        Used instead of the config that the file carries, if any.
+        Used instead of the config stored in the file, if any.
     coefficients
-        ``"stored"``: the file must have coefficients; ``"computed"``: where it has none, they are those of the config's
-        map; ``"unused"``: they are not looked at, and there are no scenes.
+        ``"stored"``: the file must have coefficients; ``"computed"``: if it has none, they are computed from the
+        config's map; ``"unused"``: they are ignored, and scenes are not available.
     file
-        The open file, where it is being written and has its name not yet; it stays open.
+        The open file, if it is still being written under a temporary name; it stays open.
 
     Attributes
     ----------
     path : str
         The file.
     stored_config : JobConfig or None
-        The config that the file carries.
+        The config stored in the file.
     n_frames : int
-        Number of frames of the movie. Where the file does not say it, that of the config if it says one, else up to
-        the last frame with light.
+        Number of frames of the movie: from the file, else from the config, else up to the last frame that has records.
     states_frames : bool
-        Whether the file says how many frames there are.
+        Whether the file contains the number of frames.
 
     Raises
     ------
     DataError
-        If the file is missing, damaged, or no truth file.
+        If the file is missing, damaged, or not a truth file.
     """
 
     def __init__(
@@ -140,24 +140,24 @@ class TruthFile:
 
     @property
     def config(self) -> JobConfig:
-        """The given config, else the file's own; `DataError` if there is neither."""
+        """The given config, else the stored one; `DataError` if there is neither."""
         config = self._given_config or self.stored_config
         if config is None:
-            text = Text("{path}: carries no config (attribute config); give one with --config", path=self.path)
+            text = Text("{path}: contains no config (attribute config); give one with --config", path=self.path)
             raise DataError(text)
         return config
 
     @property
     def background(self) -> Background | None:
-        """The movie's background: the file's own where it has the settings of the config, else made by the config.
+        """The movie's background: the stored one if its settings match the config, else made according to the config.
 
-        None where the config asks for none; `DataError` where an image that is needed is not there.
+        None if the config has none; `DataError` if a required image is missing.
         """
         return find_background(self._file, self.n_frames, self.config, self.stored_config)
 
     @property
     def computes(self) -> bool:
-        """Whether the file has no coefficients, so that those of the config's map are taken."""
+        """Whether the file has no coefficients, so that they are computed from the config's map."""
         return self._phase is None
 
     def scene(self, start: int, stop: int) -> Scene:
@@ -168,11 +168,11 @@ class TruthFile:
         return self._scene_of_records(records, start)
 
     def frames_of_records(self, count: int) -> int:
-        """Return how many frames from the first on have at most `count` records together."""
+        """Return how many of the first frames have at most `count` records together."""
         return int(np.searchsorted(self._in_frames.frame_start, count, side="right")) - 1
 
     def places(self) -> Places:
-        """Return the positions that coefficients belong to, without drift, to compute them anew."""
+        """Return the positions of coefficients, without drift, to recompute them."""
         group, name = (self._emitters, "emitters") if "xyz" in self._emitters else (self._records, "records")
         if "xyz" not in group:
             raise DataError(f"{self.path}: no dataset {name}/xyz")
@@ -189,19 +189,19 @@ class TruthFile:
         return Places(len(rows), read)
 
     def records(self) -> tuple[NDArray[np.float32] | None, NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
-        """Return all records by frame: position (None where only emitters have one), photons, frame and id."""
+        """Return all records by frame: position (None if only emitters have one), photons, frame and id."""
         every = self._in_frames.read(0, self._in_frames.count)
         return every.xyz, every.phot, every.frame_ix, every.rows if every.id is None else every.id
 
     def emitter_columns(self, most: int) -> dict[str, NDArray[np.float64]]:
-        """Return intensity, t0 and on_time of the first emitters, `most` at most, as far as the file has them."""
+        """Return intensity, t0 and on_time of the first emitters, at most `most`, those that the file has."""
         names = [name for name in ("intensity", "t0", "on_time") if name in self._emitters]
         return {
             name: read_rows(self._emitters[name], 0, min(most, len(self._emitters[name])), np.float64) for name in names
         }
 
     def blinks(self, most: int) -> Blinks | None:
-        """Return the first rows of ``blinks/``, `most` at most; None where there are none."""
+        """Return the first rows of ``blinks/``, at most `most`; None if there are none."""
         if not self._blinks:
             return None
         types = {"emitter": np.int64, "state": np.uint8, "intensity": np.float32}
@@ -210,14 +210,14 @@ class TruthFile:
         return Blinks(**columns)
 
     def drift(self) -> NDArray[np.float64] | None:
-        """Return the drift of each frame, (frames, 3) in px, px, um; None where there is none."""
+        """Return the drift of each frame, (frames, 3) in px, px, um; None without drift."""
         rows = self._drift.get("xyz")
         if rows is None:
             return None
         drift: NDArray[np.float64] = read_rows(rows, 0, len(rows), np.float64)
         if len(drift) != self.n_frames:
             text = Text(
-                "{path}: drift/xyz: has {rows} rows; allowed: {frames}, one for each frame",
+                "{path}: drift/xyz: has {rows} rows; allowed: {frames}, one per frame",
                 path=self.path,
                 rows=len(drift),
                 frames=self.n_frames,
@@ -226,7 +226,7 @@ class TruthFile:
         return drift
 
     def record_ids(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Return the emitter of each record of frames ``start..stop - 1``; the record's row where none is said."""
+        """Return the emitter of each record of frames ``start..stop - 1``; the record's row if the file has no ids."""
         records = self._in_frames.of_frames(start, stop)
         return records.rows if records.id is None else records.id
 
@@ -242,11 +242,11 @@ class TruthFile:
 
     @property
     def file(self) -> h5py.File:
-        """The open HDF5 file, for what else is in it."""
+        """The open HDF5 file, for its other contents."""
         return self._file
 
     def frame_ranges(self, most: int) -> Iterator[tuple[int, int]]:
-        """Yield all frames in ranges (start, stop) of at most `most` records each, but of at least one frame."""
+        """Yield all frames in ranges (start, stop) of at least one frame and at most `most` records, if possible."""
         start = 0
         while start < self.n_frames:
             stop = max(start + 1, self.frames_of_records(int(self._in_frames.frame_start[start]) + most))
@@ -254,7 +254,7 @@ class TruthFile:
             start = stop
 
     def records_of(self, start: int, stop: int) -> Records:
-        """Return the records of frames ``start..stop - 1``; where the file has no ids, they are the records' rows."""
+        """Return the records of frames ``start..stop - 1``; if the file has no ids, they are the row numbers."""
         records = self._in_frames.of_frames(start, stop)
         ids = records.rows if records.id is None else records.id
         xyz = records.xyz
@@ -265,7 +265,7 @@ class TruthFile:
         return Records(xyz, records.phot, records.frame_ix, ids)
 
     def rows_of(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Return the rows that the records of a scene of these frames have in the file."""
+        """Return the rows in the file of the records of frames ``start..stop - 1``, in the order of the scene."""
         return self._in_frames.rows_of(start, stop)
 
     def copy_into(self, file: h5py.File) -> None:
@@ -288,12 +288,14 @@ class TruthFile:
     # Opening
 
     def _group(self, group: str) -> dict[str, Rows]:
-        """Return the known columns of a group that are there."""
+        """Return the known columns of a group that the file has."""
         found = {}
         for name, shape in [*_COLUMNS[group].items(), *([("frame_start", (None,))] if group == "records" else [])]:
             dataset = find_dataset(self._file, f"{group}/{name}")
             if dataset is not None:
-                meaning = Text("a row each for x and y (px) and z (um)") if len(shape) == 2 else Text("a plain list")
+                meaning = (
+                    Text("one row each of x and y (px) and z (um)") if len(shape) == 2 else Text("one-dimensional")
+                )
                 found[name] = check_numbers(dataset, shape, meaning)
         return found
 
@@ -302,12 +304,12 @@ class TruthFile:
             if name not in self._records:
                 need_dataset(self._file, f"records/{name}")
         if "xyz" not in self._records and "xyz" not in self._emitters:
-            need_dataset(self._file, "records/xyz", Text(" where there is no emitters/xyz"))
+            need_dataset(self._file, "records/xyz", Text(" if there is no emitters/xyz"))
         if "id" not in self._records and "xyz" not in self._records:
-            need_dataset(self._file, "records/id", Text(" where records have no xyz"))
+            need_dataset(self._file, "records/id", Text(" if records have no xyz"))
         for name in _COLUMNS["blinks"] if self._blinks else ():
             if name not in self._blinks:
-                need_dataset(self._file, f"blinks/{name}", Text(" where there are blinks"))
+                need_dataset(self._file, f"blinks/{name}", Text(" if there are blinks"))
         groups = (("emitters", self._emitters), ("records", self._records), ("blinks", self._blinks))
         for group, columns in groups:
             lengths = {f"{group}/{name}": len(rows) for name, rows in columns.items() if name != "frame_start"}
@@ -323,19 +325,21 @@ class TruthFile:
         except (ValueError, TypeError) as error:
             if isinstance(error, DataError):
                 raise
-            if self._given_config is not None:  # another program's, and not needed
+            if self._given_config is not None:  # another program's config, not needed
                 return None
             first = str(error).splitlines()[:3]
-            text = Text("{path}: attribute config is no valid config: {reason}", path=self.path, reason=" ".join(first))
+            text = Text(
+                "{path}: attribute config is not a valid config: {reason}", path=self.path, reason=" ".join(first)
+            )
             raise DataError(text) from error
 
     def _is_of_a_gaussian(self) -> bool:
-        """Whether the file's coefficients are those of a Gaussian, which has none, and another model wants some."""
+        """Whether the file was made with the Gaussian model, without coefficients, but another model needs them."""
         stored, given = self.stored_config, self._given_config
         return stored is not None and given is not None and stored.psf.model == "gaussian" != given.psf.model
 
     def _find_coefficients(self, *, computed: bool) -> tuple[Rows | None, Rows | None]:
-        """Return phase and magnitude coefficients, if there are any; magnitudes that were never written are none."""
+        """Return phase and amplitude coefficients, if there are any; None for amplitudes that were never written."""
         dataset = find_dataset(self._file, "zernike_coeffs/phase")
         if dataset is None or (computed and self._is_of_a_gaussian()):
             return None, None
@@ -351,7 +355,7 @@ class TruthFile:
         return phase, rows if written else None
 
     def _read_emitter_ids(self) -> NDArray[np.int64] | None:
-        """Return the emitters' ids, or None where emitter i is row i."""
+        """Return the emitters' ids, or None if emitter i is row i."""
         rows = self._emitters.get("id")
         if rows is None:
             return None
@@ -361,7 +365,7 @@ class TruthFile:
             if not np.array_equal(read_rows(rows, start, stop, np.int64), np.arange(start, stop)):
                 ids: NDArray[np.int64] = read_rows(rows, 0, count, np.int64)
                 if len(np.unique(ids)) != count:
-                    raise DataError(f"{self.path}: emitters/id: holds an id twice; allowed: each once")
+                    raise DataError(f"{self.path}: emitters/id: has duplicate ids; allowed: each id once")
                 return ids
         return None
 
@@ -386,7 +390,7 @@ class TruthFile:
                 return "id"
         text = Text(
             "{path}: zernike_coeffs/phase: has {rows} rows; allowed: one per emitter or per record "
-            "(the file has {emitters}, {records} records)",
+            "(the file has {emitters} and {records} records)",
             path=self.path,
             rows=rows,
             emitters=Text("no emitters") if emitters is None else Text("{n} emitters", n=emitters),
@@ -397,8 +401,8 @@ class TruthFile:
     # Reading
 
     def _scene_of_emitters(self, records: RecordRows, start: int) -> Scene:
-        """Make a scene where coefficients are given per emitter."""
-        assert records.id is not None  # noqa: S101 - for the type checker; `_per` says so
+        """Make a scene from coefficients per emitter."""
+        assert records.id is not None  # noqa: S101 - for the type checker; `_per` ensures it
         first, emitter_ix = same_psf(records.id, records.xyz)
         rows = self._rows_of_emitters(records.id[first])
         still = None
@@ -406,11 +410,11 @@ class TruthFile:
             places = self._emitters["xyz"]
             still = gather(rows, lambda low, high: positions(self.path, places, low, high), 3)
         xyz = records.xyz[first] if records.xyz is not None else still
-        assert xyz is not None  # noqa: S101 - for the type checker; `_check_columns` says so
+        assert xyz is not None  # noqa: S101 - for the type checker; `_check_columns` ensures it
         return self._scene(xyz, rows, emitter_ix, records, start, still)
 
     def _rows_of_emitters(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows that emitters have in the file; `DataError` if one is not there."""
+        """Return the rows of emitters in the file; `DataError` if one is missing."""
         rows = ids
         if self._emitter_ids is not None:
             order = np.argsort(self._emitter_ids)
@@ -421,14 +425,14 @@ class TruthFile:
             unknown = ids[(ids < 0) | (ids >= (self._emitter_count() or 0))]
         if unknown.size:
             text = Text(
-                "{path}: records/id: {id} is no emitter; allowed: those of emitters/id", path=self.path, id=unknown[0]
+                "{path}: records/id: {id} is not an emitter; allowed: ids in emitters/id", path=self.path, id=unknown[0]
             )
             raise DataError(text)
         return rows
 
     def _scene_of_records(self, records: RecordRows, start: int) -> Scene:
-        """Make a scene where coefficients are given per record or per distinct id."""
-        assert records.xyz is not None  # noqa: S101 - for the type checker; `_per` says so
+        """Make a scene from coefficients per record or per distinct id."""
+        assert records.xyz is not None  # noqa: S101 - for the type checker; `_per` ensures it
         alone = np.arange(len(records.phot), dtype=np.uint32)
         if records.id is None:
             return self._scene(records.xyz, records.rows, alone, records, start)
@@ -450,7 +454,7 @@ class TruthFile:
         start: int,
         still: NDArray[np.float32] | None = None,
     ) -> Scene:
-        """Add the coefficients of `rows`, one per emitter of the scene; `still`: where these are without drift."""
+        """Add the coefficients of `rows`, one per emitter of the scene; `still`: undrifted positions of these."""
         if self._phase is None:
             phase, magnitude = self._computed(xyz if still is None else still)
         else:
@@ -462,7 +466,7 @@ class TruthFile:
         return Scene(xyz.astype(np.float64), phase, magnitude, emitter_ix, frame_ix, records.phot)
 
     def _phases_to_add(self) -> NDArray[np.float32]:
-        """Return what the given config adds to all phases that the file's own config does not, from Noll 1 on."""
+        """Return the phases, from Noll 1 on, that the given config adds to all emitters and the stored one does not."""
         if self._given_config is None:
             return np.zeros(0, np.float32)
         wanted = self._given_config.psf.phase_noll
@@ -496,14 +500,14 @@ class TruthFile:
         values = gather(rows, lambda low, high: read_rows(columns, low, high, np.float32), columns.shape[1])
         if values.size and np.abs(values).max() > LIMITS["coefficients"]:
             raise DataError(
-                f"{self.path}: {str(columns.dataset.name).lstrip('/')}: numbers up to {np.abs(values).max():g}; "
+                f"{self.path}: {str(columns.dataset.name).lstrip('/')}: values up to {np.abs(values).max():g}; "
                 f"allowed: up to {LIMITS['coefficients']:g}"
             )
         return values
 
 
 def stored_config(path: str | Path) -> JobConfig | None:
-    """Return the config that a truth file carries, None if it carries no valid one; `DataError` if it is damaged."""
+    """Return the config stored in a truth file, None if it has no valid one; `DataError` if it is damaged."""
     with open_hdf5(path) as file:
         try:
             return _stored_config(file)
@@ -514,7 +518,7 @@ def stored_config(path: str | Path) -> JobConfig | None:
 
 
 def _stored_config(file: h5py.File) -> JobConfig | None:
-    """Return the config in an open file, or None; `ValueError` or `TypeError` if it is not valid."""
+    """Return the config in an open file, or None; raises `ValueError` or `TypeError` if it is not valid."""
     from simtiff.config.settings import JobConfig
 
     text = stated(file, (), "config")
@@ -529,10 +533,10 @@ def gather(
     max_run: int = MAX_RUN_ROWS,
     dtype: Any = np.float32,
 ) -> NDArray[Any]:
-    """Return some rows of a dataset, reading stretches of rows that lie close together in one go.
+    """Return some rows of a dataset, reading runs of nearby rows in one call.
 
-    Emitters of a chunk are mostly neighbours, since ids follow the time of birth; a few that live long lie
-    far off.
+    Emitters of a chunk mostly have nearby ids, since ids follow the order of activation; a few with long on-times do
+    not.
     """
     wanted = np.unique(rows)
     found = np.empty((len(wanted), columns), dtype)

@@ -1,4 +1,4 @@
-"""The records of a truth file in the order of frames: which rows a frame has, and reading just these."""
+"""The records of a truth file in the order of frames: the rows of each frame, and reading only these."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 MAX_FRAMES = 10**7
 SCAN_ROWS = 1 << 20
-# Beyond any microscope; what is larger is garbage and would make rendering take forever.
+# Beyond any microscope; larger values are garbage and would make rendering take forever.
 LIMITS = {"x and y": 1e7, "z": 1001.0, "photons": 1e15, "coefficients": 1e3}
 
 
 @dataclass(frozen=True)
 class RecordRows:
-    """Some records: row numbers in the file (for coefficients stored per record), and columns that it has."""
+    """Some records: row numbers in the file (for coefficients stored per record), and the existing columns."""
 
     rows: NDArray[np.int64]
     xyz: NDArray[np.float32] | None
@@ -40,27 +40,27 @@ class FileRecords:
     path
         The file, for messages.
     columns
-        The datasets by name; ``phot`` and ``frame_ix`` are there.
+        The datasets by name, at least ``phot`` and ``frame_ix``.
     stated
-        Number of frames that the file's own config says, if it has one.
+        Number of frames in the stored config, if any.
     wanted
-        Number of frames that counts where the file says none and its records allow it.
+        Number of frames to use if the file contains none and its records fit.
 
     Attributes
     ----------
     columns : dict
         The datasets.
     frame_start : (frames + 1,) int64
-        The first record of each frame, and at the end the number of records.
+        The first record of each frame and, at the end, the number of records.
     n_frames : int
         Number of frames.
     states_frames : bool
-        Whether the file says how many frames there are.
+        Whether the file contains the number of frames.
 
     Raises
     ------
     DataError
-        If frames are not right, or do not agree with each other.
+        If frames are invalid or inconsistent.
     """
 
     def __init__(self, path: str, columns: dict[str, Rows], stated: int | None, wanted: int | None) -> None:
@@ -81,12 +81,12 @@ class FileRecords:
         return int(self.frame_start[-1])
 
     def rows_of(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Return the rows that the records of frames ``start..stop - 1`` have in the file."""
+        """Return the rows in the file of the records of frames ``start..stop - 1``."""
         low, high = self._span(start, stop)
         return np.arange(low, high) if self._sorted is None else self._sorted.rows[low:high]
 
     def of_frames(self, start: int, stop: int) -> RecordRows:
-        """Return the records of frames ``start..stop - 1``; `DataError` if the file does not agree with itself."""
+        """Return the records of frames ``start..stop - 1``; `DataError` if the file is inconsistent."""
         records = self.read(*self._span(start, stop))
         self._check_frames(records, start, stop)
         return records
@@ -103,7 +103,7 @@ class FileRecords:
         phot = read_rows(columns["phot"], low, high, np.float32)
         if phot.size and (phot.min() < 0 or phot.max() > LIMITS["photons"]):
             text = Text(
-                "{path}: records/phot: holds {low:g} to {high:g}; allowed: 0 to {most:g} photons",
+                "{path}: records/phot: ranges from {low:g} to {high:g}; allowed: 0 to {most:g} photons",
                 path=self.path,
                 low=float(phot.min()),
                 high=float(phot.max()),
@@ -130,7 +130,7 @@ class FileRecords:
             )
 
     def _read_index(self, stated: int | None, wanted: int | None) -> NDArray[np.int64]:
-        """Return the first record of each frame, and at the end the number of records."""
+        """Return the first record of each frame and, at the end, the number of records."""
         count = len(self.columns["frame_ix"])
         if "frame_start" in self.columns:
             rows = self.columns["frame_start"]
@@ -138,7 +138,7 @@ class FileRecords:
                 raise DataError(f"{self.path}: records/frame_start: has {len(rows)} rows; allowed: frames + 1")
             index = read_rows(rows, 0, len(rows), np.int64)
             if index[0] != 0 or index[-1] != count or (np.diff(index) < 0).any():
-                raise DataError(f"{self.path}: records/frame_start: does not rise from 0 to the {count} records")
+                raise DataError(f"{self.path}: records/frame_start: does not increase from 0 to the {count} records")
         else:
             index = self._scan_frames(count)
         if not self.states_frames and wanted is not None and wanted >= len(index) - 1:
@@ -146,7 +146,7 @@ class FileRecords:
         if stated is not None and stated != len(index) - 1:
             if "frame_start" in self.columns or stated < len(index) - 1:
                 text = Text(
-                    "{path}: records: belong to {frames} frames, but the file's config says {stored}",
+                    "{path}: records: belong to {frames} frames, but the file's config has {stored}",
                     path=self.path,
                     frames=len(index) - 1,
                     stored=stated,
@@ -163,7 +163,7 @@ class FileRecords:
             frames = read_rows(self.columns["frame_ix"], start, min(start + SCAN_ROWS, count), np.int64)
             if frames.min() < 0 or frames.max() >= MAX_FRAMES:
                 text = Text(
-                    "{path}: records/frame_ix: holds {low} to {high}; allowed: 0 to {most}",
+                    "{path}: records/frame_ix: ranges from {low} to {high}; allowed: 0 to {most}",
                     path=self.path,
                     low=frames.min(),
                     high=frames.max(),
@@ -177,7 +177,7 @@ class FileRecords:
                 counts = np.concatenate([counts, np.zeros(len(more) - len(counts), np.int64)])
             counts[: len(more)] += more
         if not ordered:
-            with reading(self.path, "records (sorting them, since records/frame_ix is not in order)"):
+            with reading(self.path, "records (sorting them, since records/frame_ix is not sorted)"):
                 every = self.read(0, count)
                 order = np.argsort(every.frame_ix, kind="stable")
                 self._sorted = _take(every, order)
@@ -185,7 +185,7 @@ class FileRecords:
 
 
 def positions(path: str, rows: Rows, low: int, high: int) -> NDArray[np.float32]:
-    """Return some rows of a dataset of positions; `DataError` where they are garbage."""
+    """Return some rows of a dataset of positions; `DataError` if they are out of range."""
     xyz: NDArray[np.float32] = read_rows(rows, low, high, np.float32)
     for what, shown, part in (("x and y", Text("x and y"), xyz[:, :2]), ("z", "z", xyz[:, 2])):
         if part.size and np.abs(part).max() > LIMITS[what]:
