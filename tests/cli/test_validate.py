@@ -92,7 +92,8 @@ def test_validate_refuses_a_drift_out_of_what_can_be_computed(command: Command, 
 def test_one_pixel_size_alone_is_noted(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "job.json"
     words = (
-        "note: pixels are 65 nm x 98.83 nm: optical.pixel_size_nm_x is given, optical.pixel_size_nm_y has its default"
+        "note: pixels are 65 nm x 98.83 nm: optical.pixel_size_nm_x is given, but optical.pixel_size_nm_y has its "
+        "default"
     )
 
     def answers(optical: dict[str, Any], **batch: Any) -> list[str]:

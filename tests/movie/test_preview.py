@@ -157,7 +157,7 @@ def test_a_truth_of_another_movie_is_refused(tmp_path: Path) -> None:
     config = JobConfig.model_validate(content)
     preview(tmp_path / "movie.tif", truth=truth, config=config)
     tifffile.imwrite(tmp_path / "longer.tif", np.zeros((4, 16, 16), np.uint16), photometric="minisblack")
-    with pytest.raises(DataError, match=r"3 frames .* \(4 frames"):
+    with pytest.raises(DataError, match=r"3 frames .* has 4 frames"):
         preview(tmp_path / "longer.tif", truth=truth, config=config)
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["movie.tif.png"]
 

@@ -430,7 +430,7 @@ GARBAGE: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     ),
     "beyond config": (
         _both(_no_index, _set("records/frame_ix", -1, 90)),
-        r"belong to 91 frames, but .* says 40",
+        r"belong to 91 frames, but .* has 40",
     ),
     "config text": (lambda file: file.attrs.update(config="{"), r"attribute config is not a valid config"),
     "config number": (lambda file: file.attrs.update(config=3), r"attribute config is not a valid config"),

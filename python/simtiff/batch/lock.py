@@ -164,7 +164,7 @@ class _Lock:
         self.taken_over = _name(holder) if holder else ""
 
     def _take(self) -> dict[str, Any] | None:
-        """Write into the file that this process holds it; return what it says if another was faster, else None."""
+        """Record this process as the holder; return the content of the file if another process won, else None."""
         self.held = True
         self._write()
         if not has_locks(self.fd):
@@ -337,7 +337,7 @@ def holders(folder: Path) -> list[Holder]:
 
 
 def is_at_work(folder: Path, shard: Shard) -> bool:
-    """Say whether a shard is at work in a folder now; nothing is changed."""
+    """Return whether a shard is running in a folder; nothing is changed."""
     return _living(folder / lock_name(shard)) is not None
 
 
