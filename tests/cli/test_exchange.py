@@ -146,7 +146,7 @@ def test_files_of_other_tools_as_truth(folder: Path, tmp_path: Path, command: Co
     said = command("score", storm, storm, "--pixel-size=100,120")
     assert "Jaccard 1.0000" in said
     assert "photons: as in both files" in said
-    assert "the truth has no bounds" not in said  # the uncertainties of the file are its bounds
+    assert "the truth has no CRLB" not in said  # the uncertainties of the file are its bounds
     localizations.write({"frame": [0], "x_px": [1.0], "y_px": [2.0]}, tmp_path / "t.csv", "csv")
     said = command("score", tmp_path / "t.csv", storm, "--pixel-size=100,120", "--plot=s.png")
     assert "the truth has no CRLB" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from queue import Empty
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,7 @@ class Dask(Executor):
         self._limit = most
         self._topic = f"simtiff-{fence.token}"
         self._tasks: dict[Future, Task] = {}
+        self._numbers = itertools.count()  # a job that is submitted again needs a new key
         self._events: list[Event] = []
         self._check_versions()
         self.workers = 1
@@ -76,7 +78,7 @@ class Dask(Executor):
     def submit(self, task: Task) -> None:
         """Submit a job to the scheduler."""
         text = errand(task, self._fence, None)
-        future = self._client.submit(_run, text, self._topic, key=f"{self._topic}-{task.job}", pure=False)
+        future = self._client.submit(_run, text, self._topic, key=f"{self._topic}-{next(self._numbers)}", pure=False)
         self._tasks[future] = task
         future.add_done_callback(self._fetch)
 

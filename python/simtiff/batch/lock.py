@@ -33,12 +33,13 @@ from simtiff.io.files import has_locks, partial_path, try_lock
 from simtiff.language import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 RENEW_SECONDS = 20.0
 STALE_SECONDS = 120.0
 _PATIENCE_SECONDS = 5.0
 _DOOR_SECONDS = 600.0
+_SILENT_SECONDS = 2.0
 DOOR_NAME = ".simtiff-status.lock"
 _FENCE_SECONDS = 2.0
 _never_seen: set[str] = set()
@@ -57,6 +58,8 @@ class _Lock:
         The file.
     patience : float
         How long to wait for a running holder, in seconds.
+    waiting : callable
+        Called once if the wait takes longer than two seconds.
 
     Attributes
     ----------
@@ -70,13 +73,14 @@ class _Lock:
         Identifies this acquisition of the lock.
     """
 
-    def __init__(self, path: Path, patience: float = 0.0) -> None:
+    def __init__(self, path: Path, patience: float = 0.0, waiting: Callable[[], object] = lambda: None) -> None:
         self.path = path
         self.fd = -1
         self.taken_over = ""
         self.held = False
         self.token = secrets.token_hex(8)
         self._patience = patience
+        self._waiting = waiting
         self._more: dict[str, Any] = {}
         self._released = threading.Event()
 
@@ -141,7 +145,9 @@ class _Lock:
         """Raise `BatchError` if the holder of another lock excludes this one."""
 
     def _acquire(self) -> None:
-        deadline = time.monotonic() + max(self._patience, _PATIENCE_SECONDS)
+        begin = time.monotonic()
+        deadline = begin + max(self._patience, _PATIENCE_SECONDS)
+        said = False
         while True:
             self.fd = os.open(self.path, _FLAGS | os.O_CREAT, 0o666)
             if not stat.S_ISREG(os.fstat(self.fd).st_mode):
@@ -160,6 +166,9 @@ class _Lock:
                 _refuse(self.path, holder, seconds or None)
             os.close(self.fd)
             self.fd = -1
+            if not said and time.monotonic() > begin + _SILENT_SECONDS:
+                said = True
+                self._waiting()
             time.sleep(0.05)
         self.taken_over = _name(holder) if holder else ""
 
@@ -266,14 +275,14 @@ class FolderLock(_Lock):
         self.shard = shard
 
     @contextlib.contextmanager
-    def door(self) -> Iterator[None]:
+    def door(self, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
         """Let one shard at a time access the shared files; a run of the whole batch does not wait."""
         path = self.path.with_name(DOOR_NAME)
         if self.shard is None:
             path.unlink(missing_ok=True)  # of a shard that was killed, for none is at work now
             yield
             return
-        with _Lock(path, _DOOR_SECONDS):
+        with _Lock(path, _DOOR_SECONDS, waiting):
             yield
 
     def settled(self, jobs: str) -> list[Shard]:

@@ -181,7 +181,7 @@ def run_batch(
             holder = lock.taken_over
             text = Text("the previous run exited without finishing ({holder}); taking over its lock", holder=holder)
             run.tell(Message(text))
-        with lock.door():
+        with lock.door(lambda: run.tell(Message(Text("waiting for another shard to start or end")))):
             run.choose(retry_failed=retry_failed, overwrite=overwrite)
             run.refuse_overwriting(inputs)
             run.check_room(workers, force=force)
