@@ -33,6 +33,7 @@ from batch_helpers import (
 )
 from simtiff import BatchError, run_batch
 from simtiff.batch.events import Done, Failed, Started
+from simtiff.batch.lock import Fence, UnsharedFolderError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -286,3 +287,15 @@ def test_an_executor_that_was_shut_down_is_named(tmp_path: Path) -> None:
         assert (
             run_batch(MANY, max_workers=1, output_dir=tmp_path / "out", progress=False, executor=pool).completed == JOBS
         )
+
+
+def test_a_worker_waits_for_the_folder_of_each_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock of an earlier run, gone by the time its last job began, says nothing of the next run's."""
+    monkeypatch.setattr("simtiff.batch.lock._FENCE_SECONDS", 0.2)
+    path = tmp_path / ".simtiff.lock"
+    with pytest.raises(UnsharedFolderError):
+        Fence(str(path), "first").check()
+    timer = threading.Timer(0.2, lambda: path.write_text('{"token": "second"}'))
+    timer.start()
+    Fence(str(path), "second").check()
+    timer.join()

@@ -32,10 +32,11 @@ from batch_helpers import (
 )
 from simtiff import BatchError, run_batch
 from simtiff.batch.clean import clean_folder
-from simtiff.batch.events import Done
+from simtiff.batch.events import Done, Failed
 from simtiff.batch.lock import FolderLock
 from simtiff.batch.overview import Overview
 from simtiff.batch.shards import Shard
+from simtiff.batch.status import BatchStatus
 from simtiff.batch.table import JobTable
 from simtiff.batch.verify import verify_batch
 from simtiff.errors import ConfigError
@@ -163,6 +164,35 @@ def test_an_index_that_was_removed_is_made_again_with_the_jobs_of_all(tmp_path: 
     assert not overview.status.foreign  # which simtiff clean would remove
 
 
+def test_a_shard_that_ends_while_the_status_is_read_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    (output / JOBS[1] / "emitters.h5").mkdir(parents=True)  # in the way
+    before: list[bytes] = []
+
+    def keep(event: Any) -> None:
+        if isinstance(event, Failed):
+            before.append((output / "batch_status.json").read_bytes())
+
+    run_batch(SIX, 1, output_dir=output, shard="2/3", progress=keep)
+    load = BatchStatus.load
+
+    def load_first(folder: Path, *name: str) -> BatchStatus | None:
+        if not before:
+            return load(folder, *name)
+        after = (output / "batch_status.json").read_bytes()
+        (output / "batch_status.json").write_bytes(before.pop())
+        try:
+            return load(folder, *name)
+        finally:
+            (output / "batch_status.json").write_bytes(after)
+
+    monkeypatch.setattr(BatchStatus, "load", load_first)
+    assert Overview(output).states[JOBS[1]] == "failed"
+    assert not before
+
+
 @pytest.mark.parametrize("shard", [None, "2/3"])
 def test_what_a_shard_left_that_was_killed_at_the_shared_status_goes(shard: str | None, tmp_path: Path) -> None:
     output = tmp_path / "out"
@@ -282,6 +312,7 @@ DOOR = """import sys, time
 from pathlib import Path
 from simtiff.batch.lock import FolderLock
 from simtiff.batch.shards import Shard
+from simtiff.batch.status import BatchStatus
 with FolderLock(Path(sys.argv[1]), Shard.of(sys.argv[2])) as lock:
     print(flush=True)
     sys.stdin.readline()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MOVED = ".moved-"
 """Prefix of the temporary names of folders that are being renamed."""
 _MOST_NOTES = 5
+_MOST_READS = 5
 
 
 @dataclass
@@ -123,18 +124,21 @@ def survey(folder: Path, *, resume: bool = True, only: Collection[str] | None = 
     DataError
         The status is of another program or version; or it is damaged, and no job has a ``job.json``.
     """
-    index_ns = _changed_ns(folder / NAME)
-    trouble: DataError | None = None
-    status = None
-    try:
-        status = BatchStatus.load(folder)
-    except DataError as error:
-        if resume and not isinstance(error, DamagedStatusError):
-            raise
-        trouble = error
-    found = Found(folder, status or BatchStatus(folder), has_status=status is not None)
-    damaged: list[str] = []
-    written_ns = _merge_parts(found, damaged)
+    for _ in range(_MOST_READS):
+        index_ns = _changed_ns(folder / NAME)
+        trouble: DataError | None = None
+        status = None
+        try:
+            status = BatchStatus.load(folder)
+        except DataError as error:
+            if resume and not isinstance(error, DamagedStatusError):
+                raise
+            trouble = error
+        found = Found(folder, status or BatchStatus(folder), has_status=status is not None)
+        damaged: list[str] = []
+        written_ns = _merge_parts(found, damaged)
+        if _changed_ns(folder / NAME) == index_ns:  # else a shard may just have moved its part into it
+            break
     # Includes finished jobs whose folder is missing or a link, so that they are reported.
     found.finished = {name: record for name, record in found.status.jobs.items() if record.state == "completed"}
     for entry in _folders(folder):

@@ -434,8 +434,8 @@ class Fence:
         try:
             data = Path(self.path).read_bytes()
         except FileNotFoundError:
-            if not self._seen and (self.path in _never_seen or self._missing_for() > 3 * _FENCE_SECONDS):
-                _never_seen.add(self.path)  # the next job need not wait as long
+            if not self._seen and (self.token in _never_seen or self._missing_for() > 3 * _FENCE_SECONDS):
+                _never_seen.add(self.token)  # the next job need not wait as long
                 raise UnsharedFolderError from None
             return None
         except OSError:
