@@ -184,7 +184,7 @@ def elsewhere(output: Path) -> None:
         (lambda output: flip(output / A / TRUTH, 5000), "emitters.h5 has changed", "remove"),
         (folder_for_a_file, "is not a file", "remove"),
         (other_pixels, "these frames differ", "remove"),
-        (other_config, "of another config", "remove"),
+        (other_config, "belongs to another config", "remove"),
         (
             lambda output: change_status(output, lambda status: status["jobs"][A].update(files={})),
             "names no files",
