@@ -280,7 +280,7 @@ def test_an_interrupt_that_ends_the_executor_s_workers_is_no_error(tmp_path: Pat
 def test_an_executor_that_was_shut_down_is_named(tmp_path: Path) -> None:
     pool = ThreadPoolExecutor(WORKERS)
     pool.shutdown()
-    with pytest.raises(BatchError, match="the executor takes no more jobs"):
+    with pytest.raises(BatchError, match="the executor accepts no more jobs"):
         run_batch(MANY, output_dir=tmp_path / "out", progress=False, executor=pool)
     assert not list((tmp_path / "out").glob(".*"))
     with ThreadPoolExecutor(WORKERS) as pool:
