@@ -58,7 +58,7 @@ class Simulation:
         reached the camera, with any drift. Coefficients that the file does not have are those of the config's map. A
         file's own background is used where it was made with the settings of the config.
 
-        Photons of records are used unchanged; illumination does not scale them.
+        Photons of records are taken as they stand, after any illumination.
 
     Attributes
     ----------
@@ -186,7 +186,7 @@ class Simulation:
     def records(self) -> Records:
         """Light in the frames: xyz (m, 3) in px, px, um; phot in photons; frame_ix; id; by frame, then id.
 
-        Photons are after the illumination; photons of a given list are used unchanged.
+        Photons are after the illumination; those that were given are taken as they stand.
         """
         return self._truth.records
 
@@ -251,7 +251,7 @@ class Simulation:
     def stream(self, chunk_size: int | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield (index of the first frame, camera frames) for the whole movie, in chunks.
 
-        The next chunk is rendered while the last one is used. Each chunk is a new array, which the
+        The next chunk is rendered while the last one is used. Each chunk is an array of its own, which the
         caller may keep or change.
 
         Parameters
