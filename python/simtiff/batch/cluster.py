@@ -35,7 +35,7 @@ def connected(address: str) -> Iterator[Client]:
     try:
         from distributed import Client
     except ImportError as error:
-        text = Text('--scheduler needs dask, which is not installed: pip install "simtiff[dask]"')
+        text = Text("--scheduler needs dask, which is not installed: pip install distributed")
         raise ConfigError(text) from error
     try:
         client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
