@@ -265,7 +265,7 @@ def test_three_at_once_one_killed_and_started_again(
     if not locks:
         request.getfixturevalue("no_locks")
     slow = slow_config()
-    slow["base_config"]["emitters"]["frames"] = 6_000
+    slow["base_config"]["emitters"]["frames"] = 15_000
     path, output, whole = write_config(tmp_path, slow), tmp_path / "out", tmp_path / "whole"
     words = [command(path, output, "--max-workers=1", f"--shard={index}/3", settings=SLOW) for index in (1, 2, 3)]
     processes = [subprocess.Popen(each, stderr=subprocess.PIPE, text=True) for each in words]

@@ -187,7 +187,7 @@ def elsewhere(output: Path) -> None:
         (other_config, "belongs to another config", "remove"),
         (
             lambda output: change_status(output, lambda status: status["jobs"][A].update(files={})),
-            "names no files",
+            "lists no files",
             "run simtiff batch",
         ),
         (
@@ -259,7 +259,7 @@ def test_marking_says_what_failed(output: Path, capsys: pytest.CaptureFixture[st
     assert "marked: rerun simtiff batch with its config to repair them" in capsys.readouterr().out
     content = json.loads((output / "batch_status.json").read_text())
     assert content["completed_jobs"] == [B]
-    assert "simulation.ome.tiff was changed" in content["failed_jobs"][0]["error"]
+    assert "simulation.ome.tiff has changed" in content["failed_jobs"][0]["error"]
     with FolderLock(output), pytest.raises(BatchError, match="another simtiff is using this folder"):
         verify_batch(output, mark=True)
 

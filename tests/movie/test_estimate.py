@@ -158,7 +158,7 @@ def test_one_line_before_a_batch_with_something_to_do(tmp_path: Path) -> None:
 def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "out"
     free_disk(monkeypatch, 200e3)
-    with pytest.raises(BatchError, match=r"needs up to 3\d\d kB on disk, 200 kB are free(?s:.*)--force"):
+    with pytest.raises(BatchError, match=r"needs up to 3\d\d kB on disk, but only 200 kB are free(?s:.*)--force"):
         ask(output)
     assert not output.exists()
     _, notes = ask(output, force=True)

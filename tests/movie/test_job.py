@@ -216,7 +216,7 @@ def test_skipping_needs_files_that_fit(tmp_path: Path, skip: str) -> None:
     before = (tmp_path / MOVIE).read_bytes()
     with pytest.raises(DataError, match=r"emitters\.seed \(made with 42, now 43\)"):
         run_pipeline(job(emitters={"seed": 43}), tmp_path, **{skip: True})
-    with pytest.raises(DataError, match=r"holds 6 frames, emitters\.frames asks for 7"):
+    with pytest.raises(DataError, match=r"contains 6 frames, emitters\.frames is 7"):
         run_pipeline(job(frames=7), tmp_path, **{skip: True})
     if skip == "skip_zernike":
         with pytest.raises(DataError, match=r"zernike\.interpolation_method"):

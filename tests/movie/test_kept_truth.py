@@ -71,7 +71,7 @@ def test_phases_are_added_to_coefficients_of_a_file_that_says_none(tmp_path: Pat
     frames = simtiff.Simulation(config, emitters=tmp_path / TRUTH).expected(0, 6)
     arguments = (simtiff.Optics(), XYZ, LIGHT["phot"], (32, 32), phase, phase / 4, [0, 2, 5])
     assert np.allclose(frames, simtiff.render(*arguments, n_frames=6, size=15, phase_noll={11: 0.3}), atol=1e-4)
-    with pytest.raises(DataError, match=r"does not say whether its coefficients have psf\.phase_noll in them"):
+    with pytest.raises(DataError, match=r"does not state whether its coefficients include psf\.phase_noll"):
         run_pipeline(config, tmp_path, skip_zernike=True)
     run_pipeline(job(), tmp_path, skip_zernike=True)
 

@@ -88,7 +88,7 @@ def test_frames_are_those_of_the_file_or_the_config_or_the_last_with_light(tmp_p
         longer = {**JOB, "emitters": {"area_px": SIDE, "frames": 50}}
         assert simtiff.Simulation(longer, emitters=given_).shape[0] == 50
     short = load_job_config({**JOB, "emitters": {"area_px": SIDE, "frames": 3}})
-    with pytest.raises(DataError, match=r"holds 5 frames, emitters\.frames asks for 3"):
+    with pytest.raises(DataError, match=r"contains 5 frames, emitters\.frames is 3"):
         run_pipeline(short, tmp_path, skip_emitters=True)
     with pytest.raises(ConfigError, match=r"emitters\.frames is 3, but frame_ix goes up to 4"):
         simtiff.Simulation(short, emitters=RECORDS)

@@ -346,7 +346,7 @@ def _check_folder(check: JobCheck, folder: Path, record: JobRecord) -> None:
     temporary = [name for name in names if name.endswith((PARTIAL_SUFFIX, JOURNAL_SUFFIX))]
     if temporary:
         problem = Text("temporary files of a killed run: {names}", names=listed(temporary, 5))
-        check.wrong(problem, Text("rerun simtiff batch with its config to remove them"), None)
+        check.wrong(problem, Text("rerun simtiff batch with its config to clean them up"), None)
     if extra := [name for name in names if name not in temporary]:
         check.notes.append(Text("not part of this job: {names}", names=listed(extra, 5)))
 
