@@ -14,7 +14,7 @@ $(VENV)/installed: requirements-dev.txt
 	touch $@
 
 $(VENV)/built: $(VENV)/installed pyproject.toml $(RUST)
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked --quiet
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --release --locked --quiet
 	touch $@
 
 # The main job: a small batch on the synthetic aberration map, and a picture of a frame.
