@@ -138,7 +138,7 @@ def test_other_versions_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_workers_that_do_not_share_the_folder_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from simtiff.batch.lock import Fence
+    from simtiff.batch.fence import Fence
 
     output = tmp_path / "out"
     monkeypatch.setattr(

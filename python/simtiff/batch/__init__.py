@@ -11,6 +11,7 @@
 - `jobfile`, `found`: ``job.json`` of a finished job, and the contents of an output folder
 - `plan`, `moves`, `clean`: what a run does with each job, renaming finished jobs, removing jobs of earlier configs
 - `folder`, `lock`, `shards`: the output folder, its locks, and the shards of a batch on several machines
+- `fence`: what stops jobs on other machines when their run has ended
 - `cluster`: connect to a dask cluster
 - `signals`: signals to stop, and closed standard streams
 - `worker`: the main function of a worker process
@@ -22,6 +23,7 @@ __all__ = [
     "cluster",
     "display",
     "events",
+    "fence",
     "folder",
     "found",
     "inputs",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
     from simtiff.batch._task import Task
-    from simtiff.batch.lock import Fence
+    from simtiff.batch.fence import Fence
     from simtiff.movie.events import Event
 
 _LEAST_SUBMITTED = 64  # an adaptive cluster needs queued jobs to scale up

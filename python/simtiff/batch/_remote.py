@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from simtiff.batch._task import Task, run_task
 from simtiff.batch.events import Broken, Done, Failed, Halted, from_json, to_json
-from simtiff.batch.lock import Fence, UnsharedFolderError
+from simtiff.batch.fence import Fence, UnsharedFolderError
 from simtiff.config.identity import DATA_VERSION
 from simtiff.errors import BatchError
 from simtiff.imaging import rendering

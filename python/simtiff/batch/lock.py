@@ -7,7 +7,7 @@ file systems without locks (NFS without a lock service), the age of the file dec
 regularly, and a file that was not renewed for two minutes, by the clock of the file server, is stale.
 
 The file is also a fence for workers on other machines: its ``token`` belongs to one run, and jobs of a run that has
-ended stop at their next event (`Fence`).
+ended stop at their next event (`simtiff.batch.fence`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import time
 import weakref
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from simtiff.batch.fence import Fence, lock_content
 from simtiff.batch.shards import Shard, lock_name, shards_in
 from simtiff.errors import BatchError, in_words
 from simtiff.io.files import has_locks, partial_path, try_lock
@@ -34,6 +34,7 @@ from simtiff.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 RENEW_SECONDS = 20.0
 STALE_SECONDS = 120.0
@@ -41,8 +42,6 @@ _PATIENCE_SECONDS = 5.0
 _DOOR_SECONDS = 600.0
 _SILENT_SECONDS = 2.0
 DOOR_NAME = ".simtiff-status.lock"
-_FENCE_SECONDS = 2.0
-_never_seen: set[str] = set()
 _in_use: weakref.WeakSet[_Lock] = weakref.WeakSet()
 _SETTLE_SECONDS = 0.3
 # Do not block on a pipe, do not follow links. Windows has neither flag.
@@ -379,87 +378,9 @@ def _living(path: Path) -> dict[str, Any] | None:
         os.close(fd)
 
 
-class StoppedError(KeyboardInterrupt):
-    """The run that a job belongs to has ended."""
-
-
-class UnsharedFolderError(Exception):
-    """The output folder of a run does not exist on the machine of a worker."""
-
-
-@dataclass
-class Fence:
-    """Stops jobs when the run that they belong to has ended.
-
-    Attributes
-    ----------
-    path : str
-        The lock file of the run.
-    token : str
-        Token in the file while the run is active.
-    """
-
-    path: str
-    token: str
-
-    def __post_init__(self) -> None:
-        self._due = 0.0
-        self._seen = False
-        self._missing_since: float | None = None
-
-    def check(self) -> None:
-        """Read the lock file, at most every two seconds.
-
-        Raises
-        ------
-        StoppedError
-            The run has requested a stop, or another run has replaced it.
-        UnsharedFolderError
-            The file was never found.
-        """
-        if time.monotonic() < self._due:
-            return
-        while (content := self._content()) is None and not self._seen:
-            time.sleep(0.1)  # a new file may appear late on network file systems
-        self._due = time.monotonic() + _FENCE_SECONDS
-        if content is not None:
-            self._seen, self._missing_since = True, None
-            if content and (content.get("token") != self.token or content.get("stop")):
-                raise StoppedError
-        elif self._missing_for() > 3 * _FENCE_SECONDS:
-            raise StoppedError
-
-    def _content(self) -> dict[str, Any] | None:
-        """Return the content of the lock file; None if it is missing, empty if it cannot be read now."""
-        try:
-            data = Path(self.path).read_bytes()
-        except FileNotFoundError:
-            if not self._seen and (self.token in _never_seen or self._missing_for() > 3 * _FENCE_SECONDS):
-                _never_seen.add(self.token)  # the next job need not wait as long
-                raise UnsharedFolderError from None
-            return None
-        except OSError:
-            return {}
-        return _parsed(data)
-
-    def _missing_for(self) -> float:
-        now = time.monotonic()
-        if self._missing_since is None:
-            self._missing_since = now
-        return now - self._missing_since
-
-
 def _read(fd: int) -> dict[str, Any]:
     os.lseek(fd, 0, os.SEEK_SET)
-    return _parsed(os.read(fd, 4096))
-
-
-def _parsed(data: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(data)
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
+    return lock_content(os.read(fd, 4096))
 
 
 def _name(holder: dict[str, Any]) -> str:
