@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from batch_helpers import (
 )
 from simtiff import BatchError, run_batch
 from simtiff.batch.events import Done, Failed, Started
-from simtiff.batch.lock import Fence, UnsharedFolderError
+from simtiff.batch.fence import Fence, UnsharedFolderError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -299,3 +299,31 @@ def test_a_worker_waits_for_the_folder_of_each_run(tmp_path: Path, monkeypatch: 
     timer.start()
     Fence(str(path), "second").check()
     timer.join()
+
+
+def test_jobs_that_an_executor_cancels_or_cannot_run_have_failed(tmp_path: Path) -> None:
+    class Unreliable(Executor):
+        """Runs the first job, cancels the second, and cannot run the third."""
+
+        def __init__(self) -> None:
+            self.submitted = 0
+
+        def submit(self, function: Any, /, *arguments: Any, **_: Any) -> Any:
+            future: Future[Any] = Future()
+            self.submitted += 1
+            if self.submitted == 1:
+                future.set_result(function(*arguments))
+            elif self.submitted == 2:
+                future.cancel()
+            else:
+                error = ModuleNotFoundError("No module named 'simtiff'")
+                error.__cause__ = RuntimeError("Traceback of the worker")
+                future.set_exception(error)
+            return future
+
+    three = config(variables={"emitters.num_emitters": [10, 20, 30]})
+    summary = run_batch(three, 1, output_dir=tmp_path / "out", progress=False, executor=Unreliable())
+    assert summary.completed == 1
+    cancelled, missing = summary.errors.values()
+    assert cancelled == "the executor cancelled the job"
+    assert "No module named 'simtiff'" in missing

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from simtiff.batch._task import Task
-    from simtiff.batch.lock import Fence
+    from simtiff.batch.fence import Fence
     from simtiff.movie.events import Event
 
 _LOOK_SECONDS = 0.5
@@ -104,7 +104,7 @@ class Futures(Executor):
                 self._events.append(Started(None, job=task.job))
 
     def _ended(self, future: concurrent.futures.Future[list[str]]) -> list[Event]:
-        if (task := self._tasks.pop(future, None)) is None or future.cancelled():
+        if (task := self._tasks.pop(future, None)) is None:
             return []
         try:
             lines = future.result()
@@ -113,10 +113,11 @@ class Futures(Executor):
             if self._was_signalled():  # Ctrl-C in a terminal also stops the executor's workers
                 return [Signalled()]
             raise _broken(error) from error
+        except concurrent.futures.CancelledError:
+            return [Failed(0.0, task.frames, None, Text("the executor cancelled the job"), job=task.job)]
         except BaseException as error:
-            with contextlib.suppress(AttributeError):  # loky sends the worker's traceback as the cause
-                error = error.__cause__ or error
-            return [Failed(0.0, task.frames, None, in_words(error), job=task.job)]
+            details = None if error.__cause__ is None else str(error.__cause__)  # the traceback in the worker
+            return [Failed(0.0, task.frames, None, in_words(error), details, job=task.job)]
         return [event for event in events_of(lines) if not (isinstance(event, Started) and task.job in self._started)]
 
     def _was_signalled(self) -> bool:
