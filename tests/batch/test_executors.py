@@ -291,7 +291,7 @@ def test_an_executor_that_was_shut_down_is_named(tmp_path: Path) -> None:
 
 def test_a_worker_waits_for_the_folder_of_each_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock of an earlier run, gone by the time its last job began, says nothing of the next run's."""
-    monkeypatch.setattr("simtiff.batch.lock._FENCE_SECONDS", 0.2)
+    monkeypatch.setattr("simtiff.batch.fence._FENCE_SECONDS", 0.2)
     path = tmp_path / ".simtiff.lock"
     with pytest.raises(UnsharedFolderError):
         Fence(str(path), "first").check()
